@@ -66,7 +66,7 @@ TRANSACTIONS = {
 
 CONNECTION = {
     "AUTH": "<text> | <text> <text> | default <text>",
-    "CLIENT": "ID|GETNAME|SETNAME <text>|INFO|LIST|LIST TYPE (normal|pubsub|replica|master|<text>)|LIST ID <int>|NO-EVICT (ON|OFF|<text>)"
+    "CLIENT": "ID|GETNAME|SETNAME <text>|INFO|LIST|LIST TYPE (normal|pubsub|replica|master|<text>)|LIST ID 99999999|NO-EVICT (ON|OFF|<text>)"
               "|UNBLOCK <int>|HELP|<text>|SETNAME|GETREDIR|KILL ID 999999999|KILL <text>|REPLY <text>|TRACKINGINFO|NO-TOUCH (ON|OFF)"
               "|SETINFO (LIB-NAME|LIB-VER|<text>) <text>|CACHING <text>|PAUSE <text>|UNPAUSE",
     "COMMAND": "COUNT|GETKEYS SET <key> <value>|GETKEYS MSET (<key> <value>)...|GETKEYS <text>|GETKEYSANDFLAGS GET <key>|INFO nosuch|HELP"
@@ -124,7 +124,7 @@ HASHES = {
     "HLEN": "<hash>",
     "HMGET": "<hash> <field>...",
     "HMSET": "<hash> (<field> <value>)...",
-    "HRANDFIELD": "<hash> [<index>] | <hash> <index> WITHVALUES",
+    "HRANDFIELD": "<hash> [<pick>] | <hash> <pick> WITHVALUES",
     "HSCAN": "<hash> 0 [MATCH <pattern>] [COUNT 1000]",
     "HSET": "<hash> (<field> <value>)...",
     "HSETNX": "<hash> <field> <value>",
@@ -145,7 +145,7 @@ SETS = {
     "SMISMEMBER": "<set> <member>...",
     "SMOVE": "<set> <set> <member>",
     "SPOP": "<set> 1000",
-    "SRANDMEMBER": "<set> [<index>]",
+    "SRANDMEMBER": "<set> [<pick>]",
     "SREM": "<set> <member>...",
     "SSCAN": "<set> 0 [MATCH <pattern>] [COUNT 1000]",
     "SUNION": "<set>...",
@@ -167,7 +167,7 @@ ZSETS = {
     "ZMSCORE": "<zset> <member>...",
     "ZPOPMAX": "<zset> [<count>]",
     "ZPOPMIN": "<zset> [<count>]",
-    "ZRANDMEMBER": "<zset> [<index>] | <zset> <index> WITHSCORES",
+    "ZRANDMEMBER": "<zset> [<pick>] | <zset> <pick> WITHSCORES",
     "ZRANGE": "<zset> <index> <index> [REV] [WITHSCORES] | <zset> <scorebound> <scorebound> BYSCORE [REV] [LIMIT <index> <index>] [WITHSCORES]"
               "| <zset> <lexbound> <lexbound> BYLEX [REV] [LIMIT <index> <index>]",
     "ZRANGEBYLEX": "<zset> <lexbound> <lexbound> [LIMIT <index> <index>]",

@@ -144,6 +144,10 @@ class Words:
     def _count(self) -> bytes:
         return self.mostly(b"%d" % self.random.randint(1, 4), INTEGERS)
 
+    def _pick(self) -> bytes:
+        """How many random members; a large negative number is a reply as large."""
+        return self.mostly(b"%d" % self.random.randint(-4, 6), [b"0", b"-9223372036854775808", b"9223372036854775807", b"abc", b"", b"1.5"])
+
     def _offset(self) -> bytes:
         """A place in a string; far ones would only fill memory."""
         return self.mostly(b"%d" % self.random.randint(0, 12), [b"0", b"-1", b"100", b"5000", b"536870912", b"9223372036854775807",

@@ -18,6 +18,7 @@ from steps import CONNECTIONS, Step
 DATABASES = (0, 1, 9, 15)  # those the generator's SELECT, MOVE, COPY and SWAPDB reach
 QUIET_S = 0.03  # malformed requests: silence this long means the server has said all
 FIRST_READ_WAIT_S = 5.0
+NO_ANSWER = "no server answered in time (a reply too large to make)"
 CONTENT = {b"string": [b"GET"], b"list": [b"LRANGE", 0, -1], b"hash": [b"HGETALL"], b"set": [b"SMEMBERS"], b"zset": [b"ZRANGE", 0, -1, b"WITHSCORES"]}
 
 
@@ -149,7 +150,10 @@ class Stage:
     def judge(self, argv: tuple, replies: list, result: Result, queued: list | None = None) -> bool:
         first, others = replies[0], replies[1:]
         agree = [first[0] == other[0] and first[1] == other[1] or same(argv, first[1], other[1], queued) for other in others]
-        if all(agree) and first[1] != SILENT:
+        if all(tree == SILENT for _, tree in replies):
+            result.covered[NO_ANSWER] = result.covered.get(NO_ANSWER, 0) + 1
+            return True
+        if all(agree):
             return False
         rule = rules.covering(argv, [tree for _, tree in replies], queued)
         if rule and (any(agree) or len(others) == 1):

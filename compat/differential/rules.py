@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from same import same
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -26,7 +28,7 @@ def covering(argv: tuple[bytes, ...], trees: list[tuple], queued: list | None = 
             return rule
     if line.startswith("EXEC") and queued and all(tree[0] == "*" and tree[1] is not None for tree in trees):
         rows = list(zip(queued, *(tree[1] for tree in trees)))
-        found = [covering(row[0], list(row[1:])) for row in rows if any(tree != row[1] for tree in row[2:])]
+        found = [covering(row[0], list(row[1:])) for row in rows if not all(same(row[0], row[1], tree) for tree in row[2:])]
         return found[0] if found and all(found) else None
     return None
 
@@ -65,7 +67,7 @@ RULES: list[Rule] = [
     Rule(r"OBJECT ENCODING", "8.2 embeds a string only where value and key fit one small block",
          words(("embstr", "raw"))),
     Rule(r"Z|GEO", "7.2 prints a score with the fewest digits that read back; 7.0 with 17", one_number),
-    Rule(r"SCAN", "7.4 refuses a negative cursor", some_error("invalid cursor")),
+    Rule(r"[SHZ]?SCAN", "7.4 refuses a negative cursor", some_error("invalid cursor")),
     Rule(r"BITCOUNT", "7.2 checks the arguments before it looks for the key; a lone start became an error",
          some_error("syntax error", "not an integer")),
     Rule(r"BITPOS", "7.2 checks the arguments before it looks for the key", some_error("syntax error", "not an integer", "bit argument must be")),
@@ -74,5 +76,7 @@ RULES: list[Rule] = [
     Rule(r"WAIT ", "7.2 refuses a timeout that overflows", some_error("out of range")),
     Rule(r"COMMAND GETKEYS", "a missing command is now an invalid one", some_error("wrong number"), ends=True),
     Rule(r"LPOS|LREM", "7.2 refuses the one RANK or count that cannot be negated", some_error("value is out of range, value must between")),
+    Rule(r"OBJECT REFCOUNT", "8.2 shares fewer small integers"),
+    Rule(r"LSET|LINDEX", "a listpack's index is 32 bits: 8.2 takes one beyond that for a small one", ends=True),
     Rule(r"SORT", "members that collate alike (a NUL ends the comparison) come in the container's order"),
 ]

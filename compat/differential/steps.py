@@ -62,8 +62,10 @@ class Generator:
                 current = source.randrange(CONNECTIONS)
             joined = bool(steps) and source.random() < JOINED and not steps[-1].pause_ms
             argv = tuple(self.command(words, state[current]))
-            # 8.2.3 loses the reply of a failing AUTH that is not the first command of its write.
-            step = Step(current, argv, joined=joined and argv[0].upper() != b"AUTH")
+            if authenticates(argv):
+                joined = False
+                argv = (b"PING",) if state[current]["multi"] else argv
+            step = Step(current, argv, joined=joined)
             steps.append(paused(step, words, state[current]))
         return steps
 
@@ -76,6 +78,11 @@ class Generator:
             name = source.choice(source.choices(self.tables, weights)[0][1])
         argv = [words.cased(name.encode()), *self.patterns[name].expand(words)] if name in self.patterns else [name.encode()]
         return mutated(argv, words) if source.random() < MUTATED else argv
+
+
+def authenticates(argv: tuple[bytes, ...]) -> bool:
+    """8.2.3 loses the reply of a failing AUTH that is not the first command of its write, or is in a transaction."""
+    return argv[0].upper() == b"AUTH" or argv[0].upper() == b"HELLO" and b"AUTH" in map(bytes.upper, argv)
 
 
 def paused(step: Step, words: Words, state: dict) -> Step:
