@@ -52,7 +52,8 @@ class Server:
     """One process. `directives` are redis.conf words: {"appendonly": "yes"}."""
 
     def __init__(self, binary: str, directives: dict[str, str] | None = None, directory: Path | None = None):
-        self.binary = PEERS.get(str(binary), str(binary))
+        # Absolute, because the server runs in its own directory; not resolved, because its name may decide its role.
+        self.binary = PEERS.get(str(binary)) or str(Path(binary).absolute())
         self.own_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="memkv-compat-"))
         self.directives = {"save": "", "appendonly": "no", **(directives or {})}

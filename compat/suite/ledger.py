@@ -18,6 +18,8 @@ EXPECTED = HERE / "expected.json"
 KNOWN = HERE / "known-failures.txt"
 ABORT = "[abort]"
 SEPARATOR = " :: "
+# These files repeat a test until a time is over; how often says nothing, so each of their names counts once.
+BY_THE_CLOCK = {"integration/psync2-reg"}
 
 
 @dataclass
@@ -48,6 +50,8 @@ def record(runner: str, files: dict[str, dict]) -> None:
             tests = {name: min(times, before["tests"][name]) for name, times in entry["tests"].items() if name in before["tests"]}
             entry = {"seconds": max(entry["seconds"], before["seconds"]),
                      "longest_ms": max(entry["longest_ms"], before["longest_ms"]), "tests": tests}
+        if file in BY_THE_CLOCK:
+            entry["tests"] = dict.fromkeys(entry["tests"], 1)
         mine[file] = entry
     whole[runner] = dict(sorted(mine.items()))
     EXPECTED.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
