@@ -20,7 +20,8 @@ pub fn run(config: Config) -> io::Result<i32> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n as usize,
     };
-    let keyspace = Keyspace::new(config.databases as usize, config.stripes as usize, threads + SERVICE_SLOTS, clock::now_ms());
+    let keyspace =
+        Keyspace::new(config.databases as usize, config.stripes as usize, threads + SERVICE_SLOTS, clock::now_ms());
     let node: &'static Node = Box::leak(Box::new(Node {
         config: ArcSwap::from_pointee(config.clone()),
         keyspace,

@@ -133,8 +133,15 @@ mod tests {
     #[test]
     fn slots_are_those_a_real_server_names() {
         let cases: [(&[u8], u16); 9] = [
-            (b"", 0), (b"foo", 12182), (b"foo{", 7673), (b"{foo}bar", 12182), (b"a{foo}{bar}", 12182),
-            (b"foo{}{bar}", 8363), (b"foo{{bar}}zap", 4015), (b"}{foo}", 12182), (b"user:{1000}:x", 11326),
+            (b"", 0),
+            (b"foo", 12182),
+            (b"foo{", 7673),
+            (b"{foo}bar", 12182),
+            (b"a{foo}{bar}", 12182),
+            (b"foo{}{bar}", 8363),
+            (b"foo{{bar}}zap", 4015),
+            (b"}{foo}", 12182),
+            (b"user:{1000}:x", 11326),
         ];
         for (key, slot) in cases {
             assert_eq!(key_slot(key), slot, "{}", key.escape_ascii());

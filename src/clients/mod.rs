@@ -89,7 +89,16 @@ pub struct Mail {
 impl Client {
     pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now: Millis) -> Arc<Self> {
         let facts = Facts { queued: AtomicI64::new(-1), last_active_ms: AtomicI64::new(now), ..Facts::default() };
-        Arc::new(Self { id, address, local_address, is_unix, created_ms: now, facts, inbox: Mutex::default(), called: AtomicBool::new(false) })
+        Arc::new(Self {
+            id,
+            address,
+            local_address,
+            is_unix,
+            created_ms: now,
+            facts,
+            inbox: Mutex::default(),
+            called: AtomicBool::new(false),
+        })
     }
 
     /// Appends output that did not come from one of its own commands, and wakes the connection.

@@ -9,7 +9,10 @@ use super::effects::Effects;
 use super::gates;
 use super::session::{Origin, Queue, ReplyMode};
 use super::table::Row;
-use super::{ADMIN, Args, DENYOOM, Error, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK, WORLD, WRITE};
+use super::{
+    ADMIN, Args, DENYOOM, Error, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK, WORLD,
+    WRITE,
+};
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
@@ -56,10 +59,27 @@ pub enum Called {
 
 impl<'n> Turn<'n> {
     /// Enters the gate with the thread's own slot.
-    pub fn begin(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, config: Arc<Config>, slot: usize) -> Self {
+    pub fn begin(
+        node: &'n Node,
+        stats: &'n WorkerStats,
+        registry: &'static Registry,
+        config: Arc<Config>,
+        slot: usize,
+    ) -> Self {
         let inside = Some(node.keyspace.gate.enter(slot));
         let effects = Effects::default();
-        Self { node, stats, registry, config, now: clock::now_ms(), tick: clock::ticks(), slot, inside, effects, journal_end: 0 }
+        Self {
+            node,
+            stats,
+            registry,
+            config,
+            now: clock::now_ms(),
+            tick: clock::ticks(),
+            slot,
+            inside,
+            effects,
+            journal_end: 0,
+        }
     }
 
     /// What the batch can know before executing: the row, and where a single key lives.
@@ -232,7 +252,11 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     if !ctx.db.changes.expired.is_empty() {
         ctx.flush_expired();
     }
-    if ctx.db.changes.dirty != dirty && !ctx.spoke && ctx.row.command.has(WRITE | MAY_REPLICATE) && ctx.node.journal.is_on() {
+    if ctx.db.changes.dirty != dirty
+        && !ctx.spoke
+        && ctx.row.command.has(WRITE | MAY_REPLICATE)
+        && ctx.node.journal.is_on()
+    {
         if ctx.canonical {
             ctx.effects.add_canonical(db, ctx.args.view());
         } else {
@@ -299,12 +323,14 @@ fn is_paused(turn: &Turn<'_>, session: &Session, row: Row) -> bool {
         Pause::None => false,
         Pause::All => !row.command.has(ADMIN) || row.command.has(WRITE),
         Pause::Write => {
-            row.command.has(WRITE | MAY_REPLICATE)
-                || (row.command.has(RUNS_QUEUE) && queue_writes(session))
+            row.command.has(WRITE | MAY_REPLICATE) || (row.command.has(RUNS_QUEUE) && queue_writes(session))
         }
     }
 }
 
 fn queue_writes(session: &Session) -> bool {
-    session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
+    session
+        .queue
+        .as_ref()
+        .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
 }

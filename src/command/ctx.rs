@@ -4,12 +4,12 @@ use super::args::Args;
 use super::effects::Effects;
 use super::table::Row;
 use super::{Outcome, Registry};
+use crate::command::Session;
 use crate::config::Config;
 use crate::keyspace::Db;
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{ArgvView, Hole, Out};
-use crate::command::Session;
 
 /// A command in execution. `'k` is how long its locks live.
 pub struct Ctx<'a, 'k> {

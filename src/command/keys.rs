@@ -53,8 +53,17 @@ pub const VARIABLE: u16 = 1024;
 
 /// Flag bits and the names COMMAND INFO prints for them.
 pub const FLAG_NAMES: [(u16, &str); 11] = [
-    (RO, "RO"), (RW, "RW"), (OW, "OW"), (RM, "RM"), (ACCESS, "access"), (UPDATE, "update"), (INSERT, "insert"),
-    (DELETE, "delete"), (NOT_KEY, "not_key"), (INCOMPLETE, "incomplete"), (VARIABLE, "variable_flags"),
+    (RO, "RO"),
+    (RW, "RW"),
+    (OW, "OW"),
+    (RM, "RM"),
+    (ACCESS, "access"),
+    (UPDATE, "update"),
+    (INSERT, "insert"),
+    (DELETE, "delete"),
+    (NOT_KEY, "not_key"),
+    (INCOMPLETE, "incomplete"),
+    (VARIABLE, "variable_flags"),
 ];
 
 impl Keys {
@@ -124,7 +133,9 @@ impl Keys {
     #[inline]
     pub fn single(&self) -> Option<usize> {
         match (&self.specs, self.custom) {
-            ([Some(Spec { begin: Begin::Index(i), find: Find::Range { last: 0, .. }, .. }), None, None], None) => Some(*i),
+            ([Some(Spec { begin: Begin::Index(i), find: Find::Range { last: 0, .. }, .. }), None, None], None) => {
+                Some(*i)
+            }
             _ => None,
         }
     }
@@ -203,7 +214,8 @@ mod tests {
         assert_eq!(keys_of(Keys::range(1, -2, 1, RO), "BLPOP a b 0"), [1, 2]);
         assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 2 a b LIMIT 1"), [2, 3]);
         assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 99 a b"), [] as [usize; 0]);
-        let streams = Spec { begin: Begin::Keyword("STREAMS", 1), find: Find::Range { last: -1, step: 1, limit: 2 }, flags: RO };
+        let streams =
+            Spec { begin: Begin::Keyword("STREAMS", 1), find: Find::Range { last: -1, step: 1, limit: 2 }, flags: RO };
         assert_eq!(keys_of(Keys::spec(streams), "XREAD COUNT 2 STREAMS a b 0 0"), [4, 5]);
     }
 }

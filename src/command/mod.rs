@@ -50,11 +50,26 @@ pub type Flags = u64;
 
 /// Properties that COMMAND INFO shows, with their names there.
 pub const SHOWN_FLAGS: [(Flags, &str); 21] = [
-    (WRITE, "write"), (READONLY, "readonly"), (DENYOOM, "denyoom"), (MODULE, "module"), (ADMIN, "admin"),
-    (PUBSUB, "pubsub"), (NOSCRIPT, "noscript"), (BLOCKING, "blocking"), (LOADING, "loading"), (STALE, "stale"),
-    (SKIP_MONITOR, "skip_monitor"), (SKIP_SLOWLOG, "skip_slowlog"), (ASKING, "asking"), (FAST, "fast"),
-    (NO_AUTH, "no_auth"), (MAY_REPLICATE, "may_replicate"), (MOVABLE_KEYS, "movablekeys"),
-    (NO_MANDATORY_KEYS, "no_mandatory_keys"), (NO_ASYNC_LOADING, "no_async_loading"), (NO_MULTI, "no_multi"),
+    (WRITE, "write"),
+    (READONLY, "readonly"),
+    (DENYOOM, "denyoom"),
+    (MODULE, "module"),
+    (ADMIN, "admin"),
+    (PUBSUB, "pubsub"),
+    (NOSCRIPT, "noscript"),
+    (BLOCKING, "blocking"),
+    (LOADING, "loading"),
+    (STALE, "stale"),
+    (SKIP_MONITOR, "skip_monitor"),
+    (SKIP_SLOWLOG, "skip_slowlog"),
+    (ASKING, "asking"),
+    (FAST, "fast"),
+    (NO_AUTH, "no_auth"),
+    (MAY_REPLICATE, "may_replicate"),
+    (MOVABLE_KEYS, "movablekeys"),
+    (NO_MANDATORY_KEYS, "no_mandatory_keys"),
+    (NO_ASYNC_LOADING, "no_async_loading"),
+    (NO_MULTI, "no_multi"),
     (ALLOW_BUSY, "allow_busy"),
 ];
 

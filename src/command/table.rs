@@ -58,7 +58,10 @@ impl Registry {
     pub fn subcommands(&self, container: &str) -> impl Iterator<Item = Row> {
         let prefix = format!("{container} ");
         let first = self.rows.partition_point(|c| c.name < prefix.as_str());
-        self.rows[first..].iter().enumerate().map(move |(i, command)| Row { id: first + i, command })
+        self.rows[first..]
+            .iter()
+            .enumerate()
+            .map(move |(i, command)| Row { id: first + i, command })
             .take_while(move |row| row.command.name.starts_with(&prefix))
     }
 
@@ -73,9 +76,8 @@ impl Registry {
     }
 
     fn subcommand(&self, container: Row, sub: &[u8]) -> Option<Row> {
-        self.subcommands(container.command.name).find(|row| {
-            row.command.name.as_bytes()[container.command.name.len() + 1..].eq_ignore_ascii_case(sub)
-        })
+        self.subcommands(container.command.name)
+            .find(|row| row.command.name.as_bytes()[container.command.name.len() + 1..].eq_ignore_ascii_case(sub))
     }
 
     /// The row a request names, arity checked; or the exact error.

@@ -42,16 +42,9 @@ impl KeyspaceEvents {
 
     pub fn letters(self) -> String {
         let all = self.0 & KeyspaceEvents::ALL == KeyspaceEvents::ALL;
-        let hidden = if all {
-            KeyspaceEvents::ALL | KeyspaceEvents::NEW
-        } else {
-            0
-        };
+        let hidden = if all { KeyspaceEvents::ALL | KeyspaceEvents::NEW } else { 0 };
         let classes = LETTERS.iter().filter(|(_, bit)| self.has(bit & !hidden));
-        all.then_some('A')
-            .into_iter()
-            .chain(classes.map(|(letter, _)| char::from(*letter)))
-            .collect()
+        all.then_some('A').into_iter().chain(classes.map(|(letter, _)| char::from(*letter))).collect()
     }
 }
 

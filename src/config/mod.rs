@@ -78,9 +78,7 @@ impl Default for Config {
     fn default() -> Config {
         let mut config = Config::blank();
         for param in PARAMS {
-            param
-                .set(&mut config, param.default.as_bytes())
-                .expect("defaults are valid: tested for every row");
+            param.set(&mut config, param.default.as_bytes()).expect("defaults are valid: tested for every row");
         }
         config
     }

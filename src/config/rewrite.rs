@@ -9,10 +9,7 @@ pub struct Line {
 
 impl Line {
     pub fn forced(text: impl Into<Vec<u8>>) -> Line {
-        Line {
-            text: text.into(),
-            forced: true,
-        }
+        Line { text: text.into(), forced: true }
     }
 }
 

@@ -7,14 +7,7 @@ fn every_default_reads_back() {
     let defaults = Config::default();
     for param in PARAMS {
         let mut config = Config::default();
-        param
-            .set(&mut config, &param.get(&defaults))
-            .unwrap_or_else(|e| panic!("{}: {e}", param.name));
-        assert_eq!(
-            param.get(&config),
-            param.default.as_bytes(),
-            "{}",
-            param.name
-        );
+        param.set(&mut config, &param.get(&defaults)).unwrap_or_else(|e| panic!("{}: {e}", param.name));
+        assert_eq!(param.get(&config), param.default.as_bytes(), "{}", param.name);
     }
 }

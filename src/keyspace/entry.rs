@@ -43,7 +43,10 @@ pub enum Body<'a> {
 /// What a new entry shall hold.
 pub enum New<'a> {
     /// An inline string with at least this much room (`bytes.len()` if smaller).
-    Bytes { bytes: &'a [u8], room: usize },
+    Bytes {
+        bytes: &'a [u8],
+        room: usize,
+    },
     Int(i64),
     Value(Value),
 }

@@ -104,7 +104,12 @@ impl Db<'_> {
             }
             let mut ticket = fastrand::usize(..total);
             let stripe = lens.enumerate().find_map(|(s, len)| {
-                if ticket < len { Some(s) } else { ticket -= len; None }
+                if ticket < len {
+                    Some(s)
+                } else {
+                    ticket -= len;
+                    None
+                }
             });
             let Some(stripe) = stripe else { continue };
             let now = self.now;

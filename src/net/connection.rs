@@ -18,7 +18,7 @@ use crate::clock;
 use crate::command::call::{Called, Prepared, Turn, call};
 use crate::command::session::{Session, Then};
 use crate::config::Config;
-use crate::resp::{encode_request, ArgvView, Limits, Parser, Span, Step};
+use crate::resp::{ArgvView, Limits, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
@@ -316,7 +316,10 @@ impl Connection {
             || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX)
             || query > config.client_query_buffer_limit;
         if too_much {
-            tracing::warn!("Client {} closed for overcoming of output or query buffer limits.", self.session.client.address);
+            tracing::warn!(
+                "Client {} closed for overcoming of output or query buffer limits.",
+                self.session.client.address
+            );
             self.state = State::Closed;
         }
     }

@@ -31,7 +31,11 @@ pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
             Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
             Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
             Err(e) => {
-                tracing::warn!("Warning: Could not create server TCP listening socket {host}:{}: {}", config.port, bind_cause(&e));
+                tracing::warn!(
+                    "Warning: Could not create server TCP listening socket {host}:{}: {}",
+                    config.port,
+                    bind_cause(&e)
+                );
                 return Err(e);
             }
         }
@@ -95,7 +99,8 @@ pub async fn accept_tcp(listener: TcpListener, node: &'static Node, workers: Arc
                 let keepalive = Duration::from_secs(u64::from(config.tcp_keepalive));
                 let Ok(stream) = stream.into_std() else { continue };
                 if !keepalive.is_zero() {
-                    let settings = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / 3).with_retries(3);
+                    let settings =
+                        TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / 3).with_retries(3);
                     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&settings);
                 }
                 let local = stream.local_addr().map_or_else(|_| local.clone(), |a| a.to_string());

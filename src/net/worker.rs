@@ -108,7 +108,8 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
             while let Some(arrival) = inbox.recv().await {
                 match Stream::adopt(arrival.socket) {
                     Ok(stream) => {
-                        let serve = Serve { worker: worker.clone(), client: arrival.client.clone(), count: count.clone() };
+                        let serve =
+                            Serve { worker: worker.clone(), client: arrival.client.clone(), count: count.clone() };
                         let connection = Connection::new(worker.clone(), stream, arrival.client);
                         tokio::task::spawn_local(async move {
                             connection.await;

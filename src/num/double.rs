@@ -16,7 +16,9 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let value = match literal.magnitude {
         Magnitude::Infinity => f64::INFINITY,
         Magnitude::Decimal { zero: true, .. } => 0.0,
-        Magnitude::Decimal { text, .. } => fast_float2::parse(text).ok().filter(|v: &f64| v.is_normal() || v.is_subnormal())?,
+        Magnitude::Decimal { text, .. } => {
+            fast_float2::parse(text).ok().filter(|v: &f64| v.is_normal() || v.is_subnormal())?
+        }
         Magnitude::Hex(binary) if binary.significand == 0 => 0.0,
         Magnitude::Hex(binary) => assemble(literal::round(&binary, &DOUBLE))?,
     };

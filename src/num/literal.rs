@@ -13,7 +13,10 @@ pub(super) struct Literal<'a> {
 pub(super) enum Magnitude<'a> {
     Infinity,
     /// `zero` tells a true zero from a number too small for its format, which is refused.
-    Decimal { text: &'a str, zero: bool },
+    Decimal {
+        text: &'a str,
+        zero: bool,
+    },
     Hex(Binary),
 }
 

@@ -300,7 +300,9 @@ impl Journal {
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
         if self.fsync_policy() == Fsync::Always {
-            tracing::error!("Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting...");
+            tracing::error!(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting..."
+            );
             std::process::exit(1);
         }
         sink.last_attempt = Some(Instant::now());
@@ -361,7 +363,9 @@ impl Journal {
                 self.durable.fetch_max(target, Release);
             }
             Err(e) if self.fsync_policy() == Fsync::Always => {
-                tracing::error!("Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting...");
+                tracing::error!(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
+                );
                 std::process::exit(1);
             }
             Err(e) => {
@@ -495,7 +499,10 @@ mod tests {
         journal.flush();
         assert_eq!(journal.reply_offset(), end);
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\nC\r\n");
+        assert_eq!(
+            text,
+            "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\nC\r\n"
+        );
     }
 
     #[test]

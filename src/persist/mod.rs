@@ -4,11 +4,7 @@
 //! [`manifest`] and [`aof`] are the directory of files; [`load`] reads them back; [`rewrite`] makes a new base from one
 //! instant of the keyspace.
 
-
 pub mod batcher;
 pub mod journal;
-
-
-
 
 pub use journal::Journal;

@@ -61,7 +61,9 @@ impl ProtocolError {
             Self::InvalidMultibulkLength => "invalid multibulk length".into(),
             Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length".into(),
             // A byte that would break the reply's own line is shown as Redis shows it in a status: as a blank.
-            Self::ExpectedDollar(b) => format!("expected '$', got '{}'", if b == b'\r' || b == b'\n' { ' ' } else { b as char }),
+            Self::ExpectedDollar(b) => {
+                format!("expected '$', got '{}'", if b == b'\r' || b == b'\n' { ' ' } else { b as char })
+            }
             Self::InvalidBulkLength => "invalid bulk length".into(),
             Self::UnauthenticatedBulkLength => "unauthenticated bulk length".into(),
             Self::MissingCrlf => "bulk string is not terminated by CRLF".into(),
@@ -321,7 +323,9 @@ fn unquote_one(line: &mut [u8], mut read: usize, mut write: usize) -> Option<(us
 fn escape(rest: &[u8]) -> Option<(u8, usize)> {
     let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
     match rest {
-        [b'x', high, low, ..] if hex(*high).is_some() && hex(*low).is_some() => Some((hex(*high)? << 4 | hex(*low)?, 3)),
+        [b'x', high, low, ..] if hex(*high).is_some() && hex(*low).is_some() => {
+            Some((hex(*high)? << 4 | hex(*low)?, 3))
+        }
         [b'n', ..] => Some((b'\n', 1)),
         [b'r', ..] => Some((b'\r', 1)),
         [b't', ..] => Some((b'\t', 1)),
@@ -432,8 +436,14 @@ mod tests {
 
     #[test]
     fn inline_requests_are_unquoted() {
-        assert_eq!(feed(b"SET  k \"a\\x41\\n\\\"b\"\r\nGET 'it\\'s'\n\r\n  PING\r\n", &[5, 9], OPEN).unwrap(),
-            vec![vec![b"SET".to_vec(), b"k".to_vec(), b"aA\n\"b".to_vec()], vec![b"GET".to_vec(), b"it's".to_vec()], words("PING")]);
+        assert_eq!(
+            feed(b"SET  k \"a\\x41\\n\\\"b\"\r\nGET 'it\\'s'\n\r\n  PING\r\n", &[5, 9], OPEN).unwrap(),
+            vec![
+                vec![b"SET".to_vec(), b"k".to_vec(), b"aA\n\"b".to_vec()],
+                vec![b"GET".to_vec(), b"it's".to_vec()],
+                words("PING")
+            ]
+        );
         for bad in [&b"GET \"a\r\n"[..], b"GET \"a\"b\r\n", b"GET 'a\r\n"] {
             assert_eq!(feed(bad, &[], OPEN), Err(ProtocolError::UnbalancedQuotes));
         }
@@ -462,7 +472,12 @@ mod tests {
             (&[b'*'; 70_000], OPEN, TooBigMultibulkCount),
             (&[b'a'; 70_000], OPEN, TooBigInline),
         ] {
-            assert_eq!(feed(input, &[], limits), Err(error), "{:?}", String::from_utf8_lossy(&input[..input.len().min(20)]));
+            assert_eq!(
+                feed(input, &[], limits),
+                Err(error),
+                "{:?}",
+                String::from_utf8_lossy(&input[..input.len().min(20)])
+            );
         }
         let mut long = b"*1\r\n$".to_vec();
         long.extend([b'1'; 70_000]);
