@@ -20,4 +20,5 @@ pub mod types;
 // floor 4: the data and its services — locks, but no I/O
 pub mod config;
 pub mod keyspace;
+pub mod log;
 pub mod observe;

@@ -252,13 +252,10 @@ pub(super) const HERTZ: NumberLens = NumberLens {
     set: |c, v| c.hz = u32::try_from(v).unwrap_or(u32::MAX).clamp(1, 500),
 };
 
-/// Redis's name for the number of threads: whichever of `io-threads` and `threads` is said last, wins.
-pub(super) const IO_THREADS: NumberLens = NumberLens {
-    get: |c| i128::from(c.io_threads),
-    set: |c, v| {
-        c.io_threads = u32::try_from(v).unwrap_or(1);
-        c.threads = c.io_threads;
-    },
+/// A backlog smaller than 16 kilobytes is of no use to anyone; like Redis, smaller values are accepted and raised.
+pub(super) const BACKLOG: NumberLens = NumberLens {
+    get: |c| i128::from(c.repl_backlog_size),
+    set: |c, v| c.repl_backlog_size = u64::try_from(v).unwrap_or(u64::MAX).max(16 << 10),
 };
 
 /// The lens on a field.

@@ -9,7 +9,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::events::KeyspaceEvents;
-use super::param::Param;
+use super::param::{Number, Param, Unit, num, number};
 use super::quote::quoted;
 use super::rewrite::{Line, memory_text};
 use super::value::{Reason, c_string, parse_c_long, parse_memory};
@@ -17,6 +17,8 @@ use super::{Config, OutputLimit, SavePoint};
 
 /// The three functions of a directive with rules of its own.
 pub struct Special {
+    /// The values it takes, for the reader.
+    pub syntax: &'static str,
     pub set: fn(&mut Config, &[&[u8]]) -> Result<(), Reason>,
     pub get: fn(&Config) -> Vec<u8>,
     pub(super) lines: fn(&Config, &Param) -> Vec<Line>,
@@ -38,11 +40,15 @@ const WRONG_NUMBER: Reason = Reason::Borrowed("wrong number of arguments");
 // ---- bind -----------------------------------------------------------------------------------------------------
 
 pub(super) const BIND: Special = Special {
+    syntax: "address ...",
     set: |config, args| {
         if args.len() > BIND_ADDRESSES_MAX {
             return Err("Too many bind addresses specified.".into());
         }
         let args = if args == [b""] { &[] } else { args };
+        if args.contains(&b"".as_slice()) {
+            return Err("Failed to bind to specified addresses.".into());
+        }
         config.bind = args
             .iter()
             .map(|address| bare_word(address))
@@ -75,6 +81,7 @@ fn bare_word(word: &[u8]) -> Result<String, Reason> {
 // ---- client-output-buffer-limit -------------------------------------------------------------------------------
 
 pub(super) const CLIENT_OUTPUT_BUFFER_LIMIT: Special = Special {
+    syntax: "class hard soft seconds ...",
     set: |config, args| {
         config.client_output_buffer_limit = parse_limits(config.client_output_buffer_limit, args)?;
         Ok(())
@@ -159,6 +166,7 @@ fn parse_limits(mut limits: [OutputLimit; 3], args: &[&[u8]]) -> Result<[OutputL
 // ---- latency-tracking-info-percentiles ------------------------------------------------------------------------
 
 pub(super) const LATENCY_TRACKING_INFO_PERCENTILES: Special = Special {
+    syntax: "percentile ...",
     set: |config, args| {
         let args = if args == [b""] { &[] } else { args };
         let mut percentiles = Vec::with_capacity(args.len());
@@ -203,6 +211,7 @@ fn percentiles_text(config: &Config) -> String {
 // ---- notify-keyspace-events -----------------------------------------------------------------------------------
 
 pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {
+    syntax: "letters of Ag$lshzxeKEtmdn",
     set: |config, args| {
         let [letters] = args else {
             return Err(WRONG_NUMBER);
@@ -216,7 +225,7 @@ pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {
     lines: |config, param| {
         let events = config.notify_keyspace_events;
         let mut text = format!("{} ", param.name).into_bytes();
-        text.extend(quoted(events.letters().as_bytes()));
+        text.extend(quoted(events.letters_to_read().as_bytes()));
         vec![Line {
             text,
             forced: events != KeyspaceEvents::default(),
@@ -227,6 +236,7 @@ pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {
 // ---- oom-score-adj-values -------------------------------------------------------------------------------------
 
 pub(super) const OOM_SCORE_ADJ_VALUES: Special = Special {
+    syntax: "primary replica child",
     set: |config, args| {
         if args.len() != config.oom_score_adj_values.len() {
             return Err(WRONG_NUMBER);
@@ -261,6 +271,7 @@ pub(super) const OOM_SCORE_ADJ_VALUES: Special = Special {
 // ---- replicaof ------------------------------------------------------------------------------------------------
 
 pub(super) const REPLICAOF: Special = Special {
+    syntax: "host port",
     set: |config, args| {
         let [host, port] = args else {
             return Err(WRONG_NUMBER);
@@ -290,6 +301,7 @@ pub(super) const REPLICAOF: Special = Special {
 // ---- save -----------------------------------------------------------------------------------------------------
 
 pub(super) const SAVE: Special = Special {
+    syntax: "seconds changes ...",
     set: |config, args| {
         config.save = parse_save(args).ok_or("Invalid save parameters")?;
         Ok(())
@@ -332,6 +344,54 @@ fn parse_save(args: &[&[u8]]) -> Option<Vec<SavePoint>> {
         None
     }
 }
+
+// ---- threads and io-threads -------------------------------------------------------------------------------------
+
+// Both name the number of workers, and whichever is said last wins. A file has one line for both: `io-threads` while
+// they agree, which Redis understands too, else `threads`.
+
+const THREADS_RANGE: Number = number(num!(threads), 0, 1_024, Unit::Plain);
+const IO_THREADS_RANGE: Number = number(num!(io_threads), 1, 128, Unit::Plain);
+
+pub(super) const THREADS: Special = Special {
+    syntax: "number",
+    set: |config, args| {
+        let threads = THREADS_RANGE.parse(args.first().copied().unwrap_or_default())?;
+        (THREADS_RANGE.field.set)(config, threads);
+        Ok(())
+    },
+    get: |config| config.threads.to_string().into_bytes(),
+    lines: |config, param| {
+        if config.threads == config.io_threads {
+            return Vec::new();
+        }
+        let text = format!("{} {}", param.name, config.threads).into_bytes();
+        vec![Line {
+            text,
+            forced: config.threads != 0,
+        }]
+    },
+};
+
+pub(super) const IO_THREADS: Special = Special {
+    syntax: "number",
+    set: |config, args| {
+        let threads = IO_THREADS_RANGE.parse(args.first().copied().unwrap_or_default())?;
+        (IO_THREADS_RANGE.field.set)(config, threads);
+        config.threads = config.io_threads;
+        Ok(())
+    },
+    get: |config| config.io_threads.to_string().into_bytes(),
+    lines: |config, param| {
+        if config.threads != config.io_threads {
+            return Vec::new();
+        }
+        vec![Line::forced(format!(
+            "{} {}",
+            param.name, config.io_threads
+        ))]
+    },
+};
 
 // ---- checks of text -------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use super::choices::ShutdownFlags;
 use super::param::{Choice, Kind, MULTI_ARG, Number, Param, Text, Unit};
+use super::rewrite::memory_text;
 use super::{Config, MemoryShare};
 
 /// Why a value was refused, in Redis's words.
@@ -74,7 +75,16 @@ impl Number {
         }
     }
 
-    fn parse(&self, text: &[u8]) -> Result<i128, Reason> {
+    /// A bound, as the sample file names it.
+    pub(super) fn bound_text(&self, bound: i128) -> String {
+        if self.unit == Unit::Memory {
+            memory_text(bound)
+        } else {
+            self.print(bound)
+        }
+    }
+
+    pub(super) fn parse(&self, text: &[u8]) -> Result<i128, Reason> {
         let (value, complaint) = match self.unit {
             Unit::Plain => (
                 parse_integer(text),
