@@ -45,7 +45,7 @@ pub fn run(config: Config) -> io::Result<i32> {
         if let Some(listener) = listen::unix(&config)? {
             tokio::spawn(listen::accept_unix(listener, config.unixsocket.clone(), node, workers.clone()));
         }
-        tracing::info!("Ready to accept connections tcp");
+        crate::log::notice!("Ready to accept connections tcp");
         println!("Ready to accept connections tcp");
         node.life.shutdown_asked.notified().await;
         Ok(0)

@@ -19,6 +19,7 @@ pub mod types;
 pub mod clients;
 pub mod config;
 pub mod keyspace;
+pub mod log;
 pub mod observe;
 
 // floor 4: one journal — the first floor allowed to touch a disk

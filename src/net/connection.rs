@@ -293,7 +293,7 @@ impl Connection {
     #[cold]
     fn protocol_error(&mut self, text: &str) {
         self.output.extend_from_slice(format!("-ERR Protocol error: {text}\r\n").as_bytes());
-        tracing::debug!("Protocol error ({text}) from client {}", self.session.client.address);
+        crate::log::verbose!("Protocol error ({text}) from client {}", self.session.client.address);
         self.state = State::Closing;
     }
 
@@ -316,7 +316,7 @@ impl Connection {
             || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX)
             || query > config.client_query_buffer_limit;
         if too_much {
-            tracing::warn!(
+            crate::log::warning!(
                 "Client {} closed for overcoming of output or query buffer limits.",
                 self.session.client.address
             );

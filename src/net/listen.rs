@@ -31,7 +31,7 @@ pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
             Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
             Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
             Err(e) => {
-                tracing::warn!(
+                crate::log::warning!(
                     "Warning: Could not create server TCP listening socket {host}:{}: {}",
                     config.port,
                     bind_cause(&e)
@@ -126,7 +126,7 @@ pub async fn accept_unix(listener: UnixListener, path: String, node: &'static No
 /// A peer that vanished between SYN and accept is no reason to stop; being out of descriptors is one to wait.
 async fn pause_after(e: &io::Error) {
     if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
-        tracing::warn!("Error accepting a client connection: {e}");
+        crate::log::warning!("Error accepting a client connection: {e}");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -79,7 +79,7 @@ impl AofDir {
         let new = self.dir.join(&self.name);
         fs::rename(&old, &new).map_err(at(&old))?;
         sync_dir(&self.dir)?;
-        tracing::info!("Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).", self.name, self.dir.display());
+        crate::log::notice!("Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).", self.name, self.dir.display());
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl AofDir {
         }
         for old in &self.manifest.history {
             let path = self.path(old);
-            tracing::info!("Removing the history file {} in the background", old.name);
+            crate::log::notice!("Removing the history file {} in the background", old.name);
             match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(&path)(e)),
                 _ => {}

@@ -254,14 +254,14 @@ impl Journal {
     fn fail(&self, text: String) {
         let first = !self.failed.swap(true, Relaxed);
         if first {
-            tracing::warn!("{text}");
+            crate::log::warning!("{text}");
         }
         *self.error.lock() = Some(text);
     }
 
     fn heal(&self) {
         if self.failed.swap(false, Relaxed) {
-            tracing::warn!("AOF write error looks solved. The server can write again.");
+            crate::log::warning!("AOF write error looks solved. The server can write again.");
             *self.error.lock() = None;
         }
     }
@@ -302,7 +302,7 @@ impl Journal {
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
         if self.fsync_policy() == Fsync::Always {
-            tracing::error!(
+            crate::log::warning!(
                 "Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting..."
             );
             std::process::exit(1);
@@ -311,7 +311,7 @@ impl Journal {
         let len = sink.len;
         let restored = sink.file.as_mut().map(|f| f.set_len(len).and_then(|()| f.seek(SeekFrom::Start(len))));
         if let Some(Err(e)) = restored {
-            tracing::error!("Could not remove short write from the append-only file: {e}");
+            crate::log::warning!("Could not remove short write from the append-only file: {e}");
         }
         self.fail(cause.to_string());
     }
@@ -340,7 +340,7 @@ impl Journal {
         if let Some(old) = sink.left_behind.take()
             && let Err(e) = old.sync_data()
         {
-            tracing::error!("fsync of the previous append-only file failed: {e}");
+            crate::log::warning!("fsync of the previous append-only file failed: {e}");
         }
         if sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty() {
             return;
@@ -370,7 +370,7 @@ impl Journal {
                 self.durable.fetch_max(target, Release);
             }
             Err(e) if self.fsync_policy() == Fsync::Always => {
-                tracing::error!(
+                crate::log::warning!(
                     "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
                 );
                 std::process::exit(1);

@@ -36,7 +36,7 @@ pub fn load(files: &AofDir, load_truncated: bool, apply: &mut impl Apply) -> io:
         load_file(&path, last.then_some(load_truncated), apply)?;
         apply.end_of_file();
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
-        tracing::info!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
+        crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -78,9 +78,9 @@ fn cut(path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
         let text = format!("Unexpected end of file reading the append only file {name}. {advice}");
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
     }
-    tracing::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
-    tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
-    tracing::warn!("Truncating the AOF {name} at offset {offset}");
+    crate::log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
+    crate::log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+    crate::log::warning!("Truncating the AOF {name} at offset {offset}");
     let file = OpenOptions::new().write(true).open(path).map_err(at(path))?;
     file.set_len(offset).and_then(|()| file.sync_all()).map_err(at(path))
 }

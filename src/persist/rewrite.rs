@@ -40,9 +40,9 @@ impl Job<'_> {
             result = self.attempt();
         }
         match &result {
-            Ok(()) => tracing::info!("Background AOF rewrite finished successfully"),
+            Ok(()) => crate::log::notice!("Background AOF rewrite finished successfully"),
             Err(e) => {
-                tracing::warn!("Background AOF rewrite terminated with error: {e}");
+                crate::log::warning!("Background AOF rewrite terminated with error: {e}");
                 self.aof.retry_at_ms.store(clock::now_ms() + RETRY_AFTER_MS, Relaxed);
             }
         }
