@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod clock;
 pub mod glob;
 pub mod lzf;
+pub mod memory;
 pub mod num;
 pub mod table;
 
@@ -39,3 +40,5 @@ pub mod net;
 
 // floor 9: the process
 pub mod boot;
+pub mod cron;
+pub mod process;

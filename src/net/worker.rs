@@ -96,7 +96,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
         let worker = Rc::new(Worker {
             node,
             registry,
-            stats: node.workers[slot].clone(),
+            stats: node.observatory.worker(slot),
             slot,
             buffers: RefCell::default(),
             waiting: RefCell::default(),

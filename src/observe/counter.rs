@@ -76,6 +76,8 @@ counters! {
     /// Time spent removing expired keys, in microseconds.
     expire_cycle_us,
     evicted_keys,
+    /// Changes to the keyspace, as `rdb_changes_since_last_save` counts them.
+    changes,
     evicted_clients,
     evicted_scripts,
     /// Error replies, each also in the error statistics.
