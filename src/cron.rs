@@ -105,6 +105,9 @@ fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
         pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.aof.rewriting.load(Relaxed), Relaxed);
         if wants_rewrite(node, &config, now) {
+            node.aof.request_rewrite();
+        }
+        if node.aof.take_request() {
             start_rewrite(node, slots.rewriter);
         }
     }
@@ -129,9 +132,6 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     if aof.rewriting.load(Relaxed) || node.life.is_loading() {
         return false;
     }
-    if aof.scheduled.swap(false, Relaxed) {
-        return true;
-    }
     if !node.journal.is_on() || now < aof.retry_at_ms.load(Relaxed) {
         return false;
     }
@@ -149,11 +149,8 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     false
 }
 
-/// Starts a rewrite on its own thread.
-pub fn start_rewrite(node: &'static Node, slot: usize) {
-    if node.aof.rewriting.swap(true, Relaxed) {
-        return;
-    }
+/// Starts the requested rewrite on its own thread.
+fn start_rewrite(node: &'static Node, slot: usize) {
     let run = move || {
         let config = node.config.load_full();
         let job = Job { keyspace: &node.keyspace, journal: &node.journal, aof: &node.aof, config: &config, slot };

@@ -117,6 +117,21 @@ impl Node {
         self.observatory.set_latency_tracking(config.latency_tracking);
     }
 
+    /// `CONFIG SET appendonly`: begins a log with a new base from this instant, or ends it. Errors are for the client.
+    pub fn switch_log(&self, on: bool) -> Result<(), String> {
+        if on == self.journal.is_on() {
+            return Ok(());
+        }
+        if on {
+            // The rewrite's cut turns recording on; until its base is in force the old set of files stays.
+            self.aof.request_rewrite();
+            return Ok(());
+        }
+        self.journal.detach();
+        *self.aof.files.lock() = None;
+        Ok(())
+    }
+
     /// Bytes of the log: base and all increments.
     pub fn aof_size(&self) -> u64 {
         self.aof.files.lock().as_ref().map_or(0, |files| files.size())

@@ -127,9 +127,11 @@ fn functions_are_short() {
         let mut start: Option<(usize, usize, String)> = None;
         for (number, line) in without_tests(&text).lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
-            let is_fn = line.trim_start().split('(').next().is_some_and(|head| {
-                !head.starts_with("//") && head.split_whitespace().any(|w| w == "fn")
-            });
+            let is_fn = line
+                .trim_start()
+                .split('(')
+                .next()
+                .is_some_and(|head| !head.starts_with("//") && head.split_whitespace().any(|w| w == "fn"));
             if is_fn && line.trim_end().ends_with('{') && start.is_none() {
                 start = Some((number, indent, line.trim().to_owned()));
             }
@@ -206,7 +208,10 @@ fn command_rows_are_complete() {
             let words = command.name.split(' ').count();
             let required = command.args.split_whitespace().next().is_some_and(|w| !w.starts_with('['));
             if command.flags & CONTAINER == 0 && command.arity.unsigned_abs() as usize > words && !required {
-                problems.push(format!("{}: arity {} but no required argument in {:?}", command.name, command.arity, command.args));
+                problems.push(format!(
+                    "{}: arity {} but no required argument in {:?}",
+                    command.name, command.arity, command.args
+                ));
             }
         }
     }

@@ -2,10 +2,12 @@
 
 pub mod connection;
 pub mod keys;
+pub mod persistence;
 pub mod strings;
 pub mod transactions;
 
 use crate::command::Command;
 
 /// Every family's rows.
-pub const FAMILIES: &[&[Command]] = &[connection::COMMANDS, keys::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[Command]] =
+    &[connection::COMMANDS, keys::COMMANDS, persistence::COMMANDS, strings::COMMANDS, transactions::COMMANDS];

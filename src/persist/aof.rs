@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The files of one log.
 pub struct AofDir {
@@ -24,13 +24,29 @@ pub struct AofDir {
 pub struct Aof {
     pub files: Mutex<Option<AofDir>>,
     pub rewriting: AtomicBool,
-    pub scheduled: AtomicBool,
+    scheduled: AtomicBool,
     pub last_rewrite_ok: LastOk,
     pub rewrites: AtomicU64,
     pub last_rewrite_seconds: AtomicI64,
     pub rewrite_started_ms: AtomicI64,
     /// Do not try again before this time, after failures.
     pub retry_at_ms: AtomicI64,
+}
+
+impl Aof {
+    /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.
+    pub fn request_rewrite(&self) -> bool {
+        if self.rewriting.swap(true, Relaxed) {
+            return false;
+        }
+        self.scheduled.store(true, Relaxed);
+        true
+    }
+
+    /// Whether a requested rewrite is to be started now; answers true once.
+    pub fn take_request(&self) -> bool {
+        self.scheduled.swap(false, Relaxed)
+    }
 }
 
 /// A status that begins as "ok".
@@ -54,7 +70,9 @@ impl AofDir {
         let name = config.appendfilename.clone();
         let path = dir.join(format!("{name}.manifest"));
         let manifest = match fs::read_to_string(&path) {
-            Ok(text) => Manifest::parse(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)).map_err(at(&path))?,
+            Ok(text) => {
+                Manifest::parse(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)).map_err(at(&path))?
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Manifest::default(),
             Err(e) => return Err(at(&path)(e)),
         };
@@ -79,7 +97,11 @@ impl AofDir {
         let new = self.dir.join(&self.name);
         fs::rename(&old, &new).map_err(at(&old))?;
         sync_dir(&self.dir)?;
-        crate::log::notice!("Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).", self.name, self.dir.display());
+        crate::log::notice!(
+            "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
+            self.name,
+            self.dir.display()
+        );
         Ok(())
     }
 
