@@ -10,6 +10,7 @@ pub mod access;
 pub mod db;
 pub mod entry;
 pub mod expire;
+mod generic;
 pub mod snapshot;
 mod strings;
 pub mod stripe;
