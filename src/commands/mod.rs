@@ -1,6 +1,7 @@
 //! The commands: one file per family, each opening with its table.
 
 pub mod connection;
+pub mod databases;
 pub mod keys;
 pub mod strings;
 pub mod transactions;
@@ -8,4 +9,5 @@ pub mod transactions;
 use crate::command::Command;
 
 /// Every family's rows.
-pub const FAMILIES: &[&[Command]] = &[connection::COMMANDS, keys::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[Command]] =
+    &[connection::COMMANDS, databases::COMMANDS, keys::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
