@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod clock;
 pub mod glob;
 pub mod lzf;
+pub mod memory;
 pub mod num;
 pub mod table;
 
@@ -19,6 +20,7 @@ pub mod types;
 pub mod clients;
 pub mod config;
 pub mod keyspace;
+pub mod log;
 pub mod observe;
 
 // floor 4: one journal — the first floor allowed to touch a disk
@@ -38,3 +40,5 @@ pub mod net;
 
 // floor 9: the process
 pub mod boot;
+pub mod cron;
+pub mod process;

@@ -7,6 +7,7 @@
 use super::ctx::{Ctx, Reply};
 use super::effects::Effects;
 use super::gates;
+use super::room;
 use super::session::{Origin, Queue, ReplyMode};
 use super::table::Row;
 use super::{
@@ -34,9 +35,9 @@ pub struct Turn<'n> {
     pub now: Millis,
     /// Monotonic ticks at the end of the last command.
     pub tick: u64,
-    slot: usize,
-    inside: Option<Inside<'n>>,
-    effects: Effects,
+    pub(super) slot: usize,
+    pub(super) inside: Option<Inside<'n>>,
+    pub(super) effects: Effects,
     /// Journal offset behind the last effects of this turn; replies wait for it.
     pub journal_end: u64,
 }
@@ -82,6 +83,24 @@ impl<'n> Turn<'n> {
         }
     }
 
+    /// Appends what a unit did to the journal. Under the unit's locks.
+    #[inline]
+    pub(super) fn append_effects(&mut self) {
+        if !self.effects.is_empty() {
+            let (databases, count, record) = (self.effects.databases(), self.effects.count(), self.effects.record());
+            self.journal_end = self.node.journal.append(databases, count, record, self.now);
+            self.effects.clear();
+        }
+    }
+
+    /// Runs `work` on one key outside any command: loading.
+    pub fn with_db<R>(&mut self, db: usize, key: &[u8], work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+        let keyspace = &self.node.keyspace;
+        let held = keyspace.lock_one(keyspace.place(key).stripe as usize);
+        let manner = Manner { keep_expired: true, ..Manner::default() };
+        work(&mut Db::new(held, db, self.now, manner))
+    }
+
     /// What the batch can know before executing: the row, and where a single key lives.
     #[inline]
     pub fn prepare<'a>(&self, argv: ArgvView<'a>, canonical: bool) -> Prepared<'a> {
@@ -121,7 +140,8 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
         }
     };
     let check = gates::Request { node: turn.node, config: &turn.config, session, row };
-    if let Err(error) = gates::pass(&check) {
+    let passed = gates::pass(&check).and_then(|()| room::ensure(turn, session, row));
+    if let Err(error) = passed {
         refuse(turn, session, Some(row), &error, out);
         return Called::Done;
     }
@@ -217,22 +237,19 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
     };
     run_handler(&mut ctx, turn.tick);
     turn.tick = clock::ticks();
-    if !effects.is_empty() {
-        turn.journal_end = turn.node.journal.append(effects.databases(), effects.count(), effects.record(), turn.now);
-        effects.clear();
-    }
     turn.effects = effects;
+    turn.append_effects();
     account(turn.node, turn.stats, db);
 }
 
 /// Counts what a unit did and sends big values to be freed elsewhere. The locks are released here.
-fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
+pub fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
     let changes = std::mem::take(&mut db.changes);
     drop(db);
-    stats.keyspace_hits.add(changes.hits);
-    stats.keyspace_misses.add(changes.misses);
+    stats.counters.keyspace_hits.add(changes.hits);
+    stats.counters.keyspace_misses.add(changes.misses);
     if changes.dirty > 0 {
-        stats.dirty.add(changes.dirty);
+        stats.counters.changes.add(changes.dirty);
     }
     if !changes.garbage.is_empty() {
         changes.garbage.into_iter().for_each(|value| node.reaper.send(Garbage::Value(value)));
@@ -247,7 +264,7 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
         ctx.out.buf.truncate(start);
         ctx.out.error(error.text());
         ctx.stats.failed(ctx.row.id);
-        ctx.node.errors.count(error.code());
+        count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
     }
     if !ctx.db.changes.expired.is_empty() {
         ctx.flush_expired();
@@ -267,7 +284,7 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     ctx.stats.call(ctx.row.id, elapsed_ns);
     let threshold_us = ctx.config.slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
-        ctx.node.log_slow(ctx.args.view(), elapsed_ns, &ctx.session.client, ctx.config.slowlog_max_len);
+        ctx.node.log_slow(ctx.args.view(), elapsed_ns, &ctx.session.client, ctx.db.now());
     }
 }
 
@@ -275,9 +292,10 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
 pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> bool {
     let check = gates::Request { node: ctx.node, config: ctx.config, session: ctx.session, row };
     if let Err(error) = gates::pass(&check) {
+        let start = ctx.out.buf.len();
         ctx.out.error(error.text());
         ctx.stats.rejected(row.id);
-        ctx.node.errors.count(error.code());
+        count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
         return false;
     }
     let mut inner = Ctx {
@@ -301,11 +319,19 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
 #[cold]
 fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &Error, out: &mut Vec<u8>) {
     session.abort_queue();
+    let start = out.len();
     Out::new(out, session.proto).error(error.text());
     if let Some(row) = row {
         turn.stats.rejected(row.id);
     }
-    turn.node.errors.count(error.code());
+    count_error(turn.node, turn.stats, &out[start..]);
+}
+
+/// Counts an error reply, given with its line's end.
+#[cold]
+fn count_error(node: &Node, stats: &WorkerStats, reply: &[u8]) {
+    stats.counters.total_error_replies.add(1);
+    node.observatory.errors.record(reply.strip_suffix(b"\r\n").unwrap_or(reply));
 }
 
 fn enqueue(queue: &mut Queue, row: Row, argv: ArgvView<'_>) {

@@ -2,7 +2,7 @@
 
 use super::session::Origin;
 use super::table::Row;
-use super::{ADMIN, DENYOOM, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
+use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
 use crate::node::Node;
@@ -18,7 +18,7 @@ pub struct Request<'a> {
 pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
 
 /// In order. A command from the log passes unseen: it was let through when it was first run.
-pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, memory, disk];
+pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk];
 
 #[inline]
 pub fn pass(request: &Request<'_>) -> Result<(), Error> {
@@ -57,14 +57,6 @@ fn loading(r: &Request<'_>) -> Result<(), Error> {
     if r.node.life.is_loading() && !r.row.command.has(LOADING) { Err(LOADING_DATASET) } else { Ok(()) }
 }
 
-/// `maxmemory`: makes room by the policy, or refuses what would take more.
-fn memory(r: &Request<'_>) -> Result<(), Error> {
-    if r.config.maxmemory == 0 || !r.row.command.has(DENYOOM) {
-        return Ok(());
-    }
-    if r.node.is_out_of_memory() { Err(OUT_OF_MEMORY) } else { Ok(()) }
-}
-
 /// Writes stop while the log cannot be written.
 fn disk(r: &Request<'_>) -> Result<(), Error> {
     if !r.row.command.has(WRITE) || r.row.command.has(ADMIN) {
@@ -82,4 +74,3 @@ const DEBUG_NOT_ALLOWED: Error = Error::new(
 const NO_AUTHENTICATION: Error = Error::new("NOAUTH Authentication required.");
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");
-pub const OUT_OF_MEMORY: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");

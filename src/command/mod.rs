@@ -11,6 +11,7 @@ pub mod effects;
 pub mod error;
 pub mod gates;
 pub mod keys;
+mod room;
 pub mod session;
 pub mod table;
 

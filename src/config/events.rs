@@ -1,7 +1,7 @@
 //! Classes of keyspace events, as `notify-keyspace-events` spells them: one letter per class.
 //!
-//! `A` stands for all classes but key misses (`m`) and new keys (`n`), as in Redis, also when printed: `An` prints as
-//! `A`. The bits are our own; nothing on disk or on the wire depends on them.
+//! `A` stands for all classes but key misses (`m`) and new keys (`n`). Redis prints `An` as `A`; CONFIG GET here does so
+//! too, but CONFIG REWRITE writes what reads back. The bits are our own; nothing on disk or on the wire depends on them.
 
 /// A set of event classes and of the channels (`K` keyspace, `E` keyevent) they go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +40,30 @@ impl KeyspaceEvents {
         Some(KeyspaceEvents(bits))
     }
 
+    /// The letters as CONFIG GET prints them.
     pub fn letters(self) -> String {
         let all = self.0 & KeyspaceEvents::ALL == KeyspaceEvents::ALL;
-        let hidden = if all { KeyspaceEvents::ALL | KeyspaceEvents::NEW } else { 0 };
-        let classes = LETTERS.iter().filter(|(_, bit)| self.has(bit & !hidden));
-        all.then_some('A').into_iter().chain(classes.map(|(letter, _)| char::from(*letter))).collect()
+        let rest = if all {
+            self.0 & !KeyspaceEvents::NEW
+        } else {
+            self.0
+        };
+        KeyspaceEvents(rest).letters_to_read()
+    }
+
+    /// Letters that parse to the same set.
+    pub fn letters_to_read(self) -> String {
+        let all = self.0 & KeyspaceEvents::ALL == KeyspaceEvents::ALL;
+        let rest = if all {
+            self.0 & !KeyspaceEvents::ALL
+        } else {
+            self.0
+        };
+        let classes = LETTERS.iter().filter(|(_, bit)| rest & bit != 0);
+        all.then_some('A')
+            .into_iter()
+            .chain(classes.map(|(letter, _)| char::from(*letter)))
+            .collect()
     }
 }
 

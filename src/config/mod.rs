@@ -13,10 +13,15 @@
 //! Cost: a `Config` is a few kilobytes; it is cloned once per CONFIG SET and read by reference everywhere else.
 
 pub mod choices;
+pub mod cli;
 pub mod events;
+pub mod file;
+pub mod help;
+pub mod live;
 pub mod param;
 pub mod quote;
 pub mod rewrite;
+pub mod sample;
 pub mod special;
 pub mod table;
 pub mod value;
@@ -25,7 +30,11 @@ use choices::*;
 use events::KeyspaceEvents;
 
 pub use param::Param;
+pub use quote::split_args;
 pub use table::{PARAMS, lookup};
+
+/// The server whose configuration, errors and defaults these are.
+pub const REDIS_VERSION: &str = "7.0.15";
 
 /// `save <seconds> <changes>`: a snapshot after so many seconds with at least so many changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +86,21 @@ macro_rules! config {
 impl Default for Config {
     fn default() -> Config {
         let mut config = Config::blank();
-        for param in PARAMS {
-            param.set(&mut config, param.default.as_bytes()).expect("defaults are valid: tested for every row");
+        // Blank texts and lists are empty already.
+        for param in PARAMS.iter().filter(|p| !p.default.is_empty()) {
+            param
+                .set(&mut config, param.default.as_bytes())
+                .expect("defaults are valid: tested for every row");
         }
         config
+    }
+}
+
+impl Config {
+    /// The directives that were given a value and have no effect, for one line in the log.
+    pub fn without_effect(&self) -> impl Iterator<Item = &'static Param> + '_ {
+        let set = |p: &&Param| p.has(param::UNSUPPORTED) && p.get(self) != p.default.as_bytes();
+        PARAMS.iter().filter(set)
     }
 }
 

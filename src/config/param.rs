@@ -176,7 +176,14 @@ pub(super) const fn row(
     flags: Flags,
     doc: &'static str,
 ) -> Param {
-    Param { name, alias: None, kind, default, flags, doc }
+    Param {
+        name,
+        alias: None,
+        kind,
+        default,
+        flags,
+        doc,
+    }
 }
 
 pub(super) const fn int(field: NumberLens, min: i128, max: i128) -> Kind {
@@ -192,7 +199,13 @@ pub(super) const fn octal(field: NumberLens, min: i128, max: i128) -> Kind {
 }
 
 pub(super) const fn number(field: NumberLens, min: i128, max: i128, unit: Unit) -> Number {
-    Number { field, min, max, unit, check: any_number }
+    Number {
+        field,
+        min,
+        max,
+        unit,
+        check: any_number,
+    }
 }
 
 /// Text whose empty value is a value.
@@ -205,8 +218,16 @@ pub(super) const fn optional(field: Lens<String>) -> Kind {
     checked(field, any_text, Empty::Unset)
 }
 
-pub(super) const fn checked(field: Lens<String>, check: fn(&str) -> Result<(), &'static str>, empty: Empty) -> Kind {
-    Kind::Text(Text { field, check, empty })
+pub(super) const fn checked(
+    field: Lens<String>,
+    check: fn(&str) -> Result<(), &'static str>,
+    empty: Empty,
+) -> Kind {
+    Kind::Text(Text {
+        field,
+        check,
+        empty,
+    })
 }
 
 fn any_number(_: i128) -> Result<(), &'static str> {
@@ -218,26 +239,32 @@ fn any_text(_: &str) -> Result<(), &'static str> {
 }
 
 pub(super) fn power_of_two(n: i128) -> Result<(), &'static str> {
-    if n.count_ones() == 1 { Ok(()) } else { Err("argument must be a power of two") }
+    if n.count_ones() == 1 {
+        Ok(())
+    } else {
+        Err("argument must be a power of two")
+    }
 }
 
 /// Housekeeping runs 1 to 500 times a second; like Redis, values outside are accepted and moved inside.
-pub(super) const HERTZ: NumberLens =
-    NumberLens { get: |c| i128::from(c.hz), set: |c, v| c.hz = u32::try_from(v).unwrap_or(u32::MAX).clamp(1, 500) };
+pub(super) const HERTZ: NumberLens = NumberLens {
+    get: |c| i128::from(c.hz),
+    set: |c, v| c.hz = u32::try_from(v).unwrap_or(u32::MAX).clamp(1, 500),
+};
 
-/// Redis's name for the number of threads: whichever of `io-threads` and `threads` is said last, wins.
-pub(super) const IO_THREADS: NumberLens = NumberLens {
-    get: |c| i128::from(c.io_threads),
-    set: |c, v| {
-        c.io_threads = u32::try_from(v).unwrap_or(1);
-        c.threads = c.io_threads;
-    },
+/// A backlog smaller than 16 kilobytes is of no use to anyone; like Redis, smaller values are accepted and raised.
+pub(super) const BACKLOG: NumberLens = NumberLens {
+    get: |c| i128::from(c.repl_backlog_size),
+    set: |c, v| c.repl_backlog_size = u64::try_from(v).unwrap_or(u64::MAX).max(16 << 10),
 };
 
 /// The lens on a field.
 macro_rules! at {
     ($field:ident) => {
-        $crate::config::param::Lens { get: |c| &c.$field, at: |c| &mut c.$field }
+        $crate::config::param::Lens {
+            get: |c| &c.$field,
+            at: |c| &mut c.$field,
+        }
     };
 }
 
@@ -261,7 +288,12 @@ macro_rules! choice {
         use $crate::config::choices::$type;
         $crate::config::param::Choice {
             names: $type::NAMES,
-            get: |c| $type::ALL.iter().position(|v| *v == c.$field).unwrap_or_default(),
+            get: |c| {
+                $type::ALL
+                    .iter()
+                    .position(|v| *v == c.$field)
+                    .unwrap_or_default()
+            },
             set: |c, i| {
                 if let Some(v) = $type::ALL.get(i) {
                     c.$field = *v

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod db;
 pub mod entry;
+pub mod evict;
 pub mod expire;
 mod generic;
 pub mod snapshot;

@@ -104,7 +104,7 @@ impl Connection {
             match self.stream.poll_write(cx, &self.output[self.sent..]) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.sent += n;
-                    self.worker.stats.net_output_bytes.add(n as u64);
+                    self.worker.stats.counters.net_output_bytes.add(n as u64);
                     self.session.client.facts.net_output_bytes.fetch_add(n as u64, Relaxed);
                 }
                 Poll::Ready(_) => {
@@ -115,7 +115,7 @@ impl Connection {
             }
         }
         if !self.output.is_empty() {
-            self.worker.stats.total_writes_processed.add(1);
+            self.worker.stats.counters.total_writes_processed.add(1);
             let buffer = std::mem::take(&mut self.output);
             self.worker.give_buffer(buffer);
             self.sent = 0;
@@ -143,8 +143,8 @@ impl Connection {
             Poll::Ready(Ok(())) if n > 0 => {
                 // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
                 unsafe { self.input.set_len(self.input.len() + n) };
-                self.worker.stats.total_reads_processed.add(1);
-                self.worker.stats.net_input_bytes.add(n as u64);
+                self.worker.stats.counters.total_reads_processed.add(1);
+                self.worker.stats.counters.net_input_bytes.add(n as u64);
                 self.session.client.facts.net_input_bytes.fetch_add(n as u64, Relaxed);
                 Poll::Ready(true)
             }
@@ -180,7 +180,7 @@ impl Connection {
             }
             self.journal_end = self.journal_end.max(turn.journal_end);
             self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
-            worker.stats.commands_processed.add(requests.len() as u64);
+            worker.stats.counters.commands_processed.add(requests.len() as u64);
             self.session.client.facts.commands.fetch_add(requests.len() as u64, Relaxed);
         }
         if let Some(error) = ended
@@ -293,7 +293,7 @@ impl Connection {
     #[cold]
     fn protocol_error(&mut self, text: &str) {
         self.output.extend_from_slice(format!("-ERR Protocol error: {text}\r\n").as_bytes());
-        tracing::debug!("Protocol error ({text}) from client {}", self.session.client.address);
+        crate::log::verbose!("Protocol error ({text}) from client {}", self.session.client.address);
         self.state = State::Closing;
     }
 
@@ -316,7 +316,7 @@ impl Connection {
             || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX)
             || query > config.client_query_buffer_limit;
         if too_much {
-            tracing::warn!(
+            crate::log::warning!(
                 "Client {} closed for overcoming of output or query buffer limits.",
                 self.session.client.address
             );

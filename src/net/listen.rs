@@ -6,6 +6,7 @@ use crate::clients::Client;
 use crate::clock;
 use crate::config::Config;
 use crate::node::Node;
+use crate::observe::WorkerStats;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -31,7 +32,7 @@ pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
             Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
             Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
             Err(e) => {
-                tracing::warn!(
+                crate::log::warning!(
                     "Warning: Could not create server TCP listening socket {host}:{}: {}",
                     config.port,
                     bind_cause(&e)
@@ -89,7 +90,7 @@ pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
 }
 
 /// Accepts until the task is dropped.
-pub async fn accept_tcp(listener: TcpListener, node: &'static Node, workers: Arc<Vec<Handle>>) {
+pub async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<WorkerStats>, workers: Arc<Vec<Handle>>) {
     let local = listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
     loop {
         match listener.accept().await {
@@ -104,19 +105,25 @@ pub async fn accept_tcp(listener: TcpListener, node: &'static Node, workers: Arc
                     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&settings);
                 }
                 let local = stream.local_addr().map_or_else(|_| local.clone(), |a| a.to_string());
-                admit(node, &workers, Accepted::Tcp(stream), peer.to_string(), local, Some(peer.ip()));
+                admit(node, &stats, &workers, Accepted::Tcp(stream), peer.to_string(), local, Some(peer.ip()));
             }
             Err(e) => pause_after(&e).await,
         }
     }
 }
 
-pub async fn accept_unix(listener: UnixListener, path: String, node: &'static Node, workers: Arc<Vec<Handle>>) {
+pub async fn accept_unix(
+    listener: UnixListener,
+    path: String,
+    node: &'static Node,
+    stats: Arc<WorkerStats>,
+    workers: Arc<Vec<Handle>>,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let Ok(stream) = stream.into_std() else { continue };
-                admit(node, &workers, Accepted::Unix(stream), format!("{path}:0"), format!("{path}:0"), None);
+                admit(node, &stats, &workers, Accepted::Unix(stream), format!("{path}:0"), format!("{path}:0"), None);
             }
             Err(e) => pause_after(&e).await,
         }
@@ -126,26 +133,26 @@ pub async fn accept_unix(listener: UnixListener, path: String, node: &'static No
 /// A peer that vanished between SYN and accept is no reason to stop; being out of descriptors is one to wait.
 async fn pause_after(e: &io::Error) {
     if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
-        tracing::warn!("Error accepting a client connection: {e}");
+        crate::log::warning!("Error accepting a client connection: {e}");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
 /// Lets a peer in, or tells it why not.
-fn admit(node: &Node, workers: &[Handle], socket: Accepted, address: String, local: String, ip: Option<IpAddr>) {
+fn admit(node: &Node, stats: &WorkerStats, workers: &[Handle], socket: Accepted, address: String, local: String, ip: Option<IpAddr>) {
     let config = node.config.load();
     if node.clients.len() >= config.maxclients as usize {
-        node.workers[0].rejected_connections.add(1);
+        stats.counters.rejected_connections.add(1);
         return turn_away(socket, b"-ERR max number of clients reached\r\n");
     }
     if config.protected_mode && config.requirepass.is_empty() && ip.is_some_and(|ip| !is_local(ip)) {
-        node.workers[0].rejected_connections.add(1);
+        stats.counters.rejected_connections.add(1);
         return turn_away(socket, PROTECTED_MODE.as_bytes());
     }
     let client = Client::new(node.clients.next_id(), address, local, ip.is_none(), clock::now_ms());
     let least = workers.iter().min_by_key(|w| w.connections.load(Relaxed)).expect("at least one worker");
     node.clients.add(&client);
-    node.workers[0].connections_received.add(1);
+    stats.counters.connections_received.add(1);
     least.connections.fetch_add(1, Relaxed);
     if let Err(refused) = least.arrivals.send(Arrival { socket, client }) {
         node.clients.remove(refused.0.client.id);

@@ -85,6 +85,8 @@ struct Sink {
     calm: u32,
     last_attempt: Option<Instant>,
     fsync_failed: bool,
+    /// The file left behind; it must be durable before anything is written to the present one.
+    left_behind: Option<File>,
 }
 
 /// What wakes the batcher.
@@ -252,14 +254,14 @@ impl Journal {
     fn fail(&self, text: String) {
         let first = !self.failed.swap(true, Relaxed);
         if first {
-            tracing::warn!("{text}");
+            crate::log::warning!("{text}");
         }
         *self.error.lock() = Some(text);
     }
 
     fn heal(&self) {
         if self.failed.swap(false, Relaxed) {
-            tracing::warn!("AOF write error looks solved. The server can write again.");
+            crate::log::warning!("AOF write error looks solved. The server can write again.");
             *self.error.lock() = None;
         }
     }
@@ -300,7 +302,7 @@ impl Journal {
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
         if self.fsync_policy() == Fsync::Always {
-            tracing::error!(
+            crate::log::warning!(
                 "Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting..."
             );
             std::process::exit(1);
@@ -309,7 +311,7 @@ impl Journal {
         let len = sink.len;
         let restored = sink.file.as_mut().map(|f| f.set_len(len).and_then(|()| f.seek(SeekFrom::Start(len))));
         if let Some(Err(e)) = restored {
-            tracing::error!("Could not remove short write from the append-only file: {e}");
+            crate::log::warning!("Could not remove short write from the append-only file: {e}");
         }
         self.fail(cause.to_string());
     }
@@ -335,6 +337,11 @@ impl Journal {
             return;
         }
         let mut sink = self.sink.lock();
+        if let Some(old) = sink.left_behind.take()
+            && let Err(e) = old.sync_data()
+        {
+            crate::log::warning!("fsync of the previous append-only file failed: {e}");
+        }
         if sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty() {
             return;
         }
@@ -363,7 +370,7 @@ impl Journal {
                 self.durable.fetch_max(target, Release);
             }
             Err(e) if self.fsync_policy() == Fsync::Always => {
-                tracing::error!(
+                crate::log::warning!(
                     "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
                 );
                 std::process::exit(1);
@@ -395,18 +402,15 @@ impl Journal {
     }
 
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. The gate's
-    /// owner calls it, so that no record is split. The old file is synced first: the next one must not outlive it.
+    /// owner calls it, so that no record is split.
     pub fn switch(&self, file: File) -> io::Result<()> {
         let mut sink = self.sink.lock();
+        let mut left_behind = None;
         if self.is_on() && !sink.fsync_failed {
             while !self.write_pending(&mut sink) {
                 return Err(io::Error::other(self.write_error().unwrap_or_default()));
             }
-            if let Some(old) = sink.file.take()
-                && self.fsync_policy() != Fsync::No
-            {
-                self.retire(old);
-            }
+            left_behind = sink.file.take();
         } else {
             // What the failed file did not take is in the memory the new base is made from.
             sink.batch.clear();
@@ -415,22 +419,15 @@ impl Journal {
             self.written.store(p.end, Release);
         }
         let end = self.appended();
-        *sink = Sink { file: Some(file), len: 0, batch_end: end, ..Sink::default() };
+        // The batcher syncs what is left behind and writes until then; no worker waits for that.
+        self.slow.store(left_behind.is_some(), Relaxed);
+        *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
         self.stats.file_bytes.store(0, Relaxed);
         self.on.store(true, Release);
         drop(sink);
         self.announce();
         Ok(())
-    }
-
-    /// Syncs a file that the journal has left.
-    fn retire(&self, old: File) {
-        if let Err(e) = old.sync_data() {
-            tracing::error!("fsync of the previous append-only file failed: {e}");
-        } else {
-            self.durable.fetch_max(self.written.load(Acquire), Release);
-        }
     }
 
     pub fn clear_fsync_error(&self) {

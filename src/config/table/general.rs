@@ -3,9 +3,9 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    ALIAS_HIDDEN, DEBUG, DENY_LOADING, EXTENSION, Empty, HERTZ, HIDDEN, IMMUTABLE, INT, IO_THREADS, Kind, LONG,
-    MODIFIABLE, MULTI_ARG, Number, PROTECTED, Param, UNSUPPORTED, Unit, at, checked, choice, int, num, number,
-    optional, power_of_two, row, text,
+    ALIAS_HIDDEN, DEBUG, DENY_LOADING, EXTENSION, Empty, HERTZ, HIDDEN, IMMUTABLE, INT, Kind, LONG,
+    MODIFIABLE, MULTI_ARG, Number, PROTECTED, Param, UNSUPPORTED, Unit, at, checked, choice, int,
+    num, number, optional, power_of_two, row, text,
 };
 use crate::config::special;
 
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Param] = &[
         "Start-up warnings to silence, by name."),
     row("import-mode", Kind::Flag(at!(import_mode)), "no", MODIFIABLE | EXTENSION | HIDDEN | UNSUPPORTED,
         "Leave expired keys alone while data is imported (Valkey)."),
-    row("io-threads", int(IO_THREADS, 1, 128), "1", IMMUTABLE | DEBUG,
+    row("io-threads", Kind::Special(&special::IO_THREADS), "1", IMMUTABLE | DEBUG,
         "The name Redis has for threads: sets the same number of workers."),
     row("io-threads-always-active", Kind::Flag(at!(io_threads_always_active)),
         "no", MODIFIABLE | EXTENSION | HIDDEN | UNSUPPORTED,
@@ -112,7 +112,7 @@ pub(super) const ROWS: &[Param] = &[
         "Lock stripes of the keyspace, a power of two."),
     row("supervised", Kind::Choice(choice!(supervised, Supervised)), "no", IMMUTABLE,
         "How the service manager is told that the server is ready."),
-    row("threads", int(num!(threads), 0, 1_024), "0", IMMUTABLE | EXTENSION,
+    row("threads", Kind::Special(&special::THREADS), "0", IMMUTABLE | EXTENSION,
         "Worker threads; 0 means one per core."),
     row("use-exit-on-panic", Kind::Flag(at!(use_exit_on_panic)), "no", MODIFIABLE | HIDDEN,
         "After a crash report exit instead of aborting."),

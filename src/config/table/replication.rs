@@ -3,8 +3,9 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    ALIAS_HIDDEN, DEBUG, DENY_LOADING, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, MULTI_ARG, Param,
-    SENSITIVE, ULONG, UNSUPPORTED, at, choice, int, memory, num, optional, row,
+    ALIAS_HIDDEN, BACKLOG, DEBUG, DENY_LOADING, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG,
+    MODIFIABLE, MULTI_ARG, Param, SENSITIVE, ULONG, UNSUPPORTED, at, choice, int, memory, num,
+    optional, row,
 };
 use crate::config::special;
 
@@ -21,7 +22,7 @@ pub(super) const ROWS: &[Param] = &[
         "Seconds of silence after which a replica does not count as good.").alias("min-slaves-max-lag"),
     row("min-replicas-to-write", int(num!(min_replicas_to_write), 0, INT), "0", MODIFIABLE | UNSUPPORTED,
         "Refuse writes with fewer good replicas; 0 for off.").alias("min-slaves-to-write"),
-    row("repl-backlog-size", memory(num!(repl_backlog_size), 1, LONG), "1048576", MODIFIABLE,
+    row("repl-backlog-size", memory(BACKLOG, 1, LONG), "1048576", MODIFIABLE,
         "Bytes of the stream kept for replicas that come back."),
     row("repl-backlog-ttl", int(num!(repl_backlog_ttl), 0, LONG), "3600", MODIFIABLE,
         "Seconds without replicas after which the backlog is freed; 0 for never."),

@@ -1,0 +1,2 @@
+//! memory (to be replaced).
+pub fn used() -> u64 { 0 }
