@@ -22,7 +22,7 @@ pub const KEYS: Command = Command {
 fn keys_matching(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     let pattern = args.get(1);
-    if glob::is_literal(pattern) {
+    if is_literal(pattern) {
         let found = db.contains(pattern);
         out.array(usize::from(found));
         return if found { out.bulk(pattern) } else { Ok(()) };
@@ -37,6 +37,11 @@ fn keys_matching(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }
     });
     out.fill_array(hole, found)
+}
+
+/// Whether a pattern has no special byte, so that it matches only itself.
+fn is_literal(pattern: &[u8]) -> bool {
+    !pattern.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'))
 }
 
 pub const RANDOMKEY: Command = Command {
