@@ -99,7 +99,9 @@ pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
     match &startup.file {
         Some(path) => notice!("Configuration loaded from {}", String::from_utf8_lossy(path)),
         None if startup.options.is_none() => {
-            warning!("Warning: no config file specified, using the default config. In order to specify a config file use memkv-server /path/to/redis.conf");
+            warning!(
+                "Warning: no config file specified, using the default config. In order to specify a config file use memkv-server /path/to/redis.conf"
+            );
         }
         None => notice!("Configuration loaded"),
     }
@@ -233,7 +235,8 @@ fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, 
     drop(replay);
     loaded.map_err(fatal)?;
     node.life.set_loading(false);
-    let (keys, _) = (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
+    let (keys, _) =
+        (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
     if files.manifest.to_load().next().is_some() {
         notice!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64());
         notice!("{keys} keys loaded");
@@ -271,7 +274,10 @@ impl Replay {
 impl Apply for Replay {
     fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
         if self.registry.find(argv.get(0)).is_none() {
-            return Err(format!("Unknown command '{}' reading the append only file", String::from_utf8_lossy(argv.get(0))));
+            return Err(format!(
+                "Unknown command '{}' reading the append only file",
+                String::from_utf8_lossy(argv.get(0))
+            ));
         }
         let prepared = self.turn.prepare(argv, true);
         call(&mut self.turn, &mut self.session, prepared, &mut self.out);

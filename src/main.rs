@@ -16,7 +16,9 @@ fn main() {
         Action::Help { short } => print(&help::help(short)),
         Action::Man => print(&String::from_utf8_lossy(&help::man())),
         Action::Completions(shell) => print(&String::from_utf8_lossy(&help::completions(shell))),
-        Action::TestMemory { .. } | Action::CheckSystem => complain("Not available: use memtester, or redis-server --check-system."),
+        Action::TestMemory { .. } | Action::CheckSystem => {
+            complain("Not available: use memtester, or redis-server --check-system.")
+        }
         Action::Complain(text) => complain(&text),
     };
     std::process::exit(code);

@@ -1,2 +1,4 @@
 //! memory (to be replaced).
-pub fn used() -> u64 { 0 }
+pub fn used() -> u64 {
+    0
+}

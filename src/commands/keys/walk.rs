@@ -79,7 +79,7 @@ pub const SCAN: Command = Command {
 
 fn scan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let cursor = num::parse_u64(args.get(1)).ok_or(INVALID_CURSOR)?;
+    let cursor = args::scan_cursor(args.get(1)).ok_or(INVALID_CURSOR)?;
     let (mut count, mut pattern, mut kind) = (COUNT_DEFAULT, None, None);
     args.skip_to(2);
     while let Some(word) = args.word() {
