@@ -112,7 +112,8 @@ impl Node {
             AofReplyAfter::Durable => ReplyAfter::Durable,
             AofReplyAfter::Memory => ReplyAfter::Memory,
         };
-        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled);
+        let batch_commands = u64::from(config.aof_batch_commands);
+        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.observatory.slowlog.set_max_len(config.slowlog_max_len);
         self.observatory.set_latency_tracking(config.latency_tracking);
     }

@@ -53,6 +53,11 @@ impl<'k> Ctx<'_, 'k> {
         }
     }
 
+    /// Runs a command of the log inside this unit: as another session, without reply and without effects.
+    pub fn replay(&mut self, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+        super::call::replay(self, row, argv, session);
+    }
+
     /// Runs one more command inside this unit: EXEC and scripts. Its keys are locked already.
     pub fn run_inner(&mut self, row: Row, argv: ArgvView<'_>) -> bool {
         super::call::run_inner(self, row, argv)

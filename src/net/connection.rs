@@ -15,7 +15,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::clients::Client;
 use crate::clock;
-use crate::command::call::{Called, Prepared, Turn, call};
+use crate::command::call::{Called, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::config::Config;
 use crate::observe::{ServiceTime, WorkerStats};
@@ -353,6 +353,18 @@ impl Connection {
             cx.waker().wake_by_ref();
         }
         self.pause_timer = Some(timer);
+    }
+}
+
+impl Drop for Connection {
+    /// Watches are taken back when the peer is gone.
+    fn drop(&mut self) {
+        if self.session.watch.is_some() {
+            let worker = &self.worker;
+            let config = worker.node.config.load_full();
+            let turn = Turn::begin(worker.node, &worker.stats, worker.registry, config, worker.slot);
+            abandon_transaction(&turn, &mut self.session);
+        }
     }
 }
 
