@@ -26,8 +26,11 @@ use crate::persist::{Aof, Journal};
 use crate::process;
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,7 +102,9 @@ pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
     match &startup.file {
         Some(path) => notice!("Configuration loaded from {}", String::from_utf8_lossy(path)),
         None if startup.options.is_none() => {
-            warning!("Warning: no config file specified, using the default config. In order to specify a config file use memkv-server /path/to/redis.conf");
+            warning!(
+                "Warning: no config file specified, using the default config. In order to specify a config file use memkv-server /path/to/redis.conf"
+            );
         }
         None => notice!("Configuration loaded"),
     }
@@ -113,8 +118,15 @@ pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
     };
     let slots = Slots::after(threads);
     let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    if let Ok(dir) = std::env::current_dir() {
+        config.dir = dir.to_string_lossy().into_owned();
+    }
     let node = build_node(config.clone(), registry, threads)?;
+    if let Some(path) = &startup.file {
+        let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
+    }
     notice!("Server initialized");
+    crate::memory::mark_startup();
     serve(node, registry, &config, threads, slots)
 }
 
@@ -233,7 +245,8 @@ fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, 
     drop(replay);
     loaded.map_err(fatal)?;
     node.life.set_loading(false);
-    let (keys, _) = (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
+    let (keys, _) =
+        (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
     if files.manifest.to_load().next().is_some() {
         notice!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64());
         notice!("{keys} keys loaded");
@@ -271,7 +284,10 @@ impl Replay {
 impl Apply for Replay {
     fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
         if self.registry.find(argv.get(0)).is_none() {
-            return Err(format!("Unknown command '{}' reading the append only file", String::from_utf8_lossy(argv.get(0))));
+            return Err(format!(
+                "Unknown command '{}' reading the append only file",
+                String::from_utf8_lossy(argv.get(0))
+            ));
         }
         let prepared = self.turn.prepare(argv, true);
         call(&mut self.turn, &mut self.session, prepared, &mut self.out);

@@ -44,7 +44,9 @@ pub fn adjust_open_files(maxclients: u32) -> u32 {
     }
     let files = if set(&allowed) { allowed.rlim_cur } else { limit.rlim_cur };
     let possible = files.saturating_sub(RESERVED_FILES).clamp(1, u64::from(maxclients)) as u32;
-    crate::log::warning!("Current maximum open files is {files}. maxclients has been reduced to {possible} to compensate for low ulimit.");
+    crate::log::warning!(
+        "Current maximum open files is {files}. maxclients has been reduced to {possible} to compensate for low ulimit."
+    );
     possible
 }
 

@@ -1,11 +1,22 @@
 //! The commands: one file per family, each opening with its table.
 
+pub mod command;
+pub mod config;
 pub mod connection;
 pub mod keys;
+pub mod server;
 pub mod strings;
 pub mod transactions;
 
 use crate::command::Command;
 
 /// Every family's rows.
-pub const FAMILIES: &[&[Command]] = &[connection::COMMANDS, keys::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[
+    command::COMMANDS,
+    config::COMMANDS,
+    connection::COMMANDS,
+    keys::COMMANDS,
+    server::COMMANDS,
+    strings::COMMANDS,
+    transactions::COMMANDS,
+];

@@ -88,9 +88,7 @@ impl Default for Config {
         let mut config = Config::blank();
         // Blank texts and lists are empty already.
         for param in PARAMS.iter().filter(|p| !p.default.is_empty()) {
-            param
-                .set(&mut config, param.default.as_bytes())
-                .expect("defaults are valid: tested for every row");
+            param.set(&mut config, param.default.as_bytes()).expect("defaults are valid: tested for every row");
         }
         config
     }

@@ -90,7 +90,12 @@ pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
 }
 
 /// Accepts until the task is dropped.
-pub async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<WorkerStats>, workers: Arc<Vec<Handle>>) {
+pub async fn accept_tcp(
+    listener: TcpListener,
+    node: &'static Node,
+    stats: Arc<WorkerStats>,
+    workers: Arc<Vec<Handle>>,
+) {
     let local = listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
     loop {
         match listener.accept().await {
@@ -139,7 +144,15 @@ async fn pause_after(e: &io::Error) {
 }
 
 /// Lets a peer in, or tells it why not.
-fn admit(node: &Node, stats: &WorkerStats, workers: &[Handle], socket: Accepted, address: String, local: String, ip: Option<IpAddr>) {
+fn admit(
+    node: &Node,
+    stats: &WorkerStats,
+    workers: &[Handle],
+    socket: Accepted,
+    address: String,
+    local: String,
+    ip: Option<IpAddr>,
+) {
     let config = node.config.load();
     if node.clients.len() >= config.maxclients as usize {
         stats.counters.rejected_connections.add(1);
@@ -150,6 +163,7 @@ fn admit(node: &Node, stats: &WorkerStats, workers: &[Handle], socket: Accepted,
         return turn_away(socket, PROTECTED_MODE.as_bytes());
     }
     let client = Client::new(node.clients.next_id(), address, local, ip.is_none(), clock::now_ms());
+    client.facts.fd.store(socket.fd(), Relaxed);
     let least = workers.iter().min_by_key(|w| w.connections.load(Relaxed)).expect("at least one worker");
     node.clients.add(&client);
     stats.counters.connections_received.add(1);

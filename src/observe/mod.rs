@@ -24,7 +24,7 @@ mod worker;
 pub use counter::{Counter, Counters, Counts};
 pub use errors::ErrorStats;
 pub use histogram::{Histogram, Snapshot};
-pub use monitor::{DoctorContext, Latest, LatencyMonitor, Sample};
+pub use monitor::{DoctorContext, LatencyMonitor, Latest, Sample};
 pub use rates::Rates;
 pub use report::{CommandReport, LatencyReport, WindowReport, commandstats_text, errorstats_text, latencystats_text};
 pub use slowlog::{Slowlog, SlowlogEntry};
@@ -211,7 +211,10 @@ mod tests {
         assert_eq!(stats.counts().commands_processed, 7);
         let report = stats.latency(2000);
         let spans: Vec<_> = report.windows.iter().map(|w| (w.name, w.span_ms, w.all.count())).collect();
-        assert_eq!(spans, [("1s", 1000, 0), ("10s", 2000, 16), ("1m", 2000, 16), ("5m", 2000, 16), ("total", 2000, 16)]);
+        assert_eq!(
+            spans,
+            [("1s", 1000, 0), ("10s", 2000, 16), ("1m", 2000, 16), ("5m", 2000, 16), ("total", 2000, 16)]
+        );
         let total = report.total();
         assert_eq!((total.all.bands, total.all.tail_events()), ([1, 10, 0, 0, 0, 5], 5));
         assert_eq!(total.commands.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["get", "config|set"]);
@@ -256,7 +259,10 @@ mod tests {
         stats.set_latency_tracking(false);
         stats.worker(0).call(0, 1000);
         let commands = stats.commands();
-        assert_eq!((commands[0].totals.calls, commands[0].totals.exec_ns, commands[0].totals.exec.count()), (1, 1000, 0));
+        assert_eq!(
+            (commands[0].totals.calls, commands[0].totals.exec_ns, commands[0].totals.exec.count()),
+            (1, 1000, 0)
+        );
         assert_eq!(latencystats_text(&commands, &[50.0]), "");
     }
 

@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn the_doctor_says_what_was_seen_and_what_to_do() {
         let monitor = LatencyMonitor::default();
-        let context = DoctorContext { now_s: 100, threshold_ms: 0, slowlog_slower_than_us: -1, appendfsync_always: true };
+        let context =
+            DoctorContext { now_s: 100, threshold_ms: 0, slowlog_slower_than_us: -1, appendfsync_always: true };
         assert_eq!(monitor.doctor(&context), MONITOR_OFF);
         let context = DoctorContext { threshold_ms: 2, ..context };
         assert_eq!(monitor.doctor(&context), NO_SPIKES);

@@ -53,7 +53,11 @@ impl Sampler {
             net_repl_input_bytes: per_second(counts.net_repl_input_bytes, last.net_repl_input_bytes),
             net_repl_output_bytes: per_second(counts.net_repl_output_bytes, last.net_repl_output_bytes),
             eventloop_cycles: per_second(counts.eventloop_cycles, last.eventloop_cycles),
-            eventloop_us_per_cycle: counts.eventloop_us.saturating_sub(last.eventloop_us).checked_div(cycles).unwrap_or(0),
+            eventloop_us_per_cycle: counts
+                .eventloop_us
+                .saturating_sub(last.eventloop_us)
+                .checked_div(cycles)
+                .unwrap_or(0),
         };
         self.next = (self.next + 1) % SAMPLES;
         self.last_ms = now_ms;

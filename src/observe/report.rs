@@ -52,7 +52,10 @@ impl LatencyReport {
         let names: Vec<&str> = self.windows.iter().map(|window| window.name).collect();
         push_line(&mut text, format_args!("latency_windows:{}", names.join(",")));
         for window in &self.windows {
-            push_line(&mut text, format_args!("latency_{}:span_ms={},{}", window.name, window.span_ms, info_fields(&window.all)));
+            push_line(
+                &mut text,
+                format_args!("latency_{}:span_ms={},{}", window.name, window.span_ms, info_fields(&window.all)),
+            );
         }
         for window in &self.windows {
             for (command, totals) in &window.commands {
@@ -104,8 +107,10 @@ pub fn commandstats_text(commands: &[CommandReport]) -> String {
 pub fn latencystats_text(commands: &[CommandReport], percentiles: &[f64]) -> String {
     let mut text = String::new();
     for CommandReport { name, totals } in commands.iter().filter(|command| command.totals.exec.count() > 0) {
-        let fields: Vec<String> =
-            percentiles.iter().map(|p| format!("p{}={}", percentile_name(*p), us(totals.exec.percentile(*p)))).collect();
+        let fields: Vec<String> = percentiles
+            .iter()
+            .map(|p| format!("p{}={}", percentile_name(*p), us(totals.exec.percentile(*p))))
+            .collect();
         push_line(&mut text, format_args!("latency_percentiles_usec_{}:{}", safe(name.as_bytes()), fields.join(",")));
     }
     text
@@ -251,7 +256,10 @@ mod tests {
         // Three DEBUG SLEEPs, a SET and an unknown subcommand on 7.0.15.
         let debug = CommandReport { name: "debug".into(), totals: totals(&[20_100, 10_100, 1_200_200]) };
         let set = CommandReport { name: "set".into(), totals: totals(&[1, 1, 2]) };
-        let graph = CommandReport { name: "latency|graph".into(), totals: CommandTotals { failed: 1, rejected: 2, ..totals(&[]) } };
+        let graph = CommandReport {
+            name: "latency|graph".into(),
+            totals: CommandTotals { failed: 1, rejected: 2, ..totals(&[]) },
+        };
         let commands = [debug, set, graph];
         assert_eq!(
             commandstats_text(&commands),
@@ -265,7 +273,10 @@ mod tests {
              latency_percentiles_usec_set:p50=1.003,p99=2.007,p99.9=2.007\r\n"
         );
         assert_eq!(latencystats_text(&commands[1..2], &[]), "latency_percentiles_usec_set:\r\n");
-        assert!(latencystats_text(&commands[1..2], &[0.0, 100.0, 99.999]).ends_with(":p0=1.000,p100=2.007,p99.999=2.007\r\n"));
+        assert!(
+            latencystats_text(&commands[1..2], &[0.0, 100.0, 99.999])
+                .ends_with(":p0=1.000,p100=2.007,p99.999=2.007\r\n")
+        );
         assert_eq!(errorstats_text(&[(b"a:b#c\n".to_vec(), 3)]), "errorstat_a_b_c_:count=3\r\n");
     }
 }

@@ -160,7 +160,8 @@ mod tests {
             service(&workers[second as usize % 2], 1, second, second);
             windows.tick(second as Millis * 1000 - 300, &workers, 2);
             windows.tick(second as Millis * 1000, &workers, 2);
-            let counts = windows.read().map(|(_, slot)| (slot.span_ms, slot.commands.get(&1).map_or(0, ServiceTotals::count)));
+            let counts =
+                windows.read().map(|(_, slot)| (slot.span_ms, slot.commands.get(&1).map_or(0, ServiceTotals::count)));
             let expect = |seconds: u64| {
                 let seconds = seconds.min(second);
                 (seconds * 1000, (second - seconds + 1..=second).sum::<u64>())

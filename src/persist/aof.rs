@@ -54,7 +54,9 @@ impl AofDir {
         let name = config.appendfilename.clone();
         let path = dir.join(format!("{name}.manifest"));
         let manifest = match fs::read_to_string(&path) {
-            Ok(text) => Manifest::parse(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)).map_err(at(&path))?,
+            Ok(text) => {
+                Manifest::parse(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)).map_err(at(&path))?
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Manifest::default(),
             Err(e) => return Err(at(&path)(e)),
         };
@@ -79,7 +81,11 @@ impl AofDir {
         let new = self.dir.join(&self.name);
         fs::rename(&old, &new).map_err(at(&old))?;
         sync_dir(&self.dir)?;
-        crate::log::notice!("Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).", self.name, self.dir.display());
+        crate::log::notice!(
+            "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
+            self.name,
+            self.dir.display()
+        );
         Ok(())
     }
 

@@ -44,9 +44,7 @@ pub fn load(files: &AofDir, load_truncated: bool, apply: &mut impl Apply) -> io:
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
 fn load_file(path: &Path, truncate: Option<bool>, apply: &mut impl Apply) -> io::Result<()> {
     let mut file = File::open(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => {
-            io::Error::new(e.kind(), format!("The AOF file {} doesn't exist", path.display()))
-        }
+        io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("The AOF file {} doesn't exist", path.display())),
         _ => at(path)(e),
     })?;
     let mut start = [0; 5];
@@ -265,7 +263,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("a.1.incr.aof"), bytes).unwrap();
         let incr = vec![FileInfo { name: "a.1.incr.aof".into(), seq: 1 }];
-        let files = AofDir { dir: temp.path().into(), name: "a".into(), manifest: Manifest { incr, ..Manifest::default() } };
+        let files =
+            AofDir { dir: temp.path().into(), name: "a".into(), manifest: Manifest { incr, ..Manifest::default() } };
         (temp, files)
     }
 
@@ -274,7 +273,11 @@ mod tests {
         let units = ["SET a 1", "#TS", "MULTI", "SET b 2", "SET c 3", "EXEC", "SET d 4"];
         let (mut log, mut ends) = (Vec::new(), vec![]);
         for unit in units {
-            if unit == "#TS" { log.extend_from_slice(b"#TS:1700000000\r\n") } else { log.extend(command(unit)) }
+            if unit == "#TS" {
+                log.extend_from_slice(b"#TS:1700000000\r\n")
+            } else {
+                log.extend(command(unit))
+            }
             ends.push(log.len());
         }
         for (padding, n) in (0..=log.len()).flat_map(|n| [(0, n), (700, n)]) {
@@ -284,7 +287,10 @@ mod tests {
             let mut first = Record::default();
             load(&files, true, &mut first).unwrap();
             let whole: Vec<&str> = [(ends[0], "SET a 1"), (ends[5], "SET b 2;SET c 3"), (ends[6], "SET d 4")]
-                .iter().filter(|(end, _)| *end <= n).map(|(_, u)| *u).collect();
+                .iter()
+                .filter(|(end, _)| *end <= n)
+                .map(|(_, u)| *u)
+                .collect();
             // A cut inside a bulk that the padding happens to complete cannot occur: lengths are followed by CRLF.
             assert_eq!(first.units, whole, "cut at {n}, {padding} zeros");
             let mut again = Record::default();

@@ -44,7 +44,9 @@ impl Manifest {
         for pair in words.chunks_exact(2) {
             let value = String::from_utf8(pair[1].clone()).map_err(|_| bad())?;
             match pair[0].to_ascii_lowercase().as_slice() {
-                b"file" if value.contains('/') => return Err(format!("File can't be a path, just a filename: {line:?}")),
+                b"file" if value.contains('/') => {
+                    return Err(format!("File can't be a path, just a filename: {line:?}"));
+                }
                 b"file" => name = Some(value),
                 b"seq" => seq = value.parse().ok(),
                 b"type" => kind = value.bytes().next(),
@@ -116,8 +118,15 @@ mod tests {
         assert_eq!((manifest.next_base_seq(), manifest.next_incr_seq()), (2, 3));
         let more = "file a.1.incr.aof seq 1 type i startoffset 7\n";
         assert_eq!(Manifest::parse(more).unwrap().incr.len(), 1);
-        for bad in ["", "\n", "file x seq 1\n", "file x/y seq 1 type i\n", "file x seq 1 type q\n",
-            "file x seq 2 type i\nfile y seq 2 type i\n", "file x seq 1 type b\nfile y seq 2 type b\n"] {
+        for bad in [
+            "",
+            "\n",
+            "file x seq 1\n",
+            "file x/y seq 1 type i\n",
+            "file x seq 1 type q\n",
+            "file x seq 2 type i\nfile y seq 2 type i\n",
+            "file x seq 1 type b\nfile y seq 2 type b\n",
+        ] {
             assert!(Manifest::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -85,7 +85,10 @@ impl Job<'_> {
         self.journal.flush();
         self.journal.sync();
         let exclusive = self.keyspace.gate.exclusive();
-        let walk = self.keyspace.cut(&exclusive, self.slot).ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
+        let walk = self
+            .keyspace
+            .cut(&exclusive, self.slot)
+            .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         self.journal.switch(file)?;
         drop(exclusive);
         Ok((walk, incr, fresh))

@@ -139,7 +139,9 @@ impl<R: Read> Reader<R> {
         match u64::from_le_bytes(stored) {
             0 => Ok(()),
             found if found == expected => Ok(()),
-            found => Err(bad(format!("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now."))),
+            found => {
+                Err(bad(format!("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now.")))
+            }
         }
     }
 }
