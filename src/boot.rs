@@ -26,8 +26,11 @@ use crate::persist::{Aof, Journal};
 use crate::process;
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,8 +118,15 @@ pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
     };
     let slots = Slots::after(threads);
     let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    if let Ok(dir) = std::env::current_dir() {
+        config.dir = dir.to_string_lossy().into_owned();
+    }
     let node = build_node(config.clone(), registry, threads)?;
+    if let Some(path) = &startup.file {
+        let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
+    }
     notice!("Server initialized");
+    crate::memory::mark_startup();
     serve(node, registry, &config, threads, slots)
 }
 

@@ -108,6 +108,7 @@ fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
         node.observatory.tick(now);
+        crate::memory::sample();
         node.keyspace.sweep_graveyard();
         close_idle_clients(node, &config, now);
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);

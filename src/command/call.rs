@@ -233,6 +233,7 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
         stats: turn.stats,
         registry: turn.registry,
         row,
+        secrets: 0,
         effects: &mut effects,
         spoke: false,
         canonical,
@@ -286,8 +287,19 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     ctx.stats.call(ctx.row.id, elapsed_ns);
     let threshold_us = ctx.config.slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
-        ctx.node.log_slow(ctx.args.view(), elapsed_ns, &ctx.session.client, ctx.db.now());
+        log_slow(ctx, elapsed_ns);
     }
+}
+
+#[cold]
+fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
+    let (argv, client, now) = (ctx.args.view(), &ctx.session.client, ctx.db.now());
+    if ctx.secrets == 0 {
+        return ctx.node.log_slow(argv, elapsed_ns, client, now);
+    }
+    let is_secret = |i: usize| 1u64.checked_shl(i as u32).is_some_and(|bit| ctx.secrets & bit != 0);
+    let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if is_secret(i) { REDACTED } else { arg }));
+    ctx.node.log_slow(shown.view(), elapsed_ns, client, now);
 }
 
 /// See [`Ctx::run_inner`]. False if the gates refused it.
@@ -310,6 +322,7 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         stats: ctx.stats,
         registry: ctx.registry,
         row,
+        secrets: 0,
         effects: &mut *ctx.effects,
         spoke: false,
         canonical: false,
@@ -336,6 +349,7 @@ pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, sessio
         row,
         effects: &mut effects,
         spoke: true,
+        secrets: 0,
         canonical: false,
     };
     // The log holds what once succeeded; an error now means the same command failed the same way then.
@@ -406,3 +420,6 @@ fn queue_writes(session: &Session) -> bool {
         .as_ref()
         .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
 }
+
+/// What stands in the slow log for a secret.
+const REDACTED: &[u8] = b"(redacted)";

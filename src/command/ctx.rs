@@ -22,6 +22,8 @@ pub struct Ctx<'a, 'k> {
     pub stats: &'a WorkerStats,
     pub registry: &'static Registry,
     pub row: Row,
+    /// Arguments that must not show in logs, one bit each; see [`Ctx::redact`].
+    pub(super) secrets: u64,
     pub(super) effects: &'a mut Effects,
     /// The handler said itself what happened; its argv is then not propagated.
     pub(super) spoke: bool,
@@ -44,6 +46,11 @@ impl<'k> Ctx<'_, 'k> {
     /// Nothing to propagate although something changed.
     pub fn propagate_nothing(&mut self) {
         self.spoke = true;
+    }
+
+    /// Keeps an argument, a password, out of the slow log.
+    pub fn redact(&mut self, i: usize) {
+        self.secrets |= 1u64.checked_shl(i as u32).unwrap_or(0);
     }
 
     /// Keys that were found due go to the log as DELs before whatever the command itself did.

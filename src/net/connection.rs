@@ -177,6 +177,7 @@ impl Connection {
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
         let mut ran = if cut_short { Ran::More } else { Ran::All };
         if !requests.is_empty() {
+            self.session.client.facts.query_bytes.store(input.len(), Relaxed);
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
             self.served.began = turn.tick;
             let done = self.execute(&mut turn, &input, &spans, &requests);

@@ -163,6 +163,7 @@ fn admit(
         return turn_away(socket, PROTECTED_MODE.as_bytes());
     }
     let client = Client::new(node.clients.next_id(), address, local, ip.is_none(), clock::now_ms());
+    client.facts.fd.store(socket.fd(), Relaxed);
     let least = workers.iter().min_by_key(|w| w.connections.load(Relaxed)).expect("at least one worker");
     node.clients.add(&client);
     stats.counters.connections_received.add(1);
