@@ -29,7 +29,12 @@ struct Hook {
 }
 
 /// In the order in which they run.
-const HOOKS: &[Hook] = &[Hook { param: "dir", run: enter_dir }];
+const HOOKS: &[Hook] = &[
+    Hook { param: "dir", run: enter_dir },
+    Hook { param: "bind", run: rebind },
+    Hook { param: "port", run: reopen_port },
+    Hook { param: "appendonly", run: switch_log },
+];
 
 const CONFIG: Command = Command {
     name: "CONFIG",
@@ -220,6 +225,18 @@ fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
         new.dir = dir.to_string_lossy().into_owned();
     }
     Ok(())
+}
+
+fn rebind(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.doors.reopen(new).map_err(|_| "Failed to bind to specified addresses.".to_owned())
+}
+
+fn reopen_port(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.doors.reopen(new).map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())
+}
+
+fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.switch_log(new.appendonly)
 }
 
 /// Held while the configuration is read, changed and swapped. Nobody waits for anything else inside.
