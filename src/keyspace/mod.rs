@@ -15,6 +15,8 @@ mod generic;
 pub mod snapshot;
 mod strings;
 pub mod stripe;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 pub mod watch;
 
