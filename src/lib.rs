@@ -9,16 +9,33 @@ pub mod clock;
 pub mod glob;
 pub mod lzf;
 pub mod num;
+pub mod table;
 
 // floor 2: wire and values — no tokio, no std::{fs,net,thread}
 pub mod resp;
-pub mod table;
-
-// floor 3: data types over the table
 pub mod types;
 
-// floor 4: the data and its services — locks, but no I/O
+// floor 3: the data and what serves it — locks, but no I/O
+pub mod clients;
 pub mod config;
 pub mod keyspace;
 pub mod log;
 pub mod observe;
+
+// floor 4: one journal — the first floor allowed to touch a disk
+pub mod persist;
+
+// floor 5: the list of services
+pub mod node;
+
+// floor 6: what a command is
+pub mod command;
+
+// floor 7: the commands
+pub mod commands;
+
+// floor 8: serving
+pub mod net;
+
+// floor 9: the process
+pub mod boot;

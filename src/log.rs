@@ -91,14 +91,8 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(LevelFilter::from(level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .event_format(RedisLine)
-        .with_writer(writer);
-    (
-        Registry::default().with(filter).with(lines),
-        Log { level: handle },
-    )
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).event_format(RedisLine).with_writer(writer);
+    (Registry::default().with(filter).with(lines), Log { level: handle })
 }
 
 /// The line format.
@@ -110,12 +104,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        ctx: &FmtContext<'_, S, N>,
-        mut line: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let role = char::from(ROLE.load(Ordering::Relaxed));
         let mark = match *event.metadata().level() {
             tracing::Level::ERROR => '#',
@@ -123,12 +112,7 @@ where
             tracing::Level::INFO => '-',
             tracing::Level::DEBUG | tracing::Level::TRACE => '.',
         };
-        write!(
-            line,
-            "{}:{role} {} {mark} ",
-            std::process::id(),
-            LocalTime::of(SystemTime::now())
-        )?;
+        write!(line, "{}:{role} {} {mark} ", std::process::id(), LocalTime::of(SystemTime::now()))?;
         ctx.format_fields(line.by_ref(), event)?;
         writeln!(line)
     }
@@ -175,26 +159,13 @@ fn local(seconds: libc::time_t) -> libc::tm {
 
 impl fmt::Display for LocalTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LocalTime {
-            day,
-            month,
-            year,
-            hour,
-            minute,
-            second,
-            millis,
-        } = self;
+        let LocalTime { day, month, year, hour, minute, second, millis } = self;
         let month = MONTHS.get(*month).copied().unwrap_or("???");
-        write!(
-            f,
-            "{day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{millis:03}"
-        )
+        write!(f, "{day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{millis:03}")
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 #[cfg(test)]
 mod tests {
@@ -227,10 +198,7 @@ mod tests {
     /// `pid:role dd Mon yyyy hh:mm:ss.mmm mark message`, with figures as `9`.
     fn shape(line: &str) -> String {
         let (head, tail) = line.split_at(line.find(['.', '\n']).map_or(0, |i| i + 4));
-        head.chars()
-            .map(|c| if c.is_ascii_digit() { '9' } else { c })
-            .chain(tail.chars())
-            .collect()
+        head.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).chain(tail.chars()).collect()
     }
 
     #[test]
@@ -244,16 +212,10 @@ mod tests {
             verbose!("not shown");
             notice!("Ready to accept connections {}", "tcp");
             let line = page.take();
-            assert!(
-                line.starts_with(&format!("{}:C ", std::process::id())),
-                "{line}"
-            );
+            assert!(line.starts_with(&format!("{}:C ", std::process::id())), "{line}");
             let month = line.split(' ').nth(2).unwrap().to_owned();
             let shown = shape(&line).trim_start_matches('9').replace(&month, "Mon");
-            assert_eq!(
-                shown,
-                ":C 99 Mon 9999 99:99:99.999 * Ready to accept connections tcp\n"
-            );
+            assert_eq!(shown, ":C 99 Mon 9999 99:99:99.999 * Ready to accept connections tcp\n");
 
             set_role(Role::Replica);
             warning!("low");
@@ -261,11 +223,7 @@ mod tests {
             log.set_level(Level::Debug);
             debug!("detail");
             verbose!("more");
-            let marks: Vec<String> = page
-                .take()
-                .lines()
-                .map(|l| l.split(' ').nth(5).unwrap().to_owned())
-                .collect();
+            let marks: Vec<String> = page.take().lines().map(|l| l.split(' ').nth(5).unwrap().to_owned()).collect();
             assert_eq!(marks, [".", "-"]);
             log.set_level(Level::Warning);
             notice!("not shown");
@@ -279,8 +237,7 @@ mod tests {
         let time = UNIX_EPOCH + Duration::from_millis(1_795_390_908_123);
         let text = LocalTime::of(time).to_string();
         let mut date = std::process::Command::new("date");
-        date.args(["-d", "@1795390908", "+%d %b %Y %H:%M:%S"])
-            .env("LC_ALL", "C");
+        date.args(["-d", "@1795390908", "+%d %b %Y %H:%M:%S"]).env("LC_ALL", "C");
         let date = String::from_utf8(date.output().unwrap().stdout).unwrap();
         assert_eq!(text, format!("{}.123", date.trim_end()));
     }

@@ -101,12 +101,8 @@ pub enum OomScoreAdj {
 impl OomScoreAdj {
     pub const NAMES: &'static [&'static str] = &["no", "yes", "relative", "absolute"];
     /// `yes` is another word for `relative`, and the one that is printed.
-    pub const ALL: &'static [OomScoreAdj] = &[
-        OomScoreAdj::No,
-        OomScoreAdj::Relative,
-        OomScoreAdj::Relative,
-        OomScoreAdj::Absolute,
-    ];
+    pub const ALL: &'static [OomScoreAdj] =
+        &[OomScoreAdj::No, OomScoreAdj::Relative, OomScoreAdj::Relative, OomScoreAdj::Absolute];
 }
 
 /// What a signal asks of the shutdown; all false is `default`.

@@ -57,10 +57,10 @@ impl Startup {
 }
 
 /// Sentinel is a server of its own.
-pub const NO_SENTINEL: &str =
-    "Sentinel mode is not supported: run redis-sentinel, it can watch this server";
+pub const NO_SENTINEL: &str = "Sentinel mode is not supported: run redis-sentinel, it can watch this server";
 
-const NEEDS_MEGABYTES: &str = "Please specify the amount of memory to test in megabytes.\nExample: memkv-server --test-memory 4096\n";
+const NEEDS_MEGABYTES: &str =
+    "Please specify the amount of memory to test in megabytes.\nExample: memkv-server --test-memory 4096\n";
 
 /// Reads the arguments after the program's name.
 pub fn parse(args: &[Vec<u8>]) -> Action {
@@ -80,9 +80,7 @@ pub fn parse(args: &[Vec<u8>]) -> Action {
             None => Action::Complain(format!("Please name a shell: {}", Shell::NAMES.join(", "))),
         },
         b"--test-memory" => match rest {
-            [megabytes] => Action::TestMemory {
-                megabytes: leading_number(megabytes),
-            },
+            [megabytes] => Action::TestMemory { megabytes: leading_number(megabytes) },
             _ => Action::Complain(NEEDS_MEGABYTES.to_owned()),
         },
         b"--check-system" => Action::CheckSystem,
@@ -91,10 +89,7 @@ pub fn parse(args: &[Vec<u8>]) -> Action {
 }
 
 fn startup(args: &[Vec<u8>]) -> Startup {
-    let mut startup = Startup {
-        options: Some(Vec::new()),
-        ..Startup::default()
-    };
+    let mut startup = Startup { options: Some(Vec::new()), ..Startup::default() };
     let mut lines = Vec::new();
     let mut start = 0;
     if let Some(file) = args.first().filter(|arg| arg.first() != Some(&b'-')) {
@@ -130,21 +125,14 @@ fn startup(args: &[Vec<u8>]) -> Startup {
 
 /// What C's `atoi` makes of it.
 fn leading_number(text: &[u8]) -> u64 {
-    let digits: String = text
-        .iter()
-        .take_while(|b| b.is_ascii_digit())
-        .map(|b| char::from(*b))
-        .collect();
+    let digits: String = text.iter().take_while(|b| b.is_ascii_digit()).map(|b| char::from(*b)).collect();
     digits.parse().unwrap_or_default()
 }
 
 /// What `--version` prints.
 pub fn version_line() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "memkv server v={version} sha=00000000:0 malloc={MALLOC} bits=64 build={:016x}",
-        build_id()
-    )
+    format!("memkv server v={version} sha=00000000:0 malloc={MALLOC} bits=64 build={:016x}", build_id())
 }
 
 /// The allocator that is linked in.
@@ -154,14 +142,7 @@ pub const MALLOC: &str = "jemalloc-5.3.1";
 pub fn build_id() -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let parts = [
-        env!("CARGO_PKG_NAME"),
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::ARCH,
-        std::env::consts::OS,
-    ];
+    let parts = [env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS];
     let bytes = parts.iter().flat_map(|part| part.bytes());
-    bytes.fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    })
+    bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }

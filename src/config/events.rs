@@ -43,27 +43,16 @@ impl KeyspaceEvents {
     /// The letters as CONFIG GET prints them.
     pub fn letters(self) -> String {
         let all = self.0 & KeyspaceEvents::ALL == KeyspaceEvents::ALL;
-        let rest = if all {
-            self.0 & !KeyspaceEvents::NEW
-        } else {
-            self.0
-        };
+        let rest = if all { self.0 & !KeyspaceEvents::NEW } else { self.0 };
         KeyspaceEvents(rest).letters_to_read()
     }
 
     /// Letters that parse to the same set.
     pub fn letters_to_read(self) -> String {
         let all = self.0 & KeyspaceEvents::ALL == KeyspaceEvents::ALL;
-        let rest = if all {
-            self.0 & !KeyspaceEvents::ALL
-        } else {
-            self.0
-        };
+        let rest = if all { self.0 & !KeyspaceEvents::ALL } else { self.0 };
         let classes = LETTERS.iter().filter(|(_, bit)| rest & bit != 0);
-        all.then_some('A')
-            .into_iter()
-            .chain(classes.map(|(letter, _)| char::from(*letter)))
-            .collect()
+        all.then_some('A').into_iter().chain(classes.map(|(letter, _)| char::from(*letter))).collect()
     }
 }
 

@@ -37,13 +37,8 @@ pub trait Host {
 
     /// Takes an ACL user: the words after `user`.
     fn user(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
-        let name = words
-            .first()
-            .map(|w| String::from_utf8_lossy(w))
-            .unwrap_or_default();
-        Err(format!(
-            "Error in user declaration '{name}': ACL users are not supported, use requirepass"
-        ))
+        let name = words.first().map(|w| String::from_utf8_lossy(w)).unwrap_or_default();
+        Err(format!("Error in user declaration '{name}': ACL users are not supported, use requirepass"))
     }
 }
 
@@ -57,11 +52,7 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadError {
     /// A line is wrong. The text is what redis-server prints on stderr.
-    Line {
-        number: usize,
-        line: Vec<u8>,
-        reason: String,
-    },
+    Line { number: usize, line: Vec<u8>, reason: String },
     /// The lines are good, the whole is not.
     Whole { reason: String },
     /// An included file cannot be read: a line for the log.
@@ -73,16 +64,9 @@ impl fmt::Display for LoadError {
         if let LoadError::Open { path, reason } = self {
             return write!(f, "Fatal error, can't open config file '{path}': {reason}");
         }
-        writeln!(
-            f,
-            "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***"
-        )?;
+        writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***")?;
         match self {
-            LoadError::Line {
-                number,
-                line,
-                reason,
-            } => {
+            LoadError::Line { number, line, reason } => {
                 writeln!(f, "Reading the configuration file, at line {number}")?;
                 writeln!(f, ">>> '{}'", String::from_utf8_lossy(line))?;
                 writeln!(f, "{reason}")
@@ -96,20 +80,12 @@ impl std::error::Error for LoadError {}
 
 /// Reads the text of a configuration into `config`. After an error `config` is half changed and of no use.
 pub fn load(config: &mut Config, text: &[u8], host: &mut dyn Host) -> Result<(), LoadError> {
-    Loader {
-        config,
-        host,
-        save_seen: false,
-    }
-    .text(text, 0)
+    Loader { config, host, save_seen: false }.text(text, 0)
 }
 
 /// Reads the file at `path`, as redis-server does with its first argument.
 pub fn read(path: &str, host: &mut dyn Host) -> Result<Vec<u8>, LoadError> {
-    let open = |reason| LoadError::Open {
-        path: path.to_owned(),
-        reason,
-    };
+    let open = |reason| LoadError::Open { path: path.to_owned(), reason };
     host.include(path).map(|texts| texts.concat()).map_err(open)
 }
 
@@ -139,11 +115,7 @@ impl Loader<'_> {
                 continue;
             }
             self.line(line, depth).map_err(|trouble| match trouble {
-                Trouble::Here(reason) => LoadError::Line {
-                    number: index + 1,
-                    line: line.to_vec(),
-                    reason,
-                },
+                Trouble::Here(reason) => LoadError::Line { number: index + 1, line: line.to_vec(), reason },
                 Trouble::Elsewhere(error) => error,
             })?;
         }
@@ -217,11 +189,7 @@ impl Loader<'_> {
 
     /// The first line replaces the default, later ones add to it, and an empty word clears all.
     fn save(&mut self, param: &Param, words: &[&[u8]]) -> Result<(), String> {
-        let before = if self.save_seen {
-            std::mem::take(&mut self.config.save)
-        } else {
-            Vec::new()
-        };
+        let before = if self.save_seen { std::mem::take(&mut self.config.save) } else { Vec::new() };
         self.save_seen = true;
         param.set_args(self.config, words)?;
         if *words != [b""] {
@@ -241,18 +209,11 @@ impl Loader<'_> {
 }
 
 /// Directives that are gone: one argument, whatever it is.
-const OBSOLETE: [&[u8]; 3] = [
-    b"list-max-ziplist-entries",
-    b"list-max-ziplist-value",
-    b"lua-replicate-commands",
-];
+const OBSOLETE: [&[u8]; 3] = [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
 
 pub(super) fn trimmed(line: &[u8]) -> &[u8] {
     let blank = |b: &u8| b" \t\r\n".contains(b);
     let start = line.iter().position(|b| !blank(b)).unwrap_or(line.len());
-    let end = line
-        .iter()
-        .rposition(|b| !blank(b))
-        .map_or(start, |i| i + 1);
+    let end = line.iter().rposition(|b| !blank(b)).map_or(start, |i| i + 1);
     &line[start..end]
 }

@@ -36,20 +36,14 @@ impl Shell {
 /// The help: `-h` without the directives, `--help` with them.
 pub fn help(short: bool) -> String {
     let mut command = command();
-    let text = if short {
-        command.render_help()
-    } else {
-        command.render_long_help()
-    };
+    let text = if short { command.render_help() } else { command.render_long_help() };
     text.to_string()
 }
 
 /// The manual page, in roff.
 pub fn man() -> Vec<u8> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command())
-        .render(&mut page)
-        .expect("writing into memory does not fail");
+    clap_mangen::Man::new(command()).render(&mut page).expect("writing into memory does not fail");
     page
 }
 
@@ -76,8 +70,7 @@ const USAGE: &str = "memkv-server [/path/to/redis.conf] [--directive value ...] 
        memkv-server --test-memory <megabytes>
        memkv-server --check-system";
 
-const EXAMPLES: &str =
-    "Every directive of the configuration file is an option too, and options win over the file.
+const EXAMPLES: &str = "Every directive of the configuration file is an option too, and options win over the file.
 
 Examples:
   memkv-server
@@ -100,12 +93,7 @@ fn command() -> Command {
         .arg(word("version", "Print the version").short('v'))
         .arg(word("man", "Print the manual page"))
         .arg(word("check-system", "Test the system for known problems"))
-        .arg(
-            Arg::new("test-memory")
-                .long("test-memory")
-                .value_name("megabytes")
-                .help("Test the memory"),
-        )
+        .arg(Arg::new("test-memory").long("test-memory").value_name("megabytes").help("Test the memory"))
         .arg(
             Arg::new("completions")
                 .long("completions")
@@ -121,10 +109,7 @@ fn command() -> Command {
 }
 
 fn word(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .action(ArgAction::SetTrue)
-        .help(help)
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
 fn option(param: &'static Param) -> Arg {
@@ -134,21 +119,9 @@ fn option(param: &'static Param) -> Arg {
         Kind::Choice(choice) => arg.value_parser(PossibleValuesParser::new(choice.names)),
         _ => arg.value_name(placeholder(param)),
     };
-    let arg = if param.has(MULTI_ARG) {
-        arg.num_args(1..)
-    } else {
-        arg
-    };
-    let effect = if param.has(UNSUPPORTED) {
-        " Accepted without effect."
-    } else {
-        ""
-    };
-    let default = if param.default.is_empty() {
-        "\"\""
-    } else {
-        param.default
-    };
+    let arg = if param.has(MULTI_ARG) { arg.num_args(1..) } else { arg };
+    let effect = if param.has(UNSUPPORTED) { " Accepted without effect." } else { "" };
+    let default = if param.default.is_empty() { "\"\"" } else { param.default };
     arg.help(format!("{}{effect} [default: {default}]", param.doc))
 }
 

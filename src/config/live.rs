@@ -15,6 +15,7 @@ use super::param::{ALIAS_HIDDEN, DENY_LOADING, EXTENSION, HIDDEN, IMMUTABLE, PRO
 use super::table::{PARAMS, lookup};
 use super::value::Reason;
 use super::{Config, Param};
+use crate::glob;
 
 /// Who asks for a change, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,27 +37,19 @@ pub enum SetError {
 impl SetError {
     /// The values were good, but the server could not do what they ask for.
     pub fn apply(param: &Param, reason: impl Into<Reason>) -> SetError {
-        SetError::Refused {
-            name: param.name.into(),
-            reason: reason.into(),
-        }
+        SetError::Refused { name: param.name.into(), reason: reason.into() }
     }
 
     /// The error as it follows the `-` of the reply. Bytes the client sent cannot break the line.
     pub fn text(&self) -> Vec<u8> {
         let parts: &[&[u8]] = match self {
             SetError::Loading => &[b"LOADING Redis is loading the dataset in memory"],
-            SetError::Unknown { name } => &[
-                b"ERR Unknown option or number of arguments for CONFIG SET - '",
-                name,
-                b"'",
-            ],
-            SetError::Refused { name, reason } => &[
-                b"ERR CONFIG SET failed (possibly related to argument '",
-                name,
-                b"') - ",
-                reason.as_bytes(),
-            ],
+            SetError::Unknown { name } => {
+                &[b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"]
+            }
+            SetError::Refused { name, reason } => {
+                &[b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - ", reason.as_bytes()]
+            }
         };
         let one_line = |b: &u8| if matches!(b, b'\r' | b'\n') { b' ' } else { *b };
         parts.concat().iter().map(one_line).collect()
@@ -72,9 +65,7 @@ pub fn set_many(
     let mut found: Vec<(&'static Param, &'static str)> = Vec::with_capacity(pairs.len());
     for (name, value) in pairs {
         let Some((param, spelling)) = lookup(name) else {
-            return Err(SetError::Unknown {
-                name: name.to_vec(),
-            });
+            return Err(SetError::Unknown { name: name.to_vec() });
         };
         allowed(param, config, value, caller).map_err(|error| error.named(name))?;
         // As in Redis, a name and its alias are two parameters, of which the last wins.
@@ -87,10 +78,7 @@ pub fn set_many(
     let mut changed = Vec::new();
     for ((param, spelling), (_, value)) in found.into_iter().zip(pairs) {
         let before = param.get(&new);
-        set_one(param, &mut new, value).map_err(|reason| SetError::Refused {
-            name: spelling.into(),
-            reason,
-        })?;
+        set_one(param, &mut new, value).map_err(|reason| SetError::Refused { name: spelling.into(), reason })?;
         if param.has(VOLATILE) || param.get(&new) != before {
             changed.push(param);
         }
@@ -107,10 +95,7 @@ impl Refusal {
     fn named(self, name: &[u8]) -> SetError {
         match self {
             Refusal::Loading => SetError::Loading,
-            Refusal::Reason(reason) => SetError::Refused {
-                name: name.to_vec(),
-                reason: reason.into(),
-            },
+            Refusal::Reason(reason) => SetError::Refused { name: name.to_vec(), reason: reason.into() },
         }
     }
 }
@@ -151,19 +136,11 @@ const NO_DEFRAGMENTATION: &str = "Active defragmentation cannot be enabled: it r
      with a modified Jemalloc like the one shipped by default with the Redis source distribution";
 
 /// The directives that any of the patterns names, each once: names as the table spells them when a pattern matched,
-/// as the client wrote them when it asked for one by name. `glob` tells whether a name matches a pattern, without
-/// regard to case.
-pub fn get_matching(
-    config: &Config,
-    patterns: &[&[u8]],
-    glob: impl Fn(&[u8], &[u8]) -> bool,
-) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// as the client wrote them when it asked for one by name.
+pub fn get_matching(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut add = |name: &[u8], param: &Param| {
-        if !found
-            .iter()
-            .any(|(seen, _)| seen.eq_ignore_ascii_case(name))
-        {
+        if !found.iter().any(|(seen, _)| seen.eq_ignore_ascii_case(name)) {
             found.push((name.to_vec(), param.get(config)));
         }
     };
@@ -177,7 +154,7 @@ pub fn get_matching(
         for param in PARAMS.iter().filter(|p| !p.has(HIDDEN)) {
             let alias = param.alias.filter(|_| !param.has(ALIAS_HIDDEN));
             for name in [Some(param.name), alias].into_iter().flatten() {
-                if glob(pattern, name.as_bytes()) {
+                if glob::matches(pattern, name.as_bytes(), true) {
                     add(name.as_bytes(), param);
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! [`Config`] is a plain value with one field per directive, named as the directive with `_` for `-`. A server keeps
 //! one snapshot of it and swaps in a new one; readers see a whole configuration, never half of a change. The rows of
-//! [`table`] own names, kinds, defaults, flags and the sentence of documentation; parsing of the file ([`file`]), the
+//! [`table`] own names, kinds, defaults, flags and the sentence of documentation; parsing of the file ([`mod@file`]), the
 //! command line ([`cli`]), CONFIG GET and SET ([`live`]), CONFIG REWRITE ([`rewrite`]) and the sample file
 //! ([`sample`]) are generic over rows.
 //!
@@ -88,9 +88,7 @@ impl Default for Config {
         let mut config = Config::blank();
         // Blank texts and lists are empty already.
         for param in PARAMS.iter().filter(|p| !p.default.is_empty()) {
-            param
-                .set(&mut config, param.default.as_bytes())
-                .expect("defaults are valid: tested for every row");
+            param.set(&mut config, param.default.as_bytes()).expect("defaults are valid: tested for every row");
         }
         config
     }

@@ -5,7 +5,7 @@
 //! REWRITE, the sample file, the man page and the shell completions all read rows; none of them names a directive
 //! that is not special to it.
 //!
-//! A row reaches its field of [`Config`] through a [`Lens`], two function pointers that [`at!`] writes out, so the
+//! A row reaches its field of [`Config`] through a [`Lens`], two function pointers that `at!` writes out, so the
 //! fields stay plain and typed for those who only want to read `config.maxmemory`.
 //!
 //! Not here: reading and printing values (`value`), the rows themselves (`table`), directives whose values are lists
@@ -176,14 +176,7 @@ pub(super) const fn row(
     flags: Flags,
     doc: &'static str,
 ) -> Param {
-    Param {
-        name,
-        alias: None,
-        kind,
-        default,
-        flags,
-        doc,
-    }
+    Param { name, alias: None, kind, default, flags, doc }
 }
 
 pub(super) const fn int(field: NumberLens, min: i128, max: i128) -> Kind {
@@ -199,13 +192,7 @@ pub(super) const fn octal(field: NumberLens, min: i128, max: i128) -> Kind {
 }
 
 pub(super) const fn number(field: NumberLens, min: i128, max: i128, unit: Unit) -> Number {
-    Number {
-        field,
-        min,
-        max,
-        unit,
-        check: any_number,
-    }
+    Number { field, min, max, unit, check: any_number }
 }
 
 /// Text whose empty value is a value.
@@ -218,16 +205,8 @@ pub(super) const fn optional(field: Lens<String>) -> Kind {
     checked(field, any_text, Empty::Unset)
 }
 
-pub(super) const fn checked(
-    field: Lens<String>,
-    check: fn(&str) -> Result<(), &'static str>,
-    empty: Empty,
-) -> Kind {
-    Kind::Text(Text {
-        field,
-        check,
-        empty,
-    })
+pub(super) const fn checked(field: Lens<String>, check: fn(&str) -> Result<(), &'static str>, empty: Empty) -> Kind {
+    Kind::Text(Text { field, check, empty })
 }
 
 fn any_number(_: i128) -> Result<(), &'static str> {
@@ -239,18 +218,12 @@ fn any_text(_: &str) -> Result<(), &'static str> {
 }
 
 pub(super) fn power_of_two(n: i128) -> Result<(), &'static str> {
-    if n.count_ones() == 1 {
-        Ok(())
-    } else {
-        Err("argument must be a power of two")
-    }
+    if n.count_ones() == 1 { Ok(()) } else { Err("argument must be a power of two") }
 }
 
 /// Housekeeping runs 1 to 500 times a second; like Redis, values outside are accepted and moved inside.
-pub(super) const HERTZ: NumberLens = NumberLens {
-    get: |c| i128::from(c.hz),
-    set: |c, v| c.hz = u32::try_from(v).unwrap_or(u32::MAX).clamp(1, 500),
-};
+pub(super) const HERTZ: NumberLens =
+    NumberLens { get: |c| i128::from(c.hz), set: |c, v| c.hz = u32::try_from(v).unwrap_or(u32::MAX).clamp(1, 500) };
 
 /// A backlog smaller than 16 kilobytes is of no use to anyone; like Redis, smaller values are accepted and raised.
 pub(super) const BACKLOG: NumberLens = NumberLens {
@@ -261,10 +234,7 @@ pub(super) const BACKLOG: NumberLens = NumberLens {
 /// The lens on a field.
 macro_rules! at {
     ($field:ident) => {
-        $crate::config::param::Lens {
-            get: |c| &c.$field,
-            at: |c| &mut c.$field,
-        }
+        $crate::config::param::Lens { get: |c| &c.$field, at: |c| &mut c.$field }
     };
 }
 
@@ -288,12 +258,7 @@ macro_rules! choice {
         use $crate::config::choices::$type;
         $crate::config::param::Choice {
             names: $type::NAMES,
-            get: |c| {
-                $type::ALL
-                    .iter()
-                    .position(|v| *v == c.$field)
-                    .unwrap_or_default()
-            },
+            get: |c| $type::ALL.iter().position(|v| *v == c.$field).unwrap_or_default(),
             set: |c, i| {
                 if let Some(v) = $type::ALL.get(i) {
                     c.$field = *v

@@ -42,11 +42,7 @@ fn read_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], Unb
 }
 
 fn closed(rest: &[u8]) -> Result<&[u8], UnbalancedQuotes> {
-    if rest.first().is_none_or(|b| is_blank(*b)) {
-        Ok(rest)
-    } else {
-        Err(UnbalancedQuotes)
-    }
+    if rest.first().is_none_or(|b| is_blank(*b)) { Ok(rest) } else { Err(UnbalancedQuotes) }
 }
 
 fn read_double<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], UnbalancedQuotes> {
@@ -115,16 +111,11 @@ pub fn quoted(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn is_blank(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b'\t' | b'\n' | b'\r' | VERTICAL_TAB | FORM_FEED
-    )
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | VERTICAL_TAB | FORM_FEED)
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|d| u8::try_from(d).ok())
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
 const BELL: u8 = 7;

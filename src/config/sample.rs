@@ -62,12 +62,7 @@ fn entry(text: &mut String, param: &Param) {
 fn values(param: &Param) -> String {
     match param.kind {
         Kind::Number(n) if n.max < i128::from(i32::MAX) => {
-            format!(
-                "{} from {} to {}",
-                syntax(param),
-                n.bound_text(n.min),
-                n.bound_text(n.max)
-            )
+            format!("{} from {} to {}", syntax(param), n.bound_text(n.min), n.bound_text(n.max))
         }
         _ => syntax(param),
     }

@@ -12,8 +12,9 @@ use super::events::KeyspaceEvents;
 use super::param::{Number, Param, Unit, num, number};
 use super::quote::quoted;
 use super::rewrite::{Line, memory_text};
-use super::value::{Reason, c_string, parse_c_long, parse_memory};
+use super::value::{Reason, c_string, parse_c_long};
 use super::{Config, OutputLimit, SavePoint};
+use crate::num::parse_memory;
 
 /// The three functions of a directive with rules of its own.
 pub struct Special {
@@ -49,10 +50,7 @@ pub(super) const BIND: Special = Special {
         if args.contains(&b"".as_slice()) {
             return Err("Failed to bind to specified addresses.".into());
         }
-        config.bind = args
-            .iter()
-            .map(|address| bare_word(address))
-            .collect::<Result<_, _>>()?;
+        config.bind = args.iter().map(|address| bare_word(address)).collect::<Result<_, _>>()?;
         Ok(())
     },
     get: |config| config.bind.join(" ").into_bytes(),
@@ -69,10 +67,7 @@ pub(super) const BIND: Special = Special {
 /// A word that can stand in a file without quotes.
 fn bare_word(word: &[u8]) -> Result<String, Reason> {
     let word = std::str::from_utf8(c_string(word)).map_err(|_| "argument must be valid UTF-8")?;
-    if word
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control() || "\"'#".contains(c))
-    {
+    if word.chars().any(|c| c.is_whitespace() || c.is_control() || "\"'#".contains(c)) {
         return Err("an address must not contain blanks, quotes or control characters".into());
     }
     Ok(word.to_owned())
@@ -87,45 +82,21 @@ pub(super) const CLIENT_OUTPUT_BUFFER_LIMIT: Special = Special {
         Ok(())
     },
     get: |config| {
-        let limit = |(class, l): (&str, &OutputLimit)| {
-            format!(
-                "{class} {} {} {}",
-                l.hard_bytes, l.soft_bytes, l.soft_seconds
-            )
-        };
-        let classes = ["normal", "slave", "pubsub"]
-            .into_iter()
-            .zip(&config.client_output_buffer_limit);
-        classes
-            .map(limit)
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into_bytes()
+        let limit =
+            |(class, l): (&str, &OutputLimit)| format!("{class} {} {} {}", l.hard_bytes, l.soft_bytes, l.soft_seconds);
+        let classes = ["normal", "slave", "pubsub"].into_iter().zip(&config.client_output_buffer_limit);
+        classes.map(limit).collect::<Vec<_>>().join(" ").into_bytes()
     },
     lines: |config, param| {
         let defaults: Vec<&[u8]> = param.default.split(' ').map(str::as_bytes).collect();
-        let defaults =
-            parse_limits(config.client_output_buffer_limit, &defaults).unwrap_or_default();
+        let defaults = parse_limits(config.client_output_buffer_limit, &defaults).unwrap_or_default();
         let classes = ["normal", "replica", "pubsub"].into_iter();
         let line = |((class, limit), default): ((&str, &OutputLimit), &OutputLimit)| {
-            let (hard, soft) = (
-                memory_text(limit.hard_bytes.into()),
-                memory_text(limit.soft_bytes.into()),
-            );
-            let text = format!(
-                "{} {class} {hard} {soft} {}",
-                param.name, limit.soft_seconds
-            );
-            Line {
-                text: text.into_bytes(),
-                forced: limit != default,
-            }
+            let (hard, soft) = (memory_text(limit.hard_bytes.into()), memory_text(limit.soft_bytes.into()));
+            let text = format!("{} {class} {hard} {soft} {}", param.name, limit.soft_seconds);
+            Line { text: text.into_bytes(), forced: limit != default }
         };
-        classes
-            .zip(&config.client_output_buffer_limit)
-            .zip(&defaults)
-            .map(line)
-            .collect()
+        classes.zip(&config.client_output_buffer_limit).zip(&defaults).map(line).collect()
     },
 };
 
@@ -144,21 +115,13 @@ fn parse_limits(mut limits: [OutputLimit; 3], args: &[&[u8]]) -> Result<[OutputL
                 return Err("Invalid client class specified in buffer limit configuration.".into());
             }
         };
-        let seconds = parse_c_long(seconds, 10)
-            .and_then(|s| u32::try_from(s).ok())
-            .filter(|s| *s <= i32::MAX as u32);
+        let seconds = parse_c_long(seconds, 10).and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= i32::MAX as u32);
         let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) =
-            (parse_memory(hard), parse_memory(soft), seconds)
+            (parse_memory(c_string(hard)), parse_memory(c_string(soft)), seconds)
         else {
-            return Err(
-                "Error in hard, soft or soft_seconds setting in buffer limit configuration.".into(),
-            );
+            return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.".into());
         };
-        limits[class] = OutputLimit {
-            hard_bytes,
-            soft_bytes,
-            soft_seconds,
-        };
+        limits[class] = OutputLimit { hard_bytes, soft_bytes, soft_seconds };
     }
     Ok(limits)
 }
@@ -171,15 +134,11 @@ pub(super) const LATENCY_TRACKING_INFO_PERCENTILES: Special = Special {
         let args = if args == [b""] { &[] } else { args };
         let mut percentiles = Vec::with_capacity(args.len());
         for arg in args {
-            let parsed = std::str::from_utf8(arg)
-                .ok()
-                .and_then(|s| s.parse::<f64>().ok());
+            let parsed = std::str::from_utf8(arg).ok().and_then(|s| s.parse::<f64>().ok());
             match parsed.filter(|p| !p.is_nan()) {
                 None => return Err("Invalid latency-tracking-info-percentiles parameters".into()),
                 Some(p) if !(0.0..=100.0).contains(&p) => {
-                    return Err(
-                        "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into()
-                    );
+                    return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into());
                 }
                 Some(p) => percentiles.push(p),
             }
@@ -200,12 +159,7 @@ fn percentiles_text(config: &Config) -> String {
         let text = format!("{p:.6}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
-    config
-        .latency_tracking_info_percentiles
-        .iter()
-        .map(print)
-        .collect::<Vec<_>>()
-        .join(" ")
+    config.latency_tracking_info_percentiles.iter().map(print).collect::<Vec<_>>().join(" ")
 }
 
 // ---- notify-keyspace-events -----------------------------------------------------------------------------------
@@ -217,8 +171,7 @@ pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {
             return Err(WRONG_NUMBER);
         };
         let events = KeyspaceEvents::parse(c_string(letters));
-        config.notify_keyspace_events =
-            events.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+        config.notify_keyspace_events = events.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
         Ok(())
     },
     get: |config| config.notify_keyspace_events.letters().into_bytes(),
@@ -226,10 +179,7 @@ pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {
         let events = config.notify_keyspace_events;
         let mut text = format!("{} ", param.name).into_bytes();
         text.extend(quoted(events.letters_to_read().as_bytes()));
-        vec![Line {
-            text,
-            forced: events != KeyspaceEvents::default(),
-        }]
+        vec![Line { text, forced: events != KeyspaceEvents::default() }]
     },
 };
 
@@ -251,20 +201,11 @@ pub(super) const OOM_SCORE_ADJ_VALUES: Special = Special {
         config.oom_score_adj_values = scores;
         Ok(())
     },
-    get: |config| {
-        config
-            .oom_score_adj_values
-            .map(|v| v.to_string())
-            .join(" ")
-            .into_bytes()
-    },
+    get: |config| config.oom_score_adj_values.map(|v| v.to_string()).join(" ").into_bytes(),
     lines: |config, param| {
         let scores = config.oom_score_adj_values.map(|v| v.to_string()).join(" ");
         let forced = scores != param.default;
-        vec![Line {
-            text: format!("{} {scores}", param.name).into_bytes(),
-            forced,
-        }]
+        vec![Line { text: format!("{} {scores}", param.name).into_bytes(), forced }]
     },
 };
 
@@ -280,9 +221,7 @@ pub(super) const REPLICAOF: Special = Special {
             config.replicaof = None;
             return Ok(());
         }
-        let port = parse_c_long(port, 10)
-            .and_then(|p| u16::try_from(p).ok())
-            .ok_or("Invalid master port")?;
+        let port = parse_c_long(port, 10).and_then(|p| u16::try_from(p).ok()).ok_or("Invalid master port")?;
         config.replicaof = Some((bare_word(host)?, port));
         Ok(())
     },
@@ -308,23 +247,13 @@ pub(super) const SAVE: Special = Special {
     },
     get: |config| {
         let point = |p: &SavePoint| format!("{} {}", p.seconds, p.changes);
-        config
-            .save
-            .iter()
-            .map(point)
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into_bytes()
+        config.save.iter().map(point).collect::<Vec<_>>().join(" ").into_bytes()
     },
     lines: |config, _| {
         if config.save.is_empty() {
             return vec![Line::forced("save \"\"")];
         }
-        config
-            .save
-            .iter()
-            .map(|p| Line::forced(format!("save {} {}", p.seconds, p.changes)))
-            .collect()
+        config.save.iter().map(|p| Line::forced(format!("save {} {}", p.seconds, p.changes))).collect()
     },
 };
 
@@ -332,17 +261,11 @@ fn parse_save(args: &[&[u8]]) -> Option<Vec<SavePoint>> {
     let args = if args == [b""] { &[] } else { args };
     let (pairs, rest) = args.as_chunks::<2>();
     let point = |[seconds, changes]: &[&[u8]; 2]| {
-        let seconds = parse_c_long(seconds, 10)
-            .and_then(|s| u64::try_from(s).ok())
-            .filter(|s| *s >= 1)?;
+        let seconds = parse_c_long(seconds, 10).and_then(|s| u64::try_from(s).ok()).filter(|s| *s >= 1)?;
         let changes = parse_c_long(changes, 10).and_then(|c| u64::try_from(c).ok())?;
         (changes <= i32::MAX as u64).then_some(SavePoint { seconds, changes })
     };
-    if rest.is_empty() {
-        pairs.iter().map(point).collect()
-    } else {
-        None
-    }
+    if rest.is_empty() { pairs.iter().map(point).collect() } else { None }
 }
 
 // ---- threads and io-threads -------------------------------------------------------------------------------------
@@ -366,10 +289,7 @@ pub(super) const THREADS: Special = Special {
             return Vec::new();
         }
         let text = format!("{} {}", param.name, config.threads).into_bytes();
-        vec![Line {
-            text,
-            forced: config.threads != 0,
-        }]
+        vec![Line { text, forced: config.threads != 0 }]
     },
 };
 
@@ -386,21 +306,14 @@ pub(super) const IO_THREADS: Special = Special {
         if config.threads != config.io_threads {
             return Vec::new();
         }
-        vec![Line::forced(format!(
-            "{} {}",
-            param.name, config.io_threads
-        ))]
+        vec![Line::forced(format!("{} {}", param.name, config.io_threads))]
     },
 };
 
 // ---- checks of text -------------------------------------------------------------------------------------------
 
 pub(super) fn dbfilename(name: &str) -> Result<(), &'static str> {
-    if is_base_name(name) {
-        Ok(())
-    } else {
-        Err("dbfilename can't be a path, just a filename")
-    }
+    if is_base_name(name) { Ok(()) } else { Err("dbfilename can't be a path, just a filename") }
 }
 
 pub(super) fn appendfilename(name: &str) -> Result<(), &'static str> {
@@ -427,39 +340,25 @@ pub(super) fn cluster_announce_hostname(name: &str) -> Result<(), &'static str> 
     if name.len() >= HOST_NAME_LEN {
         return Err("Hostnames must be less than 256 characters");
     }
-    if name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-    {
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
         return Ok(());
     }
     Err("Hostnames may only contain alphanumeric characters, hyphens or dots")
 }
 
 pub(super) fn cluster_announce_human_nodename(name: &str) -> Result<(), &'static str> {
-    if name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-    {
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
         return Ok(());
     }
     Err("Announced human node name contained invalid character")
 }
 
 pub(super) fn cluster_announce_client_ipv4(address: &str) -> Result<(), &'static str> {
-    if address.is_empty() || address.parse::<Ipv4Addr>().is_ok() {
-        Ok(())
-    } else {
-        Err("Invalid IPv4 address")
-    }
+    if address.is_empty() || address.parse::<Ipv4Addr>().is_ok() { Ok(()) } else { Err("Invalid IPv4 address") }
 }
 
 pub(super) fn cluster_announce_client_ipv6(address: &str) -> Result<(), &'static str> {
-    if address.is_empty() || address.parse::<Ipv6Addr>().is_ok() {
-        Ok(())
-    } else {
-        Err("Invalid IPv6 address")
-    }
+    if address.is_empty() || address.parse::<Ipv6Addr>().is_ok() { Ok(()) } else { Err("Invalid IPv6 address") }
 }
 
 /// Text with variables in braces; `{{` is a brace. It must leave something to show even when the variables that may

@@ -1,1 +1,20 @@
-//! keyspace.
+//! The data: databases over lock stripes, and every piece of bookkeeping a change to a key entails.
+//!
+//! A key's hash names its stripe (by its `{hash tag}` if it has one, so that one entity's keys meet) and its place in
+//! the stripe's table. [`stripe`] holds the locks and the gate, [`entry`] the one allocation of a key, [`db`] what a
+//! command may do to the keys it locked, [`expire`] removes what is due, [`evict`] makes room, [`snapshot`] walks one
+//! instant while writes go on, [`watch`] tells transactions what changed.
+//! Not here: replies, the journal, the network, any I/O.
+
+pub mod access;
+pub mod db;
+pub mod entry;
+pub mod expire;
+pub mod snapshot;
+mod strings;
+pub mod stripe;
+pub mod walk;
+pub mod watch;
+
+pub use db::{Changes, Db, Expiry, Hint, Manner, Text, WrongType};
+pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place};

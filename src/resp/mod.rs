@@ -1,1 +1,13 @@
-//! resp.
+//! The wire: RESP2 and RESP3, requests in, replies out.
+//!
+//! [`parse`] turns a connection's bytes into argument spans without copying them; [`argv`] is what the rest of the
+//! server sees of a request, borrowed or owned; [`out`] writes replies straight into a connection's buffer.
+//! Not here: sockets, commands, and any decision about what a request means.
+
+pub mod argv;
+pub mod out;
+pub mod parse;
+
+pub use argv::{Argv, ArgvView, Span, encode_request, encode_select};
+pub use out::{Hole, Out, Proto};
+pub use parse::{Limits, Parser, ProtocolError, Step};

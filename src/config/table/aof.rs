@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DENY_LOADING, EXTENSION, Empty, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, Param, at, checked,
-    choice, int, memory, num, row,
+    DENY_LOADING, EXTENSION, Empty, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, Param, at, checked, choice, int, memory,
+    num, row,
 };
 use crate::config::special;
 

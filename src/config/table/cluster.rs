@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    EXTENSION, Empty, HIDDEN, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, Param, ULONG, UNSUPPORTED,
-    at, checked, choice, int, memory, num, optional, row, text,
+    EXTENSION, Empty, HIDDEN, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, Param, ULONG, UNSUPPORTED, at, checked, choice,
+    int, memory, num, optional, row, text,
 };
 use crate::config::special;
 

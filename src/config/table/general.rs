@@ -3,9 +3,9 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    ALIAS_HIDDEN, DEBUG, DENY_LOADING, EXTENSION, Empty, HERTZ, HIDDEN, IMMUTABLE, INT, Kind, LONG,
-    MODIFIABLE, MULTI_ARG, Number, PROTECTED, Param, UNSUPPORTED, Unit, at, checked, choice, int,
-    num, number, optional, power_of_two, row, text,
+    ALIAS_HIDDEN, DEBUG, DENY_LOADING, EXTENSION, Empty, HERTZ, HIDDEN, IMMUTABLE, INT, Kind, LONG, MODIFIABLE,
+    MULTI_ARG, Number, PROTECTED, Param, UNSUPPORTED, Unit, at, checked, choice, int, num, number, optional,
+    power_of_two, row, text,
 };
 use crate::config::special;
 

@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    ALIAS_HIDDEN, EXTENSION, HIDDEN, IMMUTABLE, Kind, LONG, MODIFIABLE, MULTI_ARG, Param,
-    UNSUPPORTED, at, choice, int, num, row, text,
+    ALIAS_HIDDEN, EXTENSION, HIDDEN, IMMUTABLE, Kind, LONG, MODIFIABLE, MULTI_ARG, Param, UNSUPPORTED, at, choice, int,
+    num, row, text,
 };
 use crate::config::special;
 

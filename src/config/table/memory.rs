@@ -3,8 +3,7 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, HIDDEN, INT, Kind, LONG, MODIFIABLE, Param, ULONG, UNSUPPORTED, at, choice,
-    int, memory, num, row,
+    DEBUG, EXTENSION, HIDDEN, INT, Kind, LONG, MODIFIABLE, Param, ULONG, UNSUPPORTED, at, choice, int, memory, num, row,
 };
 
 #[rustfmt::skip]

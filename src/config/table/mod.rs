@@ -60,9 +60,7 @@ pub fn lookup(name: &[u8]) -> Option<(&'static Param, &'static str)> {
     let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
     match PARAMS.binary_search_by(|p| p.name.cmp(&name)) {
         Ok(i) => Some((&PARAMS[i], PARAMS[i].name)),
-        Err(_) => PARAMS
-            .iter()
-            .find_map(|p| p.alias.filter(|a| *a == name).map(|a| (p, a))),
+        Err(_) => PARAMS.iter().find_map(|p| p.alias.filter(|a| *a == name).map(|a| (p, a))),
     }
 }
 
@@ -90,10 +88,7 @@ const fn merged() -> [Param; COUNT] {
         let (mut best, mut i) = (usize::MAX, 0);
         while i < FILES.len() {
             let waiting = heads[i] < FILES[i].len();
-            if waiting
-                && (best == usize::MAX
-                    || less(FILES[i][heads[i]].name, FILES[best][heads[best]].name))
-            {
+            if waiting && (best == usize::MAX || less(FILES[i][heads[i]].name, FILES[best][heads[best]].name)) {
                 best = i;
             }
             i += 1;

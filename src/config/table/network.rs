@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG, MB, MODIFIABLE, MULTI_ARG, Param, UINT,
-    UNSUPPORTED, at, int, memory, num, octal, optional, row,
+    DEBUG, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG, MB, MODIFIABLE, MULTI_ARG, Param, UINT, UNSUPPORTED, at, int,
+    memory, num, octal, optional, row,
 };
 use crate::config::special;
 

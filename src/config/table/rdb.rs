@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, Empty, HIDDEN, I32_MIN, IMMUTABLE, INT, Kind, MODIFIABLE, MULTI_ARG,
-    PROTECTED, Param, UNSUPPORTED, at, checked, choice, int, num, row,
+    DEBUG, EXTENSION, Empty, HIDDEN, I32_MIN, IMMUTABLE, INT, Kind, MODIFIABLE, MULTI_ARG, PROTECTED, Param,
+    UNSUPPORTED, at, checked, choice, int, num, row,
 };
 use crate::config::special;
 

@@ -3,9 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    ALIAS_HIDDEN, BACKLOG, DEBUG, DENY_LOADING, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG,
-    MODIFIABLE, MULTI_ARG, Param, SENSITIVE, ULONG, UNSUPPORTED, at, choice, int, memory, num,
-    optional, row,
+    ALIAS_HIDDEN, BACKLOG, DEBUG, DENY_LOADING, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, MULTI_ARG,
+    Param, SENSITIVE, ULONG, UNSUPPORTED, at, choice, int, memory, num, optional, row,
 };
 use crate::config::special;
 

@@ -3,8 +3,7 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    IMMUTABLE, Kind, LONG, MODIFIABLE, Param, SENSITIVE, UNSUPPORTED, at, choice, int, num, row,
-    text,
+    IMMUTABLE, Kind, LONG, MODIFIABLE, Param, SENSITIVE, UNSUPPORTED, at, choice, int, num, row, text,
 };
 
 #[rustfmt::skip]

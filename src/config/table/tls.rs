@@ -3,8 +3,7 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    EXTENSION, HIDDEN, INT, Kind, MODIFIABLE, Param, UNSUPPORTED, VOLATILE, at, choice, int, num,
-    optional, row,
+    EXTENSION, HIDDEN, INT, Kind, MODIFIABLE, Param, UNSUPPORTED, VOLATILE, at, choice, int, num, optional, row,
 };
 
 #[rustfmt::skip]

@@ -3,8 +3,7 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, I32_MIN, INT, Kind, LONG, MODIFIABLE, Param, UNSUPPORTED, at, int, memory,
-    num, row,
+    DEBUG, EXTENSION, I32_MIN, INT, Kind, LONG, MODIFIABLE, Param, UNSUPPORTED, at, int, memory, num, row,
 };
 use crate::config::special;
 

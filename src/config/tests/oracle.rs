@@ -30,17 +30,20 @@ pub(super) const VALUES: &[&str] = &[
     "unknown-endpoint", "panic-on-replicas", "optional", "local", "on-empty-db",
 ];
 
-struct Server {
-    child: Child,
-    wire: BufReader<UnixStream>,
-    dir: tempfile::TempDir,
+/// A process that ends with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+struct Server {
+    wire: BufReader<UnixStream>,
+    _process: Process,
+    dir: tempfile::TempDir,
 }
 
 /// Whether there is a redis-server of the right version; says why a test is skipped.
@@ -58,14 +61,8 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("redis.conf"), conf).unwrap();
         let mut command = Command::new("redis-server");
-        command
-            .arg("redis.conf")
-            .args(["--port", "0", "--unixsocket", "s"]);
-        let child = command
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.arg("redis.conf").args(["--port", "0", "--unixsocket", "s"]);
+        let process = command.current_dir(dir.path()).stdout(Stdio::null()).spawn().map(Process).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         let socket = dir.path().join("s");
         let stream = loop {
@@ -75,11 +72,7 @@ impl Server {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        Server {
-            child,
-            wire: BufReader::new(stream),
-            dir,
-        }
+        Server { wire: BufReader::new(stream), _process: process, dir }
     }
 
     /// The reply, flattened: an error or status as one text, an array as its elements.
@@ -98,10 +91,7 @@ impl Server {
     fn read_into(&mut self, reply: &mut Vec<Vec<u8>>) {
         let mut line = Vec::new();
         self.wire.read_until(b'\n', &mut line).unwrap();
-        let (kind, text) = line
-            .trim_ascii_end()
-            .split_first()
-            .expect("the server closed the connection");
+        let (kind, text) = line.trim_ascii_end().split_first().expect("the server closed the connection");
         let number = || String::from_utf8_lossy(text).parse::<usize>().unwrap();
         match kind {
             b'$' => {
@@ -116,9 +106,7 @@ impl Server {
     }
 
     fn get(&mut self, name: &str) -> Vec<u8> {
-        self.call(&[b"CONFIG", b"GET", name.as_bytes()])
-            .pop()
-            .unwrap()
+        self.call(&[b"CONFIG", b"GET", name.as_bytes()]).pop().unwrap()
     }
 }
 
@@ -128,39 +116,17 @@ fn config_get_prints_what_redis_prints() {
         return;
     }
     let conf = include_str!("debian-redis.conf");
-    let local = |l: &&str| {
-        !["dir ", "logfile", "pidfile", "daemonize"]
-            .iter()
-            .any(|w| l.starts_with(w))
-    };
-    let conf: String = conf.lines().filter(local).flat_map(|l| [l, "\n"]).collect();
-    for conf in ["", &conf] {
+    for conf in ["", &without_places(conf)] {
         let mut server = Server::start(conf);
         let mut config = Config::default();
-        load(
-            &mut config,
-            format!("{conf}port 0\nunixsocket s\n").as_bytes(),
-            &mut Lonely,
-        )
-        .unwrap();
-        config.dir = server
-            .dir
-            .path()
-            .canonicalize()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
+        load(&mut config, format!("{conf}port 0\nunixsocket s\n").as_bytes(), &mut Lonely).unwrap();
+        config.dir = server.dir.path().canonicalize().unwrap().to_str().unwrap().to_owned();
         let all = server.call(&[b"CONFIG", b"GET", b"*"]);
         assert!(all.len() > 380);
         for pair in all.chunks(2) {
             let (param, _) = lookup(&pair[0]).unwrap();
             let name = String::from_utf8_lossy(&pair[0]);
-            assert_eq!(
-                String::from_utf8_lossy(&param.get(&config)),
-                String::from_utf8_lossy(&pair[1]),
-                "{name}"
-            );
+            assert_eq!(String::from_utf8_lossy(&param.get(&config)), String::from_utf8_lossy(&pair[1]), "{name}");
         }
     }
 }
@@ -186,9 +152,7 @@ fn config_set_takes_and_refuses_what_redis_does() {
         let floats = param.name == "latency-tracking-info-percentiles";
         for value in VALUES.iter().filter(|v| !floats || !v.starts_with("0x")) {
             let name = param.name.as_bytes();
-            let theirs = server
-                .call(&[b"CONFIG", b"SET", name, value.as_bytes()])
-                .concat();
+            let theirs = server.call(&[b"CONFIG", b"SET", name, value.as_bytes()]).concat();
             let ours = match set_many(&config, &[(name, value.as_bytes())], Caller::default()) {
                 Ok((new, _)) => {
                     config = new;
@@ -197,19 +161,11 @@ fn config_set_takes_and_refuses_what_redis_does() {
                 Err(error) => error.text(),
             };
             let case = format!("CONFIG SET {} {value:?}", param.name);
-            assert_eq!(
-                String::from_utf8_lossy(&ours),
-                String::from_utf8_lossy(&theirs),
-                "{case}"
-            );
+            assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{case}");
             if ours == b"OK" {
                 taken += 1;
                 let (ours, theirs) = (param.get(&config), server.get(param.name));
-                assert_eq!(
-                    String::from_utf8_lossy(&ours),
-                    String::from_utf8_lossy(&theirs),
-                    "{case}"
-                );
+                assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{case}");
             }
             tried += 1;
         }
@@ -228,26 +184,15 @@ struct Machine;
 
 impl Host for Machine {
     fn include(&mut self, path: &str) -> Result<Vec<Vec<u8>>, String> {
-        std::fs::read(path)
-            .map(|text| vec![text])
-            .map_err(|e| without_code(&e))
+        std::fs::read(path).map(|text| vec![text]).map_err(|e| without_code(&e))
     }
 
     fn enter(&mut self, dir: &str) -> Result<(), String> {
-        if Path::new(dir).is_dir() {
-            Ok(())
-        } else {
-            Err("No such file or directory".into())
-        }
+        if Path::new(dir).is_dir() { Ok(()) } else { Err("No such file or directory".into()) }
     }
 
     fn try_log(&mut self, path: &str) -> Result<(), String> {
-        std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map(drop)
-            .map_err(|e| without_code(&e))
+        std::fs::File::options().append(true).create(true).open(path).map(drop).map_err(|e| without_code(&e))
     }
 
     fn rename_command(&mut self, _: &[u8], _: &[u8]) -> Result<(), String> {
@@ -256,12 +201,7 @@ impl Host for Machine {
 }
 
 fn without_code(error: &std::io::Error) -> String {
-    error
-        .to_string()
-        .split(" (os")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    error.to_string().split(" (os").next().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -303,21 +243,11 @@ fn start_up_errors_are_those_of_redis() {
     ];
     for args in cases {
         let dir = tempfile::tempdir().unwrap();
-        let theirs = Command::new("redis-server")
-            .args(*args)
-            .current_dir(dir.path())
-            .output()
-            .unwrap();
+        let theirs = Command::new("redis-server").args(*args).current_dir(dir.path()).output().unwrap();
         let bytes: Vec<Vec<u8>> = args.iter().map(|a| a.as_bytes().to_vec()).collect();
-        let Action::Serve(startup) = parse(&bytes) else {
-            panic!("{args:?}")
-        };
+        let Action::Serve(startup) = parse(&bytes) else { panic!("{args:?}") };
         let file = startup.file.is_some();
-        let ours = load(
-            &mut Config::default(),
-            &startup.text(b"", b""),
-            &mut Machine,
-        );
+        let ours = load(&mut Config::default(), &startup.text(b"", b""), &mut Machine);
         let ours = ours.map_err(|e| e.to_string()).err().unwrap_or_default();
         // A first word without dashes is a file, and one that is missing is a line of the log.
         if !file {
@@ -327,68 +257,56 @@ fn start_up_errors_are_those_of_redis() {
     }
 }
 
+/// Changes made before a rewrite.
+#[rustfmt::skip]
+const CHANGES: &[(&str, &str)] = &[
+    ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru"), ("save", "900 1 300 10"), ("requirepass", ""),
+    ("masterauth", "p\"w \n\x01"), ("replica-announce-ip", "10.0.0.1"), ("notify-keyspace-events", "KEA"),
+    ("client-output-buffer-limit", "replica 512mb 1kb 7"), ("shutdown-on-sigterm", "nosave now"), ("maxmemory-clients", "5%"),
+    ("latency-tracking-info-percentiles", "50 99.5"), ("appendfsync", "always"), ("slowlog-max-len", "128"),
+    ("hash-max-ziplist-entries", "100"), ("proc-title-template", "x {title}"),
+];
+
+const SMALL_FILE: &str = "# The head\n\nport 0\n\n\n  loglevel   warning\nsave 1 1\nsave 2 2\n# between\nsave 3 3\n\
+    slowlog-max-len 5\nhz 50\nSLAVE-READ-ONLY yes\nhash-max-listpack-entries 7\nunixsocketperm 700\nhz 20\n\
+    proc-title-template \"{title} x\"\nmasteruser \"\"\nclient-output-buffer-limit normal 0 0 0\nlogfile \"\"\n\n# tail\n";
+
 #[test]
-fn a_rewritten_file_is_the_one_redis_writes() {
+fn a_rewritten_file_is_the_one_redis_writes_and_means_the_same() {
     if !redis() {
         return;
     }
-    let settings: &[(&str, &str)] = &[
-        ("maxmemory", "100mb"),
-        ("maxmemory-policy", "allkeys-lru"),
-        ("save", "900 1 300 10"),
-        ("requirepass", ""),
-        ("masterauth", "p\"w \n\x01"),
-        ("replica-announce-ip", "10.0.0.1"),
-        ("client-output-buffer-limit", "replica 512mb 1kb 7"),
-        ("notify-keyspace-events", "KEA"),
-        ("shutdown-on-sigterm", "nosave now"),
-        ("maxmemory-clients", "5%"),
-        ("latency-tracking-info-percentiles", "50 99.5"),
-        ("appendfsync", "always"),
-        ("slowlog-max-len", "128"),
-        ("hash-max-ziplist-entries", "100"),
-    ];
-    let conf = "# The head\n\nport 0\n\n\n  loglevel   warning\nsave 1 1\nsave 2 2\n# between\nsave 3 3\nslowlog-max-len 5\n\
-                hz 50\nSLAVE-READ-ONLY yes\nhash-max-listpack-entries 7\nunixsocketperm 700\nhz 20\nproc-title-template \"{title} x\"\n\
-                masteruser \"\"\nclient-output-buffer-limit normal 0 0 0\nlogfile \"\"\n\n# tail\n";
+    rewrites_as_redis(SMALL_FILE);
+    rewrites_as_redis(&without_places(include_str!("debian-redis.conf")));
+    // The file that the package installs, comments and all, where this test may read it.
+    if let Ok(installed) = std::fs::read_to_string("/etc/redis/redis.conf") {
+        rewrites_as_redis(&without_places(&installed));
+    }
+}
+
+/// The file without the lines that name places only the real service may use.
+fn without_places(conf: &str) -> String {
+    let places = ["dir ", "logfile ", "pidfile ", "daemonize ", "port ", "bind "];
+    let kept = conf.lines().filter(|line| !places.iter().any(|place| line.starts_with(place)));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+fn rewrites_as_redis(conf: &str) {
     let mut server = Server::start(conf);
     let mut config = Config::default();
-    load(
-        &mut config,
-        format!("{conf}\nport 0\nunixsocket s\n").as_bytes(),
-        &mut Lonely,
-    )
-    .unwrap();
+    load(&mut config, format!("{conf}\nport 0\nunixsocket s\n").as_bytes(), &mut Lonely).unwrap();
     config.dir = String::from_utf8(server.get("dir")).unwrap();
-    for (name, value) in settings {
-        let reply = server
-            .call(&[b"CONFIG", b"SET", name.as_bytes(), value.as_bytes()])
-            .concat();
+    for (name, value) in CHANGES {
+        let reply = server.call(&[b"CONFIG", b"SET", name.as_bytes(), value.as_bytes()]).concat();
         assert_eq!(reply, b"OK", "{name}");
-        config = set_many(
-            &config,
-            &[(name.as_bytes(), value.as_bytes())],
-            Caller::default(),
-        )
-        .unwrap()
-        .0;
+        config = set_many(&config, &[(name.as_bytes(), value.as_bytes())], Caller::default()).unwrap().0;
     }
     let users = server.call(&[b"ACL", b"LIST"]);
-    let users: Vec<Vec<u8>> = users
-        .iter()
-        .map(|u| u.strip_prefix(b"user ").unwrap().to_vec())
-        .collect();
+    let users: Vec<Vec<u8>> = users.iter().map(|u| u.strip_prefix(b"user ").unwrap().to_vec()).collect();
+    let how = Rewrite { all: false, users: Some(&users) };
     assert_eq!(server.call(&[b"CONFIG", b"REWRITE"]).concat(), b"OK");
     let theirs = std::fs::read_to_string(server.dir.path().join("redis.conf")).unwrap();
-    let ours = rewrite(
-        conf.as_bytes(),
-        &config,
-        Rewrite {
-            all: false,
-            users: Some(&users),
-        },
-    );
-    let ours = String::from_utf8(ours).unwrap();
+    let ours = String::from_utf8(rewrite(conf.as_bytes(), &config, how)).unwrap();
     // What is appended comes in the order of a hash table there.
     let parts = |text: &str| {
         let (head, tail) = text.split_once("# Generated by CONFIG REWRITE\n").unwrap();
@@ -397,4 +315,22 @@ fn a_rewritten_file_is_the_one_redis_writes() {
         (head.to_owned(), tail)
     };
     assert_eq!(parts(&ours), parts(&theirs));
+
+    let again = rewrite(theirs.as_bytes(), &config, how);
+    assert_eq!(server.call(&[b"CONFIG", b"REWRITE"]).concat(), b"OK");
+    assert_eq!(std::fs::read(server.dir.path().join("redis.conf")).unwrap(), again);
+
+    let before = sorted_pairs(&mut server);
+    let mut second = Server::start(&without_places(&ours));
+    assert_eq!(sorted_pairs(&mut second), before, "redis-server reads our file");
+}
+
+/// All directives and their values, but the directory, which differs from start to start.
+fn sorted_pairs(server: &mut Server) -> Vec<(String, String)> {
+    let all = server.call(&[b"CONFIG", b"GET", b"*"]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut pairs: Vec<_> = all.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
+    pairs.retain(|(name, _)| name != "dir");
+    pairs.sort_unstable();
+    pairs
 }

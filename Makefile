@@ -1,0 +1,82 @@
+# memkv: what one does with it, by name. `make help` lists the targets.
+#
+# Black-box targets run any server that takes redis-server's command line: SERVER=/usr/bin/redis-server make compat
+# tests the tests. Without SERVER they build and use memkv in the profile `quick`.
+
+CARGO    ?= cargo
+PYTHON   ?= python3
+QUICK    := target/quick/memkv-server
+SERVER   ?= $(QUICK)
+SECONDS  ?= 60
+SEED     ?= 1
+KILLS    ?= 200
+FILES    ?=
+JOBS     ?=
+ARGS     ?=
+
+.DEFAULT_GOAL := help
+
+# Only the target named on the command line decides whether memkv must be built first.
+ifeq ($(SERVER),$(QUICK))
+SERVER_BUILT := $(QUICK)
+endif
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run:  ## build memkv and start it on 127.0.0.1:6379
+	$(CARGO) run --release -- $(ARGS)
+
+test: ## unit, integration and repository tests, then the fast black-box ones
+	$(CARGO) test
+	$(MAKE) compat-fast SERVER=target/debug/memkv-server
+
+check: ## formatting, clippy without a warning, the repository's rules
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test --test tidy
+	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/clients compat/*.py
+
+compat: oracles $(SERVER_BUILT) ## every client library and tool, the differential, against SERVER
+	$(PYTHON) compat/run.py --server $(SERVER) $(ARGS)
+
+compat-fast: oracles ## the part of compat that takes seconds
+	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
+
+crash: oracles $(SERVER_BUILT) ## kill -9 loop with a ledger: KILLS=200 SEED=1
+	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
+	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
+suite: oracles $(SERVER_BUILT) ## Redis's own test suite: FILES="unit/type/string unit/expire", JOBS=2
+	$(PYTHON) compat/suite/run.py --server $(SERVER) $(if $(JOBS),--jobs $(JOBS)) $(ARGS) $(FILES)
+
+suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
+	$(PYTHON) compat/suite/run.py --runner sentinel --server $(SERVER) $(ARGS) $(FILES)
+
+suite-cluster: oracles $(SERVER_BUILT) ## Redis's Cluster tests
+	$(PYTHON) compat/suite/run.py --runner cluster --server $(SERVER) $(ARGS) $(FILES)
+
+bench: ## every benchmark
+	$(CARGO) bench
+
+bench-quick: ## every benchmark, briefly
+	$(CARGO) bench -- --quick
+
+doc: ## the source's own pages
+	$(CARGO) doc --no-deps
+
+release: ## the optimised binary, target/release/memkv-server
+	$(CARGO) build --release
+
+oracles: ## fetch what the black-box tests compare with (quick when it is there)
+	@scripts/oracles.sh
+
+$(QUICK): FORCE
+	$(CARGO) build --profile quick --bin memkv-server
+
+FORCE:
+
+.PHONY: help run test check compat compat-fast crash diff suite suite-sentinel suite-cluster bench bench-quick \
+	doc release oracles FORCE

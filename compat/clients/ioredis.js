@@ -1,0 +1,103 @@
+// ioredis against a server: `node ioredis.js PORT`. Prints `ok - NAME` or `not ok - NAME: why` per promise.
+// Uses the library's own API: promises, pipelines, MULTI, scan streams, automatic pipelining, reconnection.
+'use strict';
+const assert = require('node:assert');
+const Redis = require('ioredis');
+
+const port = Number(process.argv[2]);
+const checks = {
+  async strings(r) {
+    assert.strictEqual(await r.set('s', 'v'), 'OK');
+    assert.strictEqual(await r.set('s', 'w', 'NX'), null);
+    assert.strictEqual(await r.set('s', 'w', 'EX', 100, 'GET'), 'v');
+    assert.strictEqual(await r.append('s', 'x'), 2);
+    assert.deepStrictEqual(await r.mget('s', 'none'), ['wx', null]);
+    assert.strictEqual(await r.mset({ a: 1, b: 2 }), 'OK');
+    assert.strictEqual(await r.incrby('a', 41), 42);
+    assert.strictEqual(await r.incrbyfloat('b', 0.5), '2.5');
+    const blob = Buffer.alloc(1 << 20, 0xff);
+    await r.set('blob', blob);
+    assert.ok((await r.getBuffer('blob')).equals(blob));
+  },
+  async expiry(r) {
+    await r.set('t', 'v', 'PX', 100000);
+    assert.ok((await r.pttl('t')) > 99000);
+    assert.strictEqual(await r.persist('t'), 1);
+    assert.strictEqual(await r.ttl('t'), -1);
+    await r.set('soon', 'v', 'PX', 5);
+    await new Promise((done) => setTimeout(done, 50));
+    assert.strictEqual(await r.get('soon'), null);
+  },
+  async keys(r) {
+    const pipe = r.pipeline();
+    for (let i = 0; i < 1000; i++) pipe.set(`key:${i}`, i);
+    await pipe.exec();
+    const seen = new Set();
+    for await (const page of r.scanStream({ match: 'key:*', count: 50 })) page.forEach((key) => seen.add(key));
+    assert.strictEqual(seen.size, 1000);
+    assert.strictEqual(await r.dbsize(), 1000);
+    assert.strictEqual(await r.del('key:1', 'key:2', 'none'), 2);
+    assert.strictEqual(await r.type('key:3'), 'string');
+    assert.strictEqual(await r.rename('key:3', 'renamed'), 'OK');
+  },
+  async transactions(r) {
+    assert.deepStrictEqual(await r.multi().set('a', 1).incr('a').get('a').exec(), [[null, 'OK'], [null, 2], [null, '2']]);
+    const other = new Redis(port);
+    await r.watch('a');
+    await other.set('a', 9);
+    assert.strictEqual(await r.multi().set('a', 10).exec(), null);
+    await other.quit();
+    const results = await r.multi().set('w', 'x').incr('w').exec();
+    assert.match(results[1][0].message, /not an integer/);
+  },
+  async pipelines(r) {
+    const pipe = r.pipeline();
+    for (let i = 0; i < 5000; i++) pipe.incr('n');
+    const results = await pipe.exec();
+    assert.deepStrictEqual(results.at(-1), [null, 5000]);
+    const auto = new Redis(port, { enableAutoPipelining: true });
+    assert.strictEqual((await Promise.all(Array.from({ length: 500 }, () => auto.incr('n')))).at(-1), 5500);
+    await auto.quit();
+  },
+  async connection(r) {
+    assert.strictEqual(await r.ping(), 'PONG');
+    assert.strictEqual(await r.client('SETNAME', 'tester'), 'OK');
+    assert.match(await r.client('LIST'), /name=tester/);
+    const named = new Redis(port, { connectionName: 'named', db: 4 });
+    await named.set('only', 'here');
+    assert.strictEqual(await r.exists('only'), 0);
+    assert.strictEqual(await named.client('GETNAME'), 'named');
+    await named.flushdb();
+    await named.quit();
+  },
+  async reconnects_after_client_kill(r) {
+    const victim = new Redis(port, { retryStrategy: () => 10 });
+    const id = await victim.client('ID');
+    await r.client('KILL', 'ID', id);
+    assert.strictEqual(await victim.ping(), 'PONG');
+    await victim.quit();
+  },
+  async server(r) {
+    assert.match(await r.info(), /redis_version:/);
+    assert.deepStrictEqual(await r.config('GET', 'maxmemory-policy'), ['maxmemory-policy', 'noeviction']);
+    assert.ok((await r.command('COUNT')) > 50);
+    await assert.rejects(r.call('NOSUCH'), /unknown command/);
+    assert.strictEqual((await r.time()).length, 2);
+  },
+};
+
+async function main() {
+  const r = new Redis(port);
+  for (const [name, check] of Object.entries(checks)) {
+    await r.flushall();
+    try {
+      await check(r);
+      console.log(`ok - ${name}`);
+    } catch (error) {
+      console.log(`not ok - ${name}: ${error.message.split('\n').join(' ')}`);
+    }
+  }
+  await r.quit();
+}
+
+main();

@@ -1,0 +1,85 @@
+// node-redis against a server: `node node_redis.js PORT 2|3`. Prints `ok - NAME` or `not ok - NAME: why` per promise.
+// Uses the library's own API in the given RESP version: automatic pipelining, MULTI with WATCH, scan iterators.
+'use strict';
+const assert = require('node:assert');
+const { createClient, WatchError } = require('redis');
+
+const url = `redis://127.0.0.1:${process.argv[2]}`;
+const RESP = Number(process.argv[3] || 2);
+const connect = (options = {}) => createClient({ url, RESP, ...options }).on('error', () => {}).connect();
+const checks = {
+  async strings(r) {
+    assert.strictEqual(await r.set('s', 'v'), 'OK');
+    assert.strictEqual(await r.set('s', 'w', { NX: true }), null);
+    assert.strictEqual(await r.set('s', 'w', { EX: 100, GET: true }), 'v');
+    assert.strictEqual(await r.getRange('s', 0, -1), 'w');
+    assert.strictEqual(await r.mSet({ a: '1', b: '2' }), 'OK');
+    assert.deepStrictEqual(await r.mGet(['a', 'b', 'none']), ['1', '2', null]);
+    assert.strictEqual(await r.incrBy('a', 41), 42);
+    assert.strictEqual(await r.getDel('a'), '42');
+  },
+  async expiry(r) {
+    await r.set('t', 'v', { PX: 100000 });
+    assert.ok((await r.pTTL('t')) > 99000);
+    assert.ok(await r.persist('t'));
+    assert.strictEqual(await r.ttl('t'), -1);
+    await r.set('soon', 'v', { PX: 5 });
+    await new Promise((done) => setTimeout(done, 50));
+    assert.strictEqual(await r.exists('soon'), 0);
+  },
+  async keys(r) {
+    await Promise.all(Array.from({ length: 1000 }, (_, i) => r.set(`key:${i}`, `${i}`)));
+    const seen = new Set();
+    for await (const page of r.scanIterator({ MATCH: 'key:*', COUNT: 50 })) [page].flat().forEach((key) => seen.add(key));
+    assert.strictEqual(seen.size, 1000);
+    assert.strictEqual(await r.dbSize(), 1000);
+    assert.strictEqual(await r.copy('key:1', 'copied'), 1);
+    assert.strictEqual(await r.unlink(['key:1', 'copied', 'none']), 2);
+  },
+  async transactions(r) {
+    assert.deepStrictEqual(await r.multi().set('a', '1').incr('a').get('a').exec(), ['OK', 2, '2']);
+    const other = await connect();
+    await other.watch('a');
+    await r.set('a', '9');
+    await assert.rejects(other.multi().set('a', '10').exec(), WatchError);
+    await other.close();
+  },
+  async pipelines(r) {
+    const results = await Promise.all(Array.from({ length: 5000 }, () => r.incr('n')));
+    assert.strictEqual(results.at(-1), 5000);
+  },
+  async connection(r) {
+    assert.strictEqual(await r.ping(), 'PONG');
+    assert.strictEqual(await r.echo('hello'), 'hello');
+    const named = await connect({ name: 'named', database: 4 });
+    assert.strictEqual(await named.clientGetName(), 'named');
+    await named.set('only', 'here');
+    assert.strictEqual(await r.exists('only'), 0);
+    assert.ok((await r.clientList()).some((client) => client.name === 'named'));
+    await named.flushDb();
+    await named.close();
+  },
+  async server(r) {
+    assert.match(await r.info('server'), /redis_version:/);
+    assert.strictEqual((await r.configGet('maxmemory-policy'))['maxmemory-policy'], 'noeviction');
+    assert.ok((await r.commandCount()) > 50);
+    assert.ok((await r.memoryUsage('none')) === null);
+    await assert.rejects(r.sendCommand(['NOSUCH']), /unknown command/);
+  },
+};
+
+async function main() {
+  const r = await connect();
+  for (const [name, check] of Object.entries(checks)) {
+    await r.flushAll();
+    try {
+      await check(r);
+      console.log(`ok - ${name}`);
+    } catch (error) {
+      console.log(`not ok - ${name}: ${error.message.split('\n').join(' ')}`);
+    }
+  }
+  await r.close();
+}
+
+main();

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""redis-py against a server: `redis_py.py PORT resp2|resp3|asyncio`, on the interpreter that has redis-py.
+
+Uses the library's own API, as an application would; prints `ok - NAME` or `not ok - NAME: why` per promise.
+"""
+
+import asyncio
+import sys
+import time
+
+import redis
+import redis.asyncio
+
+CHECKS = []
+
+
+def check(function):
+    """Registers one promise; its name is what is printed."""
+    CHECKS.append(function)
+    return function
+
+
+@check
+def strings(r):
+    assert r.set("s", "value") is True and r.get("s") == b"value"
+    assert r.set("s", "x", nx=True) is None and r.set("s", "y", xx=True, get=True) == b"value"
+    assert r.append("s", "z") == 2 and r.strlen("s") == 2 and r.getrange("s", 0, 0) == b"y"
+    assert r.setrange("s", 1, "ab") == 3 and r.getset("s", "n") == b"yab" and r.getdel("s") == b"n"
+    assert r.mset({"a": "1", "b": "2"}) is True and r.mget("a", "b", "none") == [b"1", b"2", None]
+    assert r.msetnx({"a": "9", "c": "9"}) is False and r.exists("c") == 0
+
+
+@check
+def numbers(r):
+    assert r.incr("n") == 1 and r.incrby("n", 41) == 42 and r.decr("n") == 41 and r.decrby("n", 40) == 1
+    assert r.incrbyfloat("n", 0.5) == 1.5 and r.get("n") == b"1.5"
+    r.set("word", "abc")
+    expect_error(lambda: r.incr("word"), "not an integer")
+
+
+@check
+def binary_and_large(r):
+    blob = bytes(range(256)) * 4096
+    assert r.set(b"\x00\xff", blob) is True and r.get(b"\x00\xff") == blob and r.strlen(b"\x00\xff") == 1 << 20
+
+
+@check
+def expiry(r):
+    assert r.set("t", "v", ex=100) is True and 99 <= r.ttl("t") <= 100 and r.persist("t") is True and r.ttl("t") == -1
+    assert r.expire("t", 50, gt=True) is False and r.pexpire("t", 50_000) is True and r.pttl("t") <= 50_000
+    assert r.expireat("t", int(time.time()) + 10) is True and r.expiretime("t") > time.time()
+    assert r.getex("t", persist=True) == b"v" and r.ttl("t") == -1 and r.ttl("none") == -2
+    r.set("soon", "v", px=5)
+    time.sleep(0.05)
+    assert r.get("soon") is None
+
+
+@check
+def keys(r):
+    r.mset({f"key:{i}": i for i in range(500)})
+    assert r.dbsize() == 500 and len(set(r.scan_iter(match="key:*", count=37))) == 500 and len(r.keys("key:1?")) == 10
+    assert r.type("key:1") == b"string" and r.object("encoding", "key:1") == b"int" and r.randomkey().startswith(b"key:")
+    assert r.rename("key:1", "other") and r.renamenx("other", "key:2") is False and r.copy("other", "copied") is True
+    assert r.touch("other", "copied") == 2 and r.unlink("other", "copied", "none") == 2 and r.delete("key:0") == 1
+    assert r.move("key:2", 5) and r.exists("key:2") == 0
+
+
+@check
+def transactions(r):
+    with r.pipeline(transaction=True) as pipe:
+        assert pipe.set("a", 1).incr("a").get("a").execute() == [True, 2, b"2"]
+    with r.pipeline() as pipe:
+        pipe.watch("a")
+        r.set("a", 5)
+        pipe.multi()
+        pipe.set("a", 6)
+        try:
+            pipe.execute()
+            raise AssertionError("a watched key changed, but EXEC ran")
+        except redis.WatchError:
+            pass
+    assert r.transaction(lambda pipe: (pipe.multi(), pipe.incr("a")), "a") == [6]
+    with r.pipeline() as pipe:
+        pipe.set("word", "x").incr("word").set("after", 1)
+        results = pipe.execute(raise_on_error=False)
+    assert isinstance(results[1], redis.ResponseError) and r.get("after") == b"1"
+
+
+@check
+def pipelines(r):
+    with r.pipeline(transaction=False) as pipe:
+        for i in range(10_000):
+            pipe.set(f"p:{i}", i)
+        assert all(pipe.execute())
+    with r.pipeline(transaction=False) as pipe:
+        for i in range(10_000):
+            pipe.get(f"p:{i}")
+        assert [int(value) for value in pipe.execute()] == list(range(10_000))
+
+
+@check
+def connection(r):
+    assert r.ping() is True and r.echo("hello") == b"hello"
+    assert r.client_setname("tester") and r.client_getname() in ("tester", b"tester") and r.client_id() > 0
+    mine = r.client_info()
+    assert mine["name"] == "tester" and any(row["name"] == "tester" for row in r.client_list())
+    expect_error(lambda: r.execute_command("AUTH", "nobody", "wrong"), "invalid username-password pair")
+
+
+@check
+def databases(r):
+    pool = r.connection_pool.connection_kwargs
+    other = redis.Redis(port=pool["port"], db=3, protocol=pool.get("protocol", 2))
+    other.flushdb()
+    other.set("only", "here")
+    assert r.exists("only") == 0 and other.dbsize() == 1 and r.swapdb(0, 3) and r.get("only") == b"here"
+    assert r.swapdb(0, 3) and other.flushdb(asynchronous=True)
+    other.close()
+
+
+@check
+def server(r):
+    info = r.info()
+    assert info["redis_version"] and info["tcp_port"] and info["used_memory"] > 0 and info["uptime_in_seconds"] >= 0
+    assert r.info("keyspace") == {} and "cmdstat_ping" in r.info("commandstats")
+    assert r.config_get("maxmemory*")["maxmemory-policy"] == "noeviction"
+    before = r.config_get("slowlog-log-slower-than")["slowlog-log-slower-than"]
+    assert r.config_set("slowlog-log-slower-than", 0) and r.slowlog_reset() and r.ping() and r.slowlog_len() >= 1
+    assert r.slowlog_get(1)[0]["command"] and r.config_set("slowlog-log-slower-than", before)
+    assert r.config_resetstat() and len(r.time()) == 2 and r.lastsave() and r.command_count() > 50
+    assert r.command_getkeys("MSET", "a", 1, "b", 2) in (["a", "b"], [b"a", b"b"]) and "get" in {name.lower() for name in r.command()}
+    r.set("m", "x" * 1000)
+    assert r.memory_usage("m") > 1000 and r.memory_stats()["keys.count"] == 1
+
+
+@check
+def errors(r):
+    expect_error(lambda: r.execute_command("NOSUCH"), "unknown command 'NOSUCH'")
+    expect_error(lambda: r.execute_command("GET"), "wrong number of arguments for 'get' command")
+    expect_error(lambda: r.execute_command("SET", "a", "b", "WRONG"), "syntax error")
+    expect_error(lambda: r.config_set("nosuch-directive", 1), "nosuch-directive")
+
+
+def expect_error(run, text):
+    try:
+        run()
+    except redis.RedisError as error:
+        assert text in str(error), f"{error!s} has no {text!r}"
+        return
+    raise AssertionError(f"no error with {text!r}")
+
+
+async def asyncio_checks(port):
+    """The asynchronous client: many tasks over one pool, a transaction, a pipeline, a lost connection."""
+    r = redis.asyncio.Redis(port=port, protocol=3)
+    try:
+        await r.flushall()
+        await report("asyncio tasks", asyncio_tasks(r))
+        await report("asyncio pipelines", asyncio_pipelines(r))
+        await report("asyncio watch", asyncio_watch(r))
+    finally:
+        await r.aclose()
+
+
+async def asyncio_tasks(r):
+    await asyncio.gather(*(r.incr("counter") for _ in range(500)))
+    assert await r.get("counter") == b"500"
+    assert await r.set("k", "v", ex=10) and 0 < await r.ttl("k") <= 10
+
+
+async def asyncio_pipelines(r):
+    async with r.pipeline(transaction=True) as pipe:
+        assert await pipe.set("a", 1).incr("a").execute() == [True, 2]
+    async with r.pipeline(transaction=False) as pipe:
+        for i in range(1000):
+            pipe.set(f"p:{i}", i)
+        assert len(await pipe.execute()) == 1000
+    assert len([key async for key in r.scan_iter("p:*")]) == 1000
+
+
+async def asyncio_watch(r):
+    async with r.pipeline() as pipe:
+        await pipe.watch("a")
+        await r.set("a", 7)
+        pipe.multi()
+        pipe.set("a", 8)
+        try:
+            await pipe.execute()
+        except redis.WatchError:
+            return
+    raise AssertionError("EXEC ran though a watched key changed")
+
+
+async def report(name, coroutine):
+    try:
+        await coroutine
+        print(f"ok - {name}")
+    except Exception as error:
+        print(f"not ok - {name}: {error!r}")
+
+
+def main():
+    port, mode = int(sys.argv[1]), sys.argv[2]
+    if mode == "asyncio":
+        asyncio.run(asyncio_checks(port))
+        return
+    r = redis.Redis(port=port, protocol=3 if mode == "resp3" else 2)
+    for function in CHECKS:
+        r.flushall()
+        try:
+            function(r)
+            print(f"ok - {function.__name__}")
+        except Exception as error:  # every failure is a result, whatever its kind
+            line = error.__traceback__.tb_next.tb_lineno if error.__traceback__.tb_next else 0
+            print(f"not ok - {function.__name__}: line {line}: {error!r}")
+
+
+if __name__ == "__main__":
+    main()

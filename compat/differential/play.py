@@ -1,0 +1,208 @@
+"""Plays a sequence on several servers at once and says where the first one disagrees.
+
+The first server is the one under test, the others are peers of different versions. A step is fine when the first
+server agrees with every peer. Agreeing with some is a version difference: no failure, but the states may now differ,
+so the sequence ends there unless a rule (rules.py) says that the difference changes no data. Agreeing with none is a
+failure unless a rule covers it. After the last step the data of all databases in use is compared the same way.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import rules
+from harness.resp import EOF, SILENT, Connection
+from harness.server import Server
+from same import same
+from steps import CONNECTIONS, Step
+
+DATABASES = (0, 1, 9, 15)  # those the generator's SELECT, MOVE, COPY and SWAPDB reach
+QUIET_S = 0.03  # malformed requests: silence this long means the server has said all
+FIRST_READ_WAIT_S = 5.0
+NO_ANSWER = "no server answered in time (a reply too large to make)"
+CONTENT = {b"string": [b"GET"], b"list": [b"LRANGE", 0, -1], b"hash": [b"HGETALL"], b"set": [b"SMEMBERS"], b"zset": [b"ZRANGE", 0, -1, b"WITHSCORES"]}
+
+
+@dataclass
+class Difference:
+    """Where and how the servers disagree: the index of the step, or one past the last for the data at the end."""
+
+    at: int
+    argv: tuple[bytes, ...]
+    replies: list  # one (raw, tree) per server
+    as_peer: str = ""  # the peer the first server agrees with: a difference between versions
+    rule: str = ""
+
+
+@dataclass
+class Result:
+    difference: Difference | None = None
+    steps: int = 0
+    covered: dict[str, int] = field(default_factory=dict)  # rule's reason -> how often
+    replies: list = field(default_factory=list)  # per step, one (raw, tree) per server
+
+
+class Player:
+    """One server with its connections and the transaction each has queued."""
+
+    def __init__(self, label: str, binary: str):
+        self.label, self.server = label, Server(binary, {"databases": "16", "maxclients": "1000"})
+        self.server.start()
+        self.control = Connection(self.server.port)
+        self.connections = [Connection(self.server.port) for _ in range(CONNECTIONS)]
+        self.queued: list[list] = [[] for _ in range(CONNECTIONS)]
+
+    def commands(self) -> set[str]:
+        """The names of what this server's COMMAND lists."""
+        return {row[1][0][1].decode().upper() for row in self.control.call("COMMAND")[1]}
+
+    def reset(self) -> None:
+        """No data, fresh connections; a server that died is started again."""
+        if not self.server.alive() or self.control.call("FLUSHALL") in (EOF, SILENT):
+            self.server.kill()
+            self.server.start()
+            self.control = Connection(self.server.port)
+            self.connections = [Connection(self.server.port) for _ in range(CONNECTIONS)]
+            return
+        for number, connection in enumerate(self.connections):
+            connection.reopen()
+            self.queued[number] = []
+
+    def send(self, step: Step) -> None:
+        connection = self.connections[step.connection]
+        if connection.socket is None:
+            connection.reopen()
+            self.queued[step.connection] = []
+        connection.send(list(step.argv))
+
+    def receive(self, step: Step) -> tuple[bytes, tuple]:
+        connection = self.connections[step.connection]
+        if connection.socket is None:  # closed by a step before it in the same write
+            return b"", EOF
+        raw, tree = connection.read(FIRST_READ_WAIT_S)
+        if tree in (EOF, SILENT):
+            connection.close()
+        return raw, tree
+
+    def ended(self, step: Step, tree: tuple) -> list:
+        """Follows MULTI; returns the commands an EXEC has just run."""
+        queue, name = self.queued[step.connection], step.name()
+        if tree == ("+", b"QUEUED"):
+            queue.append(step.argv)
+            return []
+        if name in ("EXEC", "DISCARD", "RESET", "MULTI", "QUIT") and tree[0] != "-" or tree in (EOF, SILENT):
+            self.queued[step.connection] = []
+        elif name == "EXEC" and tree[1] and tree[1].startswith(b"EXECABORT"):
+            self.queued[step.connection] = []
+        return queue
+
+    def raw(self, data: bytes) -> tuple[bytes, tuple]:
+        """What malformed bytes bring, and whether the connection survives them."""
+        connection = Connection(self.server.port)
+        connection.send_raw(data)
+        answer, closed = connection.drain(QUIET_S)
+        connection.close()
+        return answer, ("raw", answer + (b"(closed)" if closed else b"(open)"))
+
+
+class Stage:
+    """The servers that play together."""
+
+    def __init__(self, under_test: str, peers: list[str]):
+        self.players = [Player("under test", under_test)] + [Player(peer, peer) for peer in peers]
+
+    def commands(self) -> set[str]:
+        return set.intersection(*(player.commands() for player in self.players))
+
+    def close(self) -> None:
+        for player in self.players:
+            player.server.stop()
+
+    def play(self, steps: list[Step]) -> Result:
+        """Plays from a clean state up to the first failure or version difference that may change data."""
+        for player in self.players:
+            player.reset()
+        result = Result()
+        for chunk in chunks(steps):
+            for player in self.players:
+                for step in chunk:
+                    if step.argv:
+                        player.send(step)
+            for step in chunk:
+                if self.step(step, result):
+                    return result
+            if chunk[-1].pause_ms:
+                time.sleep(chunk[-1].pause_ms / 1000)
+        self.state(result)
+        return result
+
+    def step(self, step: Step, result: Result) -> bool:
+        """Reads and judges one step; True ends the sequence."""
+        if step.raw:
+            replies = [player.raw(step.raw) for player in self.players]
+            queued = None
+        else:
+            replies = [player.receive(step) for player in self.players]
+            queued = [player.ended(step, tree) for player, (_, tree) in zip(self.players, replies)][0]
+        result.replies.append(replies)
+        result.steps += 1
+        return self.judge(step.argv, replies, result, queued)
+
+    def judge(self, argv: tuple, replies: list, result: Result, queued: list | None = None) -> bool:
+        first, others = replies[0], replies[1:]
+        agree = [first[0] == other[0] and first[1] == other[1] or same(argv, first[1], other[1], queued) for other in others]
+        if all(tree == SILENT for _, tree in replies):
+            result.covered[NO_ANSWER] = result.covered.get(NO_ANSWER, 0) + 1
+            return True
+        if all(agree):
+            return False
+        rule = rules.covering(argv, [tree for _, tree in replies], queued)
+        if rule and (any(agree) or len(others) == 1):
+            result.covered[rule.reason] = result.covered.get(rule.reason, 0) + 1
+            return rule.ends
+        as_peer = self.players[1 + agree.index(True)].label if any(agree) else ""
+        result.difference = Difference(result.steps - 1, argv, replies, as_peer)
+        return True
+
+    def state(self, result: Result) -> None:
+        """Compares the data: for each database its keys, and of each key type, encoding, life and content."""
+        result.steps += 1
+        for database in DATABASES:
+            if self.ask(result, b"SELECT", b"%d" % database):
+                return
+            keys = self.ask_all(b"KEYS", b"*")
+            if self.judge((b"KEYS", b"*"), keys, result):
+                return
+            for key in sorted(item[1] for item in keys[0][1][1]):
+                if self.key_state(result, key):
+                    return
+        self.ask_all(b"SELECT", b"0")
+
+    def key_state(self, result: Result, key: bytes) -> bool:
+        kinds = self.ask_all(b"TYPE", key)
+        if self.judge((b"TYPE", key), kinds, result) or self.ask(result, b"PTTL", key) or self.ask(result, b"OBJECT", b"ENCODING", key):
+            return True
+        content = CONTENT.get(kinds[0][1][1])
+        if content is None:
+            return False
+        words = [word if isinstance(word, bytes) else b"%d" % word for word in content]
+        return self.ask(result, words[0], key, *words[1:])
+
+    def ask(self, result: Result, *argv: bytes) -> bool:
+        return self.judge(argv, self.ask_all(*argv), result)
+
+    def ask_all(self, *argv: bytes) -> list:
+        for player in self.players:
+            player.control.send(list(argv))
+        return [player.control.read() for player in self.players]
+
+
+def chunks(steps: list[Step]) -> list[list[Step]]:
+    """Steps that are sent together: joined ones on the same connection."""
+    out: list[list[Step]] = []
+    for step in steps:
+        last = out[-1][-1] if out else None
+        if last and step.joined and step.argv and last.argv and step.connection == last.connection and not last.pause_ms:
+            out[-1].append(step)
+        else:
+            out.append([step])
+    return out

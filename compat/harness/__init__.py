@@ -1,0 +1,1 @@
+"""What the black-box tests share: starting a server, talking RESP to it, writing a transcript down."""

@@ -1,0 +1,122 @@
+"""What is expected: the tests a real server passes, and the failures we know of, with their reasons.
+
+`expected.json`: runner -> file -> {"seconds", "longest_ms", "tests": {name: how often}}, recorded from runs on
+redis-server 7.0.15. `known-failures.txt`: lines `file :: test name :: reason`, or `file :: [abort] :: reason` for a
+file whose run ends early, which then stands for every test not reached. Invariant: a verdict compares multisets,
+so a test that vanishes counts as much as one that fails.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from output import Outcome
+
+HERE = Path(__file__).resolve().parent
+EXPECTED = HERE / "expected.json"
+KNOWN = HERE / "known-failures.txt"
+ABORT = "[abort]"
+SEPARATOR = " :: "
+# These files repeat a test until a time is over; how often says nothing, so each of their names counts once.
+BY_THE_CLOCK = {"integration/psync2-reg"}
+
+
+@dataclass
+class Verdict:
+    """One file judged: counts out of what the real server passes, and what differs from the known failures."""
+
+    total: int
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    missed: dict[str, str] = field(default_factory=dict)  # every expected test that did not pass -> why
+    surprises: list[str] = field(default_factory=list)  # failing, not listed
+    recovered: list[str] = field(default_factory=list)  # listed, passing
+
+
+def expected(runner: str) -> dict[str, dict]:
+    """File -> what the real server did there; empty before the first recording."""
+    return json.loads(EXPECTED.read_text()).get(runner, {}) if EXPECTED.exists() else {}
+
+
+def record(runner: str, files: dict[str, dict]) -> None:
+    """Adds a run to expected.json. A test counts as often as in the run that had it least: some files loop against
+    the clock. Times are the longest seen. Other runners and files stay as they are."""
+    whole = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
+    mine = whole.setdefault(runner, {})
+    for file, entry in files.items():
+        if before := mine.get(file):
+            tests = {name: min(times, before["tests"][name]) for name, times in entry["tests"].items() if name in before["tests"]}
+            entry = {"seconds": max(entry["seconds"], before["seconds"]),
+                     "longest_ms": max(entry["longest_ms"], before["longest_ms"]), "tests": tests}
+        if file in BY_THE_CLOCK:
+            entry["tests"] = dict.fromkeys(entry["tests"], 1)
+        mine[file] = entry
+    whole[runner] = dict(sorted(mine.items()))
+    EXPECTED.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+
+
+def known(path: Path = KNOWN) -> dict[str, dict[str, str]]:
+    """File -> {test name or [abort]: reason}."""
+    lists: dict[str, dict[str, str]] = {}
+    if not path.exists():
+        return lists
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        file, _, rest = line.partition(SEPARATOR)
+        name, _, reason = rest.rpartition(SEPARATOR)
+        if not (file and name and reason):
+            raise ValueError(f"{path.name}:{number}: not `file :: test name :: reason`")
+        if name in lists.setdefault(file, {}):
+            raise ValueError(f"{path.name}:{number}: listed twice")
+        lists[file][name] = reason
+    return lists
+
+
+def judge(tests: dict[str, int], outcome: Outcome, listed: dict[str, str]) -> Verdict:
+    """Compares one file's outcome with the real server's tests and with our list of failures."""
+    verdict = Verdict(total=sum(tests.values()))
+    seen = Counter(outcome.passed)
+    for name, times in tests.items():
+        passed = min(times, seen[name])
+        verdict.passed += passed
+        if passed == times:
+            continue
+        why, count = reason(name, outcome), times - passed
+        verdict.missed[name] = why
+        if why == IGNORED:
+            verdict.skipped += count
+        else:
+            verdict.failed += count
+        unreached = why not in (IGNORED,) and name not in outcome.failed and bool(outcome.aborted)
+        if name not in listed and not (unreached and ABORT in listed):
+            verdict.surprises.append(name)
+    if outcome.aborted and ABORT not in listed:
+        verdict.surprises.append(ABORT)
+    verdict.recovered = [name for name in listed if recovered(name, tests, outcome, verdict)]
+    return verdict
+
+
+def reason(name: str, outcome: Outcome) -> str:
+    """Why an expected test did not pass."""
+    if name in outcome.failed:
+        return outcome.failed[name] or "failed"
+    if any(name == text or text.startswith(name + ": ") for text in outcome.ignored):
+        return IGNORED
+    if outcome.aborted:
+        return f"not reached: {outcome.aborted}"
+    if outcome.outside:
+        return f"not reached: {outcome.outside[0]}"
+    return "not run"
+
+
+def recovered(name: str, tests: dict[str, int], outcome: Outcome, verdict: Verdict) -> bool:
+    """A listed failure that no longer is one: it passes, or the suite has no such test any more."""
+    if name == ABORT:
+        return not outcome.aborted
+    return name not in verdict.missed
+
+
+IGNORED = "ignored by the suite"

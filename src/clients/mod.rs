@@ -1,0 +1,237 @@
+//! Who is connected: what others may see of a client, and how they reach it.
+//!
+//! A connection's own state is its session, which nobody else touches. A [`Client`] is the shared part: facts for
+//! CLIENT LIST, written by its connection, and an inbox through which other threads push output to it, ask it to
+//! close, or wake it. [`Clients`] is the list of all, plus CLIENT PAUSE.
+//! Cost: a connection updates a handful of relaxed atomics per batch; the inbox is touched only when used.
+
+use crate::clock::Millis;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
+
+/// The shared part of a connection.
+pub struct Client {
+    pub id: u64,
+    pub address: String,
+    pub local_address: String,
+    pub is_unix: bool,
+    pub created_ms: Millis,
+    pub facts: Facts,
+    inbox: Mutex<Inbox>,
+    /// Something is in the inbox; looked at once per batch.
+    called: AtomicBool,
+}
+
+/// What CLIENT LIST and INFO show; relaxed values written by the connection's own thread.
+#[derive(Default)]
+pub struct Facts {
+    pub names: Mutex<Names>,
+    pub db: AtomicUsize,
+    pub resp3: AtomicBool,
+    /// Row number + 1 of the last command; 0 for none.
+    pub last_command: AtomicUsize,
+    pub last_active_ms: AtomicI64,
+    /// Commands queued in MULTI, -1 outside.
+    pub queued: AtomicI64,
+    pub watched: AtomicUsize,
+    pub query_bytes: AtomicUsize,
+    pub query_free_bytes: AtomicUsize,
+    pub argv_bytes: AtomicUsize,
+    pub queue_bytes: AtomicUsize,
+    pub output_bytes: AtomicUsize,
+    pub output_buffer_bytes: AtomicUsize,
+    pub blocked: AtomicBool,
+    pub no_evict: AtomicBool,
+    pub no_touch: AtomicBool,
+    pub monitor: AtomicBool,
+    pub authenticated: AtomicBool,
+    pub close_asap: AtomicBool,
+    pub worker: AtomicU32,
+    pub commands: AtomicU64,
+    pub net_input_bytes: AtomicU64,
+    pub net_output_bytes: AtomicU64,
+}
+
+#[derive(Default, Clone)]
+pub struct Names {
+    pub name: Vec<u8>,
+    pub lib_name: Vec<u8>,
+    pub lib_version: Vec<u8>,
+    pub user: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    output: Vec<u8>,
+    close: bool,
+    unblock: Option<Unblock>,
+    waker: Option<Waker>,
+}
+
+/// How CLIENT UNBLOCK ends a blocked command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    Timeout,
+    Error,
+}
+
+/// What a connection finds in its inbox.
+#[derive(Default)]
+pub struct Mail {
+    pub output: Vec<u8>,
+    pub close: bool,
+    pub unblock: Option<Unblock>,
+}
+
+impl Client {
+    pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now: Millis) -> Arc<Self> {
+        let facts = Facts { queued: AtomicI64::new(-1), last_active_ms: AtomicI64::new(now), ..Facts::default() };
+        Arc::new(Self {
+            id,
+            address,
+            local_address,
+            is_unix,
+            created_ms: now,
+            facts,
+            inbox: Mutex::default(),
+            called: AtomicBool::new(false),
+        })
+    }
+
+    /// Appends output that did not come from one of its own commands, and wakes the connection.
+    pub fn push(&self, bytes: &[u8]) {
+        self.mail(|inbox| inbox.output.extend_from_slice(bytes));
+    }
+
+    /// Asks the connection to close as soon as it can.
+    pub fn close(&self) {
+        self.facts.close_asap.store(true, Relaxed);
+        self.mail(|inbox| inbox.close = true);
+    }
+
+    pub fn unblock(&self, how: Unblock) {
+        self.mail(|inbox| inbox.unblock = Some(how));
+    }
+
+    fn mail(&self, put: impl FnOnce(&mut Inbox)) {
+        let mut inbox = self.inbox.lock();
+        put(&mut inbox);
+        self.called.store(true, Relaxed);
+        let waker = inbox.waker.clone();
+        drop(inbox);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether there is mail; cheap.
+    #[inline]
+    pub fn is_called(&self) -> bool {
+        self.called.load(Relaxed)
+    }
+
+    /// Takes the mail, and remembers whom to wake for the next.
+    pub fn collect(&self, waker: Option<&Waker>) -> Mail {
+        let mut inbox = self.inbox.lock();
+        self.called.store(false, Relaxed);
+        if let Some(waker) = waker
+            && !inbox.waker.as_ref().is_some_and(|w| w.will_wake(waker))
+        {
+            inbox.waker = Some(waker.clone());
+        }
+        Mail { output: std::mem::take(&mut inbox.output), close: inbox.close, unblock: inbox.unblock.take() }
+    }
+}
+
+/// CLIENT PAUSE's two modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    None,
+    Write,
+    All,
+}
+
+/// All connections.
+#[derive(Default)]
+pub struct Clients {
+    all: Mutex<BTreeMap<u64, Arc<Client>>>,
+    count: AtomicUsize,
+    next_id: AtomicU64,
+    pause_mode: AtomicU8,
+    pause_until_ms: AtomicI64,
+    pause_wakers: Mutex<Vec<Waker>>,
+}
+
+impl Clients {
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Relaxed) + 1
+    }
+
+    pub fn add(&self, client: &Arc<Client>) {
+        self.all.lock().insert(client.id, client.clone());
+        self.count.fetch_add(1, Relaxed);
+    }
+
+    pub fn remove(&self, id: u64) {
+        if self.all.lock().remove(&id).is_some() {
+            self.count.fetch_sub(1, Relaxed);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.all.lock().get(&id).cloned()
+    }
+
+    /// Everyone, oldest first.
+    pub fn list(&self) -> Vec<Arc<Client>> {
+        self.all.lock().values().cloned().collect()
+    }
+
+    /// Holds commands back until a time. A pause in force is never shortened, and ALL is not weakened to WRITE.
+    pub fn pause(&self, mode: Pause, until_ms: Millis, now: Millis) {
+        let in_force = self.paused(now);
+        if in_force != Pause::None {
+            self.pause_until_ms.fetch_max(until_ms, Relaxed);
+        } else {
+            self.pause_until_ms.store(until_ms, Relaxed);
+        }
+        let mode = if in_force == Pause::All { Pause::All } else { mode };
+        self.pause_mode.store(mode as u8, Relaxed);
+    }
+
+    pub fn unpause(&self) {
+        self.pause_mode.store(Pause::None as u8, Relaxed);
+        self.pause_wakers.lock().drain(..).for_each(Waker::wake);
+    }
+
+    /// The pause in force.
+    #[inline]
+    pub fn paused(&self, now: Millis) -> Pause {
+        match self.pause_mode.load(Relaxed) {
+            0 => Pause::None,
+            _ if now >= self.pause_until_ms.load(Relaxed) => Pause::None,
+            1 => Pause::Write,
+            _ => Pause::All,
+        }
+    }
+
+    pub fn pause_until_ms(&self) -> Millis {
+        self.pause_until_ms.load(Relaxed)
+    }
+
+    /// Wakes the task when the pause is lifted early; its end by time is the task's own business.
+    pub fn wake_after_pause(&self, waker: &Waker) {
+        self.pause_wakers.lock().push(waker.clone());
+    }
+}

@@ -1,0 +1,336 @@
+//! The only way to run a command: resolve, pass the gates, queue or lock, run, propagate, count.
+//!
+//! A [`Turn`] is one thread's stay inside the keyspace's gate, a batch long. [`call`] runs one request in it. A unit's
+//! effects reach the journal while its locks are held; that order is the order of everything.
+//! Cost: one clock read a command (the end of one is the beginning of the next).
+
+use super::ctx::{Ctx, Reply};
+use super::effects::Effects;
+use super::gates;
+use super::session::{Origin, Queue, ReplyMode};
+use super::table::Row;
+use super::{
+    ADMIN, Args, DENYOOM, Error, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK, WORLD,
+    WRITE,
+};
+use crate::clients::Pause;
+use crate::clock::{self, Millis};
+use crate::config::Config;
+use crate::keyspace::{Db, Held, Hint, Inside, Keyspace, Manner, walk::Garbage};
+use crate::node::Node;
+use crate::observe::WorkerStats;
+use crate::resp::{Argv, ArgvView, Out};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A thread inside the gate, running one batch.
+pub struct Turn<'n> {
+    pub node: &'n Node,
+    pub stats: &'n WorkerStats,
+    pub registry: &'static Registry,
+    pub config: Arc<Config>,
+    /// Wall-clock time of the batch.
+    pub now: Millis,
+    /// Monotonic ticks at the end of the last command.
+    pub tick: u64,
+    slot: usize,
+    inside: Option<Inside<'n>>,
+    effects: Effects,
+    /// Journal offset behind the last effects of this turn; replies wait for it.
+    pub journal_end: u64,
+}
+
+/// A request with what the batch found out about it ahead of time.
+pub struct Prepared<'a> {
+    pub argv: ArgvView<'a>,
+    pub canonical: bool,
+    pub row: Result<Row, Error>,
+    pub hint: Option<Hint>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    Done,
+    /// CLIENT PAUSE holds it back; nothing happened.
+    Paused,
+}
+
+impl<'n> Turn<'n> {
+    /// Enters the gate with the thread's own slot.
+    pub fn begin(
+        node: &'n Node,
+        stats: &'n WorkerStats,
+        registry: &'static Registry,
+        config: Arc<Config>,
+        slot: usize,
+    ) -> Self {
+        let inside = Some(node.keyspace.gate.enter(slot));
+        let effects = Effects::default();
+        Self {
+            node,
+            stats,
+            registry,
+            config,
+            now: clock::now_ms(),
+            tick: clock::ticks(),
+            slot,
+            inside,
+            effects,
+            journal_end: 0,
+        }
+    }
+
+    /// What the batch can know before executing: the row, and where a single key lives.
+    #[inline]
+    pub fn prepare<'a>(&self, argv: ArgvView<'a>, canonical: bool) -> Prepared<'a> {
+        let row = self.registry.resolve(argv);
+        let hint = row.as_ref().ok().and_then(|row| row.command.keys.single()).map(|at| {
+            let key = argv.get(at);
+            Hint { key: key.as_ptr(), place: self.node.keyspace.place(key) }
+        });
+        Prepared { argv, canonical, row, hint }
+    }
+}
+
+/// Runs one request of a session; its reply is appended to `out`.
+pub fn call(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
+    let start = out.len();
+    let called = dispatch(turn, session, request, out);
+    match session.reply {
+        ReplyMode::On => {}
+        ReplyMode::Off => out.truncate(start),
+        ReplyMode::Skip => {
+            out.truncate(start);
+            session.reply = ReplyMode::On;
+        }
+        ReplyMode::SkipNext => session.reply = ReplyMode::Skip,
+    }
+    called
+}
+
+#[inline]
+fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
+    let Prepared { argv, canonical, row, hint } = request;
+    let row = match row {
+        Ok(row) => row,
+        Err(error) => {
+            refuse(turn, session, None, &error, out);
+            return Called::Done;
+        }
+    };
+    let check = gates::Request { node: turn.node, config: &turn.config, session, row };
+    if let Err(error) = gates::pass(&check) {
+        refuse(turn, session, Some(row), &error, out);
+        return Called::Done;
+    }
+    if is_paused(turn, session, row) {
+        return Called::Paused;
+    }
+    if let Some(queue) = &mut session.queue
+        && !row.command.has(NO_QUEUE)
+    {
+        enqueue(queue, row, argv);
+        session.client.facts.queued.fetch_add(1, Relaxed);
+        Out::new(out, session.proto).simple("QUEUED");
+        return Called::Done;
+    }
+    session.client.facts.last_command.store(row.id + 1, Relaxed);
+    let world = row.command.has(WORLD) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
+    let request = Ready { row, argv, canonical, hint };
+    if world {
+        turn.inside = None;
+        let node = turn.node;
+        let exclusive = node.keyspace.gate.exclusive();
+        unit(turn, session, request, node.keyspace.own_world(&exclusive), out);
+        drop(exclusive);
+        turn.inside = Some(node.keyspace.gate.enter(turn.slot));
+    } else {
+        let held = lock_keys(&turn.node.keyspace, session, &request);
+        unit(turn, session, request, held, out);
+    }
+    if row.command.has(ADMIN) {
+        turn.config = turn.node.config.load_full();
+    }
+    Called::Done
+}
+
+/// A request that passed the gates.
+struct Ready<'a> {
+    row: Row,
+    argv: ArgvView<'a>,
+    canonical: bool,
+    hint: Option<Hint>,
+}
+
+#[inline]
+fn lock_keys<'k>(keyspace: &'k Keyspace, session: &Session, request: &Ready<'_>) -> Held<'k> {
+    if let Some(hint) = request.hint {
+        return keyspace.lock_one(hint.place.stripe as usize);
+    }
+    let mut stripes: SmallVec<[u32; 8]> = SmallVec::new();
+    let mut add = |argv: ArgvView<'_>, row: Row| {
+        row.command.keys.for_each(argv, &mut |i, _| stripes.push(keyspace.place(argv.get(i)).stripe));
+    };
+    add(request.argv, request.row);
+    if request.row.command.has(RUNS_QUEUE) {
+        session.queue.iter().flat_map(|q| &q.commands).for_each(|(row, argv)| add(argv.view(), *row));
+        let watched = session.watch.iter().flat_map(|w| &w.keys);
+        stripes.extend(watched.map(|(_, key)| keyspace.place(key).stripe));
+    }
+    if stripes.is_empty() { keyspace.lock_none() } else { keyspace.lock(stripes) }
+}
+
+fn queue_needs_world(session: &Session) -> bool {
+    session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WORLD | WALK)))
+}
+
+/// Runs an atomic unit under its locks and appends its effects to the journal before they are released.
+#[inline]
+fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: Held<'_>, out: &mut Vec<u8>) {
+    let Ready { row, argv, canonical, hint } = request;
+    let manner = Manner {
+        no_touch: session.no_touch,
+        keep_expired: session.origin == Origin::Log,
+        events: turn.config.notify_keyspace_events.0 != 0,
+        lazy_free: true,
+    };
+    let mut db = Db::new(held, session.db, turn.now, manner);
+    if let Some(hint) = hint {
+        db.hint(hint);
+    }
+    let mut effects = std::mem::take(&mut turn.effects);
+    let mut ctx = Ctx {
+        args: Args::new(argv),
+        db: &mut db,
+        out: Reply(Out::new(out, session.proto)),
+        session,
+        node: turn.node,
+        config: &turn.config,
+        stats: turn.stats,
+        registry: turn.registry,
+        row,
+        effects: &mut effects,
+        spoke: false,
+        canonical,
+    };
+    run_handler(&mut ctx, turn.tick);
+    turn.tick = clock::ticks();
+    if !effects.is_empty() {
+        turn.journal_end = turn.node.journal.append(effects.databases(), effects.count(), effects.record(), turn.now);
+        effects.clear();
+    }
+    turn.effects = effects;
+    account(turn.node, turn.stats, db);
+}
+
+/// Counts what a unit did and sends big values to be freed elsewhere. The locks are released here.
+fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
+    let changes = std::mem::take(&mut db.changes);
+    drop(db);
+    stats.keyspace_hits.add(changes.hits);
+    stats.keyspace_misses.add(changes.misses);
+    if changes.dirty > 0 {
+        stats.dirty.add(changes.dirty);
+    }
+    if !changes.garbage.is_empty() {
+        changes.garbage.into_iter().for_each(|value| node.reaper.send(Garbage::Value(value)));
+    }
+}
+
+/// A handler, its error, its effects and its time.
+#[inline]
+fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
+    let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
+    if let Err(error) = (ctx.row.command.run)(ctx) {
+        ctx.out.buf.truncate(start);
+        ctx.out.error(error.text());
+        ctx.stats.failed(ctx.row.id);
+        ctx.node.errors.count(error.code());
+    }
+    if !ctx.db.changes.expired.is_empty() {
+        ctx.flush_expired();
+    }
+    if ctx.db.changes.dirty != dirty
+        && !ctx.spoke
+        && ctx.row.command.has(WRITE | MAY_REPLICATE)
+        && ctx.node.journal.is_on()
+    {
+        if ctx.canonical {
+            ctx.effects.add_canonical(db, ctx.args.view());
+        } else {
+            ctx.effects.add(db, ctx.args.view().iter());
+        }
+    }
+    let elapsed_ns = clock::ticks_to_ns(clock::ticks().wrapping_sub(started));
+    ctx.stats.call(ctx.row.id, elapsed_ns);
+    let threshold_us = ctx.config.slowlog_log_slower_than;
+    if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
+        ctx.node.log_slow(ctx.args.view(), elapsed_ns, &ctx.session.client, ctx.config.slowlog_max_len);
+    }
+}
+
+/// See [`Ctx::run_inner`]. False if the gates refused it.
+pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> bool {
+    let check = gates::Request { node: ctx.node, config: ctx.config, session: ctx.session, row };
+    if let Err(error) = gates::pass(&check) {
+        ctx.out.error(error.text());
+        ctx.stats.rejected(row.id);
+        ctx.node.errors.count(error.code());
+        return false;
+    }
+    let mut inner = Ctx {
+        args: Args::new(argv),
+        db: &mut *ctx.db,
+        out: Reply(Out::new(&mut *ctx.out.0.buf, ctx.session.proto)),
+        session: &mut *ctx.session,
+        node: ctx.node,
+        config: ctx.config,
+        stats: ctx.stats,
+        registry: ctx.registry,
+        row,
+        effects: &mut *ctx.effects,
+        spoke: false,
+        canonical: false,
+    };
+    run_handler(&mut inner, clock::ticks());
+    true
+}
+
+#[cold]
+fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &Error, out: &mut Vec<u8>) {
+    session.abort_queue();
+    Out::new(out, session.proto).error(error.text());
+    if let Some(row) = row {
+        turn.stats.rejected(row.id);
+    }
+    turn.node.errors.count(error.code());
+}
+
+fn enqueue(queue: &mut Queue, row: Row, argv: ArgvView<'_>) {
+    let argv: Argv = argv.to_owned();
+    queue.bytes += argv.heap_bytes() + size_of::<(Row, Argv)>();
+    queue.commands.push((row, argv));
+}
+
+#[inline]
+fn is_paused(turn: &Turn<'_>, session: &Session, row: Row) -> bool {
+    if session.origin == Origin::Log {
+        return false;
+    }
+    match turn.node.clients.paused(turn.now) {
+        Pause::None => false,
+        Pause::All => !row.command.has(ADMIN) || row.command.has(WRITE),
+        Pause::Write => {
+            row.command.has(WRITE | MAY_REPLICATE) || (row.command.has(RUNS_QUEUE) && queue_writes(session))
+        }
+    }
+}
+
+fn queue_writes(session: &Session) -> bool {
+    session
+        .queue
+        .as_ref()
+        .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
+}

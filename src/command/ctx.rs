@@ -1,0 +1,144 @@
+//! What a handler works with: its arguments, its keys, its reply, the session and the server's services.
+
+use super::args::Args;
+use super::effects::Effects;
+use super::table::Row;
+use super::{Outcome, Registry};
+use crate::command::Session;
+use crate::config::Config;
+use crate::keyspace::Db;
+use crate::node::Node;
+use crate::observe::WorkerStats;
+use crate::resp::{ArgvView, Hole, Out};
+
+/// A command in execution. `'k` is how long its locks live.
+pub struct Ctx<'a, 'k> {
+    pub args: Args<'a>,
+    pub db: &'a mut Db<'k>,
+    pub out: Reply<'a>,
+    pub session: &'a mut Session,
+    pub node: &'k Node,
+    pub config: &'a Config,
+    pub stats: &'a WorkerStats,
+    pub registry: &'static Registry,
+    pub row: Row,
+    pub(super) effects: &'a mut Effects,
+    /// The handler said itself what happened; its argv is then not propagated.
+    pub(super) spoke: bool,
+    pub(super) canonical: bool,
+}
+
+impl<'k> Ctx<'_, 'k> {
+    /// Propagates this in place of the command as it came: what happened, not what was asked. May be called repeatedly.
+    pub fn propagate(&mut self, args: &[&[u8]]) {
+        self.flush_expired();
+        self.effects.add(self.db.index(), args.iter().copied());
+        self.spoke = true;
+    }
+
+    /// Nothing to propagate although something changed.
+    pub fn propagate_nothing(&mut self) {
+        self.spoke = true;
+    }
+
+    /// Keys that were found due go to the log as DELs before whatever the command itself did.
+    pub(super) fn flush_expired(&mut self) {
+        for (db, key) in std::mem::take(&mut self.db.changes.expired) {
+            self.effects.add(db, [b"DEL".as_slice(), &key].into_iter());
+        }
+    }
+
+    /// Runs one more command inside this unit: EXEC and scripts. Its keys are locked already.
+    pub fn run_inner(&mut self, row: Row, argv: ArgvView<'_>) -> bool {
+        super::call::run_inner(self, row, argv)
+    }
+}
+
+/// The reply: [`Out`] with results that a handler can end in.
+pub struct Reply<'a>(pub Out<'a>);
+
+impl<'a> std::ops::Deref for Reply<'a> {
+    type Target = Out<'a>;
+
+    fn deref(&self) -> &Out<'a> {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Reply<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// The same words as [`Out`], as a handler's last expression.
+impl Reply<'_> {
+    #[inline]
+    pub fn ok(&mut self) -> Outcome {
+        self.0.ok();
+        Ok(())
+    }
+
+    #[inline]
+    pub fn int(&mut self, n: i64) -> Outcome {
+        self.0.int(n);
+        Ok(())
+    }
+
+    pub fn count(&mut self, n: usize) -> Outcome {
+        self.int(i64::try_from(n).map_err(|_| super::error::OUT_OF_RANGE)?)
+    }
+
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) -> Outcome {
+        self.0.bulk(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    pub fn null(&mut self) -> Outcome {
+        self.0.null();
+        Ok(())
+    }
+
+    pub fn null_array(&mut self) -> Outcome {
+        self.0.null_array();
+        Ok(())
+    }
+
+    pub fn simple(&mut self, text: &str) -> Outcome {
+        self.0.simple(text);
+        Ok(())
+    }
+
+    pub fn double(&mut self, x: f64) -> Outcome {
+        self.0.double(x);
+        Ok(())
+    }
+
+    /// A string value: its bytes, or an integer's digits.
+    #[inline]
+    pub fn text(&mut self, text: crate::keyspace::Text<'_>) -> Outcome {
+        match text {
+            crate::keyspace::Text::Bytes(b) => self.0.bulk(b),
+            crate::keyspace::Text::Int(n) => self.0.bulk_int(n),
+        }
+        Ok(())
+    }
+
+    pub fn fill_array(&mut self, hole: Hole, len: usize) -> Outcome {
+        self.0.fill_array(hole, len);
+        Ok(())
+    }
+
+    /// HELP: the lines Redis wraps its subcommand help in.
+    pub fn help(&mut self, container: &str, lines: &[&str]) -> Outcome {
+        let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+        self.0.array(lines.len() + 3);
+        self.0.simple(&first);
+        lines.iter().for_each(|line| self.0.simple(line));
+        self.0.simple("HELP");
+        self.0.simple("    Print this help.");
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! What stands between a request and its handler: small checks, in Redis's order. The first that refuses wins.
+
+use super::session::Origin;
+use super::table::Row;
+use super::{ADMIN, DENYOOM, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
+use crate::config::Config;
+use crate::config::choices::ProtectedAction;
+use crate::node::Node;
+
+/// What a gate may look at.
+pub struct Request<'a> {
+    pub node: &'a Node,
+    pub config: &'a Config,
+    pub session: &'a Session,
+    pub row: Row,
+}
+
+pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
+
+/// In order. A command from the log passes unseen: it was let through when it was first run.
+pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, memory, disk];
+
+#[inline]
+pub fn pass(request: &Request<'_>) -> Result<(), Error> {
+    if request.session.origin == Origin::Log {
+        return Ok(());
+    }
+    GATES.iter().try_for_each(|gate| gate(request))
+}
+
+/// `enable-debug-command`.
+fn protected(r: &Request<'_>) -> Result<(), Error> {
+    if !r.row.command.has(PROTECTED) {
+        return Ok(());
+    }
+    let allowed = match r.config.enable_debug_command {
+        ProtectedAction::Yes => true,
+        ProtectedAction::Local => r.session.client.is_unix || is_loopback(&r.session.client.address),
+        ProtectedAction::No => false,
+    };
+    if allowed { Ok(()) } else { Err(DEBUG_NOT_ALLOWED) }
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.starts_with("127.") || address.starts_with("[::1]") || address.starts_with("::1")
+}
+
+fn authenticated(r: &Request<'_>) -> Result<(), Error> {
+    if r.session.authenticated || r.row.command.has(NO_AUTH) { Ok(()) } else { Err(NO_AUTHENTICATION) }
+}
+
+fn outside_multi(r: &Request<'_>) -> Result<(), Error> {
+    if r.session.queue.is_some() && r.row.command.has(NO_MULTI) { Err(NOT_IN_MULTI) } else { Ok(()) }
+}
+
+fn loading(r: &Request<'_>) -> Result<(), Error> {
+    if r.node.life.is_loading() && !r.row.command.has(LOADING) { Err(LOADING_DATASET) } else { Ok(()) }
+}
+
+/// `maxmemory`: makes room by the policy, or refuses what would take more.
+fn memory(r: &Request<'_>) -> Result<(), Error> {
+    if r.config.maxmemory == 0 || !r.row.command.has(DENYOOM) {
+        return Ok(());
+    }
+    if r.node.is_out_of_memory() { Err(OUT_OF_MEMORY) } else { Ok(()) }
+}
+
+/// Writes stop while the log cannot be written.
+fn disk(r: &Request<'_>) -> Result<(), Error> {
+    if !r.row.command.has(WRITE) || r.row.command.has(ADMIN) {
+        return Ok(());
+    }
+    match r.node.journal.write_error() {
+        None => Ok(()),
+        Some(cause) => Err(Error::owned(format!("MISCONF Errors writing to the AOF file: {cause}"))),
+    }
+}
+
+const DEBUG_NOT_ALLOWED: Error = Error::new(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
+const NO_AUTHENTICATION: Error = Error::new("NOAUTH Authentication required.");
+const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
+const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");
+pub const OUT_OF_MEMORY: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");

@@ -1,0 +1,107 @@
+//! A connection's own state: what its next command depends on. Nobody else touches it.
+
+use super::table::Row;
+use crate::clients::Client;
+use crate::keyspace::watch::Dirty;
+use crate::resp::{Argv, Proto};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+pub struct Session {
+    pub client: Arc<Client>,
+    pub db: usize,
+    pub proto: Proto,
+    pub authenticated: bool,
+    pub reply: ReplyMode,
+    /// MULTI is open.
+    pub queue: Option<Queue>,
+    pub watch: Option<Watching>,
+    pub no_touch: bool,
+    /// What the connection must do after this command.
+    pub then: Then,
+    pub origin: Origin,
+}
+
+/// Where commands come from; decides which gates apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Socket,
+    /// The append-only file being read at start.
+    Log,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    On,
+    Off,
+    /// This command's reply is left out, then on.
+    SkipNext,
+    Skip,
+}
+
+/// What a handler asks of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    #[default]
+    GoOn,
+    /// Send what is in the buffer, then close.
+    Close,
+    /// Close without another byte.
+    Drop,
+}
+
+/// Commands queued by MULTI.
+#[derive(Default)]
+pub struct Queue {
+    pub commands: Vec<(Row, Argv)>,
+    pub bytes: usize,
+    /// A command was refused while queueing: EXEC answers EXECABORT.
+    pub aborted: bool,
+}
+
+/// Keys under WATCH, and the flag their change sets.
+pub struct Watching {
+    pub dirty: Dirty,
+    pub keys: Vec<(usize, Box<[u8]>)>,
+}
+
+impl Session {
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+        client.facts.authenticated.store(authenticated, Relaxed);
+        Self {
+            client,
+            db: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            reply: ReplyMode::On,
+            queue: None,
+            watch: None,
+            no_touch: false,
+            then: Then::GoOn,
+            origin: Origin::Socket,
+        }
+    }
+
+    /// A session for the log's commands: everything allowed, nothing replied.
+    pub fn for_log(now: i64) -> Self {
+        let client = Client::new(0, String::new(), String::new(), false, now);
+        Self { origin: Origin::Log, ..Self::new(client, true) }
+    }
+
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.client.facts.db.store(db, Relaxed);
+    }
+
+    /// Marks an open transaction as failed: a command could not be queued.
+    pub fn abort_queue(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.aborted = true;
+        }
+    }
+
+    pub fn watching(&mut self) -> &mut Watching {
+        self.watch.get_or_insert_with(|| Watching { dirty: Arc::new(AtomicBool::new(false)), keys: Vec::new() })
+    }
+}

@@ -1,0 +1,137 @@
+//! Finding a row by name: one probe of a small open-addressed table, no allocation, any case.
+
+use super::{CONTAINER, Command, Error, error};
+use crate::resp::ArgvView;
+
+/// A row and its number, which statistics index by.
+#[derive(Clone, Copy)]
+pub struct Row {
+    pub id: usize,
+    pub command: &'static Command,
+}
+
+/// All rows, sorted by name; built once at start.
+pub struct Registry {
+    rows: Vec<&'static Command>,
+    /// Row number + 1 by hash of the name; 0 is empty. Top-level names only.
+    slots: Box<[u16]>,
+}
+
+impl Registry {
+    /// Collects the families' tables. Panics on a name given twice: a bug of ours, at start.
+    pub fn new(families: &[&'static [Command]]) -> Self {
+        let mut rows: Vec<&'static Command> = families.iter().flat_map(|f| f.iter()).collect();
+        rows.sort_by_key(|c| c.name);
+        let mut slots = vec![0u16; SLOTS].into_boxed_slice();
+        for (id, command) in rows.iter().enumerate() {
+            assert!(id == 0 || rows[id - 1].name != command.name, "two rows named {}", command.name);
+            if !command.name.contains(' ') {
+                let mut slot = hash(command.name.as_bytes());
+                while slots[slot] != 0 {
+                    slot = (slot + 1) % SLOTS;
+                }
+                slots[slot] = id as u16 + 1;
+            }
+        }
+        Self { rows, slots }
+    }
+
+    pub fn rows(&self) -> &[&'static Command] {
+        &self.rows
+    }
+
+    /// A top-level command.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<Row> {
+        let mut slot = hash(name);
+        loop {
+            let id = (self.slots[slot] as usize).checked_sub(1)?;
+            let command = self.rows[id];
+            if command.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(Row { id, command });
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+
+    /// The subcommands of a container, sorted.
+    pub fn subcommands(&self, container: &str) -> impl Iterator<Item = Row> {
+        let prefix = format!("{container} ");
+        let first = self.rows.partition_point(|c| c.name < prefix.as_str());
+        self.rows[first..]
+            .iter()
+            .enumerate()
+            .map(move |(i, command)| Row { id: first + i, command })
+            .take_while(move |row| row.command.name.starts_with(&prefix))
+    }
+
+    /// A row by full name, with `|` or a blank between container and subcommand.
+    pub fn find_full(&self, name: &[u8]) -> Option<Row> {
+        let mut words = name.splitn(2, |&b| b == b'|' || b == b' ');
+        let row = self.find(words.next()?)?;
+        match words.next() {
+            None => Some(row),
+            Some(sub) => self.subcommand(row, sub),
+        }
+    }
+
+    fn subcommand(&self, container: Row, sub: &[u8]) -> Option<Row> {
+        self.subcommands(container.command.name)
+            .find(|row| row.command.name.as_bytes()[container.command.name.len() + 1..].eq_ignore_ascii_case(sub))
+    }
+
+    /// The row a request names, arity checked; or the exact error.
+    #[inline]
+    pub fn resolve(&self, argv: ArgvView<'_>) -> Result<Row, Error> {
+        let Some(mut row) = self.find(argv.get(0)) else { return Err(unknown(argv)) };
+        if row.command.has(CONTAINER) && argv.len() > 1 {
+            match self.subcommand(row, argv.get(1)) {
+                Some(sub) => row = sub,
+                None => return Err(unknown_subcommand(row.command, argv.get(1))),
+            }
+        }
+        if !row.command.accepts(argv.len()) || row.command.has(CONTAINER) {
+            return Err(error::wrong_arity(&row.command.full_name()));
+        }
+        Ok(row)
+    }
+}
+
+#[cold]
+fn unknown(argv: ArgvView<'_>) -> Error {
+    let clip = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", clip(argv.get(0), NAME_SHOWN_MAX));
+    let mut shown = 0;
+    for arg in argv.iter().skip(1) {
+        if shown >= ARGS_SHOWN_MAX {
+            break;
+        }
+        let arg = clip(arg, ARGS_SHOWN_MAX - shown);
+        shown += arg.len() + 3;
+        text.push_str(&format!("'{arg}' "));
+    }
+    Error::owned(text)
+}
+
+#[cold]
+fn unknown_subcommand(container: &Command, sub: &[u8]) -> Error {
+    let shown = String::from_utf8_lossy(&sub[..sub.len().min(NAME_SHOWN_MAX)]).into_owned();
+    Error::owned(format!("ERR unknown subcommand '{shown}'. Try {} HELP.", container.name))
+}
+
+/// Length and first and last bytes tell Redis's names apart well; letters are folded to one case.
+#[inline]
+fn hash(name: &[u8]) -> usize {
+    let mut h = name.len() as u64;
+    for &b in name.iter().take(NAME_HASHED_MAX) {
+        h = (h ^ u64::from(b | 0x20)).wrapping_mul(0x0100_0000_01b3);
+    }
+    (h ^ h >> 15) as usize % SLOTS
+}
+
+/// Four times the number of commands: nearly every name in its own slot.
+const SLOTS: usize = 2048;
+const NAME_HASHED_MAX: usize = 24;
+/// Redis cuts what it repeats of a request in an error.
+const NAME_SHOWN_MAX: usize = 128;
+const ARGS_SHOWN_MAX: usize = 128;

@@ -1,0 +1,142 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! The queue lives in the session; `call` fills it. EXEC is one unit: it locks the keys of everything queued and of
+//! everything watched, so the whole sees and leaves one instant.
+
+use crate::command::*;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub const COMMANDS: &[Command] = &[DISCARD, EXEC, MULTI, UNWATCH, WATCH];
+
+const DISCARD: Command = Command {
+    name: "DISCARD",
+    args: "",
+    arity: 1,
+    since: "2.0.0",
+    group: Group::Transactions,
+    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NO_QUEUE,
+    keys: Keys::NONE,
+    doc: "Forgets the commands queued since MULTI, and all watches. O(N) in what was queued.",
+    examples: "> MULTI\nOK\n> SET k v\nQUEUED\n> DISCARD\nOK\n> GET k\n(nil)",
+    run: discard,
+};
+
+fn discard(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if ctx.session.queue.take().is_none() {
+        return Err(Error::new("ERR DISCARD without MULTI"));
+    }
+    ctx.session.client.facts.queued.store(-1, Relaxed);
+    forget_watches(ctx);
+    ctx.out.ok()
+}
+
+const EXEC: Command = Command {
+    name: "EXEC",
+    args: "",
+    arity: 1,
+    since: "1.2.0",
+    group: Group::Transactions,
+    flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NO_QUEUE | RUNS_QUEUE,
+    keys: Keys::NONE,
+    doc: "Runs what was queued since MULTI as one atomic unit, unless a watched key changed.",
+    examples: "> MULTI\nOK\n> INCR n\nQUEUED\n> INCR n\nQUEUED\n> EXEC\n1) (integer) 1\n2) (integer) 2",
+    run: exec,
+};
+
+fn exec(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Some(queue) = ctx.session.queue.take() else { return Err(Error::new("ERR EXEC without MULTI")) };
+    ctx.session.client.facts.queued.store(-1, Relaxed);
+    let changed = ctx.session.watch.as_ref().is_some_and(|w| ctx.db.watch_failed(w.keys.iter(), &w.dirty));
+    forget_watches(ctx);
+    if queue.aborted {
+        return Err(Error::new("EXECABORT Transaction discarded because of previous errors."));
+    }
+    if changed {
+        return ctx.out.null_array();
+    }
+    ctx.out.array(queue.commands.len());
+    for (row, argv) in &queue.commands {
+        ctx.run_inner(*row, argv.view());
+    }
+    Ok(())
+}
+
+const MULTI: Command = Command {
+    name: "MULTI",
+    args: "",
+    arity: 1,
+    since: "1.2.0",
+    group: Group::Transactions,
+    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NO_QUEUE,
+    keys: Keys::NONE,
+    doc: "Begins a transaction: commands are queued until EXEC. O(1).",
+    examples: "> MULTI\nOK\n> PING\nQUEUED\n> EXEC\n1) PONG",
+    run: multi,
+};
+
+fn multi(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if ctx.session.queue.is_some() {
+        return Err(Error::new("ERR MULTI calls can not be nested"));
+    }
+    ctx.session.queue = Some(session::Queue::default());
+    ctx.session.client.facts.queued.store(0, Relaxed);
+    ctx.out.ok()
+}
+
+const UNWATCH: Command = Command {
+    name: "UNWATCH",
+    args: "",
+    arity: 1,
+    since: "2.2.0",
+    group: Group::Transactions,
+    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+    keys: Keys::NONE,
+    doc: "Forgets all watches. O(1).",
+    examples: "> UNWATCH\nOK",
+    run: unwatch,
+};
+
+fn unwatch(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    forget_watches(ctx);
+    ctx.out.ok()
+}
+
+const WATCH: Command = Command {
+    name: "WATCH",
+    args: "key [key ...]",
+    arity: -2,
+    since: "2.2.0",
+    group: Group::Transactions,
+    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NO_MULTI,
+    keys: Keys::range(1, -1, 1, keys::RO),
+    doc: "Makes the next EXEC fail if one of the keys changes before it. O(1) a key.",
+    examples: "> WATCH k\nOK\n> SET k 1\nOK\n> MULTI\nOK\n> GET k\nQUEUED\n> EXEC\n(nil)",
+    run: watch,
+};
+
+fn watch(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let db = ctx.db.index();
+    let watching = ctx.session.watching();
+    if watching.dirty.load(Relaxed) {
+        // The transaction will fail whatever is watched now.
+        return ctx.out.ok();
+    }
+    for key in ctx.args.from(1) {
+        ctx.db.watch(key, &watching.dirty);
+        let known = watching.keys.iter().any(|(d, k)| *d == db && **k == *key);
+        if !known {
+            watching.keys.push((db, key.into()));
+        }
+    }
+    let watched = watching.keys.len();
+    ctx.session.client.facts.watched.store(watched, Relaxed);
+    ctx.out.ok()
+}
+
+/// Takes all watches back. Stripes not held by the unit are visited one by one.
+pub(crate) fn forget_watches(ctx: &mut Ctx<'_, '_>) {
+    if let Some(watching) = ctx.session.watch.take() {
+        ctx.db.unwatch(watching.keys.iter(), &watching.dirty);
+        ctx.session.client.facts.watched.store(0, Relaxed);
+    }
+}

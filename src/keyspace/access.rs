@@ -1,0 +1,58 @@
+//! The access clock of a key: 24 bits of LRU seconds, or LFU minutes and a logarithmic counter, as in Redis.
+
+use super::stripe::Settings;
+use crate::clock::Millis;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Settings {
+    /// The access word of a new key.
+    #[inline]
+    pub fn created(&self, now: Millis) -> u32 {
+        if self.lfu.load(Relaxed) { lfu_minutes(now) << 8 | LFU_INIT } else { lru_clock(now) }
+    }
+
+    /// The access word of a key that was used now.
+    #[inline]
+    pub fn touched(&self, access: u32, now: Millis) -> u32 {
+        if !self.lfu.load(Relaxed) {
+            return lru_clock(now);
+        }
+        let counter = self.lfu_decayed(access, now);
+        lfu_minutes(now) << 8 | self.lfu_incremented(counter)
+    }
+
+    /// The LFU counter after the decay for the minutes it was not used.
+    pub fn lfu_decayed(&self, access: u32, now: Millis) -> u32 {
+        let (then, counter) = (access >> 8 & 0xffff, access & 0xff);
+        let elapsed = lfu_minutes(now).wrapping_sub(then) & 0xffff;
+        let decay = self.lfu_decay_minutes.load(Relaxed) as u32;
+        if decay == 0 { counter } else { counter.saturating_sub(elapsed / decay) }
+    }
+
+    fn lfu_incremented(&self, counter: u32) -> u32 {
+        if counter >= 255 {
+            return 255;
+        }
+        let base = f64::from(counter.saturating_sub(LFU_INIT));
+        let chance = 1.0 / (base * self.lfu_log_factor.load(Relaxed) as f64 + 1.0);
+        counter + u32::from(fastrand::f64() < chance)
+    }
+}
+
+/// Seconds, modulo 24 bits.
+#[inline]
+pub fn lru_clock(now: Millis) -> u32 {
+    (now / 1000) as u32 & 0x00ff_ffff
+}
+
+fn lfu_minutes(now: Millis) -> u32 {
+    (now / 60_000) as u32 & 0xffff
+}
+
+/// Seconds since a key was used, from its LRU word.
+pub fn idle_seconds(access: u32, now: Millis) -> u64 {
+    u64::from(lru_clock(now).wrapping_sub(access) & 0x00ff_ffff)
+}
+
+/// New keys start here, so that they are not the first to go.
+const LFU_INIT: u32 = 5;

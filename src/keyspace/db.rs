@@ -1,0 +1,555 @@
+//! What a unit may do to the keys it locked; all bookkeeping of a change happens here, once.
+//!
+//! A [`Db`] is a selected database seen through held stripes. Reading finds, expires, counts hits and touches the access
+//! clock; [`Db::changed`] is the one place where a change is stated: dirty count, watches, keyspace event, key ready for
+//! the blocked. What a command did comes out in [`Changes`], for the caller to propagate, count and free.
+//!
+//! An expired key is absent to everyone; whoever meets it removes it, and the removal propagates as a DEL before the
+//! unit's own effects. Strings: `strings.rs`. Collections: `edit.rs`. The whole keyspace: `walk.rs`.
+
+use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
+use super::stripe::{Held, Keyspace, Part, Place};
+use crate::clock::Millis;
+use crate::table::Slot;
+use crate::types::{Kind, Value};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The key holds another type than the command works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// What becomes of a key's expiry when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Clear,
+    Keep,
+    At(Millis),
+}
+
+/// A string value for reading: numbers are kept as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text<'a> {
+    Bytes(&'a [u8]),
+    Int(i64),
+}
+
+/// A keyspace event: its class letter as in `notify-keyspace-events`, name, database and key.
+pub struct Event {
+    pub class: u8,
+    pub name: &'static str,
+    pub db: usize,
+    pub key: Box<[u8]>,
+}
+
+/// What a unit did.
+#[derive(Default)]
+pub struct Changes {
+    /// Changes stated; 0 means nothing to propagate.
+    pub dirty: u64,
+    /// Keys found due and removed, to propagate as DEL before the unit's own effects.
+    pub expired: Vec<(usize, Box<[u8]>)>,
+    pub hits: u64,
+    pub misses: u64,
+    pub events: Vec<Event>,
+    /// Values too big to free here.
+    pub garbage: Vec<Value>,
+}
+
+/// How a unit looks at keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// CLIENT NO-TOUCH: reading leaves the access clock alone.
+    pub no_touch: bool,
+    /// Loading and replicas: nothing expires by itself.
+    pub keep_expired: bool,
+    /// Record keyspace events (some class is configured).
+    pub events: bool,
+    /// Big values removed go to [`Changes::garbage`] in place of being freed on the spot.
+    pub lazy_free: bool,
+}
+
+/// A database as a unit sees it.
+pub struct Db<'k> {
+    pub(super) held: Held<'k>,
+    pub(super) index: usize,
+    pub(super) now: Millis,
+    hint: Hint,
+    pub manner: Manner,
+    pub changes: Changes,
+}
+
+/// The places of a command's keys as the batch computed them, found again by the argument's address.
+#[derive(Clone, Copy)]
+pub struct Hint {
+    pub key: *const u8,
+    pub place: Place,
+}
+
+impl Default for Hint {
+    fn default() -> Self {
+        Self { key: std::ptr::null(), place: Place { stripe: 0, hash: 0 } }
+    }
+}
+
+impl<'k> Db<'k> {
+    pub fn new(held: Held<'k>, index: usize, now: Millis, manner: Manner) -> Self {
+        Self { held, index, now, hint: Hint::default(), manner, changes: Changes::default() }
+    }
+
+    /// Tells where a key lives whose place is known already; the address must be the very argument handed in later.
+    #[inline]
+    pub fn hint(&mut self, hint: Hint) {
+        self.hint = hint;
+    }
+
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Another database over the same locks.
+    pub fn select(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    pub fn keyspace(&self) -> &'k Keyspace {
+        self.held.keyspace()
+    }
+
+    /// The locks, when the unit is over.
+    pub fn into_held(self) -> Held<'k> {
+        self.held
+    }
+
+    #[inline]
+    pub(super) fn place(&self, key: &[u8]) -> Place {
+        if std::ptr::eq(self.hint.key, key.as_ptr()) { self.hint.place } else { self.keyspace().place(key) }
+    }
+
+    #[inline]
+    pub(super) fn part(&mut self, place: Place) -> &mut Part {
+        self.held.part(place.stripe as usize, self.index)
+    }
+
+    /// The entry of a key, due or not. No side effects.
+    #[inline]
+    pub(super) fn find(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
+        let table = &self.part(place).table;
+        // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+        let slot = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.key() == key)?;
+        // SAFETY: as above.
+        Some((slot, unsafe { Entry::from_word(table.word(slot)) }))
+    }
+
+    /// The living entry of a key; one found due is removed.
+    #[inline]
+    pub(super) fn live(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
+        let (slot, entry) = self.find(place, key)?;
+        if entry.is_due(self.now) && !self.manner.keep_expired {
+            self.expire_found(place, slot);
+            return None;
+        }
+        Some((slot, entry))
+    }
+
+    /// A living entry for a command that reads: counts the hit or miss and touches the access clock.
+    #[inline]
+    pub(super) fn read_entry(&mut self, key: &[u8]) -> Option<Entry> {
+        let place = self.place(key);
+        match self.live(place, key) {
+            Some((_, mut entry)) => {
+                self.changes.hits += 1;
+                self.touch_entry(&mut entry);
+                Some(entry)
+            }
+            None => {
+                self.changes.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// A living entry for a command that writes: no statistics, as in Redis.
+    #[inline]
+    pub(super) fn write_entry(&mut self, key: &[u8]) -> Option<(Place, Slot, Entry)> {
+        let place = self.place(key);
+        let (slot, mut entry) = self.live(place, key)?;
+        self.touch_entry(&mut entry);
+        Some((place, slot, entry))
+    }
+
+    #[inline]
+    fn touch_entry(&self, entry: &mut Entry) {
+        if !self.manner.no_touch {
+            entry.set_access(self.keyspace().settings.touched(entry.access(), self.now));
+        }
+    }
+
+    /// Hands the entry to a running snapshot if its cut has not seen it. Before every change and removal.
+    #[inline]
+    pub(super) fn before_change(&self, mut entry: Entry) {
+        let keyspace = self.keyspace();
+        let parity = keyspace.parity.load(Relaxed);
+        if entry.snapshot_parity() != parity {
+            keyspace.captures.capture(self.index, entry);
+            entry.set_snapshot_parity(parity);
+        }
+    }
+
+    /// A new entry into the table; the key is absent.
+    pub(super) fn insert(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
+        let keyspace = self.keyspace();
+        let mut entry = Entry::new(key, body, expiry, keyspace.settings.created(self.now));
+        entry.set_snapshot_parity(keyspace.parity.load(Relaxed));
+        let part = self.part(place);
+        part.table.insert(place.hash, entry.word(), rehash(keyspace));
+        if let Some(at) = expiry {
+            self.count_volatile(place, 1);
+            self.index_expiry(place.stripe as usize, at, place.hash);
+        }
+        self.publish(place);
+        entry
+    }
+
+    /// Puts a rebuilt entry in the place of the old one, whose memory the caller frees.
+    pub(super) fn swap_entry(&mut self, place: Place, slot: Slot, old: Entry, new: Entry) {
+        self.part(place).table.replace(slot, new.word());
+        match (old.expiry(), new.expiry()) {
+            (None, Some(at)) => {
+                self.count_volatile(place, 1);
+                self.index_expiry(place.stripe as usize, at, place.hash);
+            }
+            (Some(_), None) => self.count_volatile(place, -1),
+            (Some(was), Some(at)) if at < was => self.index_expiry(place.stripe as usize, at, place.hash),
+            _ => {}
+        }
+    }
+
+    /// Takes a found entry out of the table; the caller frees it.
+    pub(super) fn extract(&mut self, place: Place, slot: Slot) -> Entry {
+        let keyspace = self.keyspace();
+        let part = self.part(place);
+        // SAFETY: the slot was just found under the held stripe.
+        let entry = unsafe { Entry::from_word(part.table.word(slot)) };
+        self.before_change(entry);
+        self.part(place).table.remove(slot, rehash(keyspace));
+        if entry.expiry().is_some() {
+            self.count_volatile(place, -1);
+        }
+        self.publish(place);
+        entry
+    }
+
+    fn count_volatile(&mut self, place: Place, by: isize) {
+        let part = self.part(place);
+        part.volatile = part.volatile.wrapping_add_signed(by);
+        let volatile = part.volatile;
+        if part.due.is_bloated(volatile) {
+            self.rebuild_due(place.stripe as usize);
+        }
+        self.keyspace().stripe(place.stripe as usize).shared[self.index].volatile.store(volatile, Relaxed);
+    }
+
+    #[inline]
+    fn publish(&mut self, place: Place) {
+        let index = self.index;
+        let shared = &self.keyspace().stripe(place.stripe as usize).shared[index];
+        let keyspace = self.keyspace();
+        let table = &mut self.part(place).table;
+        shared.probe.publish(table);
+        shared.len.store(table.len(), Relaxed);
+        if table.has_retired() {
+            keyspace.bury(table.take_retired());
+        }
+    }
+
+    /// Frees an entry's memory, or sends a big value to be freed elsewhere.
+    pub(super) fn dispose(&mut self, entry: Entry) {
+        if let Some(value) = entry.into_value()
+            && self.manner.lazy_free
+            && value.free_effort() > LAZY_FREE_EFFORT
+        {
+            self.changes.garbage.push(value);
+        }
+    }
+
+    fn expire_found(&mut self, place: Place, slot: Slot) {
+        let entry = self.extract(place, slot);
+        let key: Box<[u8]> = entry.key().into();
+        self.changed(place, &key, b'x', "expired", false);
+        // The DEL that stands for the expiry is not the command's own change.
+        self.changes.dirty -= 1;
+        self.changes.expired.push((self.index, key));
+        self.dispose(entry);
+    }
+
+    /// Removes a key that is due, as the expiry cycle does.
+    pub fn expire_now(&mut self, key: &[u8]) {
+        let place = self.keyspace().place(key);
+        if let Some((slot, _)) = self.find(place, key) {
+            self.expire_found(place, slot);
+        }
+    }
+
+    /// **The** statement of change: every mutation ends here, after the fact.
+    #[inline]
+    pub(super) fn changed(&mut self, place: Place, key: &[u8], class: u8, event: &'static str, exists: bool) {
+        self.changes.dirty += 1;
+        let index = self.index;
+        let watchers = &mut self.held.data(place.stripe as usize).watchers;
+        if !watchers.is_empty() {
+            watchers.touch(index, key, exists);
+        }
+        if self.manner.events && !event.is_empty() {
+            self.changes.events.push(Event { class, name: event, db: index, key: key.into() });
+        }
+    }
+
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.read_entry(key).is_some()
+    }
+
+    /// A key's type, without touching it.
+    pub fn kind(&mut self, key: &[u8]) -> Option<Kind> {
+        let place = self.place(key);
+        self.live(place, key).map(|(_, entry)| entry.kind())
+    }
+
+    /// The living entry for introspection, without touching it: OBJECT, DEBUG, MEMORY USAGE.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<Entry> {
+        let place = self.place(key);
+        self.live(place, key).map(|(_, entry)| entry)
+    }
+
+    /// Removes a key; says whether it was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.remove_as(key, "del")
+    }
+
+    pub fn remove_as(&mut self, key: &[u8], event: &'static str) -> bool {
+        let place = self.place(key);
+        let Some((slot, _)) = self.live(place, key) else { return false };
+        let entry = self.extract(place, slot);
+        self.changed(place, entry.key(), b'g', event, false);
+        self.dispose(entry);
+        true
+    }
+
+    /// A key's expiry: `None` if there is no such key.
+    pub fn expiry(&mut self, key: &[u8]) -> Option<Option<Millis>> {
+        Some(self.read_entry(key)?.expiry())
+    }
+
+    /// Sets or clears the expiry of an existing key. A time that has passed is the caller's to turn into a removal.
+    pub fn set_expiry(&mut self, key: &[u8], at: Option<Millis>, event: &'static str) -> bool {
+        let Some((place, slot, entry)) = self.write_entry(key) else { return false };
+        self.before_change(entry);
+        match (entry.expiry(), at) {
+            (None, None) => return true,
+            (Some(was), Some(at)) => {
+                entry.write_expiry(at);
+                if at < was {
+                    self.index_expiry(place.stripe as usize, at, place.hash);
+                }
+            }
+            _ => self.reshape(place, slot, entry, at),
+        }
+        self.changed(place, key, b'g', event, true);
+        true
+    }
+
+    /// Moves an entry to an allocation with or without room for an expiry.
+    fn reshape(&mut self, place: Place, slot: Slot, entry: Entry, expiry: Option<Millis>) {
+        let raw = entry.encoding() == "raw";
+        match entry.body() {
+            Body::Value(_) => {
+                let (key, access, parity) = (entry.key().to_vec(), entry.access(), entry.snapshot_parity());
+                let had = entry.expiry();
+                let value = entry.into_value().expect("a boxed body has a value");
+                let mut new = Entry::new(&key, New::Value(value), expiry, access);
+                new.set_snapshot_parity(parity);
+                self.place_reshaped(place, slot, had, new);
+            }
+            body => {
+                let mut new = match body {
+                    Body::Bytes(bytes) => entry.rebuilt(New::Bytes { bytes, room: 0 }, expiry),
+                    Body::Int(n) => entry.rebuilt(New::Int(n), expiry),
+                    Body::Value(_) => unreachable!("handled above"),
+                };
+                new.set_raw(raw);
+                self.swap_entry(place, slot, entry, new);
+                entry.free();
+            }
+        }
+    }
+
+    fn place_reshaped(&mut self, place: Place, slot: Slot, had: Option<Millis>, new: Entry) {
+        self.part(place).table.replace(slot, new.word());
+        match (had, new.expiry()) {
+            (None, Some(at)) => {
+                self.count_volatile(place, 1);
+                self.index_expiry(place.stripe as usize, at, place.hash);
+            }
+            (Some(_), None) => self.count_volatile(place, -1),
+            _ => {}
+        }
+    }
+
+    /// Puts a value under a key, whatever was there.
+    pub fn put_value(&mut self, key: &[u8], value: Value, expiry: Expiry, class: u8, event: &'static str) {
+        let place = self.place(key);
+        let mut at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+        if let Some((slot, entry)) = self.live(place, key) {
+            if expiry == Expiry::Keep {
+                at = entry.expiry();
+            }
+            let old = self.extract(place, slot);
+            self.dispose(old);
+        }
+        self.insert(place, key, New::Value(value), at);
+        self.changed(place, key, class, event, true);
+    }
+
+    /// Copies a key's value and expiry to a key of a database, replacing what is there. Both stripes are held.
+    pub fn copy_to(&mut self, from: &[u8], to_db: usize, to: &[u8], event: &'static str) -> bool {
+        let Some((_, _, source)) = self.write_entry(from) else { return false };
+        let raw = source.encoding() == "raw";
+        let from_db = self.index;
+        self.select(to_db);
+        let place = self.keyspace().place(to);
+        if let Some((slot, _)) = self.live(place, to) {
+            let old = self.extract(place, slot);
+            self.dispose(old);
+        }
+        let body = match source.body() {
+            Body::Bytes(bytes) => New::Bytes { bytes, room: 0 },
+            Body::Int(n) => New::Int(n),
+            Body::Value(v) => New::Value(v.duplicate()),
+        };
+        let mut entry = self.insert(place, to, body, source.expiry());
+        entry.set_access(source.access());
+        entry.set_raw(raw);
+        self.changed(place, to, b'g', event, true);
+        self.select(from_db);
+        true
+    }
+
+    /// Moves a key, expiry and all, to another name or database, replacing what is there. Both stripes are held.
+    pub fn move_to(&mut self, from: &[u8], to_db: usize, to: &[u8], events: (&'static str, &'static str)) -> bool {
+        let from_place = self.place(from);
+        let Some((slot, _)) = self.live(from_place, from) else { return false };
+        let old = self.extract(from_place, slot);
+        self.changed(from_place, from, b'g', events.0, false);
+        let from_db = self.index;
+        self.select(to_db);
+        let place = self.keyspace().place(to);
+        if let Some((slot, _)) = self.live(place, to) {
+            let replaced = self.extract(place, slot);
+            self.dispose(replaced);
+        }
+        let (expiry, access, raw) = (old.expiry(), old.access(), old.encoding() == "raw");
+        let mut entry = match old.body() {
+            Body::Bytes(bytes) => self.insert(place, to, New::Bytes { bytes, room: 0 }, expiry),
+            Body::Int(n) => self.insert(place, to, New::Int(n), expiry),
+            Body::Value(_) => {
+                let value = old.into_value().expect("a boxed body has a value");
+                let mut entry = self.insert(place, to, New::Value(value), expiry);
+                entry.set_access(access);
+                self.changed(place, to, b'g', events.1, true);
+                self.select(from_db);
+                return true;
+            }
+        };
+        entry.set_access(access);
+        entry.set_raw(raw);
+        old.free();
+        self.changed(place, to, b'g', events.1, true);
+        self.select(from_db);
+        true
+    }
+}
+
+/// The expiry index, for `expire.rs`.
+impl Db<'_> {
+    pub(super) fn part_count(&mut self, stripe: usize) -> usize {
+        self.held.data(stripe).parts.len()
+    }
+
+    pub(super) fn pop_due(&mut self, stripe: usize, now: Millis) -> Option<u32> {
+        let epoch = self.keyspace().epoch;
+        self.held.part(stripe, self.index).due.pop(epoch, now)
+    }
+
+    pub(super) fn index_expiry(&mut self, stripe: usize, at: Millis, hash: u64) {
+        let epoch = self.keyspace().epoch;
+        self.held.part(stripe, self.index).due.add(epoch, at, hash);
+        let next_due = &self.keyspace().stripe(stripe).next_due;
+        if at < next_due.load(Relaxed) {
+            next_due.store(at, Relaxed);
+        }
+    }
+
+    pub(super) fn refresh_next_due(&mut self, stripe: usize) -> Millis {
+        let epoch = self.keyspace().epoch;
+        let parts = &self.held.data(stripe).parts;
+        let next = parts.iter().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
+        self.keyspace().stripe(stripe).next_due.store(next, Relaxed);
+        next
+    }
+
+    fn rebuild_due(&mut self, stripe: usize) {
+        let keyspace = self.keyspace();
+        self.held.part(stripe, self.index).rebuild_due(keyspace.epoch, |key| keyspace.hash(key));
+    }
+
+    pub(super) fn for_each_like(&mut self, stripe: usize, bits: u32, mut visit: impl FnMut(Entry, u64)) {
+        let keyspace = self.keyspace();
+        let table = &self.held.part(stripe, self.index).table;
+        table.for_each_like(bits as u16, (bits >> 16) as u8, |word| {
+            // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+            let entry = unsafe { Entry::from_word(word) };
+            visit(entry, keyspace.hash(entry.key()));
+        });
+    }
+}
+
+/// The hash of an entry already in a table.
+pub(super) fn rehash(keyspace: &Keyspace) -> impl Fn(crate::table::Word) -> u64 + '_ {
+    // SAFETY: words in a keyspace table are live entries.
+    move |word| keyspace.hash(unsafe { Entry::from_word(word) }.key())
+}
+
+/// A string as a new body: an integer if it reads as one, inline if short, else boxed.
+#[inline]
+pub(super) fn string_body(bytes: &[u8]) -> New<'_> {
+    match as_int(bytes) {
+        Some(n) => New::Int(n),
+        None => raw_body(bytes),
+    }
+}
+
+pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
+    if bytes.len() > INLINE_BYTES_MAX {
+        New::Value(Value::Str(Box::new(bytes.to_vec())))
+    } else {
+        New::Bytes { bytes, room: 0 }
+    }
+}
+
+/// The number a string stands for, if it is written the one way Redis writes it.
+#[inline]
+pub(super) fn as_int(bytes: &[u8]) -> Option<i64> {
+    let first = *bytes.first()?;
+    if bytes.len() > INT_DIGITS_MAX || !(first.is_ascii_digit() || first == b'-') {
+        return None;
+    }
+    crate::num::parse_i64(bytes)
+}
+
+/// `-9223372036854775808` has 20 characters.
+const INT_DIGITS_MAX: usize = 20;
+/// Freeing more allocations than this is work for another thread (Redis's LAZYFREE_THRESHOLD).
+const LAZY_FREE_EFFORT: usize = 64;

@@ -1,0 +1,368 @@
+//! A key in memory: one allocation for header, expiry, key and short value.
+//!
+//! ```text
+//! Head 16 | expiry 8, if any | integer 8 or Value 16, if any | key | string bytes, to the allocation's end
+//! ```
+//! The header keeps the access word (24 bits of LRU clock or LFU counter, as Redis), flags and lengths. A string up to
+//! [`INLINE_BYTES_MAX`] lives behind its key and is overwritten in place while it fits; longer ones are a
+//! [`Value::Str`], so that EXPIRE or RENAME never copy them. A 16-byte key with a 16-byte value takes 48 bytes.
+//!
+//! [`Entry`] is a plain pointer: whoever holds the stripe's lock may use it, and whoever takes it out of the table frees
+//! it. All unsafety of the layout is in this file.
+
+use crate::clock::Millis;
+use crate::types::{Kind, Value};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::num::NonZeroU64;
+use std::ptr::NonNull;
+
+/// A pointer to an entry's allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Entry(NonNull<Head>);
+
+// SAFETY: an entry is owned by the table that holds it; access is serialised by the stripe's lock.
+unsafe impl Send for Entry {}
+
+#[repr(C)]
+struct Head {
+    /// 24 bits of access clock, 8 bits of flags.
+    access: u32,
+    key_len: u32,
+    /// Inline string: its length and the room for it.
+    value_len: u32,
+    value_room: u32,
+}
+
+/// What an entry holds, for reading.
+pub enum Body<'a> {
+    Bytes(&'a [u8]),
+    Int(i64),
+    Value(&'a Value),
+}
+
+/// What a new entry shall hold.
+pub enum New<'a> {
+    /// An inline string with at least this much room (`bytes.len()` if smaller).
+    Bytes {
+        bytes: &'a [u8],
+        room: usize,
+    },
+    Int(i64),
+    Value(Value),
+}
+
+impl Entry {
+    /// Allocates an entry. `New::Bytes` must be at most [`INLINE_BYTES_MAX`] of room.
+    pub fn new(key: &[u8], body: New<'_>, expiry: Option<Millis>, access: u32) -> Self {
+        let (body_flag, room) = match &body {
+            New::Bytes { bytes, room } => (INLINE, (*room).max(bytes.len())),
+            New::Int(_) => (INT, 0),
+            New::Value(_) => (BOXED, 0),
+        };
+        let flags = body_flag | if expiry.is_some() { EXPIRES } else { 0 };
+        let key_at = key_offset(flags);
+        let size = (key_at + key.len() + room).next_multiple_of(8);
+        let head = Head {
+            access: access & ACCESS_MASK | flags << FLAGS_SHIFT,
+            key_len: u32::try_from(key.len()).expect("a key is shorter than 4 GiB"),
+            value_len: 0,
+            value_room: if body_flag == INLINE { (size - key_at - key.len()) as u32 } else { 0 },
+        };
+        let layout = Layout::from_size_align(size, 8).expect("an entry is smaller than the address space");
+        // SAFETY: the layout is not empty; every write below stays inside `size` by the offsets computed above.
+        unsafe {
+            let memory = alloc(layout);
+            let Some(this) = NonNull::new(memory.cast::<Head>()) else { handle_alloc_error(layout) };
+            this.write(head);
+            let mut entry = Self(this);
+            if let Some(at) = expiry {
+                memory.add(size_of::<Head>()).cast::<i64>().write(at);
+            }
+            std::ptr::copy_nonoverlapping(key.as_ptr(), memory.add(key_at), key.len());
+            match body {
+                New::Bytes { bytes, .. } => entry.write_inline(bytes),
+                New::Int(n) => entry.body_ptr().cast::<i64>().write(n),
+                New::Value(value) => entry.body_ptr().cast::<Value>().write(value),
+            }
+            entry
+        }
+    }
+
+    #[inline]
+    pub fn word(self) -> NonZeroU64 {
+        NonZeroU64::new(self.0.as_ptr() as u64).expect("a pointer is not null")
+    }
+
+    /// # Safety
+    /// `word` came from [`Self::word`] of an entry that has not been freed.
+    #[inline]
+    pub unsafe fn from_word(word: NonZeroU64) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { NonNull::new_unchecked(word.get() as *mut Head) })
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        // SAFETY: an entry points to a live allocation (type's contract).
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    fn head_mut(&mut self) -> &mut Head {
+        // SAFETY: as above; the stripe's lock makes us the only one.
+        unsafe { self.0.as_mut() }
+    }
+
+    #[inline]
+    fn flags(&self) -> u32 {
+        self.head().access >> FLAGS_SHIFT
+    }
+
+    #[inline]
+    fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: callers pass offsets inside the allocation.
+        unsafe { self.0.as_ptr().cast::<u8>().add(offset) }
+    }
+
+    #[inline]
+    fn body_ptr(&self) -> *mut u8 {
+        self.at(size_of::<Head>() + if self.flags() & EXPIRES != 0 { 8 } else { 0 })
+    }
+
+    /// The lifetime is the caller's to bound: as long as the stripe is locked and the entry in place.
+    #[inline]
+    pub fn key<'a>(self) -> &'a [u8] {
+        // SAFETY: the key's bytes were written by `new` and never move.
+        unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.head().key_len as usize) }
+    }
+
+    #[inline]
+    pub fn expiry(self) -> Option<Millis> {
+        // SAFETY: the flag says the field is there.
+        (self.flags() & EXPIRES != 0).then(|| unsafe { self.at(size_of::<Head>()).cast::<i64>().read() })
+    }
+
+    #[inline]
+    pub fn is_due(self, now: Millis) -> bool {
+        self.expiry().is_some_and(|at| at <= now)
+    }
+
+    /// Overwrites the expiry of an entry that has one.
+    pub fn write_expiry(self, at: Millis) {
+        debug_assert!(self.flags() & EXPIRES != 0);
+        // SAFETY: the flag says the field is there.
+        unsafe { self.at(size_of::<Head>()).cast::<i64>().write(at) }
+    }
+
+    #[inline]
+    pub fn body<'a>(self) -> Body<'a> {
+        // SAFETY: the flags say which body was written by `new`.
+        unsafe {
+            match self.flags() & BODY {
+                INLINE => Body::Bytes(std::slice::from_raw_parts(self.inline_ptr(), self.head().value_len as usize)),
+                INT => Body::Int(self.body_ptr().cast::<i64>().read()),
+                _ => Body::Value(&*self.body_ptr().cast::<Value>()),
+            }
+        }
+    }
+
+    /// The boxed value, for changing. The caller holds the stripe's lock and makes no second reference.
+    #[inline]
+    pub fn value_mut<'a>(self) -> Option<&'a mut Value> {
+        // SAFETY: the flag says a Value was written here; exclusivity is the caller's, by the lock.
+        (self.flags() & BODY == BOXED).then(|| unsafe { &mut *self.body_ptr().cast::<Value>() })
+    }
+
+    /// The inline string's bytes, for changing in place.
+    pub fn inline_mut<'a>(self) -> Option<&'a mut [u8]> {
+        let len = self.head().value_len as usize;
+        // SAFETY: as in `body` and `value_mut`.
+        (self.flags() & BODY == INLINE).then(|| unsafe { std::slice::from_raw_parts_mut(self.inline_ptr(), len) })
+    }
+
+    pub fn is_int(self) -> bool {
+        self.flags() & BODY == INT
+    }
+
+    pub fn write_int(self, n: i64) {
+        debug_assert!(self.is_int());
+        // SAFETY: the flag says the field is there.
+        unsafe { self.body_ptr().cast::<i64>().write(n) }
+    }
+
+    #[inline]
+    fn inline_ptr(&self) -> *mut u8 {
+        self.at(key_offset(self.flags()) + self.head().key_len as usize)
+    }
+
+    /// Room for an inline string; 0 for other bodies.
+    #[inline]
+    pub fn room(self) -> usize {
+        self.head().value_room as usize
+    }
+
+    /// Puts a string in place of an inline one; it must fit the room.
+    #[inline]
+    pub fn write_inline(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.room(), "the string fits its entry");
+        // SAFETY: checked against the room just above; source and entry do not overlap (a client's buffer).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.inline_ptr(), bytes.len()) };
+        self.head_mut().value_len = bytes.len() as u32;
+    }
+
+    /// Lengthens an inline string with zero bytes; it must fit the room.
+    pub fn extend_inline(&mut self, len: usize) {
+        let had = self.head().value_len as usize;
+        assert!(len <= self.room() && len >= had, "the string fits its entry");
+        // SAFETY: inside the room, checked above.
+        unsafe { std::ptr::write_bytes(self.inline_ptr().add(had), 0, len - had) };
+        self.head_mut().value_len = len as u32;
+    }
+
+    pub fn kind(self) -> Kind {
+        match self.body() {
+            Body::Value(value) => value.kind(),
+            _ => Kind::String,
+        }
+    }
+
+    /// The name OBJECT ENCODING answers.
+    pub fn encoding(self) -> &'static str {
+        match self.body() {
+            Body::Int(_) => "int",
+            Body::Value(value) => value.encoding(),
+            Body::Bytes(b) if self.has(RAW) || b.len() > EMBSTR_BYTES_MAX => "raw",
+            Body::Bytes(_) => "embstr",
+        }
+    }
+
+    /// A string that was changed in place reads as `raw` from then on, as in Redis.
+    pub fn set_raw(&mut self, yes: bool) {
+        self.set(RAW, yes);
+    }
+
+    /// The snapshot that has this entry, by its parity bit.
+    #[inline]
+    pub fn snapshot_parity(self) -> bool {
+        self.has(PARITY)
+    }
+
+    pub fn set_snapshot_parity(&mut self, parity: bool) {
+        self.set(PARITY, parity);
+    }
+
+    fn has(self, flag: u32) -> bool {
+        self.flags() & flag != 0
+    }
+
+    fn set(&mut self, flag: u32, yes: bool) {
+        let bit = flag << FLAGS_SHIFT;
+        let head = self.head_mut();
+        head.access = if yes { head.access | bit } else { head.access & !bit };
+    }
+
+    /// 24 bits: LRU clock in seconds, or LFU minutes and counter.
+    #[inline]
+    pub fn access(self) -> u32 {
+        self.head().access & ACCESS_MASK
+    }
+
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        let head = self.head_mut();
+        if (head.access ^ access) & ACCESS_MASK != 0 {
+            head.access = head.access & !ACCESS_MASK | access & ACCESS_MASK;
+        }
+    }
+
+    fn size(self) -> usize {
+        let head = self.head();
+        (key_offset(self.flags()) + head.key_len as usize + head.value_room as usize).next_multiple_of(8)
+    }
+
+    /// Bytes of the entry and of what it points to.
+    pub fn heap_bytes(self) -> usize {
+        self.size() + if let Body::Value(value) = self.body() { value.heap_bytes() } else { 0 }
+    }
+
+    /// The same key, flags and access word around another body or expiry. The old entry stays whole and must be freed
+    /// or forgotten by the caller.
+    pub fn rebuilt(self, body: New<'_>, expiry: Option<Millis>) -> Self {
+        let mut new = Self::new(self.key(), body, expiry, self.access());
+        new.set(PARITY, self.has(PARITY));
+        new
+    }
+
+    /// Takes the boxed value out and frees the rest.
+    pub fn into_value(self) -> Option<Value> {
+        // SAFETY: read once, and the allocation is freed without dropping it again.
+        let value = (self.flags() & BODY == BOXED).then(|| unsafe { self.body_ptr().cast::<Value>().read() });
+        self.free_memory();
+        value
+    }
+
+    /// Frees the entry and its value.
+    pub fn free(self) {
+        drop(self.into_value());
+    }
+
+    fn free_memory(self) {
+        let layout = Layout::from_size_align(self.size(), 8).expect("the layout it was made with");
+        // SAFETY: allocated by `new` with this layout: size depends only on fields fixed since then.
+        unsafe { dealloc(self.0.as_ptr().cast(), layout) }
+    }
+}
+
+#[inline]
+fn key_offset(flags: u32) -> usize {
+    let body = match flags & BODY {
+        INLINE => 0,
+        INT => 8,
+        _ => size_of::<Value>(),
+    };
+    size_of::<Head>() + if flags & EXPIRES != 0 { 8 } else { 0 } + body
+}
+
+const FLAGS_SHIFT: u32 = 24;
+const ACCESS_MASK: u32 = (1 << FLAGS_SHIFT) - 1;
+const EXPIRES: u32 = 1;
+const BODY: u32 = 0b110;
+const INLINE: u32 = 0b000;
+const INT: u32 = 0b010;
+const BOXED: u32 = 0b100;
+const RAW: u32 = 0b1000;
+const PARITY: u32 = 0b1_0000;
+/// Longer strings get an allocation of their own.
+pub const INLINE_BYTES_MAX: usize = 4096;
+/// Redis names strings up to here `embstr`.
+const EMBSTR_BYTES_MAX: usize = 44;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_round_trips_with_and_without_expiry() {
+        for expiry in [None, Some(1_700_000_000_000)] {
+            let e = Entry::new(b"key", New::Bytes { bytes: b"value", room: 0 }, expiry, 77);
+            assert!(matches!(e.body(), Body::Bytes(b"value")));
+            assert_eq!((e.key(), e.expiry(), e.access(), e.encoding()), (&b"key"[..], expiry, 77, "embstr"));
+            let n = e.rebuilt(New::Int(-5), Some(9));
+            assert!(matches!(n.body(), Body::Int(-5)) && n.is_due(9) && !n.is_due(8) && n.access() == 77);
+            let v = n.rebuilt(New::Value(Value::Str(Box::new(vec![1; 9000]))), None);
+            assert!(matches!(v.body(), Body::Value(Value::Str(s)) if s.len() == 9000));
+            [e, n].map(Entry::free);
+            assert!(matches!(v.into_value(), Some(Value::Str(_))));
+        }
+    }
+
+    #[test]
+    fn a_string_is_overwritten_in_place_while_it_fits() {
+        let mut e = Entry::new(b"sixteen byte key", New::Bytes { bytes: b"sixteen byte val", room: 0 }, None, 0);
+        assert_eq!(e.heap_bytes(), 48);
+        e.write_inline(b"short");
+        e.extend_inline(7);
+        assert!(matches!(e.body(), Body::Bytes(b"short\0\0")));
+        e.free();
+    }
+}

@@ -1,0 +1,140 @@
+//! Expiry, exact in time: every key with a TTL has a record in its stripe's index, ordered by time.
+//!
+//! A record is 8 bytes: 40 bits of milliseconds since the keyspace's epoch, 24 bits of the key's hash (bucket and tag).
+//! It points at no memory, so it may go stale for free: when it fires, whatever keys match its bits are looked at, due
+//! ones are deleted, and one new record is kept for the earliest of the others.
+//!
+//! Invariant: for every key with an expiry, the index has a record of its hash bits at or before that time. Moving an
+//! expiry later therefore adds nothing; only new and earlier ones do. Records of keys deleted meanwhile are garbage; the
+//! index is rebuilt from the table when they outnumber the living ([`Due::is_bloated`]).
+//! Due keys are removed in slices of a few microseconds each by one service thread, so that a million keys due in
+//! the same millisecond stop nobody. Cost: 8 bytes a key, one heap push for a new expiry.
+
+use super::db::Db;
+use super::entry::Entry;
+use super::stripe::{Keyspace, Part};
+use crate::clock::Millis;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The records of one part, earliest first.
+#[derive(Default)]
+pub(super) struct Due(BinaryHeap<Reverse<u64>>);
+
+impl Due {
+    pub fn add(&mut self, epoch: Millis, at: Millis, hash: u64) {
+        self.0.push(Reverse(record(epoch, at, hash)));
+    }
+
+    /// The earliest record's time.
+    pub fn next(&self, epoch: Millis) -> Option<Millis> {
+        self.0.peek().map(|r| epoch + (r.0 >> HASH_BITS) as i64)
+    }
+
+    pub fn clear(&mut self) {
+        self.0 = BinaryHeap::new();
+    }
+
+    /// More garbage than living records.
+    pub fn is_bloated(&self, volatile: usize) -> bool {
+        self.0.len() > 2 * volatile + GARBAGE_MIN
+    }
+
+    /// Takes the earliest record's hash bits if it is due; equal records go with it.
+    pub fn pop(&mut self, epoch: Millis, now: Millis) -> Option<u32> {
+        if self.next(epoch)? > now {
+            return None;
+        }
+        let Reverse(first) = self.0.pop()?;
+        while self.0.peek() == Some(&Reverse(first)) {
+            self.0.pop();
+        }
+        Some((first & ((1 << HASH_BITS) - 1)) as u32)
+    }
+}
+
+fn record(epoch: Millis, at: Millis, hash: u64) -> u64 {
+    // Times beyond 34 years fire then and are looked at again; times before the epoch are due at once.
+    let offset = at.saturating_sub(epoch).clamp(0, TIME_MAX) as u64;
+    offset << HASH_BITS | (hash & 0xffff) | (hash >> 24 & 0xff) << 16
+}
+
+/// What one slice did.
+#[derive(Default, Debug, Clone, Copy)]
+pub struct Slice {
+    /// Keys removed.
+    pub expired: usize,
+    /// How late the latest of them was removed, in ms.
+    pub lag_ms: i64,
+    /// More is due in this stripe.
+    pub more: bool,
+}
+
+/// Removes up to `keys_max` due keys of one stripe. `db` holds that stripe.
+pub fn expire_slice(db: &mut Db<'_>, stripe: usize, now: Millis, keys_max: usize) -> Slice {
+    let mut slice = Slice::default();
+    for index in 0..db.part_count(stripe) {
+        db.select(index);
+        while slice.expired < keys_max {
+            let Some(bits) = db.pop_due(stripe, now) else { break };
+            fire(db, stripe, bits, now, &mut slice);
+        }
+    }
+    slice.more = db.refresh_next_due(stripe) <= now;
+    slice
+}
+
+/// One record fired: deletes the due keys it may mean and keeps a record for the earliest of the others.
+fn fire(db: &mut Db<'_>, stripe: usize, bits: u32, now: Millis, slice: &mut Slice) {
+    let (mut due, mut later): (Vec<Entry>, Option<(Millis, u64)>) = (Vec::new(), None);
+    db.for_each_like(stripe, bits, |entry, hash| match entry.expiry() {
+        Some(at) if at <= now => due.push(entry),
+        Some(at) if later.is_none_or(|(t, _)| at < t) => later = Some((at, hash)),
+        _ => {}
+    });
+    if let Some((at, hash)) = later {
+        db.index_expiry(stripe, at, hash);
+    }
+    for entry in due {
+        slice.lag_ms = slice.lag_ms.max(entry.expiry().map_or(0, |at| now - at));
+        let key = entry.key().to_vec();
+        db.expire_now(&key);
+        slice.expired += 1;
+    }
+}
+
+impl Keyspace {
+    /// The next stripe from `from` on, wrapping, that has something due; and the earliest time anything is.
+    pub fn next_due_stripe(&self, from: usize, now: Millis) -> (Option<usize>, Millis) {
+        let mut earliest = i64::MAX;
+        for i in 0..self.stripes() {
+            let index = (from + i) % self.stripes();
+            let due = self.stripe(index).next_due.load(Relaxed);
+            if due <= now {
+                return (Some(index), due);
+            }
+            earliest = earliest.min(due);
+        }
+        (None, earliest)
+    }
+}
+
+impl Part {
+    /// Builds the index anew from the table, without garbage.
+    pub fn rebuild_due(&mut self, epoch: Millis, hash: impl Fn(&[u8]) -> u64) {
+        self.due.clear();
+        let due = &mut self.due;
+        self.table.for_each(|word| {
+            // SAFETY: a word in a keyspace table is a live entry.
+            let entry = unsafe { Entry::from_word(word) };
+            if let Some(at) = entry.expiry() {
+                due.add(epoch, at, hash(entry.key()));
+            }
+        });
+    }
+}
+
+const HASH_BITS: u32 = 24;
+const TIME_MAX: i64 = (1 << 40) - 1;
+const GARBAGE_MIN: usize = 64;

@@ -1,0 +1,370 @@
+//! Locks: the stripes over the keys, and the gate over everything.
+//!
+//! * A **stripe** is one padded lock over its share of the keys of all databases. Units (a command, EXEC, a script)
+//!   lock the stripes of their keys in ascending order and hold them to their end: [`Keyspace::lock`] → [`Held`].
+//! * The **gate** is a lock per thread that runs units; a worker holds its own for a whole batch. Who must own the world
+//!   takes all of them ([`Gate::exclusive`]) and needs no stripe. Cost of entering: one uncontended lock a batch; cost
+//!   of exclusivity: the number of threads, not of stripes.
+//! * **Grace**: what lock-free readers may still see (retired table memory) is freed after every thread has left the
+//!   gate once ([`Gate::grace`]).
+//!
+//! Invariants: stripes are locked ascending; a thread inside the gate never takes it again; nobody waits for anything
+//! while holding a stripe, except for the journal's buffer.
+
+use super::entry::Entry;
+use super::expire::Due;
+use super::snapshot::Captures;
+use super::watch::Watchers;
+use crate::checksum;
+use crate::table::{Probe, Retired, Table};
+use crossbeam_utils::CachePadded;
+use parking_lot::lock_api::RawMutex as _;
+use parking_lot::{Mutex, RawMutex};
+use smallvec::SmallVec;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Where a key lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub stripe: u32,
+    pub hash: u64,
+}
+
+/// All databases.
+pub struct Keyspace {
+    stripes: Box<[CachePadded<Stripe>]>,
+    hasher: ahash::RandomState,
+    databases: usize,
+    pub gate: Gate,
+    graveyard: Mutex<Vec<Retired>>,
+    /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
+    pub(super) parity: AtomicBool,
+    pub captures: Captures,
+    pub settings: Settings,
+    /// Milliseconds since the epoch at which the expiry index begins to count.
+    pub(super) epoch: i64,
+}
+
+/// What the keyspace needs of the configuration; written by CONFIG SET, read without a lock.
+#[derive(Default)]
+pub struct Settings {
+    /// The maxmemory policy keeps LFU counters in place of LRU clocks.
+    pub lfu: AtomicBool,
+    pub lfu_log_factor: AtomicU64,
+    pub lfu_decay_minutes: AtomicU64,
+    /// Keys do not expire: a replica, a load in progress, or DEBUG SET-ACTIVE-EXPIRE's wish for the active cycle.
+    pub active_expire_off: AtomicBool,
+    /// Values that cost more than a little to free go to the background when true (the `lazyfree-lazy-*` family).
+    pub lazy_expire: AtomicBool,
+}
+
+/// One lock's share of the keys.
+pub(super) struct Stripe {
+    lock: RawMutex,
+    /// Earliest time at which something here is due, in ms; `i64::MAX` for never. Read without the lock.
+    pub next_due: AtomicI64,
+    data: UnsafeCell<StripeData>,
+    /// Per database, for readers without the lock.
+    pub shared: Box<[PartShared]>,
+}
+
+#[derive(Default)]
+pub(super) struct PartShared {
+    pub probe: Probe,
+    pub len: AtomicUsize,
+    pub volatile: AtomicUsize,
+}
+
+/// What a stripe's lock protects.
+pub(super) struct StripeData {
+    pub parts: Vec<Part>,
+    pub watchers: Watchers,
+}
+
+/// A stripe's share of one database.
+#[derive(Default)]
+pub(super) struct Part {
+    pub table: Table,
+    pub due: Due,
+    /// Keys with an expiry.
+    pub volatile: usize,
+}
+
+// SAFETY: `data` is only reached through `Held`, which owns the stripe's lock or the whole gate.
+unsafe impl Sync for Stripe {}
+// SAFETY: entries are owned memory without thread affinity.
+unsafe impl Send for StripeData {}
+
+impl Keyspace {
+    /// `stripes` is rounded up to a power of two. `gate_slots`: how many threads run units.
+    pub fn new(databases: usize, stripes: usize, gate_slots: usize, now: i64) -> Self {
+        let stripe = |_| {
+            CachePadded::new(Stripe {
+                lock: RawMutex::INIT,
+                next_due: AtomicI64::new(i64::MAX),
+                data: UnsafeCell::new(StripeData { parts: Vec::new(), watchers: Watchers::default() }),
+                shared: (0..databases).map(|_| PartShared::default()).collect(),
+            })
+        };
+        let mut seeds = [0u8; 32];
+        getrandom::fill(&mut seeds).expect("the system's random source answers");
+        let seed = |i: usize| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes"));
+        Self {
+            stripes: (0..stripes.clamp(1, STRIPES_MAX).next_power_of_two()).map(stripe).collect(),
+            hasher: ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3)),
+            databases,
+            gate: Gate::new(gate_slots),
+            graveyard: Mutex::new(Vec::new()),
+            parity: AtomicBool::new(false),
+            captures: Captures::default(),
+            settings: Settings::default(),
+            epoch: now,
+        }
+    }
+
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    pub fn stripes(&self) -> usize {
+        self.stripes.len()
+    }
+
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(Bytes(key))
+    }
+
+    /// The key's stripe and hash.
+    #[inline]
+    pub fn place(&self, key: &[u8]) -> Place {
+        let hash = self.hash(key);
+        let stripe_hash = match memchr::memchr(b'{', key) {
+            None => hash,
+            Some(_) => self.hash(checksum::hash_tag(key)),
+        };
+        Place { stripe: ((stripe_hash >> 32) as usize & (self.stripes.len() - 1)) as u32, hash }
+    }
+
+    #[inline]
+    pub(super) fn stripe(&self, index: usize) -> &Stripe {
+        &self.stripes[index]
+    }
+
+    /// Asks for the cache lines of a key's stripe header: first of the three steps of overlapping memory misses.
+    #[inline]
+    pub fn prefetch_stripe(&self, place: Place) {
+        crate::table::prefetch((&raw const *self.stripes[place.stripe as usize]).cast());
+    }
+
+    #[inline]
+    pub fn prefetch_bucket(&self, db: usize, place: Place) {
+        if let Some(shared) = self.stripes[place.stripe as usize].shared.get(db) {
+            shared.probe.prefetch_bucket(place.hash);
+        }
+    }
+
+    #[inline]
+    pub fn prefetch_entry(&self, db: usize, place: Place) {
+        if let Some(shared) = self.stripes[place.stripe as usize].shared.get(db) {
+            shared.probe.prefetch_words(place.hash, |word| {
+                crate::table::prefetch(word as *const u8);
+                crate::table::prefetch((word as *const u8).wrapping_add(64));
+            });
+        }
+    }
+
+    /// Keys in a database, and how many of them have an expiry. A sum over the stripes, each read at its own moment.
+    pub fn counts(&self, db: usize) -> (usize, usize) {
+        self.stripes.iter().filter_map(|s| s.shared.get(db)).fold((0, 0), |(keys, volatile), part| {
+            (keys + part.len.load(Relaxed), volatile + part.volatile.load(Relaxed))
+        })
+    }
+
+    /// Bytes of index over all stripes and databases; locks each stripe briefly.
+    pub fn index_bytes(&self) -> usize {
+        (0..self.stripes())
+            .map(|i| {
+                let mut held = self.lock_one(i);
+                held.data(i).parts.iter().map(|p| p.table.heap_bytes()).sum::<usize>()
+            })
+            .sum()
+    }
+
+    #[inline]
+    pub fn lock_one(&self, stripe: usize) -> Held<'_> {
+        self.stripes[stripe].lock.lock();
+        Held { keyspace: self, mode: Mode::One(stripe as u32) }
+    }
+
+    /// Locks stripes; `stripes` is sorted and freed of repeats here.
+    pub fn lock(&self, mut stripes: SmallVec<[u32; 8]>) -> Held<'_> {
+        stripes.sort_unstable();
+        stripes.dedup();
+        for &i in &stripes {
+            self.stripes[i as usize].lock.lock();
+        }
+        Held { keyspace: self, mode: Mode::Many(stripes) }
+    }
+
+    /// No key at all; single stripes may be visited one by one.
+    #[inline]
+    pub fn lock_none(&self) -> Held<'_> {
+        Held { keyspace: self, mode: Mode::Many(SmallVec::new()) }
+    }
+
+    /// Everything. The caller owns the gate exclusively; the guard proves it.
+    pub fn own_world<'a>(&'a self, _gate: &'a Exclusive<'_>) -> Held<'a> {
+        Held { keyspace: self, mode: Mode::World }
+    }
+
+    pub(super) fn bury(&self, retired: Vec<Retired>) {
+        self.graveyard.lock().extend(retired);
+    }
+
+    /// Frees retired memory that no reader can see any more. For a service thread outside the gate.
+    pub fn sweep_graveyard(&self) {
+        let dead = std::mem::take(&mut *self.graveyard.lock());
+        if !dead.is_empty() {
+            self.gate.grace();
+            drop(dead);
+        }
+    }
+}
+
+/// ahash over plain bytes, without the length suffix that `[u8]: Hash` adds for composite keys.
+struct Bytes<'a>(&'a [u8]);
+
+impl std::hash::Hash for Bytes<'_> {
+    #[inline]
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write(self.0);
+    }
+}
+
+/// Locks held by a unit, released on drop.
+pub struct Held<'k> {
+    keyspace: &'k Keyspace,
+    mode: Mode,
+}
+
+enum Mode {
+    One(u32),
+    Many(SmallVec<[u32; 8]>),
+    World,
+}
+
+impl<'k> Held<'k> {
+    pub fn keyspace(&self) -> &'k Keyspace {
+        self.keyspace
+    }
+
+    pub fn is_world(&self) -> bool {
+        matches!(self.mode, Mode::World)
+    }
+
+    #[inline]
+    fn holds(&self, stripe: usize) -> bool {
+        match &self.mode {
+            Mode::One(i) => *i as usize == stripe,
+            Mode::Many(all) => all.binary_search(&(stripe as u32)).is_ok(),
+            Mode::World => true,
+        }
+    }
+
+    /// A held stripe's data. Panics when the stripe is not held: a row that does not declare a key it touches.
+    #[inline]
+    pub(super) fn data(&mut self, stripe: usize) -> &mut StripeData {
+        assert!(self.holds(stripe), "a command touches only keys its row declares");
+        // SAFETY: we hold the stripe's lock or the whole gate, and `&mut self` makes this the only reference.
+        unsafe { &mut *self.keyspace.stripes[stripe].data.get() }
+    }
+
+    #[inline]
+    pub(super) fn part(&mut self, stripe: usize, db: usize) -> &mut Part {
+        let data = self.data(stripe);
+        if data.parts.len() <= db {
+            data.parts.resize_with(db + 1, Part::default);
+        }
+        &mut data.parts[db]
+    }
+
+    /// Runs `visit` with one stripe, locked for just that long unless the unit holds it anyway. A unit that holds only
+    /// part of the keyspace must not come here for other stripes: the order of locking would break.
+    pub(super) fn visit<R>(&mut self, stripe: usize, visit: impl FnOnce(&mut Held<'k>) -> R) -> R {
+        if self.holds(stripe) {
+            return visit(self);
+        }
+        assert!(matches!(&self.mode, Mode::Many(all) if all.is_empty()), "walks hold no stripe");
+        visit(&mut self.keyspace.lock_one(stripe))
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let unlock = |i: u32| {
+            // SAFETY: locked by the constructor of this very guard.
+            unsafe { self.keyspace.stripes[i as usize].lock.unlock() }
+        };
+        match &self.mode {
+            Mode::One(i) => unlock(*i),
+            Mode::Many(all) => all.iter().rev().copied().for_each(unlock),
+            Mode::World => {}
+        }
+    }
+}
+
+/// Who runs units, and who wants them all to stop.
+pub struct Gate {
+    slots: Box<[CachePadded<Mutex<()>>]>,
+}
+
+/// A thread's share of the gate, held while it runs units.
+pub struct Inside<'g> {
+    _slot: parking_lot::MutexGuard<'g, ()>,
+}
+
+/// The whole gate: no unit runs anywhere else.
+pub struct Exclusive<'g> {
+    _slots: Vec<parking_lot::MutexGuard<'g, ()>>,
+}
+
+impl Gate {
+    fn new(slots: usize) -> Self {
+        Self { slots: (0..slots.max(1)).map(|_| CachePadded::new(Mutex::new(()))).collect() }
+    }
+
+    /// Enters with the thread's own slot. Threads that share a slot exclude each other.
+    #[inline]
+    pub fn enter(&self, slot: usize) -> Inside<'_> {
+        Inside { _slot: self.slots[slot].lock() }
+    }
+
+    /// Waits for every batch in progress and keeps new ones out. The caller must be outside.
+    pub fn exclusive(&self) -> Exclusive<'_> {
+        Exclusive { _slots: self.slots.iter().map(|s| s.lock()).collect() }
+    }
+
+    /// Returns after every thread inside at the time of the call has left. The caller must be outside.
+    pub fn grace(&self) {
+        for slot in &self.slots {
+            drop(slot.lock());
+        }
+    }
+}
+
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        for stripe in &mut self.stripes {
+            for part in &stripe.data.get_mut().parts {
+                // SAFETY: words in a keyspace table are entries, owned by it.
+                part.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
+            }
+        }
+    }
+}
+
+/// Cursors and indexes leave 16 bits for the stripe.
+const STRIPES_MAX: usize = 1 << 16;

@@ -1,0 +1,212 @@
+//! The keyspace as a whole: SCAN, KEYS, RANDOMKEY, FLUSHALL, SWAPDB.
+//!
+//! Walks lock one stripe at a time, or none when the unit owns the world. A cursor is the table's scan cursor with the
+//! stripe's number in its low bits; stripes are walked in order, so the guarantee of the table's scan is SCAN's.
+
+use super::db::Db;
+use super::entry::Entry;
+use super::stripe::Part;
+use crate::clock::Millis;
+use crate::types::{Kind, Value};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A key met on a walk.
+pub struct Met<'a> {
+    pub key: &'a [u8],
+    pub kind: Kind,
+    pub due: bool,
+}
+
+impl Db<'_> {
+    /// One SCAN call: emits the keys of whole buckets until about `count` were seen. Returns the next cursor, 0 at the
+    /// end. Due keys are marked, not removed.
+    pub fn scan(&mut self, cursor: u64, count: usize, mut emit: impl FnMut(Met<'_>)) -> u64 {
+        let stripes = self.keyspace().stripes();
+        let bits = stripes.trailing_zeros();
+        let (mut stripe, mut position) = ((cursor & (stripes as u64 - 1)) as usize, cursor >> bits);
+        let (index, now) = (self.index, self.now);
+        let (mut seen, mut buckets) = (0, 0);
+        while stripe < stripes {
+            if position == 0 && self.keyspace().stripe(stripe).shared[index].len.load(Relaxed) == 0 {
+                stripe += 1;
+                continue;
+            }
+            self.held.visit(stripe, |held| {
+                let table = &held.part(stripe, index).table;
+                loop {
+                    position = table.scan(position, |word| {
+                        // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+                        let entry = unsafe { Entry::from_word(word) };
+                        seen += 1;
+                        emit(Met { key: entry.key(), kind: entry.kind(), due: entry.is_due(now) });
+                    });
+                    buckets += 1;
+                    if position == 0 || seen >= count || buckets >= count.saturating_mul(BUCKETS_PER_KEY) {
+                        break;
+                    }
+                }
+            });
+            if position == 0 {
+                stripe += 1;
+            }
+            if seen >= count || buckets >= count.saturating_mul(BUCKETS_PER_KEY) {
+                break;
+            }
+        }
+        // Position 0 with a stripe to go still encodes as a non-zero cursor: the stripe's number.
+        if stripe >= stripes { 0 } else { position << bits | stripe as u64 }
+    }
+
+    /// Every living key of the database.
+    pub fn for_each_key(&mut self, mut visit: impl FnMut(&[u8])) {
+        let (index, now) = (self.index, self.now);
+        for stripe in 0..self.keyspace().stripes() {
+            if self.keyspace().stripe(stripe).shared[index].len.load(Relaxed) == 0 {
+                continue;
+            }
+            self.held.visit(stripe, |held| {
+                held.part(stripe, index).table.for_each(|word| {
+                    // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+                    let entry = unsafe { Entry::from_word(word) };
+                    if !entry.is_due(now) {
+                        visit(entry.key());
+                    }
+                });
+            });
+        }
+    }
+
+    /// Every living entry of the database, for DEBUG DIGEST and the like.
+    pub fn for_each_entry(&mut self, mut visit: impl FnMut(Entry)) {
+        let (index, now) = (self.index, self.now);
+        for stripe in 0..self.keyspace().stripes() {
+            self.held.visit(stripe, |held| {
+                held.part(stripe, index).table.for_each(|word| {
+                    // SAFETY: as above.
+                    let entry = unsafe { Entry::from_word(word) };
+                    if !entry.is_due(now) {
+                        visit(entry);
+                    }
+                });
+            });
+        }
+    }
+
+    /// A living key, each with about the same chance. Gives up on a database full of due keys.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        let index = self.index;
+        let keyspace = self.keyspace();
+        for _ in 0..RANDOM_TRIES {
+            let lens = (0..keyspace.stripes()).map(|s| keyspace.stripe(s).shared[index].len.load(Relaxed));
+            let total: usize = lens.clone().sum();
+            if total == 0 {
+                return None;
+            }
+            let mut ticket = fastrand::usize(..total);
+            let stripe = lens.enumerate().find_map(|(s, len)| {
+                if ticket < len {
+                    Some(s)
+                } else {
+                    ticket -= len;
+                    None
+                }
+            });
+            let Some(stripe) = stripe else { continue };
+            let now = self.now;
+            let found = self.held.visit(stripe, |held| {
+                let word = held.part(stripe, index).table.sample(|| fastrand::u64(..))?;
+                // SAFETY: as above.
+                let entry = unsafe { Entry::from_word(word) };
+                (!entry.is_due(now)).then(|| entry.key().to_vec())
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Empties this database. The unit owns the world. Returns the emptied parts' values for freeing elsewhere.
+    pub fn flush(&mut self) -> Vec<Flushed> {
+        let index = self.index;
+        let mut flushed = Vec::new();
+        self.keyspace().captures.tear();
+        let keyspace = self.keyspace();
+        for stripe in 0..keyspace.stripes() {
+            let data = self.held.data(stripe);
+            let watchers = std::mem::take(&mut data.watchers);
+            if let Some(part) = data.parts.get_mut(index) {
+                let now = self.now;
+                watchers.touch_where(index, |key| part_has_live(part, keyspace, key, now));
+                let part = std::mem::take(part);
+                self.changes.dirty += part.table.len() as u64;
+                if part.table.buckets() > 0 {
+                    flushed.push(Flushed(part));
+                }
+            }
+            self.held.data(stripe).watchers = watchers;
+            self.refresh_next_due(stripe);
+            let shared = &self.keyspace().stripe(stripe).shared[index];
+            let empty = Part::default();
+            shared.probe.publish(&empty.table);
+            shared.len.store(0, Relaxed);
+            shared.volatile.store(0, Relaxed);
+        }
+        flushed
+    }
+
+    /// Exchanges two databases. The unit owns the world.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.keyspace().captures.tear();
+        let now = self.now;
+        for stripe in 0..self.keyspace().stripes() {
+            self.held.part(stripe, a.max(b));
+            let keyspace = self.keyspace();
+            let data = self.held.data(stripe);
+            let (watchers, parts) = (&data.watchers, &data.parts);
+            for (db, other) in [(a, b), (b, a)] {
+                watchers.touch_where(db, |key| {
+                    part_has_live(&parts[db], keyspace, key, now) || part_has_live(&parts[other], keyspace, key, now)
+                });
+            }
+            data.parts.swap(a, b);
+            for db in [a, b] {
+                let shared = &keyspace.stripe(stripe).shared[db];
+                shared.probe.publish(&data.parts[db].table);
+                shared.len.store(data.parts[db].table.len(), Relaxed);
+                shared.volatile.store(data.parts[db].volatile, Relaxed);
+            }
+        }
+        self.changes.dirty += 1;
+    }
+}
+
+fn part_has_live(part: &Part, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> bool {
+    // SAFETY: words in a keyspace table are live entries.
+    let entry = |word| unsafe { Entry::from_word(word) };
+    let found = part.table.find(keyspace.hash(key), |word| entry(word).key() == key);
+    found.is_some_and(|slot| !entry(part.table.word(slot)).is_due(now))
+}
+
+/// A database's former share of one stripe; dropping it frees the keys.
+pub struct Flushed(Part);
+
+// SAFETY: owned entries and table, no thread affinity; racing readers only prefetch addresses.
+unsafe impl Send for Flushed {}
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        // SAFETY: this part owns its entries and is out of every table's reach.
+        self.0.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
+    }
+}
+
+/// A value on its way to the freeing thread.
+pub enum Garbage {
+    Value(Value),
+    Flushed(Vec<Flushed>),
+}
+
+/// Sparse buckets looked at per key asked for, before SCAN answers with fewer (as in Redis).
+const BUCKETS_PER_KEY: usize = 10;
+const RANDOM_TRIES: usize = 100;

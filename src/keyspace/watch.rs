@@ -1,0 +1,104 @@
+//! WATCH: which transactions must fail because a key changed.
+//!
+//! A stripe keeps the watches of its keys; a change marks their flags under the stripe's lock. EXEC locks the watched
+//! keys' stripes too before it reads its flag, so a change is either seen or happens after the transaction.
+//! Cost: a change looks at one empty list where nobody watches.
+
+use super::db::Db;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Set once a watched key has changed; shared by the session and the stripes.
+pub type Dirty = Arc<AtomicBool>;
+
+/// A stripe's watches.
+#[derive(Default)]
+pub(super) struct Watchers(Vec<Watch>);
+
+struct Watch {
+    db: usize,
+    key: Box<[u8]>,
+    dirty: Dirty,
+    /// The key was already due when it was watched: its removal is then no change.
+    was_due: bool,
+}
+
+impl Watchers {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn add(&mut self, db: usize, key: &[u8], dirty: &Dirty, was_due: bool) {
+        let known = self.0.iter().any(|w| w.db == db && Arc::ptr_eq(&w.dirty, dirty) && *w.key == *key);
+        if !known {
+            self.0.push(Watch { db, key: key.into(), dirty: dirty.clone(), was_due });
+        }
+    }
+
+    pub fn remove(&mut self, dirty: &Dirty) {
+        self.0.retain(|w| !Arc::ptr_eq(&w.dirty, dirty));
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+
+    /// A key changed; `exists` says whether it is there now.
+    #[cold]
+    pub fn touch(&mut self, db: usize, key: &[u8], exists: bool) {
+        for watch in self.0.iter_mut().filter(|w| w.db == db && *w.key == *key) {
+            if watch.was_due && !exists {
+                watch.was_due = false;
+            } else {
+                watch.dirty.store(true, Relaxed);
+            }
+        }
+    }
+
+    /// Whether the key was alive when this transaction watched it.
+    fn was_alive(&self, dirty: &Dirty, db: usize, key: &[u8]) -> bool {
+        self.0.iter().any(|w| Arc::ptr_eq(&w.dirty, dirty) && w.db == db && *w.key == *key && !w.was_due)
+    }
+
+    /// Marks the watches of `db` whose key satisfies `changed`: for FLUSHALL and SWAPDB.
+    pub fn touch_where(&self, db: usize, changed: impl Fn(&[u8]) -> bool) {
+        for watch in self.0.iter().filter(|w| w.db == db && changed(&w.key)) {
+            watch.dirty.store(true, Relaxed);
+        }
+    }
+}
+
+impl Db<'_> {
+    /// Watches a key of the selected database, whose stripe is held.
+    pub fn watch(&mut self, key: &[u8], dirty: &Dirty) {
+        let place = self.place(key);
+        let was_due = self.find(place, key).is_some_and(|(_, entry)| entry.is_due(self.now));
+        let index = self.index;
+        self.held.data(place.stripe as usize).watchers.add(index, key, dirty, was_due);
+    }
+
+    /// Takes back the watches of one transaction. Stripes that the unit does not hold are visited one by one.
+    pub fn unwatch<'w>(&mut self, keys: impl Iterator<Item = &'w (usize, Box<[u8]>)>, dirty: &Dirty) {
+        for (_, key) in keys {
+            let stripe = self.keyspace().place(key).stripe as usize;
+            self.held.visit(stripe, |held| held.data(stripe).watchers.remove(dirty));
+        }
+    }
+
+    /// Whether a watched key changed, or was alive at WATCH and is due now. The keys' stripes are held.
+    pub fn watch_failed<'w>(&mut self, keys: impl Iterator<Item = &'w (usize, Box<[u8]>)>, dirty: &Dirty) -> bool {
+        if dirty.load(Relaxed) {
+            return true;
+        }
+        let selected = self.index;
+        let mut failed = false;
+        for (db, key) in keys {
+            let place = self.keyspace().place(key);
+            self.index = *db;
+            let due = self.find(place, key).is_some_and(|(_, entry)| entry.is_due(self.now));
+            failed |= due && self.held.data(place.stripe as usize).watchers.was_alive(dirty, *db, key);
+        }
+        self.index = selected;
+        failed
+    }
+}

@@ -1,0 +1,414 @@
+//! A connection: read what came, run it in batches, wait for the journal, write all replies with one call.
+//!
+//! A hand-written future, because reading, writing, mail from other threads and the end of a pause may each make it go
+//! on. Every poll: collect mail, run up to [`BATCH_COMMANDS_MAX`] requests, write, read again; when more than a batch is
+//! there it yields to the others in between.
+//!
+//! A batch looks ahead: all its requests are parsed and their rows found, then their stripes, buckets and entries are
+//! prefetched, each step for the whole batch, so that the memory misses of independent commands overlap; only then they
+//! run, in order.
+//!
+//! Bounds: the read buffer by `client-query-buffer-limit`, the reply buffer by `client-output-buffer-limit` and, before
+//! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`]. Buffers are borrowed from the worker while in use.
+
+use super::stream::Stream;
+use super::worker::Worker;
+use crate::clients::Client;
+use crate::clock;
+use crate::command::call::{Called, Prepared, Turn, call};
+use crate::command::session::{Session, Then};
+use crate::config::Config;
+use crate::resp::{ArgvView, Limits, Parser, Span, Step, encode_request};
+use smallvec::SmallVec;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use tokio::io::ReadBuf;
+
+pub struct Connection {
+    worker: Rc<Worker>,
+    stream: Stream,
+    session: Session,
+    parser: Parser,
+    input: Vec<u8>,
+    /// Bytes of `input` already run.
+    consumed: usize,
+    output: Vec<u8>,
+    sent: usize,
+    /// Bytes that a half-read request is known to lack.
+    missing: usize,
+    /// Replies wait until the journal is this far.
+    journal_end: u64,
+    spans: Vec<Span>,
+    state: State,
+    over_soft_limit_since: Option<i64>,
+    pause_timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Write what is in the buffer, then close.
+    Closing,
+    Closed,
+}
+
+/// How a batch ended.
+#[derive(PartialEq, Eq)]
+enum Ran {
+    /// Everything whole was run.
+    All,
+    /// There may be more.
+    More,
+    /// CLIENT PAUSE.
+    Paused,
+}
+
+impl Connection {
+    pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
+        let authenticated = worker.node.config.load().requirepass.is_empty();
+        client.facts.worker.store(worker.slot as u32, Relaxed);
+        Self {
+            worker,
+            stream,
+            session: Session::new(client, authenticated),
+            parser: Parser::default(),
+            input: Vec::new(),
+            consumed: 0,
+            output: Vec::new(),
+            sent: 0,
+            missing: 0,
+            journal_end: 0,
+            spans: Vec::new(),
+            state: State::Open,
+            over_soft_limit_since: None,
+            pause_timer: None,
+        }
+    }
+
+    /// Other threads' wishes.
+    fn collect_mail(&mut self, cx: &Context<'_>) {
+        let mail = self.session.client.collect(Some(cx.waker()));
+        self.output.extend_from_slice(&mail.output);
+        if mail.close {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Writes as much as the socket takes. `Ready` when nothing is left to write now.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.sent < self.output.len() {
+            match self.stream.poll_write(cx, &self.output[self.sent..]) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.sent += n;
+                    self.worker.stats.net_output_bytes.add(n as u64);
+                    self.session.client.facts.net_output_bytes.fetch_add(n as u64, Relaxed);
+                }
+                Poll::Ready(_) => {
+                    self.state = State::Closed;
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if !self.output.is_empty() {
+            self.worker.stats.total_writes_processed.add(1);
+            let buffer = std::mem::take(&mut self.output);
+            self.worker.give_buffer(buffer);
+            self.sent = 0;
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads once. `Ready(true)` if bytes came.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.input.capacity() == 0 {
+            self.input = self.worker.take_buffer();
+        }
+        self.input.reserve(self.missing.clamp(READ_BYTES, READ_GROW_MAX));
+        let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
+        let read = self.stream.poll_read(cx, &mut buf);
+        let n = buf.filled().len();
+        match read {
+            Poll::Pending => {
+                if self.input.is_empty() {
+                    let buffer = std::mem::take(&mut self.input);
+                    self.worker.give_buffer(buffer);
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) if n > 0 => {
+                // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
+                unsafe { self.input.set_len(self.input.len() + n) };
+                self.worker.stats.total_reads_processed.add(1);
+                self.worker.stats.net_input_bytes.add(n as u64);
+                self.session.client.facts.net_input_bytes.fetch_add(n as u64, Relaxed);
+                Poll::Ready(true)
+            }
+            Poll::Ready(_) => {
+                self.state = State::Closed;
+                Poll::Ready(false)
+            }
+        }
+    }
+
+    /// Runs up to a batch of the requests in the buffer.
+    fn run_batch(&mut self) -> Ran {
+        let worker = self.worker.clone();
+        let config = worker.node.config.load_full();
+        let limits = Limits { bulk_bytes_max: config.proto_max_bulk_len, authenticated: self.session.authenticated };
+        if self.output.capacity() == 0 {
+            self.output = worker.take_buffer();
+        }
+        let mut spans = std::mem::take(&mut self.spans);
+        let mut input = std::mem::take(&mut self.input);
+        let mut requests: SmallVec<[Found; BATCH_COMMANDS_MAX]> = SmallVec::new();
+        let ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
+        let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
+        let mut ran = if cut_short { Ran::More } else { Ran::All };
+        if !requests.is_empty() {
+            let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
+            let done = self.execute(&mut turn, &input, &spans, &requests);
+            if let Some(first_left) = done
+                && self.session.then == Then::GoOn
+            {
+                self.put_back(&mut input, &spans, &requests[first_left..]);
+                ran = Ran::Paused;
+            }
+            self.journal_end = self.journal_end.max(turn.journal_end);
+            self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
+            worker.stats.commands_processed.add(requests.len() as u64);
+            self.session.client.facts.commands.fetch_add(requests.len() as u64, Relaxed);
+        }
+        if let Some(error) = ended
+            && self.session.then == Then::GoOn
+            && ran != Ran::Paused
+        {
+            self.protocol_error(&error.text());
+        }
+        spans.clear();
+        self.spans = spans;
+        self.input = input;
+        self.compact_input();
+        match self.session.then {
+            Then::GoOn => {}
+            Then::Close => self.state = State::Closing,
+            Then::Drop => self.state = State::Closed,
+        }
+        self.check_limits(&config);
+        ran
+    }
+
+    /// Finds the whole requests in the buffer.
+    fn parse_batch(
+        &mut self,
+        input: &mut [u8],
+        spans: &mut Vec<Span>,
+        requests: &mut SmallVec<[Found; BATCH_COMMANDS_MAX]>,
+        limits: &Limits,
+    ) -> Option<crate::resp::ProtocolError> {
+        while requests.len() < BATCH_COMMANDS_MAX {
+            let first_span = spans.len();
+            match self.parser.next(&mut input[self.consumed..], spans, limits) {
+                Step::Request { len, argc, canonical } => {
+                    if argc > 0 {
+                        requests.push(Found { at: self.consumed, len, first_span, argc, canonical });
+                    }
+                    self.consumed += len;
+                    // What AUTH changes must hold for the next request already.
+                    if !limits.authenticated && argc > 0 {
+                        return None;
+                    }
+                }
+                Step::Incomplete { missing } => {
+                    self.missing = missing;
+                    return None;
+                }
+                Step::Error(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    /// Runs the batch; returns the first request not run, if any.
+    fn execute(&mut self, turn: &mut Turn<'_>, input: &[u8], spans: &[Span], requests: &[Found]) -> Option<usize> {
+        let view = |r: &Found| ArgvView::new(&input[r.at..r.at + r.len], &spans[r.first_span..r.first_span + r.argc]);
+        let mut prepared: SmallVec<[Prepared<'_>; BATCH_COMMANDS_MAX]> = SmallVec::new();
+        for r in requests {
+            prepared.push(turn.prepare(view(r), r.canonical));
+        }
+        if requests.len() > 1 {
+            self.prefetch(turn, &prepared);
+        }
+        for (i, request) in prepared.into_iter().enumerate() {
+            if call(turn, &mut self.session, request, &mut self.output) == Called::Paused {
+                return Some(i);
+            }
+            if self.session.then != Then::GoOn {
+                return (i + 1 < requests.len()).then_some(i + 1);
+            }
+        }
+        None
+    }
+
+    /// Puts requests that a pause holds back in front of the unread bytes, in canonical form: an inline request was
+    /// unquoted where it stood and must not be read twice.
+    #[cold]
+    fn put_back(&mut self, input: &mut Vec<u8>, spans: &[Span], requests: &[Found]) {
+        let mut again = Vec::new();
+        for r in requests {
+            let argv = ArgvView::new(&input[r.at..r.at + r.len], &spans[r.first_span..r.first_span + r.argc]);
+            encode_request(&mut again, argv.iter());
+        }
+        again.extend_from_slice(&input[self.consumed..]);
+        *input = again;
+        self.consumed = 0;
+        self.parser = Parser::default();
+    }
+
+    /// Three steps, each over the whole batch: stripe headers, buckets, entries.
+    #[inline]
+    fn prefetch(&self, turn: &Turn<'_>, prepared: &[Prepared<'_>]) {
+        let keyspace = &turn.node.keyspace;
+        let places = || prepared.iter().filter_map(|p| p.hint.map(|h| h.place));
+        places().for_each(|place| keyspace.prefetch_stripe(place));
+        places().for_each(|place| keyspace.prefetch_bucket(self.session.db, place));
+        places().for_each(|place| keyspace.prefetch_entry(self.session.db, place));
+    }
+
+    fn compact_input(&mut self) {
+        if self.consumed == self.input.len() {
+            self.consumed = 0;
+            let buffer = std::mem::take(&mut self.input);
+            self.worker.give_buffer(buffer);
+        } else if self.consumed > 0 {
+            self.input.drain(..self.consumed);
+            self.consumed = 0;
+        }
+    }
+
+    #[cold]
+    fn protocol_error(&mut self, text: &str) {
+        self.output.extend_from_slice(format!("-ERR Protocol error: {text}\r\n").as_bytes());
+        tracing::debug!("Protocol error ({text}) from client {}", self.session.client.address);
+        self.state = State::Closing;
+    }
+
+    /// Query and output limits; a client over them is closed at once.
+    fn check_limits(&mut self, config: &Config) {
+        let query = self.input.len() as u64;
+        let output = (self.output.len() - self.sent) as u64;
+        let facts = &self.session.client.facts;
+        facts.query_bytes.store(self.input.len(), Relaxed);
+        facts.query_free_bytes.store(self.input.capacity() - self.input.len(), Relaxed);
+        facts.output_bytes.store(output as usize, Relaxed);
+        let limit = &config.client_output_buffer_limit[0];
+        let over_soft = limit.soft_bytes > 0 && output > limit.soft_bytes;
+        let now = clock::now_ms();
+        let since = over_soft.then(|| *self.over_soft_limit_since.get_or_insert(now));
+        self.over_soft_limit_since = since;
+        let soft_is_over = since.is_some_and(|s| now - s > i64::from(limit.soft_seconds) * 1000);
+        let too_much = (limit.hard_bytes > 0 && output > limit.hard_bytes)
+            || soft_is_over
+            || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX)
+            || query > config.client_query_buffer_limit;
+        if too_much {
+            tracing::warn!(
+                "Client {} closed for overcoming of output or query buffer limits.",
+                self.session.client.address
+            );
+            self.state = State::Closed;
+        }
+    }
+
+    /// True while replies must wait for the journal; the worker's flusher will wake us.
+    fn must_wait_for_journal(&self, cx: &Context<'_>) -> bool {
+        if self.journal_end == 0 || self.worker.node.journal.reply_offset() >= self.journal_end {
+            return false;
+        }
+        self.worker.wait_for_journal(cx.waker());
+        true
+    }
+
+    /// Sleeps until a pause is over, or lifted.
+    fn wait_for_pause(&mut self, cx: &mut Context<'_>) {
+        let clients = &self.worker.node.clients;
+        clients.wake_after_pause(cx.waker());
+        let left_ms = (clients.pause_until_ms() - clock::now_ms()).clamp(1, PAUSE_CHECK_MS);
+        let mut timer = Box::pin(tokio::time::sleep(std::time::Duration::from_millis(left_ms as u64)));
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.pause_timer = Some(timer);
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.pause_timer = None;
+        this.collect_mail(cx);
+        let mut has_input = this.consumed < this.input.len();
+        loop {
+            if this.state == State::Closed {
+                return Poll::Ready(());
+            }
+            let mut ran = Ran::All;
+            if has_input && this.state == State::Open {
+                ran = this.run_batch();
+                if this.state == State::Closed {
+                    return Poll::Ready(());
+                }
+            }
+            if this.must_wait_for_journal(cx) {
+                return Poll::Pending;
+            }
+            let flushed = this.poll_flush(cx);
+            match this.state {
+                State::Closed => return Poll::Ready(()),
+                State::Closing => return if flushed.is_ready() { Poll::Ready(()) } else { Poll::Pending },
+                State::Open => {}
+            }
+            match ran {
+                Ran::More => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ran::Paused => {
+                    this.wait_for_pause(cx);
+                    return Poll::Pending;
+                }
+                Ran::All => {}
+            }
+            match this.poll_fill(cx) {
+                Poll::Ready(true) => has_input = true,
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// A whole request in the read buffer.
+struct Found {
+    at: usize,
+    len: usize,
+    first_span: usize,
+    argc: usize,
+    canonical: bool,
+}
+
+/// Requests run before other connections get their turn.
+const BATCH_COMMANDS_MAX: usize = 50;
+/// Room offered to one read.
+const READ_BYTES: usize = 16 << 10;
+/// The read buffer grows by at most this at a time, whatever length a request declares.
+const READ_GROW_MAX: usize = 1 << 20;
+/// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
+const UNAUTHENTICATED_OUTPUT_MAX: u64 = 1 << 10;
+const PAUSE_CHECK_MS: i64 = 100;

@@ -1,0 +1,10 @@
+//! Serving: sockets, worker threads, and the loop of a connection.
+//!
+//! [`listen`] accepts on the main thread and hands each connection to the worker with the fewest; from then on it lives
+//! on that worker's own tokio runtime and no command crosses a thread. [`connection`] is the loop, [`worker`] what the
+//! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn.
+
+pub mod connection;
+pub mod listen;
+pub mod stream;
+pub mod worker;

@@ -1,0 +1,44 @@
+//! A connected peer's socket, whatever its family.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// An accepted socket on its way to a worker's runtime.
+pub enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Stream {
+    /// Registers the socket with the present thread's runtime.
+    pub fn adopt(accepted: Accepted) -> io::Result<Self> {
+        Ok(match accepted {
+            Accepted::Tcp(s) => Self::Tcp(TcpStream::from_std(s)?),
+            Accepted::Unix(s) => Self::Unix(UnixStream::from_std(s)?),
+        })
+    }
+
+    #[inline]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
+            Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the connections of one thread share.
+//!
+//! A worker is a thread with a tokio current-thread runtime and a `LocalSet`. Its connections borrow read and reply
+//! buffers from one pool, so that an idle connection holds none. The **flusher** is a task that runs at the end of a
+//! turn, behind every connection that was ready in it: one flush of the journal for all of them, then their replies.
+
+use super::connection::Connection;
+use super::stream::{Accepted, Stream};
+use crate::clients::Client;
+use crate::command::Registry;
+use crate::node::Node;
+use crate::observe::WorkerStats;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Poll, Waker};
+use tokio::sync::{Notify, mpsc};
+
+/// A connection on its way to a worker.
+pub struct Arrival {
+    pub socket: Accepted,
+    pub client: Arc<Client>,
+}
+
+/// A worker as the acceptor sees it.
+pub struct Handle {
+    pub arrivals: mpsc::UnboundedSender<Arrival>,
+    pub connections: Arc<AtomicUsize>,
+}
+
+/// A worker as its connections see it.
+pub struct Worker {
+    pub node: &'static Node,
+    pub registry: &'static Registry,
+    pub stats: Arc<WorkerStats>,
+    /// The thread's own slot in the gate.
+    pub slot: usize,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    waiting: RefCell<Vec<Waker>>,
+    flush: Notify,
+}
+
+impl Worker {
+    /// An empty buffer, usually with memory already.
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back to the pool; large ones are freed.
+    pub fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let mut pool = self.buffers.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= POOLED_BYTES_MAX && pool.len() < POOL_LEN_MAX {
+            buffer.clear();
+            pool.push(buffer);
+        }
+    }
+
+    /// Wakes the connection once its effects have gone as far as its replies must wait for.
+    pub fn wait_for_journal(&self, waker: &Waker) {
+        self.waiting.borrow_mut().push(waker.clone());
+        self.flush.notify_one();
+    }
+
+    /// The flusher task.
+    async fn flusher(self: Rc<Self>) {
+        let journal = &self.node.journal;
+        loop {
+            self.flush.notified().await;
+            // Let every connection that is ready in this turn append first.
+            tokio::task::yield_now().await;
+            let target = journal.appended();
+            journal.flush();
+            poll_fn(|cx| {
+                if journal.reply_offset() >= target {
+                    return Poll::Ready(());
+                }
+                journal.wake_on_progress(cx.waker());
+                // Progress may have come between the look and the registration.
+                if journal.reply_offset() >= target { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+/// Starts a worker thread. It runs until the process ends.
+pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<Handle> {
+    let (arrivals, mut inbox) = mpsc::unbounded_channel::<Arrival>();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
+    std::thread::Builder::new().name(format!("worker-{slot}")).spawn(move || {
+        let worker = Rc::new(Worker {
+            node,
+            registry,
+            stats: node.workers[slot].clone(),
+            slot,
+            buffers: RefCell::default(),
+            waiting: RefCell::default(),
+            flush: Notify::new(),
+        });
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(worker.clone().flusher());
+        local.block_on(&runtime, async move {
+            while let Some(arrival) = inbox.recv().await {
+                match Stream::adopt(arrival.socket) {
+                    Ok(stream) => {
+                        let serve =
+                            Serve { worker: worker.clone(), client: arrival.client.clone(), count: count.clone() };
+                        let connection = Connection::new(worker.clone(), stream, arrival.client);
+                        tokio::task::spawn_local(async move {
+                            connection.await;
+                            drop(serve);
+                        });
+                    }
+                    Err(e) => {
+                        tracing::warn!("Registering a client connection failed: {e}");
+                        count.fetch_sub(1, Relaxed);
+                        node.clients.remove(arrival.client.id);
+                    }
+                }
+            }
+        });
+    })?;
+    Ok(Handle { arrivals, connections })
+}
+
+/// Signs a connection off when its task ends, however it ends.
+struct Serve {
+    worker: Rc<Worker>,
+    client: Arc<Client>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        self.worker.node.clients.remove(self.client.id);
+        self.count.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Tasks run between two looks at the sockets: a turn is at most so many connections long.
+const EVENT_INTERVAL: u32 = 61;
+const POOLED_BYTES_MAX: usize = 64 << 10;
+const POOL_LEN_MAX: usize = 64;

@@ -1,0 +1,538 @@
+//! The journal: the total order of effects, and how far it has reached the kernel and the device.
+//!
+//! A unit appends its record while it holds its locks ([`Journal::append`]: one short lock, one memcpy). At the end of a
+//! worker's turn [`Journal::flush`] hands everybody's pending bytes to the kernel in one write; other workers find theirs
+//! already written. Replies leave once their offset is reached ([`Journal::reply_offset`]): durable under `always`,
+//! written otherwise, at once under `aof-reply-after memory`.
+//!
+//! The batcher thread does every fsync, everything under `always`, and **takes over the writing while the device is
+//! slow**: a write above [`SLOW_WRITE`] stalls one turn; from then on workers only queue and wait, until
+//! [`CALM_WRITES`] writes in a row were quick.
+//!
+//! Errors: a failed or short write is cut back to the last whole record and tried again by the batcher; meanwhile writes
+//! are refused and the waiting replies wait. A failed fsync is final for its file, because the kernel marks pages
+//! clean that never reached the device: the journal stays refused until a rewrite has begun a new file. Under `always`
+//! either ends the process, as Redis does.
+//! Invariant: `durable <= written <= appended`; bytes are written in the order of `append`.
+
+use crate::clock::Millis;
+use crate::resp::encode_select;
+use parking_lot::{Condvar, Mutex};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// When the device must have the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fsync {
+    Always,
+    EverySec,
+    No,
+}
+
+/// What a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ReplyAfter {
+    Durable,
+    Written,
+    Memory,
+}
+
+pub struct Journal {
+    on: AtomicBool,
+    pending: Mutex<Pending>,
+    sink: Mutex<Sink>,
+    appended: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    fsync: AtomicU8,
+    reply_after: AtomicU8,
+    timestamps: AtomicBool,
+    /// The batcher writes, workers wait.
+    slow: AtomicBool,
+    error: Mutex<Option<String>>,
+    failed: AtomicBool,
+    /// Workers waiting for the batcher.
+    waiting: Mutex<Vec<Waker>>,
+    pub(super) bell: Bell,
+    pub stats: Stats,
+}
+
+/// Records not yet handed to the kernel.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    end: u64,
+    commands: u64,
+    /// The database the log is in; `None` in a new file.
+    db: Option<usize>,
+    last_timestamp: i64,
+}
+
+/// The open file, under the writer's lock.
+#[derive(Default)]
+struct Sink {
+    file: Option<File>,
+    /// Bytes of whole records in the file.
+    len: u64,
+    /// Taken from pending, not yet written: the batch in progress, or what an error left.
+    batch: Vec<u8>,
+    batch_end: u64,
+    calm: u32,
+    last_attempt: Option<Instant>,
+    fsync_failed: bool,
+}
+
+/// What wakes the batcher.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Mutex<bool>,
+    condvar: Condvar,
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        *self.rung.lock() = true;
+        self.condvar.notify_one();
+    }
+
+    /// Waits until rung or the time is over.
+    pub fn wait(&self, at_most: Duration) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.condvar.wait_for(&mut rung, at_most);
+        }
+        *rung = false;
+    }
+}
+
+/// What INFO persistence tells of the batching.
+#[derive(Default)]
+pub struct Stats {
+    pub batches: AtomicU64,
+    pub commands: AtomicU64,
+    pub bytes: AtomicU64,
+    pub fsyncs: AtomicU64,
+    pub fsync_us_total: AtomicU64,
+    pub fsync_us_max: AtomicU64,
+    /// Writes the batcher made for the workers because the device was slow.
+    pub delayed: AtomicU64,
+    pub file_bytes: AtomicU64,
+    pub base_bytes: AtomicU64,
+    pub last_fsync_ms: AtomicU64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            on: AtomicBool::new(false),
+            pending: Mutex::default(),
+            sink: Mutex::default(),
+            appended: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            fsync: AtomicU8::new(Fsync::EverySec as u8),
+            reply_after: AtomicU8::new(ReplyAfter::Written as u8),
+            timestamps: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            error: Mutex::default(),
+            failed: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            bell: Bell::default(),
+            stats: Stats::default(),
+        }
+    }
+}
+
+impl Journal {
+    /// Whether effects are recorded at all.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    pub fn set_policy(&self, fsync: Fsync, reply_after: ReplyAfter, timestamps: bool) {
+        self.fsync.store(fsync as u8, Relaxed);
+        self.reply_after.store(reply_after as u8, Relaxed);
+        self.timestamps.store(timestamps, Relaxed);
+        self.bell.ring();
+    }
+
+    pub fn fsync_policy(&self) -> Fsync {
+        match self.fsync.load(Relaxed) {
+            0 => Fsync::Always,
+            1 => Fsync::EverySec,
+            _ => Fsync::No,
+        }
+    }
+
+    /// Appends one unit's effects: `record` is one contiguous run of commands that begins in the first and ends in the
+    /// second of `databases`. Returns the offset behind it. Called under the unit's locks.
+    pub fn append(&self, databases: (usize, usize), commands: usize, record: [&[u8]; 3], now: Millis) -> u64 {
+        if !self.is_on() {
+            return 0;
+        }
+        let mut p = self.pending.lock();
+        let before = p.bytes.len();
+        if self.timestamps.load(Relaxed) && p.last_timestamp != now / 1000 {
+            p.last_timestamp = now / 1000;
+            let line = format!("#TS:{}\r\n", now / 1000);
+            p.bytes.extend_from_slice(line.as_bytes());
+        }
+        if p.db != Some(databases.0) {
+            encode_select(&mut p.bytes, databases.0);
+        }
+        p.db = Some(databases.1);
+        for piece in record {
+            p.bytes.extend_from_slice(piece);
+        }
+        p.commands += commands as u64;
+        p.end += (p.bytes.len() - before) as u64;
+        self.appended.store(p.end, Release);
+        p.end
+    }
+
+    pub fn appended(&self) -> u64 {
+        self.appended.load(Acquire)
+    }
+
+    /// Bytes waiting to be written.
+    pub fn pending_bytes(&self) -> u64 {
+        self.appended().saturating_sub(self.written.load(Acquire))
+    }
+
+    /// Replies whose effects end at or below this offset may leave.
+    #[inline]
+    pub fn reply_offset(&self) -> u64 {
+        match self.reply_after.load(Relaxed) {
+            0 => self.durable.load(Acquire),
+            1 => self.written.load(Acquire),
+            _ => u64::MAX,
+        }
+    }
+
+    /// End of a worker's turn: hands pending bytes to the kernel, or leaves them to the batcher where that is its work.
+    pub fn flush(&self) {
+        if self.appended() == self.written.load(Acquire) {
+            return;
+        }
+        let memory = self.reply_after.load(Relaxed) == ReplyAfter::Memory as u8;
+        if memory {
+            return;
+        }
+        if self.fsync_policy() == Fsync::Always || self.slow.load(Relaxed) || self.failed.load(Relaxed) {
+            self.bell.ring();
+            return;
+        }
+        self.write_pending(&mut self.sink.lock());
+    }
+
+    /// Registers for the next progress the batcher makes.
+    pub fn wake_on_progress(&self, waker: &Waker) {
+        self.waiting.lock().push(waker.clone());
+    }
+
+    fn announce(&self) {
+        let woken = std::mem::take(&mut *self.waiting.lock());
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn write_error(&self) -> Option<String> {
+        if !self.failed.load(Relaxed) {
+            return None;
+        }
+        self.error.lock().clone()
+    }
+
+    fn fail(&self, text: String) {
+        let first = !self.failed.swap(true, Relaxed);
+        if first {
+            tracing::warn!("{text}");
+        }
+        *self.error.lock() = Some(text);
+    }
+
+    fn heal(&self) {
+        if self.failed.swap(false, Relaxed) {
+            tracing::warn!("AOF write error looks solved. The server can write again.");
+            *self.error.lock() = None;
+        }
+    }
+
+    /// Writes everything appended so far. True when nothing is left.
+    fn write_pending(&self, sink: &mut Sink) -> bool {
+        if sink.batch.is_empty() {
+            let mut p = self.pending.lock();
+            std::mem::swap(&mut p.bytes, &mut sink.batch);
+            sink.batch_end = p.end;
+            self.stats.commands.fetch_add(std::mem::take(&mut p.commands), Relaxed);
+        }
+        if sink.batch.is_empty() {
+            return true;
+        }
+        let started = Instant::now();
+        let Some(file) = sink.file.as_mut() else { return false };
+        if let Err(e) = file.write_all(&sink.batch) {
+            self.cut_back(sink, &e);
+            return false;
+        }
+        self.judge(sink, started.elapsed());
+        sink.len += sink.batch.len() as u64;
+        self.stats.bytes.fetch_add(sink.batch.len() as u64, Relaxed);
+        self.stats.batches.fetch_add(1, Relaxed);
+        self.stats.file_bytes.store(sink.len, Relaxed);
+        sink.batch.clear();
+        if sink.batch.capacity() > BATCH_KEPT_MAX {
+            sink.batch = Vec::new();
+        }
+        if !sink.fsync_failed {
+            self.heal();
+        }
+        self.written.store(sink.batch_end, Release);
+        true
+    }
+
+    /// After a failed write: the file ends behind the last whole record again, the batch is kept.
+    fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
+        if self.fsync_policy() == Fsync::Always {
+            tracing::error!(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting..."
+            );
+            std::process::exit(1);
+        }
+        sink.last_attempt = Some(Instant::now());
+        let len = sink.len;
+        let restored = sink.file.as_mut().map(|f| f.set_len(len).and_then(|()| f.seek(SeekFrom::Start(len))));
+        if let Some(Err(e)) = restored {
+            tracing::error!("Could not remove short write from the append-only file: {e}");
+        }
+        self.fail(cause.to_string());
+    }
+
+    /// Decides whether the device is slow: then the batcher writes.
+    fn judge(&self, sink: &mut Sink, took: Duration) {
+        if took > SLOW_WRITE {
+            sink.calm = 0;
+            if !self.slow.swap(true, Relaxed) {
+                self.stats.delayed.fetch_add(1, Relaxed);
+            }
+        } else if self.slow.load(Relaxed) {
+            sink.calm += 1;
+            if sink.calm >= CALM_WRITES {
+                self.slow.store(false, Relaxed);
+            }
+        }
+    }
+
+    /// The batcher's part: writes what workers left to it. True if it should be called again soon.
+    pub(super) fn batch(&self) {
+        if self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed) {
+            return;
+        }
+        let mut sink = self.sink.lock();
+        if sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty() {
+            return;
+        }
+        self.write_pending(&mut sink);
+        drop(sink);
+        self.announce();
+    }
+
+    /// Makes what is written durable. The sink's lock is not held over the fsync: writes go on meanwhile.
+    pub(super) fn sync(&self) {
+        let (target, file) = {
+            let sink = self.sink.lock();
+            let Some(file) = &sink.file else { return };
+            (self.written.load(Acquire), file.try_clone())
+        };
+        if target == self.durable.load(Acquire) {
+            return;
+        }
+        let started = Instant::now();
+        match file.and_then(|f| f.sync_data()) {
+            Ok(()) => {
+                let us = started.elapsed().as_micros() as u64;
+                self.stats.fsyncs.fetch_add(1, Relaxed);
+                self.stats.fsync_us_total.fetch_add(us, Relaxed);
+                self.stats.fsync_us_max.fetch_max(us, Relaxed);
+                self.durable.fetch_max(target, Release);
+            }
+            Err(e) if self.fsync_policy() == Fsync::Always => {
+                tracing::error!(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
+                );
+                std::process::exit(1);
+            }
+            Err(e) => {
+                self.sink.lock().fsync_failed = true;
+                self.fail(format!("{e} (fsync of the append-only file; a rewrite into a new file is needed)"));
+            }
+        }
+        self.announce();
+    }
+
+    pub fn durable_lag_bytes(&self) -> u64 {
+        self.written.load(Acquire).saturating_sub(self.durable.load(Acquire))
+    }
+
+    /// A failed fsync calls for a new file.
+    pub fn needs_new_file(&self) -> bool {
+        self.failed.load(Relaxed) && self.sink.lock().fsync_failed
+    }
+
+    /// Begins or goes on with a file that holds `len` bytes; recording is on from here.
+    pub fn attach(&self, file: File, len: u64) {
+        let mut sink = self.sink.lock();
+        self.pending.lock().db = None;
+        *sink = Sink { file: Some(file), len, batch_end: self.appended(), ..Sink::default() };
+        self.stats.file_bytes.store(len, Relaxed);
+        self.on.store(true, Release);
+    }
+
+    /// Writes what is pending to the present file and goes on in another, at this very point of the order. The gate's
+    /// owner calls it, so that no record is split. The old file is synced first: the next one must not outlive it.
+    pub fn switch(&self, file: File) -> io::Result<()> {
+        let mut sink = self.sink.lock();
+        if self.is_on() && !sink.fsync_failed {
+            while !self.write_pending(&mut sink) {
+                return Err(io::Error::other(self.write_error().unwrap_or_default()));
+            }
+            if let Some(old) = sink.file.take()
+                && self.fsync_policy() != Fsync::No
+            {
+                self.retire(old);
+            }
+        } else {
+            // What the failed file did not take is in the memory the new base is made from.
+            sink.batch.clear();
+            let mut p = self.pending.lock();
+            p.bytes.clear();
+            self.written.store(p.end, Release);
+        }
+        let end = self.appended();
+        *sink = Sink { file: Some(file), len: 0, batch_end: end, ..Sink::default() };
+        self.pending.lock().db = None;
+        self.stats.file_bytes.store(0, Relaxed);
+        self.on.store(true, Release);
+        drop(sink);
+        self.announce();
+        Ok(())
+    }
+
+    /// Syncs a file that the journal has left.
+    fn retire(&self, old: File) {
+        if let Err(e) = old.sync_data() {
+            tracing::error!("fsync of the previous append-only file failed: {e}");
+        } else {
+            self.durable.fetch_max(self.written.load(Acquire), Release);
+        }
+    }
+
+    pub fn clear_fsync_error(&self) {
+        self.sink.lock().fsync_failed = false;
+        self.heal();
+    }
+
+    /// Stops recording: what is pending is written and synced first.
+    pub fn detach(&self) {
+        self.finish();
+        self.on.store(false, Release);
+        let mut sink = self.sink.lock();
+        *sink = Sink::default();
+        let end = self.appended();
+        self.written.store(end, Release);
+        self.durable.store(end, Release);
+        drop(sink);
+        self.announce();
+    }
+
+    /// Writes and syncs everything, for shutdown. An error here has been logged.
+    pub fn finish(&self) -> bool {
+        if !self.is_on() {
+            return true;
+        }
+        let written = self.write_pending(&mut self.sink.lock());
+        self.sync();
+        written
+    }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// The effects of a single command, outside any unit.
+    fn append_command(&self, db: usize, args: &[&[u8]]) -> u64 {
+        let mut bytes = Vec::new();
+        crate::resp::encode_request(&mut bytes, args.iter().copied());
+        self.append((db, db), 1, [b"", &bytes, b""], 0)
+    }
+}
+
+/// One write(2) above this makes the batcher take over: the tail stall of a log is the write itself.
+const SLOW_WRITE: Duration = Duration::from_millis(1);
+/// Quick writes in a row before workers write again.
+const CALM_WRITES: u32 = 50;
+/// A failed write is tried again this often.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// A batch buffer larger than this is given back.
+const BATCH_KEPT_MAX: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_reach_the_file_in_order_with_their_databases() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("incr");
+        let journal = Journal::default();
+        assert_eq!(journal.append_command(0, &[b"SET"]), 0, "nothing is recorded while off");
+        journal.attach(File::create(&path).unwrap(), 0);
+        journal.append_command(0, &[b"A"]);
+        journal.append_command(0, &[b"B"]);
+        let end = journal.append_command(3, &[b"C"]);
+        assert!(journal.reply_offset() < end);
+        journal.flush();
+        assert_eq!(journal.reply_offset(), end);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\nC\r\n"
+        );
+    }
+
+    #[test]
+    fn always_waits_for_the_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::default();
+        journal.set_policy(Fsync::Always, ReplyAfter::Durable, false);
+        journal.attach(File::create(dir.path().join("incr")).unwrap(), 0);
+        let end = journal.append_command(0, &[b"A"]);
+        journal.flush();
+        assert!(journal.reply_offset() < end, "a worker's turn does not make it durable");
+        journal.batch();
+        assert!(journal.reply_offset() < end);
+        journal.sync();
+        assert_eq!(journal.reply_offset(), end);
+    }
+
+    #[test]
+    fn a_write_error_refuses_writes_until_it_is_gone() {
+        let journal = Journal::default();
+        journal.attach(File::options().write(true).open("/dev/full").unwrap(), 0);
+        let end = journal.append_command(0, &[b"A"]);
+        journal.flush();
+        assert!(journal.write_error().is_some() && journal.reply_offset() < end);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("next");
+        journal.sink.lock().file = Some(File::create(&path).unwrap());
+        std::thread::sleep(RETRY_INTERVAL);
+        journal.batch();
+        assert!(journal.write_error().is_none() && journal.reply_offset() == end);
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("A\r\n"));
+    }
+}

@@ -1,0 +1,10 @@
+//! Persistence: one journal for log, replication and recovery; files in Redis's layout. First floor to touch a disk.
+//!
+//! [`journal`] orders effects and says how far they are written and durable; [`batcher`] is the thread behind it;
+//! [`manifest`] and [`aof`] are the directory of files; [`load`] reads them back; [`rewrite`] makes a new base from one
+//! instant of the keyspace.
+
+pub mod batcher;
+pub mod journal;
+
+pub use journal::Journal;
