@@ -208,8 +208,18 @@ fn help_man_page_and_completions_name_the_directives() {
     assert!(long.contains("--maxmemory-policy") && !long.contains("--rdma-port"));
     let man = String::from_utf8(help::man()).unwrap();
     assert!(man.starts_with(".ie") && man.contains("maxmemory\\-policy"), "{man:.300}");
+    assert!(man.contains("What to evict when maxmemory is reached."));
     for shell in [help::Shell::Bash, help::Shell::Zsh, help::Shell::Fish] {
         let script = String::from_utf8(help::completions(shell)).unwrap();
         assert!(script.contains("maxmemory-policy") && script.contains("allkeys-lru"), "{shell:?}");
+    }
+}
+
+#[test]
+fn the_sample_file_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/memkv.conf");
+    match std::fs::read_to_string(path) {
+        Ok(text) => assert!(text == sample::sample_conf(), "run: memkv-server --sample-conf > memkv.conf"),
+        Err(error) => eprintln!("skipped: memkv.conf: {error}"),
     }
 }

@@ -17,16 +17,23 @@ use crate::config::*;
 /// Values good and bad for every kind of directive.
 #[rustfmt::skip]
 pub(super) const VALUES: &[&str] = &[
-    "", " ", "yes", "NO", "no ", "maybe", "0", "-0", "00", "-1", "1", "+1", "7", "99", "100", "101", "0x10", "010", " 1", "1 ", "1.5",
-    "511", "777", "888", "-777", "65535", "65536", "1048575", "1048576", "2147483647", "2147483648", "-2147483648", "-2147483649",
+    "", " ", "yes", "NO", "no ", "maybe", "0", "-0", "00", "-1", "1", "+1", "7", "99", "100", "101", "0x10", "010",
+    " 1", "1 ", "1.5",
+    "511", "777", "888", "-777", "65535", "65536", "1048575", "1048576", "2147483647", "2147483648", "-2147483648",
+    "-2147483649",
     "4294967295", "4294967296", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
-    "18446744073709551615", "1k", "1Kb", "10MB", "1gB", "1g", "k", "kb", "1kk", "-5kb", "0%", "5%", "100%", "101%", "%", "-5%", "5 %",
+    "18446744073709551615", "1k", "1Kb", "10MB", "1gB", "1g", "k", "kb", "1kk", "-5kb", "0%", "5%", "100%", "101%",
+    "%", "-5%", "5 %",
     "a b", "abc", "a.b-c", "a_b", "a/b", "..", "{title}", "{title} x", "{bad}", "{", "{{", "}", "x{port}",
     "default", "save", "nosave now", "force save", "save nosave", "default now", "now  force",
-    "3600 1", "3600 1 60", "0 1", "1 0", "1 -1", "3600  1", "1 2 3", "0 200 800", "-2000 0 2000", "-2001 0 0", "1 2 3 4",
-    "normal 0 0 0", "replica 1mb 2kb 10", "slave 1 2 -3", "pubsub 1g 1 1 replica 0 0 0", "master 1 1 1", "nobody 1 1 1", "replica 1 2",
-    "replica 1x 2 3", "50", "50 99.99", "0.0 100.0", "100.1", "1e1 50", "nan", "inf", "99.9999999", "AKE", "Elx", "An", "g$lshzxetdnm", "Kq", "no one",
-    "everysec", "ALWAYS", "allkeys-lru", "debug", "notice", "warning", "swapdb", "relative", "clients", "allchannels", "hostname",
+    "3600 1", "3600 1 60", "0 1", "1 0", "1 -1", "3600  1", "1 2 3", "0 200 800", "-2000 0 2000", "-2001 0 0",
+    "1 2 3 4",
+    "normal 0 0 0", "replica 1mb 2kb 10", "slave 1 2 -3", "pubsub 1g 1 1 replica 0 0 0", "master 1 1 1",
+    "nobody 1 1 1", "replica 1 2",
+    "replica 1x 2 3", "50", "50 99.99", "0.0 100.0", "100.1", "1e1 50", "nan", "inf", "99.9999999", "AKE", "Elx",
+    "An", "g$lshzxetdnm", "Kq", "no one",
+    "everysec", "ALWAYS", "allkeys-lru", "debug", "notice", "warning", "swapdb", "relative", "clients",
+    "allchannels", "hostname",
     "unknown-endpoint", "panic-on-replicas", "optional", "local", "on-empty-db",
 ];
 
@@ -134,7 +141,8 @@ fn config_get_prints_what_redis_prints() {
 /// Directives whose change is tried on the machine at once, or would end the connection of the test.
 #[rustfmt::skip]
 const NOT_TRIED: &[&str] = &[
-    "appendonly", "bind", "maxclients", "maxmemory-clients", "oom-score-adj", "oom-score-adj-values", "port", "timeout", "tls-port",
+    "appendonly", "bind", "maxclients", "maxmemory-clients", "oom-score-adj", "oom-score-adj-values", "port",
+    "timeout", "tls-port",
     "tls-replication", "tls-cluster", "watchdog-period", "loading-process-events-interval-bytes",
 ];
 
@@ -262,14 +270,16 @@ fn start_up_errors_are_those_of_redis() {
 const CHANGES: &[(&str, &str)] = &[
     ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru"), ("save", "900 1 300 10"), ("requirepass", ""),
     ("masterauth", "p\"w \n\x01"), ("replica-announce-ip", "10.0.0.1"), ("notify-keyspace-events", "KEA"),
-    ("client-output-buffer-limit", "replica 512mb 1kb 7"), ("shutdown-on-sigterm", "nosave now"), ("maxmemory-clients", "5%"),
+    ("client-output-buffer-limit", "replica 512mb 1kb 7"), ("shutdown-on-sigterm", "nosave now"),
+    ("maxmemory-clients", "5%"),
     ("latency-tracking-info-percentiles", "50 99.5"), ("appendfsync", "always"), ("slowlog-max-len", "128"),
     ("hash-max-ziplist-entries", "100"), ("proc-title-template", "x {title}"),
 ];
 
 const SMALL_FILE: &str = "# The head\n\nport 0\n\n\n  loglevel   warning\nsave 1 1\nsave 2 2\n# between\nsave 3 3\n\
     slowlog-max-len 5\nhz 50\nSLAVE-READ-ONLY yes\nhash-max-listpack-entries 7\nunixsocketperm 700\nhz 20\n\
-    proc-title-template \"{title} x\"\nmasteruser \"\"\nclient-output-buffer-limit normal 0 0 0\nlogfile \"\"\n\n# tail\n";
+    proc-title-template \"{title} x\"\nmasteruser \"\"\n\
+    client-output-buffer-limit normal 0 0 0\nlogfile \"\"\n\n# tail\n";
 
 #[test]
 fn a_rewritten_file_is_the_one_redis_writes_and_means_the_same() {
