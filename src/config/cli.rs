@@ -1,6 +1,6 @@
 //! The command line, in redis-server's grammar.
 //!
-//! `memkv-server [file] [--directive value …] [-]`: a first argument that does not begin with `-` is the configuration
+//! `memkv-server [file] [--directive value ...] [-]`: a first argument that does not begin with `-` is the configuration
 //! file; `-` as the first or last one adds standard input; everything else becomes lines that are read after the file,
 //! so `--port 6380` is the line `port "6380"`. The grammar has corners, all kept because scripts rely on them:
 //! the word after `--directive` is its value even if it begins with `--`; `"--port 6380"` in one argument is a whole

@@ -90,7 +90,8 @@ pub(super) const ROWS: &[Param] = &[
         "This replica never takes over by itself.").alias("cluster-slave-no-failover"),
     row("cluster-replica-validity-factor", int(num!(cluster_replica_validity_factor), 0, INT),
         "10", MODIFIABLE | UNSUPPORTED,
-        "How old a replica's data may be, in node timeouts, for it to take over; 0 for any age.").alias("cluster-slave-validity-factor"),
+        "How old a replica's data may be, in node timeouts, for it to take over; 0 for any age.")
+        .alias("cluster-slave-validity-factor"),
     row("cluster-require-full-coverage", Kind::Flag(at!(cluster_require_full_coverage)),
         "yes", MODIFIABLE | UNSUPPORTED,
         "Stop answering when a slot has no owner."),
