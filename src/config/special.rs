@@ -67,6 +67,9 @@ pub(super) const BIND: Special = Special {
 /// A word that can stand in a file without quotes.
 fn bare_word(word: &[u8]) -> Result<String, Reason> {
     let word = std::str::from_utf8(c_string(word)).map_err(|_| "argument must be valid UTF-8")?;
+    if word.is_empty() {
+        return Err("an address must not be empty".into());
+    }
     if word.chars().any(|c| c.is_whitespace() || c.is_control() || "\"'#".contains(c)) {
         return Err("an address must not contain blanks, quotes or control characters".into());
     }
@@ -140,7 +143,8 @@ pub(super) const LATENCY_TRACKING_INFO_PERCENTILES: Special = Special {
                 Some(p) if !(0.0..=100.0).contains(&p) => {
                     return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into());
                 }
-                Some(p) => percentiles.push(p),
+                // Kept as it prints, so that what a file says is what was meant.
+                Some(p) => percentiles.push((p * 1e6).round() / 1e6),
             }
         }
         config.latency_tracking_info_percentiles = percentiles;
