@@ -1,55 +1,348 @@
-//! Start and stop: from a configuration to a serving process and back.
+//! Start and stop: from a command line to a serving process, and back to an exit code.
+//!
+//! Order at start: configuration, background, log, services, data, listeners, the ready line. Order at the end: no new
+//! connections, the log written and synced, the pid file gone.
 
 use crate::clients::Clients;
 use crate::clock;
-use crate::command::Registry;
+use crate::command::call::{Turn, call};
+use crate::command::session::Session;
+use crate::command::{Command, Registry};
 use crate::commands::FAMILIES;
-use crate::config::Config;
-use crate::keyspace::Keyspace;
+use crate::config::cli::{self, Startup};
+use crate::config::file::{self, Host, LoadError};
+use crate::config::{Config, choices};
+use crate::cron::{self, Slots};
+use crate::keyspace::{Expiry, Keyspace};
+use crate::log::{self, notice, warning};
+use crate::listeners::{self, Doors};
 use crate::net::{listen, worker};
 use crate::node::{Life, Node, Reaper};
-use crate::observe::WorkerStats;
-use crate::persist::Journal;
+use crate::observe::Observatory;
+use crate::persist::aof::AofDir;
+use crate::persist::batcher::{self, Pace};
+use crate::persist::load::{self, Apply};
+use crate::persist::rdb::read::Loaded;
+use crate::persist::{Aof, Journal};
+use crate::process;
+use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
-use std::io;
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Reads the configuration that a command line asks for. The error's text is for stderr.
+pub fn configure(startup: &Startup) -> Result<Config, LoadError> {
+    let mut config = Config::default();
+    let mut world = World;
+    let file = match &startup.file {
+        Some(path) => file::read(&String::from_utf8_lossy(path), &mut world)?,
+        None => Vec::new(),
+    };
+    let mut stdin = Vec::new();
+    if startup.stdin {
+        let read = io::stdin().read_to_end(&mut stdin);
+        read.map_err(|e| LoadError::Whole { reason: format!("Can't read the configuration from stdin: {e}") })?;
+    }
+    file::load(&mut config, &startup.text(&file, &stdin), &mut world)?;
+    Ok(config)
+}
+
+/// What the configuration may ask of the system.
+struct World;
+
+impl Host for World {
+    fn include(&mut self, path: &str) -> Result<Vec<Vec<u8>>, String> {
+        let read = |p: &str| std::fs::read(p).map_err(|e| cause(&e));
+        if !path.contains(['*', '?', '[']) {
+            return Ok(vec![read(path)?]);
+        }
+        let (dir, pattern) = path.rsplit_once('/').unwrap_or((".", path));
+        let mut names: Vec<String> = std::fs::read_dir(dir)
+            .map_err(|e| cause(&e))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| crate::glob::matches(pattern.as_bytes(), name.as_bytes(), false))
+            .collect();
+        names.sort();
+        names.iter().map(|name| read(&format!("{dir}/{name}"))).collect()
+    }
+
+    fn enter(&mut self, dir: &str) -> Result<(), String> {
+        std::env::set_current_dir(dir).map_err(|e| cause(&e))
+    }
+
+    fn try_log(&mut self, path: &str) -> Result<(), String> {
+        OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(|e| cause(&e))
+    }
+
+    fn rename_command(&mut self, from: &[u8], _to: &[u8]) -> Result<(), String> {
+        Err(format!("rename-command is not supported ({})", String::from_utf8_lossy(from)))
+    }
+}
+
+/// The system's own words, without Rust's addition.
+fn cause(e: &io::Error) -> String {
+    let text = e.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
 
 /// Serves until told to stop; returns the exit code.
-pub fn run(config: Config) -> io::Result<i32> {
+pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
+    if config.daemonize {
+        process::daemonize()?;
+    }
+    clock::init();
+    start_log(&config)?;
+    notice!("oO0OoO0OoO0Oo memkv is starting oO0OoO0OoO0Oo");
+    notice!("{}, pid={}, just started", cli::version_line(), std::process::id());
+    match &startup.file {
+        Some(path) => notice!("Configuration loaded from {}", String::from_utf8_lossy(path)),
+        None if startup.options.is_none() => {
+            warning!(
+                "Warning: no config file specified, using the default config. In order to specify a config file use memkv-server /path/to/redis.conf"
+            );
+        }
+        None => notice!("Configuration loaded"),
+    }
+    config.maxclients = process::adjust_open_files(config.maxclients);
+    process::write_pid_file(&config);
+    show_logo(&config);
+    log::set_role(log::Role::Primary);
     let threads = match config.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n as usize,
     };
-    let keyspace =
-        Keyspace::new(config.databases as usize, config.stripes as usize, threads + SERVICE_SLOTS, clock::now_ms());
-    let node: &'static Node = Box::leak(Box::new(Node {
-        config: ArcSwap::from_pointee(config.clone()),
+    let slots = Slots::after(threads);
+    let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    if let Ok(dir) = std::env::current_dir() {
+        config.dir = dir.to_string_lossy().into_owned();
+    }
+    let node = build_node(config.clone(), registry, threads)?;
+    if let Some(path) = &startup.file {
+        let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
+    }
+    notice!("Server initialized");
+    crate::memory::mark_startup();
+    serve(node, registry, &config, threads, slots)
+}
+
+fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io::Result<&'static Node> {
+    let names = registry.rows().iter().map(|c: &&Command| c.full_name()).collect();
+    let threads_counting = threads + Slots::COUNT;
+    let now = clock::now_ms();
+    let keyspace = Keyspace::new(config.databases as usize, config.stripes as usize, threads_counting, now);
+    let node = Node {
         keyspace,
         journal: Journal::default(),
+        aof: Aof::default(),
         clients: Clients::default(),
-        workers: (0..threads).map(|_| Arc::new(WorkerStats::default())).collect(),
-        errors: Default::default(),
-        slowlog: Default::default(),
+        doors: Doors::default(),
+        observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
         reaper: Reaper::start()?,
         life: Life::new(),
-    }));
-    let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+        config: ArcSwap::from_pointee(config),
+    };
+    node.apply_settings();
+    Ok(Box::leak(Box::new(node)))
+}
+
+fn serve(
+    node: &'static Node,
+    registry: &'static Registry,
+    config: &Config,
+    threads: usize,
+    slots: Slots,
+) -> io::Result<i32> {
+    let pace: &'static Pace = Box::leak(Box::default());
+    pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let workers = (0..threads).map(|slot| worker::start(node, registry, slot)).collect::<io::Result<Vec<_>>>()?;
     let workers = Arc::new(workers);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listeners = listen::tcp(&config)?;
-        for listener in listeners {
-            tokio::spawn(listen::accept_tcp(listener, node, workers.clone()));
+        let stop = watch_signals(node)?;
+        let tcp = listeners::tcp(config)?;
+        let unix = listeners::unix(config)?;
+        load_data(node, registry, config, slots)?;
+        batcher::start(&node.journal, pace)?;
+        cron::start(node, slots, pace)?;
+        let stats = node.observatory.worker(slots.main);
+        let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
+        node.doors.connect(doors);
+        tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
+        if config.port != 0 {
+            notice!("Ready to accept connections tcp");
         }
-        if let Some(listener) = listen::unix(&config)? {
-            tokio::spawn(listen::accept_unix(listener, config.unixsocket.clone(), node, workers.clone()));
+        if let Some(listener) = unix {
+            let path = config.unixsocket.clone();
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            tokio::spawn(listen::accept_unix(listener, path, node, stats.clone(), workers.clone()));
+            notice!("The server is now ready to accept connections at {}", config.unixsocket);
         }
-        tracing::info!("Ready to accept connections tcp");
-        println!("Ready to accept connections tcp");
+        if config.supervised != choices::Supervised::No {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
         node.life.shutdown_asked.notified().await;
-        Ok(0)
+        drop(stop);
+        Ok(shut_down(node))
     })
 }
 
-const SERVICE_SLOTS: usize = 4;
+/// SIGTERM and SIGINT ask for a shutdown; a second one exits at once.
+fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>> {
+    let (mut term, mut int, mut hup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    Ok(tokio::spawn(async move {
+        let asked = AtomicBool::new(false);
+        loop {
+            let name = tokio::select! {
+                _ = term.recv() => "SIGTERM",
+                _ = int.recv() => "SIGINT",
+                _ = hup.recv() => continue,
+            };
+            if asked.swap(true, Relaxed) {
+                warning!("You insist... exiting now.");
+                std::process::exit(1);
+            }
+            warning!("Received {name} scheduling shutdown...");
+            node.life.ask_shutdown(choices::ShutdownFlags::default());
+        }
+    }))
+}
+
+fn shut_down(node: &Node) -> i32 {
+    let config = node.config.load();
+    warning!("User requested shutdown...");
+    // Nobody runs a command from here on.
+    let everything = node.keyspace.gate.exclusive();
+    if node.journal.is_on() {
+        notice!("Calling fsync() on the AOF file.");
+        if !node.journal.finish() && !node.life.shutdown_flags().force {
+            warning!("Errors writing the append-only file at shutdown: what was not acknowledged may be lost.");
+        }
+    }
+    process::remove_pid_file(&config);
+    if !config.unixsocket.is_empty() {
+        notice!("Removing the unix socket file.");
+        let _ = std::fs::remove_file(&config.unixsocket);
+    }
+    warning!("Redis is now ready to exit, bye bye...");
+    std::mem::forget(everything);
+    0
+}
+
+/// Loads the append-only log if there shall be one, and begins to record.
+fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+    if !config.appendonly {
+        return Ok(());
+    }
+    let started = std::time::Instant::now();
+    let mut files = AofDir::open(config).map_err(fatal)?;
+    node.life.set_loading(true);
+    let mut replay = Replay::new(node, registry, slots.main);
+    let loaded = load::load(&files, config.aof_load_truncated, &mut replay);
+    drop(replay);
+    loaded.map_err(fatal)?;
+    node.life.set_loading(false);
+    let (keys, _) =
+        (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
+    if files.manifest.to_load().next().is_some() {
+        notice!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64());
+        notice!("{keys} keys loaded");
+    }
+    let (file, len) = files.open_last_incr(config).map_err(fatal)?;
+    files.delete_history().map_err(fatal)?;
+    node.journal.stats.base_bytes.store(files.size(), Relaxed);
+    *node.aof.files.lock() = Some(files);
+    node.journal.attach(file, len);
+    Ok(())
+}
+
+/// The operator reads the log; the exit code is the caller's.
+fn fatal(e: io::Error) -> io::Error {
+    warning!("{e}");
+    e
+}
+
+/// The log's commands, run through the one road.
+struct Replay {
+    turn: Turn<'static>,
+    session: Session,
+    out: Vec<u8>,
+    registry: &'static Registry,
+}
+
+impl Replay {
+    fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
+        let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(slot)));
+        let turn = Turn::begin(node, stats, registry, node.config.load_full(), slot);
+        Self { turn, session: Session::for_log(clock::now_ms()), out: Vec::new(), registry }
+    }
+}
+
+impl Apply for Replay {
+    fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
+        if self.registry.find(argv.get(0)).is_none() {
+            return Err(format!(
+                "Unknown command '{}' reading the append only file",
+                String::from_utf8_lossy(argv.get(0))
+            ));
+        }
+        let prepared = self.turn.prepare(argv, true);
+        call(&mut self.turn, &mut self.session, prepared, &mut self.out);
+        self.out.clear();
+        Ok(())
+    }
+
+    fn key(&mut self, loaded: Loaded) -> Result<(), String> {
+        let expiry = loaded.expiry.map_or(Expiry::Clear, Expiry::At);
+        self.turn.with_db(loaded.db, &loaded.key, |db| db.set_string(&loaded.key, &loaded.value, expiry));
+        Ok(())
+    }
+
+    fn end_of_file(&mut self) {
+        self.session = Session::for_log(clock::now_ms());
+    }
+}
+
+/// The log goes to standard output or to a file.
+fn start_log(config: &Config) -> io::Result<()> {
+    let level = match config.loglevel {
+        choices::LogLevel::Debug => log::Level::Debug,
+        choices::LogLevel::Verbose => log::Level::Verbose,
+        choices::LogLevel::Notice => log::Level::Notice,
+        choices::LogLevel::Warning => log::Level::Warning,
+    };
+    let writer: Box<dyn Write + Send + Sync> = if config.logfile.is_empty() {
+        Box::new(io::stdout())
+    } else {
+        Box::new(OpenOptions::new().append(true).create(true).open(&config.logfile)?)
+    };
+    let (subscriber, handle) = log::subscriber(level, std::sync::Mutex::new(writer));
+    // A second server in one process (tests) keeps the first one's log.
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        log::keep(handle);
+    }
+    Ok(())
+}
+
+/// The banner with the pid, which test harnesses read.
+fn show_logo(config: &Config) {
+    use std::io::IsTerminal;
+    let on_terminal = config.logfile.is_empty() && io::stdout().is_terminal();
+    if !on_terminal && !config.always_show_logo {
+        notice!("Running mode=standalone, port={}.", config.port);
+        return;
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    notice!(
+        "\n\n    memkv {version} (Redis {} compatible), 64 bit\n\n    Running in standalone mode\n    Port: {}\n    PID: {}\n\n",
+        crate::config::REDIS_VERSION,
+        config.port,
+        std::process::id()
+    );
+}

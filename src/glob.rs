@@ -42,11 +42,6 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     pattern[at..].iter().all(|b| *b == b'*' && !text.is_empty())
 }
 
-/// Whether the pattern has no special byte, so that it matches only itself.
-pub fn is_literal(pattern: &[u8]) -> bool {
-    !pattern.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'))
-}
-
 /// Matches one byte against the pattern's first element and says how long that element is.
 #[inline]
 fn step(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
@@ -177,12 +172,6 @@ mod tests {
         assert!(!matches(&[b"a*".repeat(900), b"b".to_vec()].concat(), &text, false));
         assert!(!matches(&[b"*".to_vec(), b"[^b]".repeat(2000), b"b".to_vec()].concat(), &text, false));
         assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
-    }
-
-    #[test]
-    fn literals_have_no_special_byte() {
-        assert!(is_literal(b"user:{1}:-^]"));
-        assert!(!is_literal(b"user:?") && !is_literal(b"a\\b") && !is_literal(b"[") && !is_literal(b"*"));
     }
 
     proptest! {

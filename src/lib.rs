@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod clock;
 pub mod glob;
 pub mod lzf;
+pub mod memory;
 pub mod num;
 pub mod table;
 
@@ -23,10 +24,12 @@ pub mod log;
 pub mod observe;
 
 // floor 4: one journal — the first floor allowed to touch a disk
+pub mod listeners;
 pub mod persist;
 
-// floor 5: the list of services
+// floor 5: the list of services, and what the machine says of us
 pub mod node;
+pub mod usage;
 
 // floor 6: what a command is
 pub mod command;
@@ -39,3 +42,5 @@ pub mod net;
 
 // floor 9: the process
 pub mod boot;
+pub mod cron;
+pub mod process;

@@ -84,6 +84,18 @@ impl Log {
     }
 }
 
+static RUNNING: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
+
+/// Keeps the process's log, so that its level can be changed from anywhere.
+pub fn keep(log: Log) {
+    let _ = RUNNING.set(log);
+}
+
+/// The process's log, once it runs.
+pub fn running() -> Option<&'static Log> {
+    RUNNING.get()
+}
+
 /// A subscriber that writes lines to `writer`, and the handle on its level. Install it once with
 /// `tracing::subscriber::set_global_default`.
 pub fn subscriber<W>(level: Level, writer: W) -> (impl Subscriber + Send + Sync, Log)

@@ -1,16 +1,53 @@
-//! The server's binary.
+//! The server's binary: reads the command line and does what it asks.
+
+use memkv::boot;
+use memkv::config::cli::{self, Action};
+use memkv::config::{help, sample};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: memkv::memory::Counting = memkv::memory::Counting;
 
 fn main() {
-    let mut config = memkv::config::Config::default();
-    let args: Vec<String> = std::env::args().collect();
-    if let Some(i) = args.iter().position(|a| a == "--port") {
-        config.port = args[i + 1].parse().unwrap();
+    let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let code = match cli::parse(&args) {
+        Action::Serve(startup) => serve(startup),
+        Action::Version => print(&format!("{}\n", cli::version_line())),
+        Action::Help { short } => print(&help::help(short)),
+        Action::Man => print(&String::from_utf8_lossy(&help::man())),
+        Action::SampleConf => print(&sample::sample_conf()),
+        Action::Completions(shell) => print(&String::from_utf8_lossy(&help::completions(shell))),
+        Action::TestMemory { .. } | Action::CheckSystem => {
+            complain("Not available: use memtester, or redis-server --check-system.")
+        }
+        Action::Complain(text) => complain(&text),
+    };
+    std::process::exit(code);
+}
+
+fn serve(mut startup: cli::Startup) -> i32 {
+    // The configuration may change the directory; the file must be found again by CONFIG REWRITE.
+    let absolute = |file: &Vec<u8>| std::path::absolute(OsStr::from_bytes(file)).ok();
+    if let Some(path) = startup.file.as_ref().and_then(absolute) {
+        startup.file = Some(path.into_os_string().into_vec());
     }
-    if let Some(i) = args.iter().position(|a| a == "--threads") {
-        config.threads = args[i + 1].parse().unwrap();
+    let config = match boot::configure(&startup) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.to_string()),
+    };
+    match boot::run(&startup, config) {
+        Ok(code) => code,
+        Err(error) => complain(&format!("memkv could not start: {error}")),
     }
-    std::process::exit(memkv::boot::run(config).unwrap());
+}
+
+fn print(text: &str) -> i32 {
+    print!("{text}");
+    0
+}
+
+fn complain(text: &str) -> i32 {
+    eprintln!("{text}");
+    1
 }

@@ -3,25 +3,28 @@
 use crate::clients::{Client, Clients};
 use crate::clock::{self, Millis};
 use crate::config::Config;
+use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
 use crate::keyspace::Keyspace;
 use crate::keyspace::walk::Garbage;
-use crate::observe::{ErrorStats, Slowlog, WorkerStats};
-use crate::persist::Journal;
+use crate::listeners::Doors;
+use crate::observe::Observatory;
+use crate::persist::journal::{Fsync, ReplyAfter};
+use crate::persist::{Aof, Journal};
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-use std::sync::mpsc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{OnceLock, mpsc};
 
 pub struct Node {
     pub config: ArcSwap<Config>,
     pub keyspace: Keyspace,
     pub journal: Journal,
+    pub aof: Aof,
     pub clients: Clients,
-    pub workers: Vec<Arc<WorkerStats>>,
-    pub errors: ErrorStats,
-    pub slowlog: Mutex<Slowlog>,
+    pub doors: Doors,
+    pub observatory: Observatory,
     pub reaper: Reaper,
     pub life: Life,
 }
@@ -30,21 +33,25 @@ pub struct Node {
 pub struct Life {
     pub run_id: String,
     pub started_ms: Millis,
+    /// The configuration file's full path, if there is one.
+    pub config_file: OnceLock<PathBuf>,
+    /// The id of the data's history, as replicas would know it.
+    replication_id: Mutex<String>,
     loading: AtomicBool,
-    shutdown: AtomicU8,
+    shutdown: Mutex<Option<ShutdownFlags>>,
     /// Wakes the main task when a shutdown is asked for.
     pub shutdown_asked: tokio::sync::Notify,
 }
 
 impl Life {
     pub fn new() -> Self {
-        let mut bytes = [0u8; 20];
-        getrandom::fill(&mut bytes).expect("the system's random source answers");
         Self {
-            run_id: bytes.iter().map(|b| format!("{b:02x}")).collect(),
+            run_id: random_id(),
             started_ms: clock::now_ms(),
+            config_file: OnceLock::new(),
+            replication_id: Mutex::new(random_id()),
             loading: AtomicBool::new(false),
-            shutdown: AtomicU8::new(0),
+            shutdown: Mutex::new(None),
             shutdown_asked: tokio::sync::Notify::new(),
         }
     }
@@ -58,9 +65,21 @@ impl Life {
         self.loading.store(yes, Relaxed);
     }
 
-    pub fn ask_shutdown(&self) {
-        self.shutdown.store(1, Relaxed);
+    pub fn replication_id(&self) -> String {
+        self.replication_id.lock().clone()
+    }
+
+    pub fn change_replication_id(&self) {
+        *self.replication_id.lock() = random_id();
+    }
+
+    pub fn ask_shutdown(&self, flags: ShutdownFlags) {
+        *self.shutdown.lock() = Some(flags);
         self.shutdown_asked.notify_one();
+    }
+
+    pub fn shutdown_flags(&self) -> ShutdownFlags {
+        self.shutdown.lock().unwrap_or_default()
     }
 }
 
@@ -68,6 +87,13 @@ impl Default for Life {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// 40 random hexadecimal digits.
+fn random_id() -> String {
+    let mut bytes = [0u8; 20];
+    getrandom::fill(&mut bytes).expect("the system's random source answers");
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Frees big values on a thread of its own.
@@ -89,13 +115,54 @@ impl Reaper {
 }
 
 impl Node {
-    pub fn is_out_of_memory(&self) -> bool {
-        false
+    /// Hands the configuration's values to the services that keep copies of them.
+    pub fn apply_settings(&self) {
+        let config = self.config.load();
+        let settings = &self.keyspace.settings;
+        let lfu = matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
+        settings.lfu.store(lfu, Relaxed);
+        settings.lfu_log_factor.store(u64::from(config.lfu_log_factor), Relaxed);
+        settings.lfu_decay_minutes.store(u64::from(config.lfu_decay_time), Relaxed);
+        let fsync = match config.appendfsync {
+            AppendFsync::Always => Fsync::Always,
+            AppendFsync::Everysec => Fsync::EverySec,
+            AppendFsync::No => Fsync::No,
+        };
+        let reply_after = match config.aof_reply_after {
+            AofReplyAfter::Default if fsync == Fsync::Always => ReplyAfter::Durable,
+            AofReplyAfter::Default | AofReplyAfter::Written => ReplyAfter::Written,
+            AofReplyAfter::Durable => ReplyAfter::Durable,
+            AofReplyAfter::Memory => ReplyAfter::Memory,
+        };
+        let batch_commands = u64::from(config.aof_batch_commands);
+        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
+        self.observatory.slowlog.set_max_len(config.slowlog_max_len);
+        self.observatory.set_latency_tracking(config.latency_tracking);
+    }
+
+    /// `CONFIG SET appendonly`: begins a log with a new base from this instant, or ends it. Errors are for the client.
+    pub fn switch_log(&self, on: bool) -> Result<(), String> {
+        if on == self.journal.is_on() {
+            return Ok(());
+        }
+        if on {
+            // The rewrite's cut turns recording on; until its base is in force the old set of files stays.
+            self.aof.request_rewrite();
+            return Ok(());
+        }
+        self.journal.detach();
+        *self.aof.files.lock() = None;
+        Ok(())
+    }
+
+    /// Bytes of the log: base and all increments.
+    pub fn aof_size(&self) -> u64 {
+        self.aof.files.lock().as_ref().map_or(0, |files| files.size())
     }
 
     #[cold]
-    pub fn log_slow(&self, argv: ArgvView<'_>, elapsed_ns: u64, client: &Client, len_max: usize) {
+    pub fn log_slow(&self, argv: ArgvView<'_>, elapsed_ns: u64, client: &Client, now: Millis) {
         let name = client.facts.names.lock().name.clone();
-        self.slowlog.lock().push(argv.iter(), elapsed_ns / 1000, &client.address, &name, len_max);
+        self.observatory.slowlog.push(now / 1000, elapsed_ns / 1000, argv.iter(), client.address.clone(), &name);
     }
 }

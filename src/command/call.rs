@@ -7,6 +7,7 @@
 use super::ctx::{Ctx, Reply};
 use super::effects::Effects;
 use super::gates;
+use super::room;
 use super::session::{Origin, Queue, ReplyMode};
 use super::table::Row;
 use super::{
@@ -34,9 +35,9 @@ pub struct Turn<'n> {
     pub now: Millis,
     /// Monotonic ticks at the end of the last command.
     pub tick: u64,
-    slot: usize,
-    inside: Option<Inside<'n>>,
-    effects: Effects,
+    pub(super) slot: usize,
+    pub(super) inside: Option<Inside<'n>>,
+    pub(super) effects: Effects,
     /// Journal offset behind the last effects of this turn; replies wait for it.
     pub journal_end: u64,
 }
@@ -82,6 +83,24 @@ impl<'n> Turn<'n> {
         }
     }
 
+    /// Appends what a unit did to the journal. Under the unit's locks.
+    #[inline]
+    pub(super) fn append_effects(&mut self) {
+        if !self.effects.is_empty() {
+            let (databases, count, record) = (self.effects.databases(), self.effects.count(), self.effects.record());
+            self.journal_end = self.node.journal.append(databases, count, record, self.now);
+            self.effects.clear();
+        }
+    }
+
+    /// Runs `work` on one key outside any command: loading.
+    pub fn with_db<R>(&mut self, db: usize, key: &[u8], work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+        let keyspace = &self.node.keyspace;
+        let held = keyspace.lock_one(keyspace.place(key).stripe as usize);
+        let manner = Manner { keep_expired: true, ..Manner::default() };
+        work(&mut Db::new(held, db, self.now, manner))
+    }
+
     /// What the batch can know before executing: the row, and where a single key lives.
     #[inline]
     pub fn prepare<'a>(&self, argv: ArgvView<'a>, canonical: bool) -> Prepared<'a> {
@@ -116,12 +135,14 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     let row = match row {
         Ok(row) => row,
         Err(error) => {
-            refuse(turn, session, None, &error, out);
+            let row = turn.registry.find(argv.get(0));
+            refuse(turn, session, row, &error, out);
             return Called::Done;
         }
     };
     let check = gates::Request { node: turn.node, config: &turn.config, session, row };
-    if let Err(error) = gates::pass(&check) {
+    let passed = gates::pass(&check).and_then(|()| room::ensure(turn, session, row));
+    if let Err(error) = passed {
         refuse(turn, session, Some(row), &error, out);
         return Called::Done;
     }
@@ -193,6 +214,7 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.origin == Origin::Log,
+        hide_expired: turn.node.clients.paused(turn.now) != Pause::None,
         events: turn.config.notify_keyspace_events.0 != 0,
         lazy_free: true,
     };
@@ -211,28 +233,26 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
         stats: turn.stats,
         registry: turn.registry,
         row,
+        secrets: 0,
         effects: &mut effects,
         spoke: false,
         canonical,
     };
     run_handler(&mut ctx, turn.tick);
     turn.tick = clock::ticks();
-    if !effects.is_empty() {
-        turn.journal_end = turn.node.journal.append(effects.databases(), effects.count(), effects.record(), turn.now);
-        effects.clear();
-    }
     turn.effects = effects;
+    turn.append_effects();
     account(turn.node, turn.stats, db);
 }
 
 /// Counts what a unit did and sends big values to be freed elsewhere. The locks are released here.
-fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
+pub fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
     let changes = std::mem::take(&mut db.changes);
     drop(db);
-    stats.keyspace_hits.add(changes.hits);
-    stats.keyspace_misses.add(changes.misses);
+    stats.counters.keyspace_hits.add(changes.hits);
+    stats.counters.keyspace_misses.add(changes.misses);
     if changes.dirty > 0 {
-        stats.dirty.add(changes.dirty);
+        stats.counters.changes.add(changes.dirty);
     }
     if !changes.garbage.is_empty() {
         changes.garbage.into_iter().for_each(|value| node.reaper.send(Garbage::Value(value)));
@@ -247,7 +267,7 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
         ctx.out.buf.truncate(start);
         ctx.out.error(error.text());
         ctx.stats.failed(ctx.row.id);
-        ctx.node.errors.count(error.code());
+        count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
     }
     if !ctx.db.changes.expired.is_empty() {
         ctx.flush_expired();
@@ -267,17 +287,29 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     ctx.stats.call(ctx.row.id, elapsed_ns);
     let threshold_us = ctx.config.slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
-        ctx.node.log_slow(ctx.args.view(), elapsed_ns, &ctx.session.client, ctx.config.slowlog_max_len);
+        log_slow(ctx, elapsed_ns);
     }
+}
+
+#[cold]
+fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
+    let (argv, client, now) = (ctx.args.view(), &ctx.session.client, ctx.db.now());
+    if ctx.secrets == 0 {
+        return ctx.node.log_slow(argv, elapsed_ns, client, now);
+    }
+    let is_secret = |i: usize| 1u64.checked_shl(i as u32).is_some_and(|bit| ctx.secrets & bit != 0);
+    let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if is_secret(i) { REDACTED } else { arg }));
+    ctx.node.log_slow(shown.view(), elapsed_ns, client, now);
 }
 
 /// See [`Ctx::run_inner`]. False if the gates refused it.
 pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> bool {
     let check = gates::Request { node: ctx.node, config: ctx.config, session: ctx.session, row };
     if let Err(error) = gates::pass(&check) {
+        let start = ctx.out.buf.len();
         ctx.out.error(error.text());
         ctx.stats.rejected(row.id);
-        ctx.node.errors.count(error.code());
+        count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
         return false;
     }
     let mut inner = Ctx {
@@ -290,6 +322,7 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         stats: ctx.stats,
         registry: ctx.registry,
         row,
+        secrets: 0,
         effects: &mut *ctx.effects,
         spoke: false,
         canonical: false,
@@ -298,14 +331,67 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
     true
 }
 
+/// See [`Ctx::replay`].
+pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+    let (mut reply, mut effects) = (Vec::new(), Effects::default());
+    let (manner, db) = (ctx.db.manner, session.db);
+    ctx.db.manner.keep_expired = true;
+    ctx.db.select(db);
+    let mut inner = Ctx {
+        args: Args::new(argv),
+        db: &mut *ctx.db,
+        out: Reply(Out::new(&mut reply, session.proto)),
+        session,
+        node: ctx.node,
+        config: ctx.config,
+        stats: ctx.stats,
+        registry: ctx.registry,
+        row,
+        effects: &mut effects,
+        spoke: true,
+        secrets: 0,
+        canonical: false,
+    };
+    // The log holds what once succeeded; an error now means the same command failed the same way then.
+    let _ = (row.command.run)(&mut inner);
+    ctx.db.manner = manner;
+}
+
 #[cold]
 fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &Error, out: &mut Vec<u8>) {
-    session.abort_queue();
-    Out::new(out, session.proto).error(error.text());
+    let start = out.len();
+    let mut reply = Out::new(out, session.proto);
+    if row.is_some_and(|row| row.command.has(RUNS_QUEUE)) {
+        // An EXEC that may not run takes its transaction with it.
+        abandon_transaction(turn, session);
+        let cause = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
+        reply.error(&[b"EXECABORT Transaction discarded because of: ", cause].concat());
+    } else {
+        session.abort_queue();
+        reply.error(error.text());
+    }
     if let Some(row) = row {
         turn.stats.rejected(row.id);
     }
-    turn.node.errors.count(error.code());
+    count_error(turn.node, turn.stats, &out[start..]);
+}
+
+/// Forgets a session's queue and watches: a refused EXEC, RESET, the end of a connection. Inside the gate.
+pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
+    session.queue = None;
+    session.client.facts.queued.store(-1, Relaxed);
+    if let Some(watching) = session.watch.take() {
+        let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
+        db.unwatch(watching.keys.iter(), &watching.dirty);
+        session.client.facts.watched.store(0, Relaxed);
+    }
+}
+
+/// Counts an error reply, given with its line's end.
+#[cold]
+fn count_error(node: &Node, stats: &WorkerStats, reply: &[u8]) {
+    stats.counters.total_error_replies.add(1);
+    node.observatory.errors.record(reply.strip_suffix(b"\r\n").unwrap_or(reply));
 }
 
 fn enqueue(queue: &mut Queue, row: Row, argv: ArgvView<'_>) {
@@ -321,7 +407,7 @@ fn is_paused(turn: &Turn<'_>, session: &Session, row: Row) -> bool {
     }
     match turn.node.clients.paused(turn.now) {
         Pause::None => false,
-        Pause::All => !row.command.has(ADMIN) || row.command.has(WRITE),
+        Pause::All => true,
         Pause::Write => {
             row.command.has(WRITE | MAY_REPLICATE) || (row.command.has(RUNS_QUEUE) && queue_writes(session))
         }
@@ -334,3 +420,6 @@ fn queue_writes(session: &Session) -> bool {
         .as_ref()
         .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
 }
+
+/// What stands in the slow log for a secret.
+const REDACTED: &[u8] = b"(redacted)";

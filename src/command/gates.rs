@@ -2,7 +2,8 @@
 
 use super::session::Origin;
 use super::table::Row;
-use super::{ADMIN, DENYOOM, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
+use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
+use crate::clients::Client;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
 use crate::node::Node;
@@ -18,7 +19,7 @@ pub struct Request<'a> {
 pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
 
 /// In order. A command from the log passes unseen: it was let through when it was first run.
-pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, memory, disk];
+pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk];
 
 #[inline]
 pub fn pass(request: &Request<'_>) -> Result<(), Error> {
@@ -35,10 +36,15 @@ fn protected(r: &Request<'_>) -> Result<(), Error> {
     }
     let allowed = match r.config.enable_debug_command {
         ProtectedAction::Yes => true,
-        ProtectedAction::Local => r.session.client.is_unix || is_loopback(&r.session.client.address),
+        ProtectedAction::Local => is_local(&r.session.client),
         ProtectedAction::No => false,
     };
     if allowed { Ok(()) } else { Err(DEBUG_NOT_ALLOWED) }
+}
+
+/// The client is on this machine.
+pub fn is_local(client: &Client) -> bool {
+    client.is_unix || is_loopback(&client.address)
 }
 
 fn is_loopback(address: &str) -> bool {
@@ -55,14 +61,6 @@ fn outside_multi(r: &Request<'_>) -> Result<(), Error> {
 
 fn loading(r: &Request<'_>) -> Result<(), Error> {
     if r.node.life.is_loading() && !r.row.command.has(LOADING) { Err(LOADING_DATASET) } else { Ok(()) }
-}
-
-/// `maxmemory`: makes room by the policy, or refuses what would take more.
-fn memory(r: &Request<'_>) -> Result<(), Error> {
-    if r.config.maxmemory == 0 || !r.row.command.has(DENYOOM) {
-        return Ok(());
-    }
-    if r.node.is_out_of_memory() { Err(OUT_OF_MEMORY) } else { Ok(()) }
 }
 
 /// Writes stop while the log cannot be written.
@@ -82,4 +80,3 @@ const DEBUG_NOT_ALLOWED: Error = Error::new(
 const NO_AUTHENTICATION: Error = Error::new("NOAUTH Authentication required.");
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");
-pub const OUT_OF_MEMORY: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");

@@ -41,6 +41,12 @@ impl Due {
         self.0.len() > 2 * volatile + GARBAGE_MIN
     }
 
+    /// The hash bits of some record, chosen by `ticket`.
+    pub fn sample(&self, ticket: usize) -> Option<u32> {
+        let records = self.0.as_slice();
+        records.get(ticket % records.len().max(1)).map(|r| (r.0 & ((1 << HASH_BITS) - 1)) as u32)
+    }
+
     /// Takes the earliest record's hash bits if it is due; equal records go with it.
     pub fn pop(&mut self, epoch: Millis, now: Millis) -> Option<u32> {
         if self.next(epoch)? > now {

@@ -9,7 +9,10 @@
 pub mod access;
 pub mod db;
 pub mod entry;
+pub mod evict;
 pub mod expire;
+mod generic;
+mod inspect;
 pub mod snapshot;
 mod strings;
 pub mod stripe;

@@ -104,6 +104,11 @@ impl Keyspace {
 }
 
 impl Walk<'_> {
+    /// The cut can no longer be completed; what was delivered must be thrown away.
+    pub fn is_torn(&self) -> bool {
+        self.keyspace.captures.is_torn()
+    }
+
     /// Visits about `keys_max` entries under one stripe's lock, then delivers the captures. False when all is done.
     pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
         let inside = self.keyspace.gate.enter(self.slot);

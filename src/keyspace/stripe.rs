@@ -42,6 +42,8 @@ pub struct Keyspace {
     pub(super) parity: AtomicBool,
     pub captures: Captures,
     pub settings: Settings,
+    /// How late the last key was removed that expired by itself; 0 when nothing is due.
+    pub expiry_lag_ms: AtomicI64,
     /// Milliseconds since the epoch at which the expiry index begins to count.
     pub(super) epoch: i64,
 }
@@ -119,6 +121,7 @@ impl Keyspace {
             parity: AtomicBool::new(false),
             captures: Captures::default(),
             settings: Settings::default(),
+            expiry_lag_ms: AtomicI64::new(0),
             epoch: now,
         }
     }

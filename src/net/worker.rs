@@ -96,7 +96,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
         let worker = Rc::new(Worker {
             node,
             registry,
-            stats: node.workers[slot].clone(),
+            stats: node.observatory.worker(slot),
             slot,
             buffers: RefCell::default(),
             waiting: RefCell::default(),
@@ -117,7 +117,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
                         });
                     }
                     Err(e) => {
-                        tracing::warn!("Registering a client connection failed: {e}");
+                        crate::log::warning!("Registering a client connection failed: {e}");
                         count.fetch_sub(1, Relaxed);
                         node.clients.remove(arrival.client.id);
                     }

@@ -52,6 +52,8 @@ pub struct Journal {
     fsync: AtomicU8,
     reply_after: AtomicU8,
     timestamps: AtomicBool,
+    /// Under `memory`: the batcher is rung when so many commands wait.
+    batch_commands: AtomicU64,
     /// The batcher writes, workers wait.
     slow: AtomicBool,
     error: Mutex<Option<String>>,
@@ -85,6 +87,8 @@ struct Sink {
     calm: u32,
     last_attempt: Option<Instant>,
     fsync_failed: bool,
+    /// The file left behind; it must be durable before anything is written to the present one.
+    left_behind: Option<File>,
 }
 
 /// What wakes the batcher.
@@ -138,6 +142,7 @@ impl Default for Journal {
             fsync: AtomicU8::new(Fsync::EverySec as u8),
             reply_after: AtomicU8::new(ReplyAfter::Written as u8),
             timestamps: AtomicBool::new(false),
+            batch_commands: AtomicU64::new(1),
             slow: AtomicBool::new(false),
             error: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -155,7 +160,8 @@ impl Journal {
         self.on.load(Relaxed)
     }
 
-    pub fn set_policy(&self, fsync: Fsync, reply_after: ReplyAfter, timestamps: bool) {
+    pub fn set_policy(&self, fsync: Fsync, reply_after: ReplyAfter, timestamps: bool, batch_commands: u64) {
+        self.batch_commands.store(batch_commands, Relaxed);
         self.fsync.store(fsync as u8, Relaxed);
         self.reply_after.store(reply_after as u8, Relaxed);
         self.timestamps.store(timestamps, Relaxed);
@@ -193,7 +199,12 @@ impl Journal {
         p.commands += commands as u64;
         p.end += (p.bytes.len() - before) as u64;
         self.appended.store(p.end, Release);
-        p.end
+        let (end, full) = (p.end, p.commands >= self.batch_commands.load(Relaxed));
+        drop(p);
+        if full && self.reply_after.load(Relaxed) == ReplyAfter::Memory as u8 {
+            self.bell.ring();
+        }
+        end
     }
 
     pub fn appended(&self) -> u64 {
@@ -252,14 +263,14 @@ impl Journal {
     fn fail(&self, text: String) {
         let first = !self.failed.swap(true, Relaxed);
         if first {
-            tracing::warn!("{text}");
+            crate::log::warning!("{text}");
         }
         *self.error.lock() = Some(text);
     }
 
     fn heal(&self) {
         if self.failed.swap(false, Relaxed) {
-            tracing::warn!("AOF write error looks solved. The server can write again.");
+            crate::log::warning!("AOF write error looks solved. The server can write again.");
             *self.error.lock() = None;
         }
     }
@@ -300,7 +311,7 @@ impl Journal {
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
         if self.fsync_policy() == Fsync::Always {
-            tracing::error!(
+            crate::log::warning!(
                 "Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting..."
             );
             std::process::exit(1);
@@ -309,7 +320,7 @@ impl Journal {
         let len = sink.len;
         let restored = sink.file.as_mut().map(|f| f.set_len(len).and_then(|()| f.seek(SeekFrom::Start(len))));
         if let Some(Err(e)) = restored {
-            tracing::error!("Could not remove short write from the append-only file: {e}");
+            crate::log::warning!("Could not remove short write from the append-only file: {e}");
         }
         self.fail(cause.to_string());
     }
@@ -329,13 +340,17 @@ impl Journal {
         }
     }
 
-    /// The batcher's part: writes what workers left to it. True if it should be called again soon.
+    /// The batcher's part: writes what workers left to it.
     pub(super) fn batch(&self) {
-        if self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed) {
-            return;
-        }
         let mut sink = self.sink.lock();
-        if sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty() {
+        if let Some(old) = sink.left_behind.take()
+            && let Err(e) = old.sync_data()
+        {
+            crate::log::warning!("fsync of the previous append-only file failed: {e}");
+        }
+        let idle = self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed);
+        let too_soon = sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty();
+        if idle || too_soon {
             return;
         }
         self.write_pending(&mut sink);
@@ -363,7 +378,7 @@ impl Journal {
                 self.durable.fetch_max(target, Release);
             }
             Err(e) if self.fsync_policy() == Fsync::Always => {
-                tracing::error!(
+                crate::log::warning!(
                     "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
                 );
                 std::process::exit(1);
@@ -395,42 +410,33 @@ impl Journal {
     }
 
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. The gate's
-    /// owner calls it, so that no record is split. The old file is synced first: the next one must not outlive it.
+    /// owner calls it, so that no record is split.
     pub fn switch(&self, file: File) -> io::Result<()> {
         let mut sink = self.sink.lock();
+        let mut left_behind = None;
         if self.is_on() && !sink.fsync_failed {
             while !self.write_pending(&mut sink) {
                 return Err(io::Error::other(self.write_error().unwrap_or_default()));
             }
-            if let Some(old) = sink.file.take()
-                && self.fsync_policy() != Fsync::No
-            {
-                self.retire(old);
-            }
+            left_behind = sink.file.take();
         } else {
             // What the failed file did not take is in the memory the new base is made from.
             sink.batch.clear();
             let mut p = self.pending.lock();
             p.bytes.clear();
             self.written.store(p.end, Release);
+            self.durable.fetch_max(p.end, Release);
         }
         let end = self.appended();
-        *sink = Sink { file: Some(file), len: 0, batch_end: end, ..Sink::default() };
+        // The batcher syncs what is left behind and writes until then; no worker waits for that.
+        self.slow.store(left_behind.is_some(), Relaxed);
+        *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
         self.stats.file_bytes.store(0, Relaxed);
         self.on.store(true, Release);
         drop(sink);
         self.announce();
         Ok(())
-    }
-
-    /// Syncs a file that the journal has left.
-    fn retire(&self, old: File) {
-        if let Err(e) = old.sync_data() {
-            tracing::error!("fsync of the previous append-only file failed: {e}");
-        } else {
-            self.durable.fetch_max(self.written.load(Acquire), Release);
-        }
     }
 
     pub fn clear_fsync_error(&self) {
@@ -509,7 +515,7 @@ mod tests {
     fn always_waits_for_the_device() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::default();
-        journal.set_policy(Fsync::Always, ReplyAfter::Durable, false);
+        journal.set_policy(Fsync::Always, ReplyAfter::Durable, false, 50);
         journal.attach(File::create(dir.path().join("incr")).unwrap(), 0);
         let end = journal.append_command(0, &[b"A"]);
         journal.flush();

@@ -4,7 +4,13 @@
 //! [`manifest`] and [`aof`] are the directory of files; [`load`] reads them back; [`rewrite`] makes a new base from one
 //! instant of the keyspace.
 
+pub mod aof;
 pub mod batcher;
 pub mod journal;
+pub mod load;
+pub mod manifest;
+pub mod rdb;
+pub mod rewrite;
 
+pub use aof::Aof;
 pub use journal::Journal;

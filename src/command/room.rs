@@ -1,0 +1,78 @@
+//! `maxmemory`: makes room before a command that may need it, by the policy, or refuses.
+//!
+//! Evictions are units of their own: each locks its key's stripe, propagates a DEL, and is counted. They happen before
+//! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that nobody waits for a storm.
+
+use super::call::Turn;
+use super::session::Origin;
+use super::table::Row;
+use super::{DENYOOM, Error, RUNS_QUEUE, Session};
+use crate::config::choices::MaxmemoryPolicy;
+use crate::keyspace::evict::{Policy, Rank};
+use crate::keyspace::{Db, Manner};
+use crate::memory;
+
+pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
+    let limit = turn.config.maxmemory;
+    if limit == 0 || session.origin == Origin::Log {
+        return Ok(());
+    }
+    let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
+    if memory::used() <= limit {
+        return Ok(());
+    }
+    if make_room(turn, limit) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
+}
+
+fn queue_wants(session: &Session) -> bool {
+    session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(DENYOOM)))
+}
+
+/// Evicts until the limit is kept or the patience is over. True unless nothing can be evicted.
+fn make_room(turn: &mut Turn<'_>, limit: u64) -> bool {
+    let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
+    for _ in 0..EVICTIONS_MAX {
+        if memory::used() <= limit {
+            return true;
+        }
+        if !evict_one(turn, policy) {
+            return false;
+        }
+    }
+    true
+}
+
+fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> bool {
+    let keyspace = &turn.node.keyspace;
+    let samples = turn.config.maxmemory_samples as usize;
+    let Some(victim) = keyspace.pick_victim(policy, samples, turn.now) else { return false };
+    let held = keyspace.lock_one(keyspace.place(&victim.key).stripe as usize);
+    let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
+    let mut db = Db::new(held, victim.db, turn.now, manner);
+    if db.remove_as(&victim.key, "evicted") {
+        turn.effects.add(victim.db, [b"DEL".as_slice(), &victim.key].into_iter());
+        turn.append_effects();
+        turn.stats.counters.evicted_keys.add(1);
+    }
+    super::call::account(turn.node, turn.stats, db);
+    true
+}
+
+fn policy(policy: MaxmemoryPolicy) -> Option<Policy> {
+    use MaxmemoryPolicy::*;
+    let (rank, volatile) = match policy {
+        Noeviction => return None,
+        AllkeysLru => (Rank::Lru, false),
+        AllkeysLfu => (Rank::Lfu, false),
+        AllkeysRandom => (Rank::Random, false),
+        VolatileLru => (Rank::Lru, true),
+        VolatileLfu => (Rank::Lfu, true),
+        VolatileRandom => (Rank::Random, true),
+        VolatileTtl => (Rank::Ttl, true),
+    };
+    Some(Policy { rank, volatile })
+}
+
+const OUT_OF_MEMORY: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
+/// One command pays for at most so many evictions; the next one goes on.
+const EVICTIONS_MAX: usize = 64;

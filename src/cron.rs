@@ -1,0 +1,179 @@
+//! Work by the clock, on threads of its own: expiry, rewrites, idle clients, samples.
+//!
+//! The **expirer** looks every few milliseconds for stripes with something due and removes it in slices of a few dozen
+//! keys under one stripe's lock; after a millisecond of work it lets others run, so that a million keys due at once
+//! are a matter of a second in the background and of nobody's tail. The **cron** thread does the rest, ten times a second.
+
+use crate::clients::Pause;
+use crate::clock;
+use crate::config::Config;
+use crate::keyspace::expire::expire_slice;
+use crate::keyspace::{Db, Manner};
+use crate::node::Node;
+use crate::observe::WorkerStats;
+use crate::persist::batcher::Pace;
+use crate::persist::rewrite::Job;
+use crate::resp::encode_request;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Gate slots of the service threads, behind the workers'.
+#[derive(Clone, Copy)]
+pub struct Slots {
+    pub expirer: usize,
+    pub rewriter: usize,
+    pub main: usize,
+}
+
+impl Slots {
+    pub const COUNT: usize = 3;
+
+    pub fn after(workers: usize) -> Self {
+        Self { expirer: workers, rewriter: workers + 1, main: workers + 2 }
+    }
+}
+
+pub fn start(node: &'static Node, slots: Slots, pace: &'static Pace) -> io::Result<()> {
+    let stats = node.observatory.worker(slots.expirer);
+    std::thread::Builder::new().name("expirer".into()).spawn(move || expire_loop(node, &stats, slots.expirer))?;
+    std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, slots, pace))?;
+    Ok(())
+}
+
+fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
+    let mut stripe = 0;
+    loop {
+        let now = clock::now_ms();
+        let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
+        match due {
+            Some(found) if may_expire(node, now) => {
+                stripe = expire_for_a_while(node, stats, slot, found);
+                std::thread::sleep(EXPIRE_REST);
+            }
+            _ => {
+                node.keyspace.expiry_lag_ms.store(0, Relaxed);
+                let wait_ms = earliest.saturating_sub(now).clamp(1, EXPIRE_LOOK_MS);
+                std::thread::sleep(Duration::from_millis(wait_ms as u64));
+            }
+        }
+    }
+}
+
+/// Not while loading, nor while CLIENT PAUSE keeps the data still.
+fn may_expire(node: &Node, now: i64) -> bool {
+    !node.keyspace.settings.active_expire_off.load(Relaxed)
+        && !node.life.is_loading()
+        && node.clients.paused(now) == Pause::None
+}
+
+/// Works through due stripes from `first` on for about a millisecond; returns where to go on.
+fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usize) -> usize {
+    let (started, mut stripe) = (Instant::now(), first);
+    let began_us = clock::now_us();
+    while started.elapsed() < EXPIRE_WORK {
+        let now = clock::now_ms();
+        let (Some(due), _) = node.keyspace.next_due_stripe(stripe, now) else { break };
+        stripe = due;
+        let inside = node.keyspace.gate.enter(slot);
+        let lazy_free = node.config.load().lazyfree_lazy_expire;
+        let manner = Manner { lazy_free, ..Manner::default() };
+        let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, manner);
+        let slice = expire_slice(&mut db, stripe, now, EXPIRE_KEYS_PER_SLICE);
+        propagate_expired(node, &mut db, now);
+        crate::command::call::account(node, stats, db);
+        drop(inside);
+        stats.counters.expired_keys.add(slice.expired as u64);
+        node.keyspace.expiry_lag_ms.store(slice.lag_ms, Relaxed);
+    }
+    stats.counters.expire_cycle_us.add(clock::now_us().saturating_sub(began_us).max(0) as u64);
+    node.journal.flush();
+    stripe
+}
+
+fn propagate_expired(node: &Node, db: &mut Db<'_>, now: i64) {
+    let mut record = Vec::new();
+    for (index, key) in std::mem::take(&mut db.changes.expired) {
+        if node.journal.is_on() {
+            record.clear();
+            encode_request(&mut record, [b"DEL".as_slice(), &key].into_iter());
+            node.journal.append((index, index), 1, [b"", &record, b""], now);
+        }
+    }
+}
+
+fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
+    loop {
+        std::thread::sleep(CRON_INTERVAL);
+        let (now, config) = (clock::now_ms(), node.config.load_full());
+        node.observatory.tick(now);
+        crate::memory::sample();
+        node.keyspace.sweep_graveyard();
+        close_idle_clients(node, &config, now);
+        pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
+        pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.aof.rewriting.load(Relaxed), Relaxed);
+        if wants_rewrite(node, &config, now) {
+            node.aof.request_rewrite();
+        }
+        if node.aof.take_request() {
+            start_rewrite(node, slots.rewriter);
+        }
+    }
+}
+
+fn close_idle_clients(node: &Node, config: &Config, now: i64) {
+    if config.timeout == 0 {
+        return;
+    }
+    let limit_ms = i64::from(config.timeout) * 1000;
+    for client in node.clients.list() {
+        let idle = now - client.facts.last_active_ms.load(Relaxed);
+        if idle > limit_ms && !client.facts.blocked.load(Relaxed) && !client.facts.monitor.load(Relaxed) {
+            crate::log::verbose!("Closing idle client");
+            client.close();
+        }
+    }
+}
+
+fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
+    let aof = &node.aof;
+    if aof.rewriting.load(Relaxed) || node.life.is_loading() {
+        return false;
+    }
+    if !node.journal.is_on() || now < aof.retry_at_ms.load(Relaxed) {
+        return false;
+    }
+    if node.journal.needs_new_file() {
+        return true;
+    }
+    let base = node.journal.stats.base_bytes.load(Relaxed).max(1);
+    let size = node.aof_size();
+    let grown = size.saturating_sub(base).saturating_mul(100) / base;
+    let percentage = u64::from(config.auto_aof_rewrite_percentage);
+    if percentage > 0 && size > config.auto_aof_rewrite_min_size && grown >= percentage {
+        crate::log::notice!("Starting automatic rewriting of AOF on {grown}% growth");
+        return true;
+    }
+    false
+}
+
+/// Starts the requested rewrite on its own thread.
+fn start_rewrite(node: &'static Node, slot: usize) {
+    let run = move || {
+        let config = node.config.load_full();
+        let job = Job { keyspace: &node.keyspace, journal: &node.journal, aof: &node.aof, config: &config, slot };
+        // The outcome is in the log and in INFO.
+        let _ = job.run();
+    };
+    if let Err(e) = std::thread::Builder::new().name("aof-rewrite".into()).spawn(run) {
+        crate::log::warning!("Can't rewrite append only file in background: {e}");
+        node.aof.rewriting.store(false, Relaxed);
+    }
+}
+
+const CRON_INTERVAL: Duration = Duration::from_millis(100);
+const EXPIRE_LOOK_MS: i64 = 5;
+const EXPIRE_KEYS_PER_SLICE: usize = 32;
+const EXPIRE_WORK: Duration = Duration::from_millis(1);
+const EXPIRE_REST: Duration = Duration::from_micros(200);

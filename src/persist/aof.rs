@@ -1,0 +1,198 @@
+//! The append-only directory: base, increments, manifest, in Redis 7's layout and names.
+//!
+//! Every change of the set of files is made whole by writing a new manifest beside the old one, syncing it, renaming
+//! it over, and syncing the directory: after a crash one of the two sets is in force, and both are complete.
+//! A log of the older single-file kind is adopted as base at the first start.
+
+use super::manifest::{FileInfo, Manifest};
+use crate::config::Config;
+use parking_lot::Mutex;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// The files of one log.
+pub struct AofDir {
+    pub dir: PathBuf,
+    pub name: String,
+    pub manifest: Manifest,
+}
+
+/// The log's files and what INFO tells of rewrites.
+#[derive(Default)]
+pub struct Aof {
+    pub files: Mutex<Option<AofDir>>,
+    pub rewriting: AtomicBool,
+    pub scheduled: AtomicBool,
+    pub last_rewrite_ok: LastOk,
+    pub rewrites: AtomicU64,
+    pub last_rewrite_seconds: AtomicI64,
+    pub rewrite_started_ms: AtomicI64,
+    /// Do not try again before this time, after failures.
+    pub retry_at_ms: AtomicI64,
+}
+
+impl Aof {
+    /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.
+    pub fn request_rewrite(&self) -> bool {
+        if self.rewriting.swap(true, Relaxed) {
+            return false;
+        }
+        self.scheduled.store(true, Relaxed);
+        true
+    }
+
+    /// Whether a requested rewrite is to be started now; answers true once.
+    pub fn take_request(&self) -> bool {
+        self.scheduled.swap(false, Relaxed)
+    }
+}
+
+/// A status that begins as "ok".
+pub struct LastOk(pub AtomicBool);
+
+impl Default for LastOk {
+    fn default() -> Self {
+        Self(AtomicBool::new(true))
+    }
+}
+
+/// Adds the path to an error: the operator must know which file.
+pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |e| io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+}
+
+impl AofDir {
+    /// Reads the directory's manifest, adopts an old log, or begins with nothing. Creates no file.
+    pub fn open(config: &Config) -> io::Result<Self> {
+        let dir = PathBuf::from(&config.appenddirname);
+        let name = config.appendfilename.clone();
+        let path = dir.join(format!("{name}.manifest"));
+        let manifest = match fs::read_to_string(&path) {
+            Ok(text) => {
+                Manifest::parse(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)).map_err(at(&path))?
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(e) => return Err(at(&path)(e)),
+        };
+        let mut this = Self { dir, name, manifest };
+        if this.manifest == Manifest::default() {
+            this.adopt_old_log()?;
+        }
+        Ok(this)
+    }
+
+    /// A single-file log from before Redis 7 becomes the base.
+    fn adopt_old_log(&mut self) -> io::Result<()> {
+        let old = PathBuf::from(&self.name);
+        match fs::metadata(&old) {
+            Ok(m) if m.is_file() && m.len() > 0 => {}
+            _ => return Ok(()),
+        }
+        self.create_dir()?;
+        let mut manifest = self.manifest.clone();
+        manifest.base = Some(FileInfo { name: self.name.clone(), seq: 1 });
+        self.persist(manifest)?;
+        let new = self.dir.join(&self.name);
+        fs::rename(&old, &new).map_err(at(&old))?;
+        sync_dir(&self.dir)?;
+        crate::log::notice!(
+            "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
+            self.name,
+            self.dir.display()
+        );
+        Ok(())
+    }
+
+    pub fn path(&self, file: &FileInfo) -> PathBuf {
+        self.dir.join(&file.name)
+    }
+
+    pub fn create_dir(&self) -> io::Result<()> {
+        match fs::create_dir(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(at(&self.dir)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts another manifest in force.
+    pub fn persist(&mut self, manifest: Manifest) -> io::Result<()> {
+        let path = self.dir.join(format!("{}.manifest", self.name));
+        let temp = self.dir.join(format!("temp-{}.manifest", self.name));
+        let mut file = File::create(&temp).map_err(at(&temp))?;
+        file.write_all(manifest.format().as_bytes()).and_then(|()| file.sync_all()).map_err(at(&temp))?;
+        fs::rename(&temp, &path).map_err(at(&path))?;
+        sync_dir(&self.dir)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// The increment to append to after loading: the last one, or a first one (beside an empty base if there is none).
+    pub fn open_last_incr(&mut self, config: &Config) -> io::Result<(File, u64)> {
+        self.create_dir()?;
+        if let Some(last) = self.manifest.incr.last() {
+            let path = self.path(last);
+            let file = OpenOptions::new().append(true).create(true).open(&path).map_err(at(&path))?;
+            let len = file.metadata().map_err(at(&path))?.len();
+            return Ok((file, len));
+        }
+        let mut manifest = self.manifest.clone();
+        if manifest.base.is_none() {
+            let suffix = if config.aof_use_rdb_preamble { "rdb" } else { "aof" };
+            let base = FileInfo { name: format!("{}.1.base.{suffix}", self.name), seq: 1 };
+            let path = self.path(&base);
+            let content: Vec<u8> = if config.aof_use_rdb_preamble { super::load::empty_rdb() } else { Vec::new() };
+            let mut file = File::create(&path).map_err(at(&path))?;
+            file.write_all(&content).and_then(|()| file.sync_all()).map_err(at(&path))?;
+            manifest.base = Some(base);
+        }
+        let (file, info) = self.create_incr(&manifest)?;
+        manifest.incr.push(info);
+        self.persist(manifest)?;
+        Ok((file, 0))
+    }
+
+    /// A new, empty increment that no manifest names yet.
+    pub fn create_incr(&self, manifest: &Manifest) -> io::Result<(File, FileInfo)> {
+        self.create_dir()?;
+        let seq = manifest.next_incr_seq();
+        let info = FileInfo { name: format!("{}.{seq}.incr.aof", self.name), seq };
+        let path = self.path(&info);
+        let file = OpenOptions::new().append(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+        file.set_len(0).map_err(at(&path))?;
+        sync_dir(&self.dir)?;
+        Ok((file, info))
+    }
+
+    /// Deletes what the manifest calls history.
+    pub fn delete_history(&mut self) -> io::Result<()> {
+        if self.manifest.history.is_empty() {
+            return Ok(());
+        }
+        for old in &self.manifest.history {
+            let path = self.path(old);
+            crate::log::notice!("Removing the history file {} in the background", old.name);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(&path)(e)),
+                _ => {}
+            }
+        }
+        let manifest = Manifest { history: Vec::new(), ..self.manifest.clone() };
+        self.persist(manifest)
+    }
+
+    /// Total size of base and increments.
+    pub fn size(&self) -> u64 {
+        self.manifest.to_load().filter_map(|f| fs::metadata(self.path(f)).ok()).map(|m| m.len()).sum()
+    }
+
+    pub fn base_size(&self) -> u64 {
+        self.manifest.base.iter().filter_map(|f| fs::metadata(self.path(f)).ok()).map(|m| m.len()).sum()
+    }
+}
+
+/// Makes renames and creations in a directory survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(at(dir))
+}

@@ -1,0 +1,325 @@
+//! Reading the log back: base and increments, command by command.
+//!
+//! The last file may end in the middle: a crash cuts it anywhere. With `aof-load-truncated` it is cut back to the last
+//! whole unit, which is before MULTI when the cut lies inside a transaction (Redis keeps the open MULTI and so loses
+//! what is written next), and a tail of zero bytes, as some filesystems leave it, is a torn tail too. Anything else
+//! that is not a command is damage: the start is refused and nothing is changed.
+
+use super::aof::{AofDir, at};
+use super::rdb;
+use crate::resp::{ArgvView, Limits, Parser, Span, Step};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Who applies what is read.
+pub trait Apply {
+    /// One command of the log; `Err` is fatal.
+    fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String>;
+    /// One key of an RDB base.
+    fn key(&mut self, loaded: rdb::read::Loaded) -> Result<(), String>;
+    /// A file is over: a transaction left open is forgotten.
+    fn end_of_file(&mut self);
+}
+
+pub fn empty_rdb() -> Vec<u8> {
+    rdb::read::empty()
+}
+
+/// Loads the whole log. The error's text is for the operator.
+pub fn load(files: &AofDir, load_truncated: bool, apply: &mut impl Apply) -> io::Result<()> {
+    let all: Vec<_> = files.manifest.to_load().cloned().collect();
+    for (i, info) in all.iter().enumerate() {
+        let path = files.path(info);
+        let started = std::time::Instant::now();
+        let last = i + 1 == all.len();
+        load_file(&path, last.then_some(load_truncated), apply)?;
+        apply.end_of_file();
+        let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
+        crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
+fn load_file(path: &Path, truncate: Option<bool>, apply: &mut impl Apply) -> io::Result<()> {
+    let mut file = File::open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("The AOF file {} doesn't exist", path.display())),
+        _ => at(path)(e),
+    })?;
+    let mut start = [0; 5];
+    let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
+    let mut reader = LogReader::default();
+    if start[..head] == *b"REDIS" {
+        let whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
+        let mut counted = Counted { input: whole, count: 0 };
+        rdb::read::read(&mut counted, |loaded| apply.key(loaded).map_err(io::Error::other)).map_err(at(path))?;
+        // Commands may follow the preamble: what the buffer holds already, then the rest.
+        reader.offset = counted.count;
+        let rest = counted.input.buffer().to_vec();
+        reader.held.extend_from_slice(&rest);
+    } else {
+        reader.held.extend_from_slice(&start[..head]);
+    }
+    match reader.run(&mut file, apply).map_err(at(path))? {
+        Ended::Whole => Ok(()),
+        Ended::Torn(offset) => cut(path, offset, truncate),
+        Ended::Damaged(text) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {text}", path.display()))),
+    }
+}
+
+fn cut(path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if truncate != Some(true) {
+        let advice = "You can: 1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. \
+                      2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server.";
+        let text = format!("Unexpected end of file reading the append only file {name}. {advice}");
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+    }
+    crate::log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
+    crate::log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+    crate::log::warning!("Truncating the AOF {name} at offset {offset}");
+    let file = OpenOptions::new().write(true).open(path).map_err(at(path))?;
+    file.set_len(offset).and_then(|()| file.sync_all()).map_err(at(path))
+}
+
+enum Ended {
+    Whole,
+    /// Cut in the middle; good up to this offset.
+    Torn(u64),
+    Damaged(String),
+}
+
+/// A file's bytes as commands.
+#[derive(Default)]
+struct LogReader {
+    held: Vec<u8>,
+    consumed: usize,
+    /// Offset in the file of `held[0]`.
+    offset: u64,
+    /// Behind the last whole unit.
+    good: u64,
+    in_multi: bool,
+    parser: Parser,
+    spans: Vec<Span>,
+}
+
+impl LogReader {
+    fn run(&mut self, file: &mut File, apply: &mut impl Apply) -> io::Result<Ended> {
+        self.good = self.offset;
+        loop {
+            if let Some(ended) = self.consume(apply) {
+                return Ok(ended);
+            }
+            self.held.drain(..self.consumed);
+            self.offset += self.consumed as u64;
+            self.consumed = 0;
+            let before = self.held.len();
+            self.held.resize(before + READ_BYTES, 0);
+            let n = read_up_to(file, &mut self.held[before..])?;
+            self.held.truncate(before + n);
+            if n == 0 {
+                let torn = !self.held.is_empty() || self.in_multi;
+                return Ok(if torn { Ended::Torn(self.good) } else { Ended::Whole });
+            }
+        }
+    }
+
+    /// Runs every whole command held. `Some` when the file cannot be read on.
+    fn consume(&mut self, apply: &mut impl Apply) -> Option<Ended> {
+        loop {
+            let rest = &mut self.held[self.consumed..];
+            match rest.first() {
+                None => return None,
+                Some(b'*') => {}
+                Some(b'#') => match memchr::memchr(b'\n', rest) {
+                    Some(end) => {
+                        self.advance(end + 1);
+                        continue;
+                    }
+                    None => return None,
+                },
+                Some(0) => return self.zero_tail(),
+                Some(_) => return Some(self.damaged()),
+            }
+            self.spans.clear();
+            match self.parser.next(rest, &mut self.spans, &LIMITS) {
+                Step::Incomplete { .. } => return None,
+                Step::Error(_) => return Some(self.damaged()),
+                Step::Request { len, argc: 0, .. } => self.advance(len),
+                Step::Request { len, .. } => {
+                    let argv = ArgvView::new(&rest[..len], &self.spans);
+                    let name = argv.get(0);
+                    self.in_multi = match (self.in_multi, name) {
+                        (false, n) => n.eq_ignore_ascii_case(b"MULTI"),
+                        (true, n) => !n.eq_ignore_ascii_case(b"EXEC"),
+                    };
+                    if let Err(text) = apply.command(argv) {
+                        return Some(Ended::Damaged(text));
+                    }
+                    self.advance(len);
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.consumed += len;
+        if !self.in_multi {
+            self.good = self.offset + self.consumed as u64;
+        }
+    }
+
+    /// Zeros up to the end of what is held; more may follow, which must be zeros too.
+    fn zero_tail(&mut self) -> Option<Ended> {
+        let rest = &self.held[self.consumed..];
+        if rest.iter().any(|&b| b != 0) { Some(self.damaged()) } else { None }
+    }
+
+    fn damaged(&self) -> Ended {
+        let text = format!(
+            "Bad file format reading the append only file at offset {}: make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>",
+            self.offset + self.consumed as u64
+        );
+        Ended::Damaged(text)
+    }
+}
+
+fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// Counts what the RDB reader takes, so that offsets of commands behind it are true.
+struct Counted<R> {
+    input: R,
+    count: u64,
+}
+
+impl<R: Read> Read for &mut Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+const READ_BYTES: usize = 1 << 20;
+/// The log was accepted when it was written.
+const LIMITS: Limits = Limits { bulk_bytes_max: u64::MAX, authenticated: true };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::manifest::{FileInfo, Manifest};
+
+    #[derive(Default)]
+    struct Record {
+        units: Vec<String>,
+        open: Option<Vec<String>>,
+    }
+
+    impl Apply for Record {
+        fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
+            let line = argv.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect::<Vec<_>>().join(" ");
+            match (line.as_str(), self.open.take()) {
+                ("MULTI", _) => self.open = Some(Vec::new()),
+                ("EXEC", Some(open)) => self.units.push(open.join(";")),
+                (_, Some(mut open)) => {
+                    open.push(line);
+                    self.open = Some(open);
+                }
+                (_, None) => self.units.push(line),
+            }
+            Ok(())
+        }
+
+        fn key(&mut self, loaded: rdb::read::Loaded) -> Result<(), String> {
+            self.units.push(format!("RDB {}", String::from_utf8_lossy(&loaded.key)));
+            Ok(())
+        }
+
+        fn end_of_file(&mut self) {
+            self.open = None;
+        }
+    }
+
+    fn command(words: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+        crate::resp::encode_request(&mut out, words.into_iter());
+        out
+    }
+
+    fn dir_with(bytes: &[u8]) -> (tempfile::TempDir, AofDir) {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("a.1.incr.aof"), bytes).unwrap();
+        let incr = vec![FileInfo { name: "a.1.incr.aof".into(), seq: 1 }];
+        let files =
+            AofDir { dir: temp.path().into(), name: "a".into(), manifest: Manifest { incr, ..Manifest::default() } };
+        (temp, files)
+    }
+
+    #[test]
+    fn a_power_cut_at_every_byte_recovers_whole_units_and_the_next_start_agrees() {
+        let units = ["SET a 1", "#TS", "MULTI", "SET b 2", "SET c 3", "EXEC", "SET d 4"];
+        let (mut log, mut ends) = (Vec::new(), vec![]);
+        for unit in units {
+            if unit == "#TS" {
+                log.extend_from_slice(b"#TS:1700000000\r\n")
+            } else {
+                log.extend(command(unit))
+            }
+            ends.push(log.len());
+        }
+        for (padding, n) in (0..=log.len()).flat_map(|n| [(0, n), (700, n)]) {
+            let mut bytes = log[..n].to_vec();
+            bytes.extend(vec![0; padding]);
+            let (_keep, files) = dir_with(&bytes);
+            let mut first = Record::default();
+            load(&files, true, &mut first).unwrap();
+            let whole: Vec<&str> = [(ends[0], "SET a 1"), (ends[5], "SET b 2;SET c 3"), (ends[6], "SET d 4")]
+                .iter()
+                .filter(|(end, _)| *end <= n)
+                .map(|(_, u)| *u)
+                .collect();
+            // A cut inside a bulk that the padding happens to complete cannot occur: lengths are followed by CRLF.
+            assert_eq!(first.units, whole, "cut at {n}, {padding} zeros");
+            let mut again = Record::default();
+            load(&files, false, &mut again).unwrap();
+            assert_eq!(again.units, first.units, "what was cut off stays cut off");
+        }
+    }
+
+    #[test]
+    fn damage_is_refused_and_left_as_it_is() {
+        for bad in [&b"*1\r\n:3\r\n"[..], b"garbage\r\n", b"*x\r\n"] {
+            let mut bytes = command("SET a 1");
+            bytes.extend_from_slice(bad);
+            let (keep, files) = dir_with(&bytes);
+            assert!(load(&files, true, &mut Record::default()).is_err());
+            assert_eq!(std::fs::read(keep.path().join("a.1.incr.aof")).unwrap(), bytes);
+        }
+        let (_keep, files) = dir_with(&command("SET a 1")[..9]);
+        let error = load(&files, false, &mut Record::default()).unwrap_err();
+        assert!(error.to_string().contains("Unexpected end of file"));
+    }
+
+    #[test]
+    fn commands_may_follow_an_rdb_preamble() {
+        let mut bytes = empty_rdb();
+        bytes.extend(command("SET a 1"));
+        let (_keep, files) = dir_with(&bytes);
+        let mut record = Record::default();
+        load(&files, true, &mut record).unwrap();
+        assert_eq!(record.units, ["SET a 1"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! RDB files: Redis's snapshot format.
+
+pub mod read;

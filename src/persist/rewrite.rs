@@ -1,0 +1,176 @@
+//! BGREWRITEAOF: a new base from one instant of the keyspace, while writes go on. No fork.
+//!
+//! The cut is one moment under the exclusive gate: the snapshot's parity flips and the journal goes on in a new
+//! increment. Before it the increment exists and the manifest names it, so a crash at any point finds a complete set.
+//! Then a thread walks the cut in bounded steps into a temporary file, which becomes the base by one manifest.
+//! A torn cut (FLUSHALL, SWAPDB) throws the temporary file away and begins again.
+
+use super::aof::{Aof, AofDir, at, sync_dir};
+use super::journal::Journal;
+use super::manifest::{FileInfo, Manifest};
+use crate::clock::{self, Millis};
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+use crate::keyspace::entry::Body;
+use crate::keyspace::snapshot::Walk;
+use crate::resp::{encode_request, encode_select};
+use crate::types::Value;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What a rewrite works on.
+pub struct Job<'a> {
+    pub keyspace: &'a Keyspace,
+    pub journal: &'a Journal,
+    pub aof: &'a Aof,
+    pub config: &'a Config,
+    /// The thread's own slot in the gate.
+    pub slot: usize,
+}
+
+impl Job<'_> {
+    /// Runs one rewrite to its end. `aof.rewriting` is set by the caller and cleared here.
+    pub fn run(&self) -> io::Result<()> {
+        let started = clock::now_ms();
+        self.aof.rewrite_started_ms.store(started, Relaxed);
+        let mut result = self.attempt();
+        while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) {
+            result = self.attempt();
+        }
+        match &result {
+            Ok(()) => crate::log::notice!("Background AOF rewrite finished successfully"),
+            Err(e) => {
+                crate::log::warning!("Background AOF rewrite terminated with error: {e}");
+                self.aof.retry_at_ms.store(clock::now_ms() + RETRY_AFTER_MS, Relaxed);
+            }
+        }
+        self.aof.last_rewrite_ok.0.store(result.is_ok(), Relaxed);
+        self.aof.last_rewrite_seconds.store((clock::now_ms() - started) / 1000, Relaxed);
+        self.aof.rewrites.fetch_add(1, Relaxed);
+        self.aof.rewrite_started_ms.store(0, Relaxed);
+        self.aof.rewriting.store(false, Relaxed);
+        result
+    }
+
+    fn attempt(&self) -> io::Result<()> {
+        let (walk, incr, fresh) = self.cut()?;
+        let temp = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
+        let written = write_base(walk, &temp, self.config.aof_rewrite_incremental_fsync);
+        let torn = self.keyspace.captures.is_torn();
+        if let Err(e) = written {
+            let _ = fs::remove_file(&temp);
+            return Err(if torn { io::ErrorKind::Interrupted.into() } else { e });
+        }
+        self.put_in_force(&temp, &incr, fresh)
+    }
+
+    /// The cut. Returns the walk and the increment that begins with it; `fresh` when the log was off until now.
+    fn cut(&self) -> io::Result<(Walk<'_>, FileInfo, bool)> {
+        let mut files = self.aof.files.lock();
+        let fresh = files.is_none();
+        if fresh {
+            *files = Some(AofDir::open(self.config)?);
+        }
+        let dir = files.as_mut().expect("set just above");
+        let (file, incr) = dir.create_incr(&dir.manifest)?;
+        if !fresh {
+            let mut manifest = dir.manifest.clone();
+            manifest.incr.push(incr.clone());
+            dir.persist(manifest)?;
+        }
+        // The last increment must be durable before the next one can hold anything: most of it now, the rest by the
+        // batcher before it writes on.
+        self.journal.flush();
+        self.journal.sync();
+        let exclusive = self.keyspace.gate.exclusive();
+        let walk = self
+            .keyspace
+            .cut(&exclusive, self.slot)
+            .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
+        self.journal.switch(file)?;
+        drop(exclusive);
+        Ok((walk, incr, fresh))
+    }
+
+    /// The temporary file becomes the base; everything older becomes history and is deleted.
+    fn put_in_force(&self, temp: &Path, incr: &FileInfo, fresh: bool) -> io::Result<()> {
+        let mut files = self.aof.files.lock();
+        let dir = files.as_mut().expect("a rewrite has its files");
+        let seq = dir.manifest.next_base_seq();
+        let base = FileInfo { name: format!("{}.{seq}.base.aof", dir.name), seq };
+        let path = dir.path(&base);
+        fs::rename(temp, &path).map_err(at(&path))?;
+        sync_dir(&dir.dir)?;
+        let old = dir.manifest.clone();
+        let keep = |f: &&FileInfo| f.seq >= incr.seq;
+        let mut manifest = Manifest {
+            base: Some(base),
+            history: old.history.clone(),
+            incr: old.incr.iter().filter(keep).cloned().collect(),
+        };
+        if fresh {
+            manifest.incr = vec![incr.clone()];
+        }
+        manifest.history.extend(old.base.iter().cloned());
+        manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
+        dir.persist(manifest)?;
+        self.journal.clear_fsync_error();
+        self.journal.stats.base_bytes.store(dir.base_size(), Relaxed);
+        dir.delete_history()
+    }
+}
+
+/// Walks the cut into a file of commands, synced.
+fn write_base(mut walk: Walk<'_>, temp: &Path, incremental_fsync: bool) -> io::Result<()> {
+    let mut file = File::create(temp).map_err(at(temp))?;
+    let (mut buffer, mut db, mut unsynced) = (Vec::with_capacity(2 * WRITE_BYTES), None, 0);
+    loop {
+        let more = walk.step(KEYS_PER_STEP, |index, key, expiry, body| {
+            if db != Some(index) {
+                encode_select(&mut buffer, index);
+                db = Some(index);
+            }
+            encode_entry(&mut buffer, key, expiry, &body);
+        });
+        if walk.is_torn() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if buffer.len() >= WRITE_BYTES || !more {
+            file.write_all(&buffer).map_err(at(temp))?;
+            unsynced += buffer.len();
+            buffer.clear();
+            buffer.shrink_to(2 * WRITE_BYTES);
+        }
+        if incremental_fsync && unsynced >= SYNC_BYTES {
+            file.sync_data().map_err(at(temp))?;
+            unsynced = 0;
+        }
+        if !more {
+            return file.sync_all().map_err(at(temp));
+        }
+    }
+}
+
+/// The commands that make an entry.
+fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
+    let mut digits = itoa::Buffer::new();
+    let value: &[u8] = match body {
+        Body::Bytes(bytes) => bytes,
+        Body::Int(n) => digits.format(*n).as_bytes(),
+        Body::Value(Value::Str(s)) => s,
+    };
+    encode_request(out, [b"SET".as_slice(), key, value].into_iter());
+    if let Some(at) = expiry {
+        let mut digits = itoa::Buffer::new();
+        encode_request(out, [b"PEXPIREAT".as_slice(), key, digits.format(at).as_bytes()].into_iter());
+    }
+}
+
+/// Entries visited under one stripe's lock: some tens of microseconds.
+const KEYS_PER_STEP: usize = 64;
+const WRITE_BYTES: usize = 256 << 10;
+/// Syncing as we go keeps the device's queue short for the log beside us (Redis's REDIS_AUTOSYNC_BYTES).
+const SYNC_BYTES: usize = 4 << 20;
+const RETRY_AFTER_MS: i64 = 60_000;
