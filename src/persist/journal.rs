@@ -127,7 +127,11 @@ pub struct Stats {
     pub fsync_us_max: AtomicU64,
     /// Writes the batcher made for the workers because the device was slow.
     pub delayed: AtomicU64,
+    /// Bytes in the file being written.
     pub file_bytes: AtomicU64,
+    /// Bytes in the files before it.
+    pub behind_bytes: AtomicU64,
+    /// The log's size after the last rewrite.
     pub base_bytes: AtomicU64,
     pub last_fsync_ms: AtomicU64,
 }
@@ -398,6 +402,11 @@ impl Journal {
         self.announce();
     }
 
+    /// The size of the whole log, as of the last write.
+    pub fn size(&self) -> u64 {
+        self.stats.behind_bytes.load(Relaxed) + self.stats.file_bytes.load(Relaxed)
+    }
+
     pub fn durable_lag_bytes(&self) -> u64 {
         self.written.load(Acquire).saturating_sub(self.durable.load(Acquire))
     }
@@ -439,7 +448,8 @@ impl Journal {
         self.slow.store(left_behind.is_some(), Relaxed);
         *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
-        self.stats.file_bytes.store(0, Relaxed);
+        let left = self.stats.file_bytes.swap(0, Relaxed);
+        self.stats.behind_bytes.fetch_add(left, Relaxed);
         self.on.store(true, Release);
         drop(sink);
         self.announce();

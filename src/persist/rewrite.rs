@@ -81,6 +81,8 @@ impl Job<'_> {
             manifest.incr.push(incr.clone());
             dir.persist(manifest)?;
         }
+        // Whoever is inside the gate may ask for the files: never wait for the gate with them in hand.
+        drop(files);
         // The last increment must be durable before the next one can hold anything: most of it now, the rest by the
         // batcher before it writes on.
         self.journal.flush();
@@ -98,7 +100,7 @@ impl Job<'_> {
     /// The temporary file becomes the base; everything older becomes history and is deleted.
     fn put_in_force(&self, temp: &Path, incr: &FileInfo, fresh: bool) -> io::Result<()> {
         let mut files = self.aof.files.lock();
-        let dir = files.as_mut().expect("a rewrite has its files");
+        let Some(dir) = files.as_mut() else { return Err(io::Error::other("the append-only log was turned off")) };
         let seq = dir.manifest.next_base_seq();
         let suffix = if self.config.aof_use_rdb_preamble { "rdb" } else { "aof" };
         let base = FileInfo { name: format!("{}.{seq}.base.{suffix}", dir.name), seq };
@@ -119,7 +121,9 @@ impl Job<'_> {
         manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
         dir.persist(manifest)?;
         self.journal.clear_fsync_error();
-        self.journal.stats.base_bytes.store(dir.base_size(), Relaxed);
+        let base_bytes = dir.base_size();
+        self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
+        self.journal.stats.base_bytes.store(base_bytes, Relaxed);
         dir.delete_history()
     }
 }
