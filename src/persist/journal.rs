@@ -319,6 +319,16 @@ impl Journal {
         true
     }
 
+    /// What an earlier error left, and what came since.
+    fn write_everything(&self, sink: &mut Sink) -> bool {
+        while self.appended() != self.written.load(Acquire) {
+            if !self.write_pending(sink) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
         if self.fsync_policy() == Fsync::Always {
@@ -431,7 +441,7 @@ impl Journal {
         let mut sink = self.sink.lock();
         let mut left_behind = None;
         if self.is_on() && !sink.fsync_failed {
-            while !self.write_pending(&mut sink) {
+            if !self.write_everything(&mut sink) {
                 return Err(io::Error::other(self.write_error().unwrap_or_default()));
             }
             left_behind = sink.file.take();
@@ -479,7 +489,7 @@ impl Journal {
         if !self.is_on() {
             return true;
         }
-        let written = self.write_pending(&mut self.sink.lock());
+        let written = self.write_everything(&mut self.sink.lock());
         self.sync();
         written
     }

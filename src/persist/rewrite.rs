@@ -159,7 +159,7 @@ fn write_base(mut walk: Walk<'_>, temp: &Path, config: &Config) -> io::Result<()
 
 /// The two forms of a base.
 enum Form {
-    Rdb(rdb::write::Writer),
+    Rdb(Box<rdb::write::Writer>),
     /// Commands; the database they are in.
     Commands(Option<usize>),
 }
@@ -168,7 +168,7 @@ impl Form {
     fn begin(out: &mut Vec<u8>, config: &Config) -> Self {
         let now = clock::now_ms();
         if config.aof_use_rdb_preamble {
-            return Self::Rdb(rdb::write::Writer::begin(out, config.rdbcompression, now));
+            return Self::Rdb(Box::new(rdb::write::Writer::begin(out, config.rdbcompression, now)));
         }
         if config.aof_timestamp_enabled {
             out.extend_from_slice(format!("#TS:{}\r\n", now / 1000).as_bytes());

@@ -244,7 +244,7 @@ fn protocol(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match &*word {
         b"STRING" => out.bulk(b"Hello World"),
         b"INTEGER" => out.int(12345),
-        b"DOUBLE" => out.double(3.141),
+        b"DOUBLE" => out.double(3141.0 / 1000.0),
         b"NULL" => out.null(),
         b"ARRAY" => {
             out.array(3);

@@ -360,7 +360,7 @@ fn uptime_seconds(r: &Reading<'_>) -> i64 {
 
 /// Seconds, in the 24 bits that keys keep of their last access.
 fn lru_clock(now: Millis) -> i64 {
-    now / 1000 & 0x00ff_ffff
+    (now / 1000) & 0x00ff_ffff
 }
 
 fn executable() -> String {
