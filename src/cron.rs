@@ -4,6 +4,7 @@
 //! keys under one stripe's lock; after a millisecond of work it lets others run, so that a million keys due at once
 //! are a matter of a second in the background and of nobody's tail. The **cron** thread does the rest, ten times a second.
 
+use crate::clients::Pause;
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
@@ -47,7 +48,7 @@ fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
         let now = clock::now_ms();
         let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
         match due {
-            Some(found) if !node.keyspace.settings.active_expire_off.load(Relaxed) && !node.life.is_loading() => {
+            Some(found) if may_expire(node, now) => {
                 stripe = expire_for_a_while(node, stats, slot, found);
                 std::thread::sleep(EXPIRE_REST);
             }
@@ -58,6 +59,13 @@ fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
             }
         }
     }
+}
+
+/// Not while loading, nor while CLIENT PAUSE keeps the data still.
+fn may_expire(node: &Node, now: i64) -> bool {
+    !node.keyspace.settings.active_expire_off.load(Relaxed)
+        && !node.life.is_loading()
+        && node.clients.paused(now) == Pause::None
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.
@@ -106,6 +114,9 @@ fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
         pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.aof.rewriting.load(Relaxed), Relaxed);
         if wants_rewrite(node, &config, now) {
+            node.aof.request_rewrite();
+        }
+        if node.aof.take_request() {
             start_rewrite(node, slots.rewriter);
         }
     }
@@ -130,9 +141,6 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     if aof.rewriting.load(Relaxed) || node.life.is_loading() {
         return false;
     }
-    if aof.scheduled.swap(false, Relaxed) {
-        return true;
-    }
     if !node.journal.is_on() || now < aof.retry_at_ms.load(Relaxed) {
         return false;
     }
@@ -150,11 +158,8 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     false
 }
 
-/// Starts a rewrite on its own thread.
-pub fn start_rewrite(node: &'static Node, slot: usize) {
-    if node.aof.rewriting.swap(true, Relaxed) {
-        return;
-    }
+/// Starts the requested rewrite on its own thread.
+fn start_rewrite(node: &'static Node, slot: usize) {
     let run = move || {
         let config = node.config.load_full();
         let job = Job { keyspace: &node.keyspace, journal: &node.journal, aof: &node.aof, config: &config, slot };

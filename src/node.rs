@@ -132,9 +132,25 @@ impl Node {
             AofReplyAfter::Durable => ReplyAfter::Durable,
             AofReplyAfter::Memory => ReplyAfter::Memory,
         };
-        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled);
+        let batch_commands = u64::from(config.aof_batch_commands);
+        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.observatory.slowlog.set_max_len(config.slowlog_max_len);
         self.observatory.set_latency_tracking(config.latency_tracking);
+    }
+
+    /// `CONFIG SET appendonly`: begins a log with a new base from this instant, or ends it. Errors are for the client.
+    pub fn switch_log(&self, on: bool) -> Result<(), String> {
+        if on == self.journal.is_on() {
+            return Ok(());
+        }
+        if on {
+            // The rewrite's cut turns recording on; until its base is in force the old set of files stays.
+            self.aof.request_rewrite();
+            return Ok(());
+        }
+        self.journal.detach();
+        *self.aof.files.lock() = None;
+        Ok(())
     }
 
     /// Bytes of the log: base and all increments.

@@ -135,7 +135,8 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     let row = match row {
         Ok(row) => row,
         Err(error) => {
-            refuse(turn, session, None, &error, out);
+            let row = turn.registry.find(argv.get(0));
+            refuse(turn, session, row, &error, out);
             return Called::Done;
         }
     };
@@ -213,6 +214,7 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.origin == Origin::Log,
+        hide_expired: turn.node.clients.paused(turn.now) != Pause::None,
         events: turn.config.notify_keyspace_events.0 != 0,
         lazy_free: true,
     };
@@ -329,15 +331,60 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
     true
 }
 
+/// See [`Ctx::replay`].
+pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+    let (mut reply, mut effects) = (Vec::new(), Effects::default());
+    let (manner, db) = (ctx.db.manner, session.db);
+    ctx.db.manner.keep_expired = true;
+    ctx.db.select(db);
+    let mut inner = Ctx {
+        args: Args::new(argv),
+        db: &mut *ctx.db,
+        out: Reply(Out::new(&mut reply, session.proto)),
+        session,
+        node: ctx.node,
+        config: ctx.config,
+        stats: ctx.stats,
+        registry: ctx.registry,
+        row,
+        secrets: 0,
+        effects: &mut effects,
+        spoke: true,
+        canonical: false,
+    };
+    // The log holds what once succeeded; an error now means the same command failed the same way then.
+    let _ = (row.command.run)(&mut inner);
+    ctx.db.manner = manner;
+}
+
 #[cold]
 fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &Error, out: &mut Vec<u8>) {
-    session.abort_queue();
     let start = out.len();
-    Out::new(out, session.proto).error(error.text());
+    let mut reply = Out::new(out, session.proto);
+    if row.is_some_and(|row| row.command.has(RUNS_QUEUE)) {
+        // An EXEC that may not run takes its transaction with it.
+        abandon_transaction(turn, session);
+        let cause = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
+        reply.error(&[b"EXECABORT Transaction discarded because of: ", cause].concat());
+    } else {
+        session.abort_queue();
+        reply.error(error.text());
+    }
     if let Some(row) = row {
         turn.stats.rejected(row.id);
     }
     count_error(turn.node, turn.stats, &out[start..]);
+}
+
+/// Forgets a session's queue and watches: a refused EXEC, RESET, the end of a connection. Inside the gate.
+pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
+    session.queue = None;
+    session.client.facts.queued.store(-1, Relaxed);
+    if let Some(watching) = session.watch.take() {
+        let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
+        db.unwatch(watching.keys.iter(), &watching.dirty);
+        session.client.facts.watched.store(0, Relaxed);
+    }
 }
 
 /// Counts an error reply, given with its line's end.
@@ -360,7 +407,7 @@ fn is_paused(turn: &Turn<'_>, session: &Session, row: Row) -> bool {
     }
     match turn.node.clients.paused(turn.now) {
         Pause::None => false,
-        Pause::All => !row.command.has(ADMIN) || row.command.has(WRITE),
+        Pause::All => true,
         Pause::Write => {
             row.command.has(WRITE | MAY_REPLICATE) || (row.command.has(RUNS_QUEUE) && queue_writes(session))
         }

@@ -38,6 +38,11 @@ impl<'k> Ctx<'_, 'k> {
         self.spoke = true;
     }
 
+    /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
+    pub fn propagate_removal(&mut self, key: &[u8], lazy: bool) {
+        self.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+    }
+
     /// Nothing to propagate although something changed.
     pub fn propagate_nothing(&mut self) {
         self.spoke = true;
@@ -53,6 +58,11 @@ impl<'k> Ctx<'_, 'k> {
         for (db, key) in std::mem::take(&mut self.db.changes.expired) {
             self.effects.add(db, [b"DEL".as_slice(), &key].into_iter());
         }
+    }
+
+    /// Runs a command of the log inside this unit: as another session, without reply and without effects.
+    pub fn replay(&mut self, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+        super::call::replay(self, row, argv, session);
     }
 
     /// Runs one more command inside this unit: EXEC and scripts. Its keys are locked already.

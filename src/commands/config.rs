@@ -29,7 +29,10 @@ struct Hook {
 }
 
 /// In the order in which they run.
-const HOOKS: &[Hook] = &[Hook { param: "dir", run: enter_dir }];
+const HOOKS: &[Hook] = &[
+    Hook { param: "dir", run: enter_dir },
+    Hook { param: "appendonly", run: |node, _, new| node.switch_log(new.appendonly) },
+];
 
 const CONFIG: Command = Command {
     name: "CONFIG",
@@ -78,7 +81,7 @@ const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> CONFIG HELP too many\n(error) ERR wrong number of arguments for 'config|help' command",
     run: |ctx| ctx.out.help("CONFIG", HELP_LINES),
 };
 
@@ -107,7 +110,7 @@ const REWRITE: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "Writes the values of today into the configuration file, keeping its comments. O(N) in the file's length.",
-    examples: "",
+    examples: "> CONFIG REWRITE\n(error) ERR The server is running without a config file",
     run: |ctx| {
         let path = ctx.node.life.config_file.get().ok_or(NO_FILE)?;
         rewrite_file(path, ctx.config, false).map_err(|e| failed("ERR Rewriting config file: ", &e))?;

@@ -3,7 +3,9 @@
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod databases;
 pub mod keys;
+pub mod persistence;
 pub mod server;
 pub mod strings;
 pub mod transactions;
@@ -15,7 +17,9 @@ pub const FAMILIES: &[&[Command]] = &[
     command::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    databases::COMMANDS,
     keys::COMMANDS,
+    persistence::COMMANDS,
     server::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,

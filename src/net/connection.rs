@@ -15,9 +15,10 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::clients::Client;
 use crate::clock;
-use crate::command::call::{Called, Prepared, Turn, call};
+use crate::command::call::{Called, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::config::Config;
+use crate::observe::{ServiceTime, WorkerStats};
 use crate::resp::{ArgvView, Limits, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
 use std::future::Future;
@@ -45,6 +46,7 @@ pub struct Connection {
     spans: Vec<Span>,
     state: State,
     over_soft_limit_since: Option<i64>,
+    served: Served,
     pause_timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -85,6 +87,7 @@ impl Connection {
             spans: Vec::new(),
             state: State::Open,
             over_soft_limit_since: None,
+            served: Served::default(),
             pause_timer: None,
         }
     }
@@ -116,6 +119,7 @@ impl Connection {
         }
         if !self.output.is_empty() {
             self.worker.stats.counters.total_writes_processed.add(1);
+            self.served.report(&self.worker.stats);
             let buffer = std::mem::take(&mut self.output);
             self.worker.give_buffer(buffer);
             self.sent = 0;
@@ -143,6 +147,9 @@ impl Connection {
             Poll::Ready(Ok(())) if n > 0 => {
                 // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
                 unsafe { self.input.set_len(self.input.len() + n) };
+                if self.served.readable == 0 {
+                    self.served.readable = clock::ticks();
+                }
                 self.worker.stats.counters.total_reads_processed.add(1);
                 self.worker.stats.counters.net_input_bytes.add(n as u64);
                 self.session.client.facts.net_input_bytes.fetch_add(n as u64, Relaxed);
@@ -172,6 +179,7 @@ impl Connection {
         if !requests.is_empty() {
             self.session.client.facts.query_bytes.store(input.len(), Relaxed);
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
+            self.served.began = turn.tick;
             let done = self.execute(&mut turn, &input, &spans, &requests);
             if let Some(first_left) = done
                 && self.session.then == Then::GoOn
@@ -245,9 +253,11 @@ impl Connection {
             self.prefetch(turn, &prepared);
         }
         for (i, request) in prepared.into_iter().enumerate() {
+            let (row, before) = (request.row.as_ref().map_or(usize::MAX, |row| row.id), turn.tick);
             if call(turn, &mut self.session, request, &mut self.output) == Called::Paused {
                 return Some(i);
             }
+            self.served.count(row, turn.tick.wrapping_sub(before));
             if self.session.then != Then::GoOn {
                 return (i + 1 < requests.len()).then_some(i + 1);
             }
@@ -347,6 +357,18 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// Watches are taken back when the peer is gone.
+    fn drop(&mut self) {
+        if self.session.watch.is_some() {
+            let worker = &self.worker;
+            let config = worker.node.config.load_full();
+            let turn = Turn::begin(worker.node, &worker.stats, worker.registry, config, worker.slot);
+            abandon_transaction(&turn, &mut self.session);
+        }
+    }
+}
+
 impl Future for Connection {
     type Output = ();
 
@@ -369,6 +391,7 @@ impl Future for Connection {
             if this.must_wait_for_journal(cx) {
                 return Poll::Pending;
             }
+            this.served.released = clock::ticks();
             let flushed = this.poll_flush(cx);
             match this.state {
                 State::Closed => return Poll::Ready(()),
@@ -392,6 +415,48 @@ impl Future for Connection {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+/// Where the time of the requests in flight went, from bytes readable to replies handed to the kernel. All of a
+/// wake-up's requests share its beginning and its end; each command is counted once with how often it came.
+#[derive(Default)]
+struct Served {
+    readable: u64,
+    began: u64,
+    /// Replies were free to leave: the journal had what they wait for.
+    released: u64,
+    exec: u64,
+    commands: SmallVec<[(usize, u64); 4]>,
+}
+
+impl Served {
+    #[inline]
+    fn count(&mut self, row: usize, exec_ticks: u64) {
+        self.exec += exec_ticks;
+        match self.commands.iter_mut().find(|(id, _)| *id == row) {
+            Some((_, n)) => *n += 1,
+            None if row != usize::MAX => self.commands.push((row, 1)),
+            None => {}
+        }
+    }
+
+    fn report(&mut self, stats: &WorkerStats) {
+        let now = clock::ticks();
+        let ns = |from: u64, to: u64| clock::ticks_to_ns(to.saturating_sub(from));
+        let exec_ns = clock::ticks_to_ns(self.exec);
+        let time = ServiceTime {
+            total_ns: ns(self.readable, now),
+            queue_ns: ns(self.readable, self.began),
+            lock_ns: 0,
+            exec_ns,
+            journal_ns: ns(self.began, self.released).saturating_sub(exec_ns),
+            write_ns: ns(self.released, now),
+        };
+        for (row, calls) in self.commands.drain(..) {
+            stats.service(row, calls, &time);
+        }
+        (self.readable, self.exec) = (0, 0);
     }
 }
 

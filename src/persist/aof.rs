@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The files of one log.
 pub struct AofDir {
@@ -24,13 +24,33 @@ pub struct AofDir {
 pub struct Aof {
     pub files: Mutex<Option<AofDir>>,
     pub rewriting: AtomicBool,
-    pub scheduled: AtomicBool,
+    scheduled: AtomicBool,
     pub last_rewrite_ok: LastOk,
     pub rewrites: AtomicU64,
     pub last_rewrite_seconds: AtomicI64,
     pub rewrite_started_ms: AtomicI64,
     /// Do not try again before this time, after failures.
     pub retry_at_ms: AtomicI64,
+}
+
+impl Aof {
+    /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.
+    pub fn request_rewrite(&self) -> bool {
+        if self.rewriting.swap(true, Relaxed) {
+            return false;
+        }
+        self.scheduled.store(true, Relaxed);
+        true
+    }
+
+    /// Whether a requested rewrite is to be started now; answers true once.
+    pub fn is_requested(&self) -> bool {
+        self.scheduled.load(Relaxed)
+    }
+
+    pub fn take_request(&self) -> bool {
+        self.scheduled.swap(false, Relaxed)
+    }
 }
 
 /// A status that begins as "ok".

@@ -48,7 +48,7 @@ pub const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> CLIENT HELP too many\n(error) ERR wrong number of arguments for 'client|help' command",
     run: |ctx| ctx.out.help("CLIENT", HELP_LINES),
 };
 
@@ -61,7 +61,7 @@ pub const ID: Command = Command {
     flags: NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "The connection's number; numbers only grow. O(1).",
-    examples: "",
+    examples: "> CLIENT ID too many\n(error) ERR wrong number of arguments for 'client|id' command",
     run: |ctx| ctx.out.int(i64::try_from(ctx.session.client.id).unwrap_or(i64::MAX)),
 };
 
@@ -74,7 +74,7 @@ pub const INFO: Command = Command {
     flags: NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "The connection's own line of CLIENT LIST. O(1).",
-    examples: "",
+    examples: "> CLIENT INFO too many\n(error) ERR wrong number of arguments for 'client|info' command",
     run: info,
 };
 

