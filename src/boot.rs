@@ -15,6 +15,7 @@ use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::keyspace::{Expiry, Keyspace};
 use crate::log::{self, notice, warning};
+use crate::listeners::{self, Doors};
 use crate::net::{listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
@@ -140,6 +141,7 @@ fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io
         journal: Journal::default(),
         aof: Aof::default(),
         clients: Clients::default(),
+        doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
         reaper: Reaper::start()?,
         life: Life::new(),
@@ -163,20 +165,21 @@ fn serve(
     let workers = Arc::new(workers);
     runtime.block_on(async {
         let stop = watch_signals(node)?;
-        let tcp = listen::tcp(config)?;
-        let unix = listen::unix(config)?;
+        let tcp = listeners::tcp(config)?;
+        let unix = listeners::unix(config)?;
         load_data(node, registry, config, slots)?;
         batcher::start(&node.journal, pace)?;
         cron::start(node, slots, pace)?;
         let stats = node.observatory.worker(slots.main);
-        for listener in tcp {
-            tokio::spawn(listen::accept_tcp(listener, node, stats.clone(), workers.clone()));
-        }
+        let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
+        node.doors.connect(doors);
+        tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
         }
         if let Some(listener) = unix {
             let path = config.unixsocket.clone();
+            let listener = tokio::net::UnixListener::from_std(listener)?;
             tokio::spawn(listen::accept_unix(listener, path, node, stats.clone(), workers.clone()));
             notice!("The server is now ready to accept connections at {}", config.unixsocket);
         }

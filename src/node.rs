@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
 use crate::keyspace::Keyspace;
 use crate::keyspace::walk::Garbage;
+use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::{Aof, Journal};
@@ -22,6 +23,7 @@ pub struct Node {
     pub journal: Journal,
     pub aof: Aof,
     pub clients: Clients,
+    pub doors: Doors,
     pub observatory: Observatory,
     pub reaper: Reaper,
     pub life: Life,

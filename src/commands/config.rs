@@ -31,7 +31,9 @@ struct Hook {
 /// In the order in which they run.
 const HOOKS: &[Hook] = &[
     Hook { param: "dir", run: enter_dir },
-    Hook { param: "appendonly", run: |node, _, new| node.switch_log(new.appendonly) },
+    Hook { param: "bind", run: rebind },
+    Hook { param: "port", run: reopen_port },
+    Hook { param: "appendonly", run: switch_log },
 ];
 
 const CONFIG: Command = Command {
@@ -81,7 +83,7 @@ const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "> CONFIG HELP too many\n(error) ERR wrong number of arguments for 'config|help' command",
+    examples: "",
     run: |ctx| ctx.out.help("CONFIG", HELP_LINES),
 };
 
@@ -110,7 +112,7 @@ const REWRITE: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "Writes the values of today into the configuration file, keeping its comments. O(N) in the file's length.",
-    examples: "> CONFIG REWRITE\n(error) ERR The server is running without a config file",
+    examples: "",
     run: |ctx| {
         let path = ctx.node.life.config_file.get().ok_or(NO_FILE)?;
         rewrite_file(path, ctx.config, false).map_err(|e| failed("ERR Rewriting config file: ", &e))?;
@@ -223,6 +225,18 @@ fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
         new.dir = dir.to_string_lossy().into_owned();
     }
     Ok(())
+}
+
+fn rebind(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.doors.reopen(new).map_err(|_| "Failed to bind to specified addresses.".to_owned())
+}
+
+fn reopen_port(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.doors.reopen(new).map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())
+}
+
+fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.switch_log(new.appendonly)
 }
 
 /// Held while the configuration is read, changed and swapped. Nobody waits for anything else inside.

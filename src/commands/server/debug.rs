@@ -68,15 +68,8 @@ fn debug(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let sub = SUBCOMMANDS.iter().find(|sub| sub.name.eq_ignore_ascii_case(name));
     match sub.filter(|sub| sub.argc.contains(&ctx.args.len())) {
         Some(sub) => (sub.run)(ctx),
-        None => Err(unknown(name)),
+        None => Err(error::subcommand_syntax("DEBUG", name)),
     }
-}
-
-fn unknown(name: &[u8]) -> Error {
-    let shown = &name[..name.len().min(NAME_SHOWN_MAX)];
-    let parts: [&[u8]; 3] =
-        [b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try DEBUG HELP."];
-    Error::owned(parts.concat())
 }
 
 fn accept(ctx: &mut Ctx<'_, '_>) -> Outcome {
@@ -302,7 +295,7 @@ fn reply_buffer(ctx: &mut Ctx<'_, '_>) -> Outcome {
             ctx.args.int(3)?;
             ctx.out.ok()
         }
-        _ => Err(unknown(ctx.args.get(1))),
+        _ => Err(error::subcommand_syntax("DEBUG", ctx.args.get(1))),
     }
 }
 
@@ -396,8 +389,6 @@ const BAD_PROTOCOL: Error = Error::new(
     "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
 );
 const BAD_THRESHOLD: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
-/// What is repeated of an unknown subcommand.
-const NAME_SHOWN_MAX: usize = 128;
 /// Longer texts are never written as integers in a snapshot.
 const INT_TEXT_MAX: usize = 11;
 /// Shorter strings are never compressed in a snapshot.
