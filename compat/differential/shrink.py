@@ -12,7 +12,7 @@ from dataclasses import replace
 from steps import Step
 
 PLAIN_WORDS = (b"a", b"1", b"s1")
-SHRINK_MAX_S = 20.0
+SHRINK_MAX_S = 8.0
 
 
 def shrink(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:

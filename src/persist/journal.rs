@@ -61,6 +61,8 @@ pub struct Journal {
     /// Workers waiting for the batcher.
     waiting: Mutex<Vec<Waker>>,
     pub(super) bell: Bell,
+    /// DEBUG AOF-FLUSH-SLEEP: every write takes this much longer.
+    pub write_delay_us: AtomicU64,
     pub stats: Stats,
 }
 
@@ -148,6 +150,7 @@ impl Default for Journal {
             failed: AtomicBool::new(false),
             waiting: Mutex::default(),
             bell: Bell::default(),
+            write_delay_us: AtomicU64::new(0),
             stats: Stats::default(),
         }
     }
@@ -288,6 +291,10 @@ impl Journal {
         }
         let started = Instant::now();
         let Some(file) = sink.file.as_mut() else { return false };
+        let delay_us = self.write_delay_us.load(Relaxed);
+        if delay_us > 0 {
+            std::thread::sleep(Duration::from_micros(delay_us));
+        }
         if let Err(e) = file.write_all(&sink.batch) {
             self.cut_back(sink, &e);
             return false;

@@ -4,8 +4,8 @@
 //! everyone and DIGEST sees one instant.
 
 use super::digest::Digest;
+use super::{faults, reload};
 use crate::command::*;
-use crate::commands::persistence::debug_loadaof;
 use crate::config::Config;
 use crate::glob;
 use crate::keyspace::Expiry;
@@ -41,6 +41,7 @@ struct Sub {
 }
 
 const SUBCOMMANDS: &[Sub] = &[
+    Sub { name: b"AOF-FLUSH-SLEEP", argc: 3..=3, run: faults::aof_flush_sleep },
     Sub { name: b"CHANGE-REPL-ID", argc: 2..=2, run: change_repl_id },
     Sub { name: b"CONFIG-REWRITE-FORCE-ALL", argc: 2..=2, run: rewrite_all },
     Sub { name: b"DIGEST", argc: 2..=2, run: digest },
@@ -49,7 +50,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"HELP", argc: 2..=2, run: help },
     Sub { name: b"HTSTATS", argc: 3..=3, run: htstats },
     Sub { name: b"HTSTATS-KEY", argc: 3..=3, run: htstats_key },
-    Sub { name: b"LOADAOF", argc: 2..=2, run: debug_loadaof },
+    Sub { name: b"LOADAOF", argc: 2..=2, run: reload::load_log },
     Sub { name: b"LOG", argc: 3..=3, run: write_log },
     Sub { name: b"OBJECT", argc: 3..=3, run: object },
     Sub { name: b"PAUSE-CRON", argc: 3..=3, run: accept },
@@ -57,6 +58,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"PROTOCOL", argc: 3..=3, run: protocol },
     Sub { name: b"QUICKLIST-PACKED-THRESHOLD", argc: 3..=3, run: packed_threshold },
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
+    Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
     Sub { name: b"SLEEP", argc: 3..=3, run: sleep },
     Sub { name: b"STRINGMATCH-LEN", argc: 4..=4, run: stringmatch_len },
