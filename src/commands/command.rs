@@ -37,7 +37,7 @@ const COUNT: Command = Command {
     flags: LOADING | STALE | IN_CONNECTION,
     keys: Keys::NONE,
     doc: "How many commands there are. O(1).",
-    examples: "",
+    examples: "> COMMAND COUNT too many\n(error) ERR wrong number of arguments for 'command|count' command",
     run: |ctx| {
         let count = top_level(ctx.registry).count();
         ctx.out.count(count)
@@ -142,7 +142,7 @@ const HELP: Command = Command {
     flags: LOADING | STALE | IN_CONNECTION,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> COMMAND HELP too many\n(error) ERR wrong number of arguments for 'command|help' command",
     run: |ctx| ctx.out.help("COMMAND", HELP_LINES),
 };
 

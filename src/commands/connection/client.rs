@@ -48,7 +48,7 @@ pub const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> CLIENT HELP too many\n(error) ERR wrong number of arguments for 'client|help' command",
     run: |ctx| ctx.out.help("CLIENT", HELP_LINES),
 };
 
@@ -61,7 +61,7 @@ pub const ID: Command = Command {
     flags: NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "The connection's number; numbers only grow. O(1).",
-    examples: "",
+    examples: "> CLIENT ID too many\n(error) ERR wrong number of arguments for 'client|id' command",
     run: |ctx| ctx.out.int(i64::try_from(ctx.session.client.id).unwrap_or(i64::MAX)),
 };
 
@@ -74,7 +74,7 @@ pub const INFO: Command = Command {
     flags: NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "The connection's own line of CLIENT LIST. O(1).",
-    examples: "",
+    examples: "> CLIENT INFO too many\n(error) ERR wrong number of arguments for 'client|info' command",
     run: info,
 };
 
@@ -211,7 +211,7 @@ fn pause(ctx: &mut Ctx<'_, '_>) -> Outcome {
         (_, 3) | (b"ALL", 4) => Pause::All,
         (b"WRITE", 4) => Pause::Write,
         (_, 4) => return Err(BAD_PAUSE_MODE),
-        _ => return Err(error::wrong_arity("client|pause")),
+        _ => return Err(error::subcommand_syntax("CLIENT", ctx.args.get(1))),
     };
     let timeout_ms = num::parse_i64(ctx.args.get(2)).ok_or(TIMEOUT_NOT_INT)?;
     if timeout_ms < 0 {
@@ -325,7 +325,7 @@ fn unblock(ctx: &mut Ctx<'_, '_>) -> Outcome {
         (_, 3) | (b"TIMEOUT", 4) => Unblock::Timeout,
         (b"ERROR", 4) => Unblock::Error,
         (_, 4) => return Err(BAD_UNBLOCK_REASON),
-        _ => return Err(error::wrong_arity("client|unblock")),
+        _ => return Err(error::subcommand_syntax("CLIENT", ctx.args.get(1))),
     };
     let id = ctx.args.int(2)?;
     let client = u64::try_from(id).ok().and_then(|id| ctx.node.clients.get(id));

@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
 
 const AUTH: Command = Command {
     name: "AUTH",
-    args: "[username] password",
+    args: "password | username password",
     arity: -2,
     since: "1.0.0",
     group: Group::Connection,

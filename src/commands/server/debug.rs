@@ -1,7 +1,7 @@
 //! DEBUG: what tests ask of a server. Allowed only as `enable-debug-command` says.
 //!
 //! One row, as in Redis: subcommands are no commands of their own, and all run owning the world, so that SLEEP holds
-//! everyone and DIGEST sees one instant. What concerns files (RELOAD, LOADAOF) is not here.
+//! everyone and DIGEST sees one instant.
 
 use super::digest::Digest;
 use super::{faults, reload};
@@ -29,7 +29,7 @@ pub const DEBUG: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | WORLD,
     keys: Keys::NONE,
     doc: "Commands for tests of the server.",
-    examples: "",
+    examples: "> DEBUG\n(error) ERR wrong number of arguments for 'debug' command",
     run: debug,
 };
 
@@ -70,15 +70,8 @@ fn debug(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let sub = SUBCOMMANDS.iter().find(|sub| sub.name.eq_ignore_ascii_case(name));
     match sub.filter(|sub| sub.argc.contains(&ctx.args.len())) {
         Some(sub) => (sub.run)(ctx),
-        None => Err(unknown(name)),
+        None => Err(error::subcommand_syntax("DEBUG", name)),
     }
-}
-
-fn unknown(name: &[u8]) -> Error {
-    let shown = &name[..name.len().min(NAME_SHOWN_MAX)];
-    let parts: [&[u8]; 3] =
-        [b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try DEBUG HELP."];
-    Error::owned(parts.concat())
 }
 
 fn accept(ctx: &mut Ctx<'_, '_>) -> Outcome {
@@ -244,7 +237,7 @@ fn protocol(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match &*word {
         b"STRING" => out.bulk(b"Hello World"),
         b"INTEGER" => out.int(12345),
-        b"DOUBLE" => out.double(3141.0 / 1000.0),
+        b"DOUBLE" => out.double(f64::from(3141) / 1000.0),
         b"NULL" => out.null(),
         b"ARRAY" => {
             out.array(3);
@@ -304,7 +297,7 @@ fn reply_buffer(ctx: &mut Ctx<'_, '_>) -> Outcome {
             ctx.args.int(3)?;
             ctx.out.ok()
         }
-        _ => Err(unknown(ctx.args.get(1))),
+        _ => Err(error::subcommand_syntax("DEBUG", ctx.args.get(1))),
     }
 }
 
@@ -361,6 +354,8 @@ const HELP_LINES: &[&str] = &[
     "    Size and elements of a database's tables.",
     "HTSTATS-KEY <key>",
     "    The same for a value that is a hash table.",
+    "LOADAOF",
+    "    Load the append-only log anew.",
     "LOG <message>",
     "    Write this to the log.",
     "OBJECT <key>",
@@ -396,8 +391,6 @@ const BAD_PROTOCOL: Error = Error::new(
     "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
 );
 const BAD_THRESHOLD: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
-/// What is repeated of an unknown subcommand.
-const NAME_SHOWN_MAX: usize = 128;
 /// Longer texts are never written as integers in a snapshot.
 const INT_TEXT_MAX: usize = 11;
 /// Shorter strings are never compressed in a snapshot.

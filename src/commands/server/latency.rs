@@ -27,7 +27,7 @@ pub const DOCTOR: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "What spikes were seen and what may help, for humans. O(1).",
-    examples: "",
+    examples: "> LATENCY DOCTOR too many\n(error) ERR wrong number of arguments for 'latency|doctor' command",
     run: doctor,
 };
 
@@ -74,7 +74,7 @@ pub const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> LATENCY HELP too many\n(error) ERR wrong number of arguments for 'latency|help' command",
     run: |ctx| ctx.out.help("LATENCY", HELP_LINES),
 };
 
@@ -161,7 +161,7 @@ pub const JSON: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "Service times by window, command and cause, as one JSON object. O(N) in the number of commands.",
-    examples: "",
+    examples: "> LATENCY JSON too many\n(error) ERR wrong number of arguments for 'latency|json' command",
     run: |ctx| {
         let report = ctx.node.observatory.latency(ctx.db.now());
         ctx.out.bulk(report.json().to_string().as_bytes())

@@ -97,7 +97,7 @@ pub const DOCTOR: Command = Command {
     flags: WALK,
     keys: Keys::NONE,
     doc: "What is remarkable about memory, for humans. O(1).",
-    examples: "",
+    examples: "> MEMORY DOCTOR too many\n(error) ERR wrong number of arguments for 'memory|doctor' command",
     run: doctor,
 };
 
@@ -154,7 +154,7 @@ pub const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> MEMORY HELP too many\n(error) ERR wrong number of arguments for 'memory|help' command",
     run: |ctx| ctx.out.help("MEMORY", HELP_LINES),
 };
 
@@ -167,7 +167,7 @@ pub const MALLOC_STATS: Command = Command {
     flags: 0,
     keys: Keys::NONE,
     doc: "The allocator's own report. O(N) in the number of its arenas; may be slow.",
-    examples: "",
+    examples: "> MEMORY MALLOC-STATS too many\n(error) ERR wrong number of arguments for 'memory|malloc-stats' command",
     run: malloc_stats,
 };
 
@@ -201,7 +201,7 @@ pub const STATS: Command = Command {
     flags: WALK,
     keys: Keys::NONE,
     doc: "Memory by what it is for. O(N) in the number of stripes and clients.",
-    examples: "",
+    examples: "> MEMORY STATS too many\n(error) ERR wrong number of arguments for 'memory|stats' command",
     run: memory_stats,
 };
 

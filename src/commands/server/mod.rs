@@ -61,7 +61,7 @@ const LASTSAVE: Command = Command {
     flags: LOADING | STALE | FAST | IN_ADMIN,
     keys: Keys::NONE,
     doc: "When the last snapshot was written, in Unix seconds; the time of start if there was none. O(1).",
-    examples: "",
+    examples: "> LASTSAVE too many\n(error) ERR wrong number of arguments for 'lastsave' command",
     run: |ctx| ctx.out.int(ctx.node.life.started_ms / 1000),
 };
 
@@ -197,7 +197,7 @@ const TIME: Command = Command {
     flags: LOADING | STALE | FAST,
     keys: Keys::NONE,
     doc: "The server's clock: Unix seconds, and microseconds within the second. O(1).",
-    examples: "",
+    examples: "> TIME too many\n(error) ERR wrong number of arguments for 'time' command",
     run: time,
 };
 

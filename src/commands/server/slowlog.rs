@@ -33,7 +33,7 @@ fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let count = match args.len() {
         2 => SHOWN_BY_DEFAULT,
         3 => args.int_in(2, -1..=i64::MAX, BAD_COUNT)?,
-        _ => return Err(error::wrong_arity("slowlog|get")),
+        _ => return Err(error::subcommand_syntax("SLOWLOG", args.get(1))),
     };
     let entries = node.observatory.slowlog.get(usize::try_from(count).unwrap_or(usize::MAX));
     out.array(entries.len());
@@ -58,7 +58,7 @@ pub const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> SLOWLOG HELP too many\n(error) ERR wrong number of arguments for 'slowlog|help' command",
     run: |ctx| ctx.out.help("SLOWLOG", HELP_LINES),
 };
 
