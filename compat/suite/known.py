@@ -14,6 +14,15 @@ import sys
 import ledger
 from run import RUNNERS, WORK
 
+# Which capability a missing command belongs to; the first that matches gives the reason.
+CAPABILITIES = (
+    ("replication", r"SYNC|PSYNC|REPLICAOF|SLAVEOF|REPLCONF|WAIT|FAILOVER"), ("streams", r"X[A-Z]+"), ("cluster", r"CLUSTER|READONLY|ASKING"),
+    ("scripting", r"EVAL\w*|SCRIPT.*|FCALL\w*|FUNCTION.*"), ("pub/sub", r"S?P?(UN)?SUBSCRIBE|S?PUBLISH|PUBSUB.*"), ("ACL", r"ACL.*"),
+    ("RDB", r"SAVE|BGSAVE|DUMP|RESTORE|MIGRATE"), ("MONITOR", r"MONITOR"), ("client tracking", r"TRACKING|CACHING|GETREDIR|TRACKINGINFO"),
+    ("geo", r"GEO\w+"), ("HyperLogLog", r"PF\w+"), ("bitmaps", r"(SET|GET)BIT|BIT\w+"), ("SORT", r"SORT\w*"), ("modules", r"MODULE.*"),
+    ("sorted sets", r"B?Z[A-Z]+"), ("hashes", r"H[A-KM-Z]\w+|HLEN"), ("sets", r"S(ADD|CARD|DIFF|INTER|IS|M|POP|RAND|REM|SCAN|UNION)\w*"),
+    ("lists", r"[BLR]\w*(PUSH|POP|MOVE|LEN|RANGE|SET|TRIM|INDEX|INSERT|POS|REM)\w*"),
+)
 UNKNOWN_COMMAND = re.compile(r"unknown (?:command|subcommand) '([^']+)'", re.I)
 REASON_MAX = 100
 
@@ -59,7 +68,13 @@ def propose(judged: dict, before: dict[str, str]) -> dict[str, str]:
 def reason(said: str) -> str:
     """The command that is missing, where that is the reason; otherwise the suite's own words."""
     if found := UNKNOWN_COMMAND.search(said):
-        return f"{found[1].upper()} is not built yet"
+        command = found[1].upper()
+        of = next((name for name, pattern in CAPABILITIES if re.fullmatch(pattern, command)), "")
+        return f"needs {command} ({of})" if of else f"needs {command}"
+    if "always a primary" in said:
+        return "needs REPLICAOF (replication)"
+    if "no blocked clients" in said:
+        return "needs blocking commands (lists)"
     said = said.split(" (context: ")[0]  # where in the suite: says nothing here, and names this machine's folders
     return said.replace(ledger.SEPARATOR, " ")[:REASON_MAX].strip() or "unknown"
 

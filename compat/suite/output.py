@@ -61,7 +61,7 @@ def read(file: str, text: str) -> Outcome:
             outcome.aborted = f"no progress, last state {found[0][3:]}"
         elif not DONE.search(line):
             if reason_for is not None and len(outcome.failed[reason_for]) < REASON_MAX:
-                outcome.failed[reason_for] = (outcome.failed[reason_for] + " " + line.strip()).strip()
+                outcome.failed[reason_for] = told(outcome.failed[reason_for], line.strip())
             continue
         reason_for = None
     return outcome
@@ -74,6 +74,11 @@ def error(outcome: Outcome, name, text: str):
         return name(found[1])
     outcome.outside.append(text)
     return None
+
+
+def told(before: str, line: str) -> str:
+    """A reason with one more line. `--durable` prints an error without its first ten characters, then whole."""
+    return line if before and line.endswith(before) else f"{before} {line}".strip()
 
 
 def naming(file: str):
