@@ -257,7 +257,9 @@ fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, 
     }
     let (file, len) = files.open_last_incr(config).map_err(fatal)?;
     files.delete_history().map_err(fatal)?;
-    node.journal.stats.base_bytes.store(files.size(), Relaxed);
+    let size = files.size();
+    node.journal.stats.base_bytes.store(size, Relaxed);
+    node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
     *node.aof.files.lock() = Some(files);
     node.journal.attach(file, len);
     Ok(())

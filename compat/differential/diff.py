@@ -100,7 +100,8 @@ class Search:
             self.flaky[name] += 1
             return
         text = show(self.stage, small, final)
-        signature = f"{' '.join(step.name() for step in small)}: {' '.join(map(repr, final.difference.argv[:2]))}"
+        what = " ".join(map(repr, final.difference.argv[:2])) or replies_outline(final.difference)
+        signature = f"{' '.join(step.name() for step in small)}: {what}"
         self.again[signature] += 1
         if self.again[signature] > 1:
             return

@@ -166,6 +166,10 @@ class Stage:
             return True
         if all(agree):
             return False
+        if first[1][0] == "-" and first[1][1].startswith(b"ERR unknown subcommand"):
+            missing = "not there yet: " + b" ".join(argv[:2]).decode("latin-1").upper()
+            result.covered[missing] = result.covered.get(missing, 0) + 1
+            return True
         rule = rules.covering(argv, [tree for _, tree in replies], queued)
         if rule and (any(agree) or len(others) == 1):
             result.covered[rule.reason] = result.covered.get(rule.reason, 0) + 1

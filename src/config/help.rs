@@ -67,6 +67,7 @@ const USAGE: &str = "memkv-server [/path/to/redis.conf] [--directive value ...] 
        memkv-server -h or --help
        memkv-server --man
        memkv-server --completions <bash|zsh|fish>
+       memkv-server --sample-conf
        memkv-server --test-memory <megabytes>
        memkv-server --check-system";
 
@@ -92,6 +93,7 @@ fn command() -> Command {
         .arg(word("help", "Print this help; -h without the directives").short('h'))
         .arg(word("version", "Print the version").short('v'))
         .arg(word("man", "Print the manual page"))
+        .arg(word("sample-conf", "Print a configuration file with every directive"))
         .arg(word("check-system", "Test the system for known problems"))
         .arg(Arg::new("test-memory").long("test-memory").value_name("megabytes").help("Test the memory"))
         .arg(
@@ -122,7 +124,8 @@ fn option(param: &'static Param) -> Arg {
     let arg = if param.has(MULTI_ARG) { arg.num_args(1..) } else { arg };
     let effect = if param.has(UNSUPPORTED) { " Accepted without effect." } else { "" };
     let default = if param.default.is_empty() { "\"\"" } else { param.default };
-    arg.help(format!("{}{effect} [default: {default}]", param.doc))
+    // The page takes the long help of what the short one hides.
+    arg.long_help(format!("{}{effect} [default: {default}]", param.doc))
 }
 
 /// What kind of value a directive takes, in a word or two.

@@ -127,7 +127,11 @@ pub struct Stats {
     pub fsync_us_max: AtomicU64,
     /// Writes the batcher made for the workers because the device was slow.
     pub delayed: AtomicU64,
+    /// Bytes in the file being written.
     pub file_bytes: AtomicU64,
+    /// Bytes in the files before it.
+    pub behind_bytes: AtomicU64,
+    /// The log's size after the last rewrite.
     pub base_bytes: AtomicU64,
     pub last_fsync_ms: AtomicU64,
 }
@@ -315,6 +319,16 @@ impl Journal {
         true
     }
 
+    /// What an earlier error left, and what came since.
+    fn write_everything(&self, sink: &mut Sink) -> bool {
+        while self.appended() != self.written.load(Acquire) {
+            if !self.write_pending(sink) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
         if self.fsync_policy() == Fsync::Always {
@@ -398,6 +412,11 @@ impl Journal {
         self.announce();
     }
 
+    /// The size of the whole log, as of the last write.
+    pub fn size(&self) -> u64 {
+        self.stats.behind_bytes.load(Relaxed) + self.stats.file_bytes.load(Relaxed)
+    }
+
     pub fn durable_lag_bytes(&self) -> u64 {
         self.written.load(Acquire).saturating_sub(self.durable.load(Acquire))
     }
@@ -422,7 +441,7 @@ impl Journal {
         let mut sink = self.sink.lock();
         let mut left_behind = None;
         if self.is_on() && !sink.fsync_failed {
-            while !self.write_pending(&mut sink) {
+            if !self.write_everything(&mut sink) {
                 return Err(io::Error::other(self.write_error().unwrap_or_default()));
             }
             left_behind = sink.file.take();
@@ -439,7 +458,8 @@ impl Journal {
         self.slow.store(left_behind.is_some(), Relaxed);
         *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
-        self.stats.file_bytes.store(0, Relaxed);
+        let left = self.stats.file_bytes.swap(0, Relaxed);
+        self.stats.behind_bytes.fetch_add(left, Relaxed);
         self.on.store(true, Release);
         drop(sink);
         self.announce();
@@ -469,7 +489,7 @@ impl Journal {
         if !self.is_on() {
             return true;
         }
-        let written = self.write_pending(&mut self.sink.lock());
+        let written = self.write_everything(&mut self.sink.lock());
         self.sync();
         written
     }

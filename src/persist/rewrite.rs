@@ -81,6 +81,8 @@ impl Job<'_> {
             manifest.incr.push(incr.clone());
             dir.persist(manifest)?;
         }
+        // Whoever is inside the gate may ask for the files: never wait for the gate with them in hand.
+        drop(files);
         // The last increment must be durable before the next one can hold anything: most of it now, the rest by the
         // batcher before it writes on.
         self.journal.flush();
@@ -98,7 +100,7 @@ impl Job<'_> {
     /// The temporary file becomes the base; everything older becomes history and is deleted.
     fn put_in_force(&self, temp: &Path, incr: &FileInfo, fresh: bool) -> io::Result<()> {
         let mut files = self.aof.files.lock();
-        let dir = files.as_mut().expect("a rewrite has its files");
+        let Some(dir) = files.as_mut() else { return Err(io::Error::other("the append-only log was turned off")) };
         let seq = dir.manifest.next_base_seq();
         let suffix = if self.config.aof_use_rdb_preamble { "rdb" } else { "aof" };
         let base = FileInfo { name: format!("{}.{seq}.base.{suffix}", dir.name), seq };
@@ -119,7 +121,9 @@ impl Job<'_> {
         manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
         dir.persist(manifest)?;
         self.journal.clear_fsync_error();
-        self.journal.stats.base_bytes.store(dir.base_size(), Relaxed);
+        let base_bytes = dir.base_size();
+        self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
+        self.journal.stats.base_bytes.store(base_bytes, Relaxed);
         dir.delete_history()
     }
 }
@@ -155,7 +159,7 @@ fn write_base(mut walk: Walk<'_>, temp: &Path, config: &Config) -> io::Result<()
 
 /// The two forms of a base.
 enum Form {
-    Rdb(rdb::write::Writer),
+    Rdb(Box<rdb::write::Writer>),
     /// Commands; the database they are in.
     Commands(Option<usize>),
 }
@@ -164,7 +168,7 @@ impl Form {
     fn begin(out: &mut Vec<u8>, config: &Config) -> Self {
         let now = clock::now_ms();
         if config.aof_use_rdb_preamble {
-            return Self::Rdb(rdb::write::Writer::begin(out, config.rdbcompression, now));
+            return Self::Rdb(Box::new(rdb::write::Writer::begin(out, config.rdbcompression, now)));
         }
         if config.aof_timestamp_enabled {
             out.extend_from_slice(format!("#TS:{}\r\n", now / 1000).as_bytes());

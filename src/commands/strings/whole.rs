@@ -294,11 +294,11 @@ fn propagate_plain(ctx: &mut Ctx<'_, '_>) {
     let args = &mut ctx.args;
     let mut kept: SmallVec<[&[u8]; 8]> = args.from(0).take(3).collect();
     args.skip_to(3);
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.shift() {
         match &*args::Word::of(arg) {
             b"GET" => {}
             b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE" => {
-                args.next();
+                args.shift();
             }
             _ => kept.push(arg),
         }
