@@ -33,6 +33,7 @@ unsafe impl GlobalAlloc for Counting {
         memory
     }
 
+    // SAFETY: the trait's contract, handed on.
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let layout = padded(layout);
@@ -44,6 +45,7 @@ unsafe impl GlobalAlloc for Counting {
         memory
     }
 
+    // SAFETY: the trait's contract, handed on.
     #[inline]
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         let layout = padded(layout);
@@ -52,6 +54,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { Jemalloc.dealloc(memory, layout) }
     }
 
+    // SAFETY: the trait's contract, handed on.
     #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let layout = padded(layout);

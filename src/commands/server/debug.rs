@@ -237,7 +237,7 @@ fn protocol(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match &*word {
         b"STRING" => out.bulk(b"Hello World"),
         b"INTEGER" => out.int(12345),
-        b"DOUBLE" => out.double(f64::from(3141) / 1000.0),
+        b"DOUBLE" => out.double(3141.0 / 1000.0),
         b"NULL" => out.null(),
         b"ARRAY" => {
             out.array(3);
@@ -354,8 +354,6 @@ const HELP_LINES: &[&str] = &[
     "    Size and elements of a database's tables.",
     "HTSTATS-KEY <key>",
     "    The same for a value that is a hash table.",
-    "LOADAOF",
-    "    Load the append-only log anew.",
     "LOG <message>",
     "    Write this to the log.",
     "OBJECT <key>",
