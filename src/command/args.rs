@@ -108,6 +108,20 @@ impl<'a> Args<'a> {
     }
 }
 
+/// A cursor of SCAN and its family, read as liberally as Redis 8 does: blanks in front, a sign, zeros in front; but not a
+/// plain negative number.
+pub fn scan_cursor(text: &[u8]) -> Option<u64> {
+    if num::parse_i64(text).is_some_and(|n| n < 0) {
+        return None;
+    }
+    let blanks = text.iter().take_while(|b| matches!(b, b' ' | b'\t'..=b'\r')).count();
+    match &text[blanks..] {
+        [b'-', digits @ ..] => num::parse_u64(digits).map(u64::wrapping_neg),
+        [b'+', digits @ ..] => num::parse_u64(digits),
+        digits => num::parse_u64(digits),
+    }
+}
+
 /// An option word in upper case, comparable with byte literals: `match &*word { b"NX" => … }`.
 pub struct Word {
     bytes: [u8; WORD_BYTES_MAX],

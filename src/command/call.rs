@@ -135,7 +135,8 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     let row = match row {
         Ok(row) => row,
         Err(error) => {
-            refuse(turn, session, None, &error, out);
+            let row = turn.registry.find(argv.get(0));
+            refuse(turn, session, row, &error, out);
             return Called::Done;
         }
     };
@@ -318,13 +319,31 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
 
 #[cold]
 fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &Error, out: &mut Vec<u8>) {
-    session.abort_queue();
     let start = out.len();
-    Out::new(out, session.proto).error(error.text());
+    let mut reply = Out::new(out, session.proto);
+    if row.is_some_and(|row| row.command.has(RUNS_QUEUE)) {
+        // An EXEC that may not run takes its transaction with it.
+        abandon_transaction(turn, session);
+        let cause = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
+        reply.error(&[b"EXECABORT Transaction discarded because of: ", cause].concat());
+    } else {
+        session.abort_queue();
+        reply.error(error.text());
+    }
     if let Some(row) = row {
         turn.stats.rejected(row.id);
     }
     count_error(turn.node, turn.stats, &out[start..]);
+}
+
+fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
+    session.queue = None;
+    session.client.facts.queued.store(-1, Relaxed);
+    if let Some(watching) = session.watch.take() {
+        let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
+        db.unwatch(watching.keys.iter(), &watching.dirty);
+        session.client.facts.watched.store(0, Relaxed);
+    }
 }
 
 /// Counts an error reply, given with its line's end.

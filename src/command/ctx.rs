@@ -36,6 +36,11 @@ impl<'k> Ctx<'_, 'k> {
         self.spoke = true;
     }
 
+    /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
+    pub fn propagate_removal(&mut self, key: &[u8], lazy: bool) {
+        self.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+    }
+
     /// Nothing to propagate although something changed.
     pub fn propagate_nothing(&mut self) {
         self.spoke = true;

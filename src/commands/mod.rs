@@ -1,6 +1,7 @@
 //! The commands: one file per family, each opening with its table.
 
 pub mod connection;
+pub mod databases;
 pub mod keys;
 pub mod persistence;
 pub mod strings;
@@ -9,5 +10,11 @@ pub mod transactions;
 use crate::command::Command;
 
 /// Every family's rows.
-pub const FAMILIES: &[&[Command]] =
-    &[connection::COMMANDS, keys::COMMANDS, persistence::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[
+    connection::COMMANDS,
+    databases::COMMANDS,
+    keys::COMMANDS,
+    persistence::COMMANDS,
+    strings::COMMANDS,
+    transactions::COMMANDS,
+];

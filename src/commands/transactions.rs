@@ -107,7 +107,7 @@ const WATCH: Command = Command {
     arity: -2,
     since: "2.2.0",
     group: Group::Transactions,
-    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NO_MULTI,
+    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NO_QUEUE,
     keys: Keys::range(1, -1, 1, keys::RO),
     doc: "Makes the next EXEC fail if one of the keys changes before it. O(1) a key.",
     examples: "> WATCH k\nOK\n> SET k 1\nOK\n> MULTI\nOK\n> GET k\nQUEUED\n> EXEC\n(nil)",
@@ -115,6 +115,9 @@ const WATCH: Command = Command {
 };
 
 fn watch(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if ctx.session.queue.is_some() {
+        return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
+    }
     let db = ctx.db.index();
     let watching = ctx.session.watching();
     if watching.dirty.load(Relaxed) {

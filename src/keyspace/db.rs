@@ -309,7 +309,7 @@ impl<'k> Db<'k> {
     }
 
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        self.read_entry(key).is_some()
+        self.peek(key).is_some()
     }
 
     /// A key's type, without touching it.
@@ -340,7 +340,7 @@ impl<'k> Db<'k> {
 
     /// A key's expiry: `None` if there is no such key.
     pub fn expiry(&mut self, key: &[u8]) -> Option<Option<Millis>> {
-        Some(self.read_entry(key)?.expiry())
+        Some(self.peek(key)?.expiry())
     }
 
     /// Sets or clears the expiry of an existing key. A time that has passed is the caller's to turn into a removal.

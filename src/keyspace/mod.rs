@@ -11,6 +11,7 @@ pub mod db;
 pub mod entry;
 pub mod evict;
 pub mod expire;
+mod generic;
 pub mod snapshot;
 mod strings;
 pub mod stripe;

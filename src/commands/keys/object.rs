@@ -1,0 +1,139 @@
+//! OBJECT: how a value is kept, and how it was used lately. Looking does not count as use.
+
+use crate::command::*;
+use crate::keyspace::access::idle_seconds;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub const OBJECT: Command = Command {
+    name: "OBJECT",
+    args: "",
+    arity: -2,
+    since: "2.2.3",
+    group: Group::Generic,
+    flags: CONTAINER,
+    keys: Keys::NONE,
+    doc: "How a value is kept.",
+    examples: "> OBJECT nosuch\n(error) ERR unknown subcommand 'nosuch'. Try OBJECT HELP.",
+    run: |_| Err(error::wrong_arity("object")),
+};
+
+pub const OBJECT_ENCODING: Command = Command {
+    name: "OBJECT ENCODING",
+    args: "key",
+    arity: 3,
+    since: "2.2.3",
+    group: Group::Generic,
+    flags: READONLY,
+    keys: Keys::one(2, keys::RO),
+    doc: "The name of a value's representation. O(1).",
+    examples: "> MSET a 1 b x\nOK\n> OBJECT ENCODING a\n\"int\"\n> OBJECT ENCODING b\n\"embstr\"",
+    run: encoding,
+};
+
+fn encoding(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    match db.peek(args.key(2)) {
+        Some(entry) => out.bulk(entry.encoding().as_bytes()),
+        None => out.null(),
+    }
+}
+
+pub const OBJECT_FREQ: Command = Command {
+    name: "OBJECT FREQ",
+    args: "key",
+    arity: 3,
+    since: "4.0.0",
+    group: Group::Generic,
+    flags: READONLY,
+    keys: Keys::one(2, keys::RO),
+    doc: "A key's logarithmic counter of uses, under an LFU policy. O(1).",
+    examples: "> OBJECT FREQ missing\n(nil)",
+    run: freq,
+};
+
+fn freq(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    let Some(entry) = db.peek(args.key(2)) else { return out.null() };
+    let settings = &db.keyspace().settings;
+    if !settings.lfu.load(Relaxed) {
+        return Err(NOT_LFU);
+    }
+    out.int(i64::from(settings.lfu_decayed(entry.access(), db.now())))
+}
+
+pub const OBJECT_HELP: Command = Command {
+    name: "OBJECT HELP",
+    args: "",
+    arity: 2,
+    since: "6.2.0",
+    group: Group::Generic,
+    flags: LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "The subcommands.",
+    examples: "",
+    run: |ctx| ctx.out.help("OBJECT", HELP),
+};
+
+pub const OBJECT_IDLETIME: Command = Command {
+    name: "OBJECT IDLETIME",
+    args: "key",
+    arity: 3,
+    since: "2.2.3",
+    group: Group::Generic,
+    flags: READONLY,
+    keys: Keys::one(2, keys::RO),
+    doc: "Seconds since a key was used, unless an LFU policy counts in its place. O(1).",
+    examples: "> SET a 1\nOK\n> OBJECT IDLETIME a\n(integer) 0",
+    run: idletime,
+};
+
+fn idletime(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    let Some(entry) = db.peek(args.key(2)) else { return out.null() };
+    if db.keyspace().settings.lfu.load(Relaxed) {
+        return Err(LFU);
+    }
+    out.count(usize::try_from(idle_seconds(entry.access(), db.now())).unwrap_or(usize::MAX))
+}
+
+pub const OBJECT_REFCOUNT: Command = Command {
+    name: "OBJECT REFCOUNT",
+    args: "key",
+    arity: 3,
+    since: "2.2.3",
+    group: Group::Generic,
+    flags: READONLY,
+    keys: Keys::one(2, keys::RO),
+    doc: "How many keys share a value: always one. O(1).",
+    examples: "> SET a value\nOK\n> OBJECT REFCOUNT a\n(integer) 1",
+    run: refcount,
+};
+
+fn refcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    match db.peek(args.key(2)) {
+        Some(_) => out.int(1),
+        None => out.null(),
+    }
+}
+
+const HELP: &[&str] = &[
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+];
+const NOT_LFU: Error = Error::new(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+const LFU: Error = Error::new(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);

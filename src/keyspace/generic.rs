@@ -1,0 +1,65 @@
+//! What commands on keys of any type ask of a database: looking without touching, touching without reading, events
+//! that accompany a change, and numbers that must stay text.
+
+use super::db::{Db, Event, raw_body};
+use super::entry::Entry;
+
+impl Db<'_> {
+    /// A living entry for a command that looks at the key, not the value (EXISTS, TTL, TYPE): counts a hit or miss and
+    /// leaves the access clock alone.
+    pub fn peek(&mut self, key: &[u8]) -> Option<Entry> {
+        let place = self.place(key);
+        let entry = self.live(place, key).map(|(_, entry)| entry);
+        match entry {
+            Some(_) => self.changes.hits += 1,
+            None => self.changes.misses += 1,
+        }
+        entry
+    }
+
+    /// Sets a key's access clock to now, also for a client that asked not to touch; says whether the key is there.
+    pub fn touch(&mut self, key: &[u8]) -> bool {
+        let no_touch = std::mem::take(&mut self.manner.no_touch);
+        let found = self.read_entry(key).is_some();
+        self.manner.no_touch = no_touch;
+        found
+    }
+
+    /// A second keyspace event of one change: SET with an expiry is a `set` and an `expire`.
+    pub fn notify(&mut self, class: u8, name: &'static str, key: &[u8]) {
+        if self.manner.events {
+            self.changes.events.push(Event { class, name, db: self.index, key: key.into() });
+        }
+    }
+
+    /// Puts a string that is kept as text even if it reads as an integer, keeping the expiry: INCRBYFLOAT's result.
+    pub fn set_text(&mut self, key: &[u8], bytes: &[u8], event: &'static str) {
+        let place = self.place(key);
+        match self.live(place, key) {
+            Some((slot, entry)) => {
+                self.before_change(entry);
+                let new = entry.rebuilt(raw_body(bytes), entry.expiry());
+                self.swap_entry(place, slot, entry, new);
+                self.dispose(entry);
+            }
+            None => {
+                self.insert(place, key, raw_body(bytes), None);
+            }
+        }
+        self.changed(place, key, b'$', event, true);
+    }
+
+    /// A living key by its exact name, for KEYS with a pattern that matches only itself. Visits its stripe if the unit
+    /// does not hold it; a due key stays, marked absent.
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        let (place, index, now) = (self.keyspace().place(key), self.index, self.now);
+        self.held.visit(place.stripe as usize, |held| {
+            let table = &held.part(place.stripe as usize, index).table;
+            // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+            let entry = |word| unsafe { Entry::from_word(word) };
+            table
+                .find(place.hash, |word| entry(word).key() == key)
+                .is_some_and(|slot| !entry(table.word(slot)).is_due(now))
+        })
+    }
+}
