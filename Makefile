@@ -35,7 +35,7 @@ check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --test tidy
-	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/clients compat/*.py
+	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/clients compat/harness compat/run.py
 
 compat: oracles $(SERVER_BUILT) ## every client library and tool, the differential, against SERVER
 	$(PYTHON) compat/run.py --server $(SERVER) $(ARGS)
@@ -48,6 +48,9 @@ crash: oracles $(SERVER_BUILT) ## kill -9 loop with a ledger: KILLS=200 SEED=1
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
 	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
+introspect: oracles $(SERVER_BUILT) ## what SERVER says in COMMAND, CONFIG and INFO, against real servers
+	$(PYTHON) compat/differential/introspect.py --server $(SERVER) $(ARGS)
 
 suite: oracles $(SERVER_BUILT) ## Redis's own test suite: FILES="unit/type/string unit/expire", JOBS=2
 	$(PYTHON) compat/suite/run.py --server $(SERVER) $(if $(JOBS),--jobs $(JOBS)) $(ARGS) $(FILES)
@@ -78,5 +81,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast crash diff suite suite-sentinel suite-cluster bench bench-quick \
+.PHONY: help run test check compat compat-fast crash diff introspect suite suite-sentinel suite-cluster bench bench-quick \
 	doc release oracles FORCE

@@ -15,6 +15,7 @@ use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::keyspace::{Expiry, Keyspace};
 use crate::log::{self, notice, warning};
+use crate::listeners::{self, Doors};
 use crate::net::{listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
@@ -26,8 +27,11 @@ use crate::persist::{Aof, Journal};
 use crate::process;
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,8 +119,15 @@ pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
     };
     let slots = Slots::after(threads);
     let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    if let Ok(dir) = std::env::current_dir() {
+        config.dir = dir.to_string_lossy().into_owned();
+    }
     let node = build_node(config.clone(), registry, threads)?;
+    if let Some(path) = &startup.file {
+        let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
+    }
     notice!("Server initialized");
+    crate::memory::mark_startup();
     serve(node, registry, &config, threads, slots)
 }
 
@@ -130,6 +141,7 @@ fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io
         journal: Journal::default(),
         aof: Aof::default(),
         clients: Clients::default(),
+        doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
         reaper: Reaper::start()?,
         life: Life::new(),
@@ -153,20 +165,21 @@ fn serve(
     let workers = Arc::new(workers);
     runtime.block_on(async {
         let stop = watch_signals(node)?;
-        let tcp = listen::tcp(config)?;
-        let unix = listen::unix(config)?;
+        let tcp = listeners::tcp(config)?;
+        let unix = listeners::unix(config)?;
         load_data(node, registry, config, slots)?;
         batcher::start(&node.journal, pace)?;
         cron::start(node, slots, pace)?;
         let stats = node.observatory.worker(slots.main);
-        for listener in tcp {
-            tokio::spawn(listen::accept_tcp(listener, node, stats.clone(), workers.clone()));
-        }
+        let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
+        node.doors.connect(doors);
+        tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
         }
         if let Some(listener) = unix {
             let path = config.unixsocket.clone();
+            let listener = tokio::net::UnixListener::from_std(listener)?;
             tokio::spawn(listen::accept_unix(listener, path, node, stats.clone(), workers.clone()));
             notice!("The server is now ready to accept connections at {}", config.unixsocket);
         }

@@ -4,6 +4,7 @@
 //! keys under one stripe's lock; after a millisecond of work it lets others run, so that a million keys due at once
 //! are a matter of a second in the background and of nobody's tail. The **cron** thread does the rest, ten times a second.
 
+use crate::clients::Pause;
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
@@ -47,7 +48,7 @@ fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
         let now = clock::now_ms();
         let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
         match due {
-            Some(found) if !node.keyspace.settings.active_expire_off.load(Relaxed) && !node.life.is_loading() => {
+            Some(found) if may_expire(node, now) => {
                 stripe = expire_for_a_while(node, stats, slot, found);
                 std::thread::sleep(EXPIRE_REST);
             }
@@ -58,6 +59,13 @@ fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
             }
         }
     }
+}
+
+/// Not while loading, nor while CLIENT PAUSE keeps the data still.
+fn may_expire(node: &Node, now: i64) -> bool {
+    !node.keyspace.settings.active_expire_off.load(Relaxed)
+        && !node.life.is_loading()
+        && node.clients.paused(now) == Pause::None
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.
@@ -100,6 +108,7 @@ fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
         node.observatory.tick(now);
+        crate::memory::sample();
         node.keyspace.sweep_graveyard();
         close_idle_clients(node, &config, now);
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);

@@ -24,10 +24,12 @@ pub mod log;
 pub mod observe;
 
 // floor 4: one journal — the first floor allowed to touch a disk
+pub mod listeners;
 pub mod persist;
 
-// floor 5: the list of services
+// floor 5: the list of services, and what the machine says of us
 pub mod node;
+pub mod usage;
 
 // floor 6: what a command is
 pub mod command;

@@ -3,15 +3,16 @@
 use memkv::boot;
 use memkv::config::cli::{self, Action};
 use memkv::config::help;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: memkv::memory::Counting = memkv::memory::Counting;
 
 fn main() {
     let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     let code = match cli::parse(&args) {
-        Action::Serve(startup) => serve(&startup),
+        Action::Serve(startup) => serve(startup),
         Action::Version => print(&format!("{}\n", cli::version_line())),
         Action::Help { short } => print(&help::help(short)),
         Action::Man => print(&String::from_utf8_lossy(&help::man())),
@@ -24,12 +25,17 @@ fn main() {
     std::process::exit(code);
 }
 
-fn serve(startup: &cli::Startup) -> i32 {
-    let config = match boot::configure(startup) {
+fn serve(mut startup: cli::Startup) -> i32 {
+    // The configuration may change the directory; the file must be found again by CONFIG REWRITE.
+    let absolute = |file: &Vec<u8>| std::path::absolute(OsStr::from_bytes(file)).ok();
+    if let Some(path) = startup.file.as_ref().and_then(absolute) {
+        startup.file = Some(path.into_os_string().into_vec());
+    }
+    let config = match boot::configure(&startup) {
         Ok(config) => config,
         Err(error) => return complain(&error.to_string()),
     };
-    match boot::run(startup, config) {
+    match boot::run(&startup, config) {
         Ok(code) => code,
         Err(error) => complain(&format!("memkv could not start: {error}")),
     }

@@ -6,14 +6,16 @@ use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
 use crate::keyspace::Keyspace;
 use crate::keyspace::walk::Garbage;
+use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::{Aof, Journal};
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 
 pub struct Node {
     pub config: ArcSwap<Config>,
@@ -21,6 +23,7 @@ pub struct Node {
     pub journal: Journal,
     pub aof: Aof,
     pub clients: Clients,
+    pub doors: Doors,
     pub observatory: Observatory,
     pub reaper: Reaper,
     pub life: Life,
@@ -30,6 +33,10 @@ pub struct Node {
 pub struct Life {
     pub run_id: String,
     pub started_ms: Millis,
+    /// The configuration file's full path, if there is one.
+    pub config_file: OnceLock<PathBuf>,
+    /// The id of the data's history, as replicas would know it.
+    replication_id: Mutex<String>,
     loading: AtomicBool,
     shutdown: Mutex<Option<ShutdownFlags>>,
     /// Wakes the main task when a shutdown is asked for.
@@ -38,11 +45,11 @@ pub struct Life {
 
 impl Life {
     pub fn new() -> Self {
-        let mut bytes = [0u8; 20];
-        getrandom::fill(&mut bytes).expect("the system's random source answers");
         Self {
-            run_id: bytes.iter().map(|b| format!("{b:02x}")).collect(),
+            run_id: random_id(),
             started_ms: clock::now_ms(),
+            config_file: OnceLock::new(),
+            replication_id: Mutex::new(random_id()),
             loading: AtomicBool::new(false),
             shutdown: Mutex::new(None),
             shutdown_asked: tokio::sync::Notify::new(),
@@ -56,6 +63,14 @@ impl Life {
 
     pub fn set_loading(&self, yes: bool) {
         self.loading.store(yes, Relaxed);
+    }
+
+    pub fn replication_id(&self) -> String {
+        self.replication_id.lock().clone()
+    }
+
+    pub fn change_replication_id(&self) {
+        *self.replication_id.lock() = random_id();
     }
 
     pub fn ask_shutdown(&self, flags: ShutdownFlags) {
@@ -72,6 +87,13 @@ impl Default for Life {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// 40 random hexadecimal digits.
+fn random_id() -> String {
+    let mut bytes = [0u8; 20];
+    getrandom::fill(&mut bytes).expect("the system's random source answers");
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Frees big values on a thread of its own.
@@ -112,7 +134,8 @@ impl Node {
             AofReplyAfter::Durable => ReplyAfter::Durable,
             AofReplyAfter::Memory => ReplyAfter::Memory,
         };
-        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled);
+        let batch_commands = u64::from(config.aof_batch_commands);
+        self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.observatory.slowlog.set_max_len(config.slowlog_max_len);
         self.observatory.set_latency_tracking(config.latency_tracking);
     }

@@ -21,7 +21,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/log.rs",
     "src/memory.rs",
     "src/net/connection.rs",
-    "src/net/listen.rs",
+    "src/listeners.rs",
     "src/process.rs",
     "src/table.rs",
 ];

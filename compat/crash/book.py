@@ -9,6 +9,7 @@ Pure: no socket, no clock.
 import random
 from dataclasses import dataclass, field
 
+DIFFERENCES_TOLD = 4  # keys told in a failure's story
 GROUP_KEYS = 3  # keys of one transaction
 SLOTS = 8  # keys that plain SET goes round
 LIFE_MS = 100_000_000  # a deadline far enough not to come during a run
@@ -126,6 +127,8 @@ def difference(expected: dict[bytes, Value], found: dict[bytes, Value]) -> str:
     parts = []
     for key in sorted(expected.keys() | found.keys()):
         if expected.get(key) != found.get(key):
+            if len(parts) == DIFFERENCES_TOLD:
+                return "; ".join([*parts, "and others"])
             parts.append(f"{key.decode()}: acknowledged …{tail(expected.get(key))}, found …{tail(found.get(key))}")
     return "; ".join(parts)
 

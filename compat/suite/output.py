@@ -13,6 +13,7 @@ ERR = re.compile(r"\[err\]: (.*)$")
 ERR_TEST = re.compile(r"(.+) in tests/\S+\.tcl$")
 IGNORE = re.compile(r"\[(?:ignore|skip)\]: (.+)$")
 ABORT = re.compile(r"\[(?:exception|TIMEOUT)\]: (.*)$")
+STATE = re.compile(r"=> \((?:IN PROGRESS|SPAWN\w+ SERVER|KILL\w* SERVER|OK|ERR)\) ?(.*)$")
 DONE = re.compile(r"\[\d+/\d+ done\]: ")
 INSTANCE_OK = re.compile(r"^\d\d:\d\d:\d\d> (.+): OK$")
 INSTANCE_FAILED = re.compile(r"^\d\d:\d\d:\d\d> (.+): FAILED: (.*)$")
@@ -56,6 +57,8 @@ def read(file: str, text: str) -> Outcome:
             outcome.ignored.append(name(found[1]))
         elif found := ABORT.search(line) or INSTANCE_CAUGHT.match(line):
             outcome.aborted = outcome.aborted or found[1].strip() or line
+        elif (found := STATE.search(line)) and "state report" in outcome.aborted:
+            outcome.aborted = f"no progress, last state {found[0][3:]}"
         elif not DONE.search(line):
             if reason_for is not None and len(outcome.failed[reason_for]) < REASON_MAX:
                 outcome.failed[reason_for] = (outcome.failed[reason_for] + " " + line.strip()).strip()

@@ -42,6 +42,7 @@ PATIENCE_FLOOR_S = 60
 UNKNOWN_FILE_S = 1200
 # More files than this with surprises are not noise: running them again would only take time.
 RETRY_FILES_MAX = 12
+SURPRISES_SHOWN = 15  # per file; a file that aborts early has hundreds, all for one reason
 SERVER_LOG_MAX = 1 << 20  # bytes of a server's log kept; the suite's stress tests write far more
 CRASH_MARKS = ("REDIS BUG REPORT START", "panicked at", "ASSERTION FAILED")
 CRASH_LINES = 12
@@ -236,9 +237,12 @@ def record(runner: str, results: dict[str, dict]) -> int:
 def report(options: argparse.Namespace, results: dict[str, dict], seconds: float) -> int:
     """Writes result.json, prints what is unexpected and the score."""
     for result in results.values():
-        for name in result["verdict"].surprises:
+        surprises = result["verdict"].surprises
+        for name in surprises[:SURPRISES_SHOWN]:
             why = result["verdict"].missed.get(name, result["outcome"].aborted)
             print(f"FAILS, NOT LISTED: {result['file']} :: {name} :: {why[:200]}")
+        if len(surprises) > SURPRISES_SHOWN:
+            print(f"FAILS, NOT LISTED: {result['file']} :: and {len(surprises) - SURPRISES_SHOWN} more, see result.json")
         for name in result["verdict"].recovered:
             print(f"LISTED, BUT PASSES: {result['file']} :: {name}")
         for name in result["flaky"]:

@@ -9,7 +9,9 @@ use crate::clock::Millis;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
 use std::task::Waker;
 
 /// The shared part of a connection.
@@ -29,6 +31,7 @@ pub struct Client {
 #[derive(Default)]
 pub struct Facts {
     pub names: Mutex<Names>,
+    pub fd: AtomicI32,
     pub db: AtomicUsize,
     pub resp3: AtomicBool,
     /// Row number + 1 of the last command; 0 for none.

@@ -214,6 +214,7 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.origin == Origin::Log,
+        hide_expired: turn.node.clients.paused(turn.now) != Pause::None,
         events: turn.config.notify_keyspace_events.0 != 0,
         lazy_free: true,
     };
@@ -232,6 +233,7 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
         stats: turn.stats,
         registry: turn.registry,
         row,
+        secrets: 0,
         effects: &mut effects,
         spoke: false,
         canonical,
@@ -285,8 +287,19 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     ctx.stats.call(ctx.row.id, elapsed_ns);
     let threshold_us = ctx.config.slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
-        ctx.node.log_slow(ctx.args.view(), elapsed_ns, &ctx.session.client, ctx.db.now());
+        log_slow(ctx, elapsed_ns);
     }
+}
+
+#[cold]
+fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
+    let (argv, client, now) = (ctx.args.view(), &ctx.session.client, ctx.db.now());
+    if ctx.secrets == 0 {
+        return ctx.node.log_slow(argv, elapsed_ns, client, now);
+    }
+    let is_secret = |i: usize| 1u64.checked_shl(i as u32).is_some_and(|bit| ctx.secrets & bit != 0);
+    let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if is_secret(i) { REDACTED } else { arg }));
+    ctx.node.log_slow(shown.view(), elapsed_ns, client, now);
 }
 
 /// See [`Ctx::run_inner`]. False if the gates refused it.
@@ -309,12 +322,40 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         stats: ctx.stats,
         registry: ctx.registry,
         row,
+        secrets: 0,
         effects: &mut *ctx.effects,
         spoke: false,
         canonical: false,
     };
     run_handler(&mut inner, clock::ticks());
     true
+}
+
+/// See [`Ctx::replay`].
+pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+    let (mut reply, mut effects) = (Vec::new(), Effects::default());
+    let (manner, db) = (ctx.db.manner, session.db);
+    ctx.db.manner.keep_expired = true;
+    ctx.db.select(db);
+    let mut inner = Ctx {
+        args: Args::new(argv),
+        db: &mut *ctx.db,
+        out: Reply(Out::new(&mut reply, session.proto)),
+        session,
+        node: ctx.node,
+        config: ctx.config,
+        stats: ctx.stats,
+        registry: ctx.registry,
+        row,
+        secrets: 0,
+        effects: &mut effects,
+        spoke: true,
+        secrets: 0,
+        canonical: false,
+    };
+    // The log holds what once succeeded; an error now means the same command failed the same way then.
+    let _ = (row.command.run)(&mut inner);
+    ctx.db.manner = manner;
 }
 
 #[cold]
@@ -336,7 +377,8 @@ fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &
     count_error(turn.node, turn.stats, &out[start..]);
 }
 
-fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
+/// Forgets a session's queue and watches: a refused EXEC, RESET, the end of a connection. Inside the gate.
+pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
     session.queue = None;
     session.client.facts.queued.store(-1, Relaxed);
     if let Some(watching) = session.watch.take() {
@@ -366,7 +408,7 @@ fn is_paused(turn: &Turn<'_>, session: &Session, row: Row) -> bool {
     }
     match turn.node.clients.paused(turn.now) {
         Pause::None => false,
-        Pause::All => !row.command.has(ADMIN) || row.command.has(WRITE),
+        Pause::All => true,
         Pause::Write => {
             row.command.has(WRITE | MAY_REPLICATE) || (row.command.has(RUNS_QUEUE) && queue_writes(session))
         }
@@ -379,3 +421,6 @@ fn queue_writes(session: &Session) -> bool {
         .as_ref()
         .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
 }
+
+/// What stands in the slow log for a secret.
+const REDACTED: &[u8] = b"(redacted)";

@@ -22,6 +22,8 @@ pub struct Ctx<'a, 'k> {
     pub stats: &'a WorkerStats,
     pub registry: &'static Registry,
     pub row: Row,
+    /// Arguments that must not show in logs, one bit each; see [`Ctx::redact`].
+    pub(super) secrets: u64,
     pub(super) effects: &'a mut Effects,
     /// The handler said itself what happened; its argv is then not propagated.
     pub(super) spoke: bool,
@@ -46,11 +48,21 @@ impl<'k> Ctx<'_, 'k> {
         self.spoke = true;
     }
 
+    /// Keeps an argument, a password, out of the slow log.
+    pub fn redact(&mut self, i: usize) {
+        self.secrets |= 1u64.checked_shl(i as u32).unwrap_or(0);
+    }
+
     /// Keys that were found due go to the log as DELs before whatever the command itself did.
     pub(super) fn flush_expired(&mut self) {
         for (db, key) in std::mem::take(&mut self.db.changes.expired) {
             self.effects.add(db, [b"DEL".as_slice(), &key].into_iter());
         }
+    }
+
+    /// Runs a command of the log inside this unit: as another session, without reply and without effects.
+    pub fn replay(&mut self, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+        super::call::replay(self, row, argv, session);
     }
 
     /// Runs one more command inside this unit: EXEC and scripts. Its keys are locked already.

@@ -39,6 +39,16 @@ pub fn wrong_arity(full_name: &str) -> Error {
     Error::owned(format!("ERR wrong number of arguments for '{full_name}' command"))
 }
 
+/// What a container answers when a subcommand's arguments make no sense; `sub` as the client wrote it.
+pub fn subcommand_syntax(container: &str, sub: &[u8]) -> Error {
+    let shown = &sub[..sub.len().min(SUBCOMMAND_SHOWN_MAX)];
+    let what: &[u8] = b"ERR unknown subcommand or wrong number of arguments for '";
+    Error::owned([what, shown, b"'. Try ", container.as_bytes(), b" HELP."].concat())
+}
+
+/// Redis cuts what it repeats of a request in an error.
+const SUBCOMMAND_SHOWN_MAX: usize = 128;
+
 pub const WRONG_TYPE: Error = Error::new("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const SYNTAX: Error = Error::new("ERR syntax error");
 pub const NOT_INT: Error = Error::new("ERR value is not an integer or out of range");

@@ -3,6 +3,7 @@
 use super::session::Origin;
 use super::table::Row;
 use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
+use crate::clients::Client;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
 use crate::node::Node;
@@ -35,10 +36,15 @@ fn protected(r: &Request<'_>) -> Result<(), Error> {
     }
     let allowed = match r.config.enable_debug_command {
         ProtectedAction::Yes => true,
-        ProtectedAction::Local => r.session.client.is_unix || is_loopback(&r.session.client.address),
+        ProtectedAction::Local => is_local(&r.session.client),
         ProtectedAction::No => false,
     };
     if allowed { Ok(()) } else { Err(DEBUG_NOT_ALLOWED) }
+}
+
+/// The client is on this machine.
+pub fn is_local(client: &Client) -> bool {
+    client.is_unix || is_loopback(&client.address)
 }
 
 fn is_loopback(address: &str) -> bool {

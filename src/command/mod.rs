@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod call;
+pub mod categories;
 pub mod ctx;
 pub mod effects;
 pub mod error;
@@ -49,8 +50,8 @@ pub struct Command {
 /// Properties of a command; one bit each.
 pub type Flags = u64;
 
-/// Properties that COMMAND INFO shows, with their names there.
-pub const SHOWN_FLAGS: [(Flags, &str); 21] = [
+/// Properties that COMMAND INFO shows, with their names there and in its order.
+pub const SHOWN_FLAGS: [(Flags, &str); 20] = [
     (WRITE, "write"),
     (READONLY, "readonly"),
     (DENYOOM, "denyoom"),
@@ -66,11 +67,10 @@ pub const SHOWN_FLAGS: [(Flags, &str); 21] = [
     (ASKING, "asking"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
-    (MAY_REPLICATE, "may_replicate"),
-    (MOVABLE_KEYS, "movablekeys"),
     (NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (NO_ASYNC_LOADING, "no_async_loading"),
     (NO_MULTI, "no_multi"),
+    (MOVABLE_KEYS, "movablekeys"),
     (ALLOW_BUSY, "allow_busy"),
 ];
 
@@ -111,6 +111,18 @@ pub const CONTAINER: Flags = 1 << 45;
 pub const HIDDEN: Flags = 1 << 46;
 /// DEBUG: allowed only as `enable-debug-command` says.
 pub const PROTECTED: Flags = 1 << 47;
+
+/// In the ACL category `@keyspace` although its group does not say so.
+pub const IN_KEYSPACE: Flags = 1 << 48;
+/// In the ACL category `@connection` although its group does not say so.
+pub const IN_CONNECTION: Flags = 1 << 49;
+/// In the ACL category `@admin` without being flagged `admin`.
+pub const IN_ADMIN: Flags = 1 << 50;
+
+/// The handler of a container: it never runs, because its arity asks for a subcommand and those have their own rows.
+pub fn container(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    Err(error::wrong_arity(&ctx.row.command.full_name()))
+}
 
 /// A command's family, as COMMAND DOCS names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

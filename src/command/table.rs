@@ -90,7 +90,7 @@ impl Registry {
                 None => return Err(unknown_subcommand(row.command, argv.get(1))),
             }
         }
-        if !row.command.accepts(argv.len()) || row.command.has(CONTAINER) {
+        if !row.command.accepts(argv.len()) {
             return Err(error::wrong_arity(&row.command.full_name()));
         }
         Ok(row)

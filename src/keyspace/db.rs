@@ -62,6 +62,8 @@ pub struct Manner {
     pub no_touch: bool,
     /// Loading and replicas: nothing expires by itself.
     pub keep_expired: bool,
+    /// While writes are paused nothing may be removed: due keys are absent, but stay.
+    pub hide_expired: bool,
     /// Record keyspace events (some class is configured).
     pub events: bool,
     /// Big values removed go to [`Changes::garbage`] in place of being freed on the spot.
@@ -149,6 +151,9 @@ impl<'k> Db<'k> {
     pub(super) fn live(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
         let (slot, entry) = self.find(place, key)?;
         if entry.is_due(self.now) && !self.manner.keep_expired {
+            if self.manner.hide_expired {
+                return None;
+            }
             self.expire_found(place, slot);
             return None;
         }

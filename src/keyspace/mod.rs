@@ -12,6 +12,7 @@ pub mod entry;
 pub mod evict;
 pub mod expire;
 mod generic;
+mod inspect;
 pub mod snapshot;
 mod strings;
 pub mod stripe;

@@ -15,7 +15,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::clients::Client;
 use crate::clock;
-use crate::command::call::{Called, Prepared, Turn, call};
+use crate::command::call::{Called, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::config::Config;
 use crate::observe::{ServiceTime, WorkerStats};
@@ -177,6 +177,7 @@ impl Connection {
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
         let mut ran = if cut_short { Ran::More } else { Ran::All };
         if !requests.is_empty() {
+            self.session.client.facts.query_bytes.store(input.len(), Relaxed);
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
             self.served.began = turn.tick;
             let done = self.execute(&mut turn, &input, &spans, &requests);
@@ -353,6 +354,18 @@ impl Connection {
             cx.waker().wake_by_ref();
         }
         self.pause_timer = Some(timer);
+    }
+}
+
+impl Drop for Connection {
+    /// Watches are taken back when the peer is gone.
+    fn drop(&mut self) {
+        if self.session.watch.is_some() {
+            let worker = &self.worker;
+            let config = worker.node.config.load_full();
+            let turn = Turn::begin(worker.node, &worker.stats, worker.registry, config, worker.slot);
+            abandon_transaction(&turn, &mut self.session);
+        }
     }
 }
 

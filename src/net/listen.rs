@@ -1,96 +1,46 @@
-//! Listening: TCP on every `bind` address, a Unix socket, and who gets an accepted connection.
+//! Accepting: who is let in, and which worker gets it.
 
 use super::stream::Accepted;
 use super::worker::{Arrival, Handle};
 use crate::clients::Client;
 use crate::clock;
-use crate::config::Config;
 use crate::node::Node;
 use crate::observe::WorkerStats;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::TcpKeepalive;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 
-/// Opens the listeners that `bind` and `port` ask for. An address with a leading `-` may be missing on this machine.
-pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    if config.port == 0 {
-        return Ok(listeners);
-    }
-    for spec in &config.bind {
-        let (optional, host) = match spec.strip_prefix('-') {
-            Some(host) => (true, host),
-            None => (false, spec.as_str()),
-        };
-        match tcp_one(host, config) {
-            Ok(listener) => listeners.push(listener),
-            Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
-            Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
-            Err(e) => {
-                crate::log::warning!(
-                    "Warning: Could not create server TCP listening socket {host}:{}: {}",
-                    config.port,
-                    bind_cause(&e)
-                );
-                return Err(e);
+/// Accepts on the TCP listeners; when others come, they take the place of the present ones.
+pub async fn doorkeeper(
+    first: Vec<std::net::TcpListener>,
+    mut doors: mpsc::UnboundedReceiver<Vec<std::net::TcpListener>>,
+    node: &'static Node,
+    stats: Arc<WorkerStats>,
+    workers: Arc<Vec<Handle>>,
+) {
+    let mut next = Some(first);
+    while let Some(listeners) = next {
+        let mut tasks = tokio::task::JoinSet::new();
+        for listener in listeners {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    tasks.spawn(accept_tcp(listener, node, stats.clone(), workers.clone()));
+                }
+                Err(e) => crate::log::warning!("Registering a listener failed: {e}"),
             }
         }
+        // The old tasks end with the set.
+        next = doors.recv().await;
     }
-    Ok(listeners)
-}
-
-fn bind_cause(e: &io::Error) -> String {
-    let text = e.to_string();
-    let cause = text.split(" (os error").next().unwrap_or_default();
-    format!("bind: {cause}")
-}
-
-fn tcp_one(host: &str, config: &Config) -> io::Result<TcpListener> {
-    let address = match host {
-        "*" => SocketAddr::new(IpAddr::from([0, 0, 0, 0]), config.port),
-        "::*" => SocketAddr::new(IpAddr::from([0u16; 8]), config.port),
-        _ => (host, config.port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
-    };
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Opens the Unix socket. Its permissions are set before anyone can connect (CVE-2023-45145): the socket is bound
-/// under a closed umask and opened up afterwards.
-pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
-    if config.unixsocket.is_empty() {
-        return Ok(None);
-    }
-    if let Err(e) = std::fs::remove_file(&config.unixsocket)
-        && e.kind() != io::ErrorKind::NotFound
-    {
-        return Err(e);
-    }
-    // SAFETY: umask only swaps a number of this process; listeners are opened by one thread.
-    let before = unsafe { libc::umask(0o777) };
-    let listener = UnixListener::bind(&config.unixsocket);
-    // SAFETY: as above.
-    unsafe { libc::umask(before) };
-    let listener = listener?;
-    let mode = if config.unixsocketperm == 0 { 0o777 & !before } else { config.unixsocketperm };
-    std::fs::set_permissions(&config.unixsocket, std::fs::Permissions::from_mode(mode))?;
-    Ok(Some(listener))
 }
 
 /// Accepts until the task is dropped.
-pub async fn accept_tcp(
+async fn accept_tcp(
     listener: TcpListener,
     node: &'static Node,
     stats: Arc<WorkerStats>,
@@ -163,6 +113,7 @@ fn admit(
         return turn_away(socket, PROTECTED_MODE.as_bytes());
     }
     let client = Client::new(node.clients.next_id(), address, local, ip.is_none(), clock::now_ms());
+    client.facts.fd.store(socket.fd(), Relaxed);
     let least = workers.iter().min_by_key(|w| w.connections.load(Relaxed)).expect("at least one worker");
     node.clients.add(&client);
     stats.counters.connections_received.add(1);

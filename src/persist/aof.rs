@@ -24,7 +24,7 @@ pub struct AofDir {
 pub struct Aof {
     pub files: Mutex<Option<AofDir>>,
     pub rewriting: AtomicBool,
-    scheduled: AtomicBool,
+    pub scheduled: AtomicBool,
     pub last_rewrite_ok: LastOk,
     pub rewrites: AtomicU64,
     pub last_rewrite_seconds: AtomicI64,
@@ -44,6 +44,10 @@ impl Aof {
     }
 
     /// Whether a requested rewrite is to be started now; answers true once.
+    pub fn is_requested(&self) -> bool {
+        self.scheduled.load(Relaxed)
+    }
+
     pub fn take_request(&self) -> bool {
         self.scheduled.swap(false, Relaxed)
     }

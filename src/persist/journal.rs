@@ -52,6 +52,8 @@ pub struct Journal {
     fsync: AtomicU8,
     reply_after: AtomicU8,
     timestamps: AtomicBool,
+    /// Under `memory`: the batcher is rung when so many commands wait.
+    batch_commands: AtomicU64,
     /// The batcher writes, workers wait.
     slow: AtomicBool,
     error: Mutex<Option<String>>,
@@ -140,6 +142,7 @@ impl Default for Journal {
             fsync: AtomicU8::new(Fsync::EverySec as u8),
             reply_after: AtomicU8::new(ReplyAfter::Written as u8),
             timestamps: AtomicBool::new(false),
+            batch_commands: AtomicU64::new(1),
             slow: AtomicBool::new(false),
             error: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -157,7 +160,8 @@ impl Journal {
         self.on.load(Relaxed)
     }
 
-    pub fn set_policy(&self, fsync: Fsync, reply_after: ReplyAfter, timestamps: bool) {
+    pub fn set_policy(&self, fsync: Fsync, reply_after: ReplyAfter, timestamps: bool, batch_commands: u64) {
+        self.batch_commands.store(batch_commands, Relaxed);
         self.fsync.store(fsync as u8, Relaxed);
         self.reply_after.store(reply_after as u8, Relaxed);
         self.timestamps.store(timestamps, Relaxed);
@@ -195,7 +199,12 @@ impl Journal {
         p.commands += commands as u64;
         p.end += (p.bytes.len() - before) as u64;
         self.appended.store(p.end, Release);
-        p.end
+        let (end, full) = (p.end, p.commands >= self.batch_commands.load(Relaxed));
+        drop(p);
+        if full && self.reply_after.load(Relaxed) == ReplyAfter::Memory as u8 {
+            self.bell.ring();
+        }
+        end
     }
 
     pub fn appended(&self) -> u64 {
@@ -331,18 +340,17 @@ impl Journal {
         }
     }
 
-    /// The batcher's part: writes what workers left to it. True if it should be called again soon.
+    /// The batcher's part: writes what workers left to it.
     pub(super) fn batch(&self) {
-        if self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed) {
-            return;
-        }
         let mut sink = self.sink.lock();
         if let Some(old) = sink.left_behind.take()
             && let Err(e) = old.sync_data()
         {
             crate::log::warning!("fsync of the previous append-only file failed: {e}");
         }
-        if sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty() {
+        let idle = self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed);
+        let too_soon = sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty();
+        if idle || too_soon {
             return;
         }
         self.write_pending(&mut sink);
@@ -417,6 +425,7 @@ impl Journal {
             let mut p = self.pending.lock();
             p.bytes.clear();
             self.written.store(p.end, Release);
+            self.durable.fetch_max(p.end, Release);
         }
         let end = self.appended();
         // The batcher syncs what is left behind and writes until then; no worker waits for that.
@@ -506,7 +515,7 @@ mod tests {
     fn always_waits_for_the_device() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::default();
-        journal.set_policy(Fsync::Always, ReplyAfter::Durable, false);
+        journal.set_policy(Fsync::Always, ReplyAfter::Durable, false, 50);
         journal.attach(File::create(dir.path().join("incr")).unwrap(), 0);
         let end = journal.append_command(0, &[b"A"]);
         journal.flush();

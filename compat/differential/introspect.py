@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""What a server says about itself, against real ones: COMMAND, CONFIG GET * and INFO, row by row.
+
+  introspect.py --server PATH [--peers 7.0,8.2] [--only commands,config,info]
+
+A command's row (arity, flags, key positions, categories, hints, key specifications, subcommands) must be that of one
+peer, order of flags aside. Every directive of the first peer must be there with its default; every INFO field of the
+first peer must be there, in its section. What we have more is ours. Prints each difference and `N passed, N failed`.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from harness import transcript  # noqa: E402
+from harness.resp import Connection  # noqa: E402
+from harness.server import Server  # noqa: E402
+
+# Directives whose value is this run's: where it runs, what the harness set, what the build can do.
+OPEN_DIRECTIVES = {"dir", "port", "bind", "logfile", "pidfile", "save", "oom-score-adj-values", "io-threads", "maxclients"}
+PARTS = ("name", "arity", "flags", "first key", "last key", "step", "categories", "hints", "key specifications", "subcommands")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=["7.0", "8.2"])
+    parser.add_argument("--only", type=lambda text: text.split(","), default=["commands", "config", "info"])
+    options = parser.parse_args()
+    servers = [Server(binary).start() for binary in (options.server, *options.peers)]
+    try:
+        mine, *peers = [Connection(server.port) for server in servers]
+        passed, problems = 0, []
+        for part in options.only:
+            good, bad = {"commands": commands, "config": config, "info": info}[part](mine, peers)
+            print(f"{part}: {good} agree, {len(bad)} differ")
+            passed, problems = passed + good, problems + bad
+        for problem in problems:
+            print(problem)
+        print(f"{passed} passed, {len(problems)} failed")
+        return 1 if problems else 0
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def settled(tree: tuple):
+    """A reply as nested tuples in which lists of words have no order: flags, categories, hints, subcommands."""
+    kind, payload = tree
+    if not isinstance(payload, list):
+        return payload
+    items = [settled(item) for item in payload]
+    words = payload and all(item[0] in "+$" for item in payload)
+    rows = payload and all(item[0] == "*" for item in payload)
+    return tuple(sorted(items, key=repr)) if kind == "~" or words or rows else tuple(items)
+
+
+def commands(mine: Connection, peers: list[Connection]) -> tuple[int, list[str]]:
+    tables = [{row[1][0][1]: row for row in connection.call("COMMAND")[1]} for connection in (mine, *peers)]
+    good, bad = 0, []
+    for name, row in sorted(tables[0].items()):
+        theirs = [table[name] for table in tables[1:] if name in table]
+        if not theirs:
+            continue  # ours alone
+        if any(settled(row) == settled(other) for other in theirs):
+            good += 1
+            continue
+        bad.append(f"COMMAND {name.decode()}: {row_difference(row, theirs[0])}")
+    return good, bad
+
+
+def row_difference(row: tuple, other: tuple) -> str:
+    """The parts of a row that differ, for subcommands down to the one."""
+    out = []
+    for part, one, two in zip(PARTS, row[1], other[1]):
+        if settled(one) == settled(two):
+            continue
+        if part == "subcommands":
+            ours, theirs = ({sub[1][0][1]: sub for sub in tree[1]} for tree in (one, two))
+            out += [f"no subcommand {name.decode()}" for name in sorted(theirs.keys() - ours.keys())]
+            out += [f"[{name.decode()}: {row_difference(ours[name], theirs[name])}]" for name in sorted(ours.keys() & theirs.keys())
+                    if settled(ours[name]) != settled(theirs[name])]
+        else:
+            out.append(f"{part}: {flat(one)}, real {flat(two)}")
+    return "; ".join(out) or "only more subcommands"
+
+
+def flat(tree: tuple) -> str:
+    return re.sub(r"\s+", " ", transcript.reply(tree))[:200]
+
+
+def config(mine: Connection, peers: list[Connection]) -> tuple[int, list[str]]:
+    ours, theirs = (pairs(connection) for connection in (mine, peers[0]))
+    good, bad = 0, []
+    for name, value in sorted(theirs.items()):
+        if name not in ours:
+            bad.append(f"CONFIG {name}: missing, real {value!r}")
+        elif ours[name] != value and name not in OPEN_DIRECTIVES:
+            bad.append(f"CONFIG {name}: {ours[name]!r}, real {value!r}")
+        else:
+            good += 1
+    return good, bad
+
+
+def pairs(connection: Connection) -> dict[str, str]:
+    flat_list = [item[1].decode() for item in connection.call("CONFIG", "GET", "*")[1]]
+    return dict(zip(flat_list[::2], flat_list[1::2]))
+
+
+def info(mine: Connection, peers: list[Connection]) -> tuple[int, list[str]]:
+    ours, theirs = (fields(connection) for connection in (mine, peers[0]))
+    bad = [f"INFO {section}: no {name}" for section, name in sorted(theirs - ours)]
+    return len(theirs & ours), bad
+
+
+def fields(connection: Connection) -> set[tuple[str, str]]:
+    """(section, field), with a key in database 0 so that the keyspace has a line."""
+    connection.call("SET", "k", "v", "EX", 100)
+    out, section = set(), ""
+    for line in connection.call("INFO", "everything")[1].decode().splitlines():
+        if line.startswith("# "):
+            section = line[2:]
+        elif ":" in line:
+            out.add((section, line.split(":")[0]))
+    return {(part, name) for part, name in out if part not in ("Commandstats", "Latencystats", "Errorstats")}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Proposes known-failures.txt from the last run: `known.py [--runner redis] [--write]`.
+
+Keeps the reason of every line that still fails, drops what passes now, and for a new failure writes what the suite
+said, for a person to replace by the real reason. Files that the last run did not include keep their lines. Prints the
+new list; `--write` puts it in place, and refuses to add lines unless `--grow` says that this is meant.
+"""
+
+import argparse
+import json
+import re
+import sys
+
+import ledger
+from run import RUNNERS, WORK
+
+UNKNOWN_COMMAND = re.compile(r"unknown (?:command|subcommand) '([^']+)'", re.I)
+REASON_MAX = 100
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runner", choices=RUNNERS, default="redis")
+    parser.add_argument("--write", action="store_true", help="replace known-failures.txt")
+    parser.add_argument("--grow", action="store_true", help="lines may be added")
+    options = parser.parse_args()
+    result = json.loads((WORK / "suite" / options.runner / "result.json").read_text())
+    before = ledger.known()
+    after = {file: dict(names) for file, names in before.items() if file not in result["files"]}
+    for file, judged in result["files"].items():
+        if names := propose(judged, before.get(file, {})):
+            after[file] = names
+    new = [f"{file} :: {name}" for file, names in after.items() for name in names if name not in before.get(file, {})]
+    header = [line for line in ledger.KNOWN.read_text().splitlines() if line.startswith("#")] if ledger.KNOWN.exists() else []
+    lines = [ledger.SEPARATOR.join((file, name, reason)) for file in sorted(after) for name, reason in after[file].items()]
+    text = "\n".join([*header, *lines]) + "\n"
+    if not options.write:
+        print(text, end="")
+        return 0
+    if new and before and not options.grow:
+        print(f"{len(new)} lines would be added, the first: {new[0]}; --grow if that is meant", file=sys.stderr)
+        return 1
+    ledger.KNOWN.write_text(text)
+    print(f"{len(lines)} lines, {len(new)} of them new")
+    return 0
+
+
+def propose(judged: dict, before: dict[str, str]) -> dict[str, str]:
+    """One file's lines. An abort stands for the tests behind it, unless a line names them already."""
+    names = {}
+    if judged["aborted"]:
+        names[ledger.ABORT] = before.get(ledger.ABORT, reason(judged["aborted"]))
+    for name, why in judged["missed"].items():
+        if name in before or not (judged["aborted"] and why.startswith("not reached")):
+            names[name] = before.get(name, reason(why))
+    return names
+
+
+def reason(said: str) -> str:
+    """The command that is missing, where that is the reason; otherwise the suite's own words."""
+    if found := UNKNOWN_COMMAND.search(said):
+        return f"{found[1].upper()} is not built yet"
+    said = said.split(" (context: ")[0]  # where in the suite: says nothing here, and names this machine's folders
+    return said.replace(ledger.SEPARATOR, " ")[:REASON_MAX].strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+//! CONFIG: reading, changing and writing back the configuration while the server runs.
+//!
+//! The rules of names and values are `config`'s; here is what a change sets in motion. CONFIG SET works on a copy: what
+//! must be done in the world before the new values hold, and may fail, is a [`Hook`]; then the copy is swapped in and
+//! the services that keep copies of values get them. Two changes at once wait for each other.
+
+use crate::command::*;
+use crate::config::choices::LogLevel;
+use crate::config::live::{self, Caller, SetError};
+use crate::config::param::{Param, SENSITIVE};
+use crate::config::rewrite::{Rewrite, rewrite};
+use crate::config::{Config, lookup};
+use crate::glob;
+use crate::log;
+use crate::node::Node;
+use parking_lot::Mutex;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+pub const COMMANDS: &[Command] = &[CONFIG, GET, HELP, RESETSTAT, REWRITE, SET];
+
+/// What a directive's new value asks of the world before it holds. It may correct the new configuration. The text of
+/// its error goes to the client.
+struct Hook {
+    param: &'static str,
+    run: fn(&Node, &Config, &mut Config) -> Result<(), String>,
+}
+
+/// In the order in which they run.
+const HOOKS: &[Hook] = &[
+    Hook { param: "dir", run: enter_dir },
+    Hook { param: "bind", run: rebind },
+    Hook { param: "port", run: reopen_port },
+    Hook { param: "appendonly", run: switch_log },
+];
+
+const CONFIG: Command = Command {
+    name: "CONFIG",
+    args: "",
+    arity: -2,
+    since: "2.0.0",
+    group: Group::Server,
+    flags: CONTAINER,
+    keys: Keys::NONE,
+    doc: "A container for commands on the configuration.",
+    examples: "> CONFIG\n(error) ERR wrong number of arguments for 'config' command",
+    run: container,
+};
+
+const GET: Command = Command {
+    name: "CONFIG GET",
+    args: "parameter [parameter ...]",
+    arity: -3,
+    since: "2.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "The values of directives, by name or pattern. O(N) in the number of directives.",
+    examples: "> CONFIG GET hash-max-listpack-entries\n1) \"hash-max-listpack-entries\"\n2) \"128\"\n> CONFIG GET nosuchdirective\n(empty array)",
+    run: get,
+};
+
+fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, out, config, .. } = ctx;
+    let patterns: Vec<&[u8]> = args.from(2).collect();
+    let found = live::get_matching(config, &patterns, |pattern, name| glob::matches(pattern, name, true));
+    out.map(found.len());
+    for (name, value) in found {
+        out.0.bulk(&name);
+        out.0.bulk(&value);
+    }
+    Ok(())
+}
+
+const HELP: Command = Command {
+    name: "CONFIG HELP",
+    args: "",
+    arity: 2,
+    since: "5.0.0",
+    group: Group::Server,
+    flags: LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "Says what subcommands there are. O(1).",
+    examples: "",
+    run: |ctx| ctx.out.help("CONFIG", HELP_LINES),
+};
+
+const RESETSTAT: Command = Command {
+    name: "CONFIG RESETSTAT",
+    args: "",
+    arity: 2,
+    since: "2.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "Lets the statistics of INFO begin anew. O(N) in the number of commands.",
+    examples: "> CONFIG RESETSTAT\nOK",
+    run: |ctx| {
+        ctx.node.observatory.reset(ctx.db.now());
+        ctx.out.ok()
+    },
+};
+
+const REWRITE: Command = Command {
+    name: "CONFIG REWRITE",
+    args: "",
+    arity: 2,
+    since: "2.8.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "Writes the values of today into the configuration file, keeping its comments. O(N) in the file's length.",
+    examples: "",
+    run: |ctx| {
+        let path = ctx.node.life.config_file.get().ok_or(NO_FILE)?;
+        rewrite_file(path, ctx.config, false).map_err(|e| failed("ERR Rewriting config file: ", &e))?;
+        log::notice!("CONFIG REWRITE executed with success.");
+        ctx.out.ok()
+    },
+};
+
+fn failed(what: &str, e: &io::Error) -> Error {
+    log::warning!("CONFIG REWRITE failed: {e}");
+    Error::owned(format!("{what}{}", cause(e)))
+}
+
+/// The system's own words, without Rust's addition.
+fn cause(e: &io::Error) -> String {
+    let text = e.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Puts the rewritten file in the place of the old one, whole or not at all.
+pub fn rewrite_file(path: &Path, config: &Config, all: bool) -> io::Result<()> {
+    let old = match fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let text = rewrite(&old, config, Rewrite { all, users: None });
+    let mut temp = path.as_os_str().to_owned();
+    temp.push(format!("-{}.tmp", std::process::id()));
+    let written = File::create(&temp).and_then(|mut file| {
+        if let Ok(metadata) = fs::metadata(path) {
+            file.set_permissions(metadata.permissions())?;
+        }
+        file.write_all(&text)?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| fs::rename(&temp, path));
+    if placed.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    placed?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
+}
+
+const SET: Command = Command {
+    name: "CONFIG SET",
+    args: "parameter value [parameter value ...]",
+    arity: -4,
+    since: "2.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "Changes directives, all or none. O(N) in their number.",
+    examples: "> CONFIG SET maxmemory-samples 7\nOK\n> CONFIG GET maxmemory-samples\n1) \"maxmemory-samples\"\n2) \"7\"\n> CONFIG SET maxmemory-samples 5 nosuch 1\n(error) ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'\n> CONFIG SET maxmemory-samples 5\nOK",
+    run: set,
+};
+
+fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    for i in (2..ctx.args.len()).step_by(2) {
+        if lookup(ctx.args.get(i)).is_some_and(|(param, _)| param.has(SENSITIVE)) {
+            ctx.redact(i + 1);
+        }
+    }
+    if !ctx.args.len().is_multiple_of(2) {
+        return Err(error::SYNTAX);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = ctx.args.pairs(2).collect();
+    let caller = Caller { loading: ctx.node.life.is_loading(), local: gates::is_local(&ctx.session.client) };
+    change(ctx.node, &pairs, caller).map_err(|error| Error::owned(error.text()))?;
+    ctx.out.ok()
+}
+
+/// Changes the running server's configuration, all pairs or none.
+pub fn change(node: &Node, pairs: &[(&[u8], &[u8])], caller: Caller) -> Result<(), SetError> {
+    let _one_at_a_time = CHANGING.lock();
+    let old = node.config.load_full();
+    let (mut new, changed) = live::set_many(&old, pairs, caller)?;
+    let is_changed = |name: &str| changed.iter().find(|param| param.name == name).copied();
+    for (hook, param) in HOOKS.iter().filter_map(|hook| Some((hook, is_changed(hook.param)?))) {
+        (hook.run)(node, &old, &mut new).map_err(|reason| refused(param, reason))?;
+    }
+    let level = new.loglevel;
+    node.config.store(Arc::new(new));
+    node.apply_settings();
+    if is_changed("loglevel").is_some()
+        && let Some(log) = log::running()
+    {
+        log.set_level(log_level(level));
+    }
+    Ok(())
+}
+
+fn refused(param: &Param, reason: String) -> SetError {
+    SetError::apply(param, reason)
+}
+
+fn log_level(level: LogLevel) -> log::Level {
+    match level {
+        LogLevel::Debug => log::Level::Debug,
+        LogLevel::Verbose => log::Level::Verbose,
+        LogLevel::Notice => log::Level::Notice,
+        LogLevel::Warning => log::Level::Warning,
+    }
+}
+
+/// `dir`: the process changes its directory, and the directive shows it by its full name.
+fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    std::env::set_current_dir(&new.dir).map_err(|e| cause(&e))?;
+    if let Ok(dir) = std::env::current_dir() {
+        new.dir = dir.to_string_lossy().into_owned();
+    }
+    Ok(())
+}
+
+fn rebind(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.doors.reopen(new).map_err(|_| "Failed to bind to specified addresses.".to_owned())
+}
+
+fn reopen_port(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.doors.reopen(new).map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())
+}
+
+fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.switch_log(new.appendonly)
+}
+
+/// Held while the configuration is read, changed and swapped. Nobody waits for anything else inside.
+static CHANGING: Mutex<()> = Mutex::new(());
+
+const HELP_LINES: &[&str] = &[
+    "GET <pattern> [<pattern> ...]",
+    "    The directives that match, and their values.",
+    "SET <directive> <value> [<directive> <value> ...]",
+    "    Change directives, all or none.",
+    "RESETSTAT",
+    "    Let the statistics begin anew.",
+    "REWRITE",
+    "    Write the values of today into the configuration file.",
+];
+
+const NO_FILE: Error = Error::new("ERR The server is running without a config file");

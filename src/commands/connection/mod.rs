@@ -1,0 +1,290 @@
+//! A connection's own affairs: greeting, password, protocol, database. CLIENT is beside, in `client.rs`.
+//!
+//! Passwords are compared in constant time. They never show in the slow log.
+
+mod client;
+mod kill;
+mod line;
+
+use super::transactions::forget_watches;
+use crate::command::session::{ReplyMode, Then};
+use crate::command::*;
+use crate::config::{Config, REDIS_VERSION};
+use crate::resp::Proto;
+use client::set_name;
+use std::sync::atomic::Ordering::Relaxed;
+use subtle::ConstantTimeEq;
+
+pub const COMMANDS: &[Command] = &[
+    AUTH,
+    client::CLIENT,
+    client::GETNAME,
+    client::HELP,
+    client::ID,
+    client::INFO,
+    kill::KILL,
+    client::LIST,
+    client::NO_EVICT,
+    client::NO_TOUCH,
+    client::PAUSE,
+    client::REPLY,
+    client::SETINFO,
+    client::SETNAME,
+    client::UNBLOCK,
+    client::UNPAUSE,
+    ECHO,
+    HELLO,
+    PING,
+    QUIT,
+    RESET,
+    SELECT,
+];
+
+const AUTH: Command = Command {
+    name: "AUTH",
+    args: "password | username password",
+    arity: -2,
+    since: "1.0.0",
+    group: Group::Connection,
+    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+    keys: Keys::NONE,
+    doc: "Proves who the connection is. O(N) in the number of the user's passwords.",
+    examples: "> AUTH default whatever\nOK\n> AUTH nobody secret\n(error) WRONGPASS invalid username-password pair or user is disabled.",
+    run: auth,
+};
+
+fn auth(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    (1..ctx.args.len()).for_each(|i| ctx.redact(i));
+    match ctx.args.len() {
+        2 if ctx.config.requirepass.is_empty() => return Err(NO_PASSWORD_CONFIGURED),
+        2 => authenticate(ctx, b"default", ctx.args.get(1))?,
+        3 => authenticate(ctx, ctx.args.get(1), ctx.args.get(2))?,
+        _ => return Err(error::SYNTAX),
+    }
+    ctx.out.ok()
+}
+
+/// Makes the session the user's, or refuses.
+fn authenticate(ctx: &mut Ctx<'_, '_>, user: &[u8], password: &[u8]) -> Outcome {
+    if !is_password(ctx.config, user, password) {
+        ctx.stats.counters.acl_access_denied_auth.add(1);
+        return Err(WRONG_PASSWORD);
+    }
+    ctx.session.authenticated = true;
+    ctx.session.client.facts.authenticated.store(true, Relaxed);
+    ctx.session.client.facts.names.lock().user = user.to_vec();
+    Ok(())
+}
+
+/// There is one user, `default`; without `requirepass` every password is his.
+fn is_password(config: &Config, user: &[u8], password: &[u8]) -> bool {
+    let known = user == b"default";
+    let right = config.requirepass.is_empty() || bool::from(config.requirepass.as_slice().ct_eq(password));
+    known & right
+}
+
+const ECHO: Command = Command {
+    name: "ECHO",
+    args: "message",
+    arity: 2,
+    since: "1.0.0",
+    group: Group::Connection,
+    flags: LOADING | STALE | FAST,
+    keys: Keys::NONE,
+    doc: "Answers the message. O(1).",
+    examples: "> ECHO hello\n\"hello\"",
+    run: echo,
+};
+
+fn echo(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    ctx.out.bulk(ctx.args.get(1))
+}
+
+const HELLO: Command = Command {
+    name: "HELLO",
+    args: "[protover [AUTH username password] [SETNAME clientname]]",
+    arity: -1,
+    since: "6.0.0",
+    group: Group::Connection,
+    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+    keys: Keys::NONE,
+    doc: "Chooses the protocol, proves who the connection is, names it, and answers who the server is. O(1).",
+    examples: "> HELLO 4\n(error) NOPROTO unsupported protocol version\n> HELLO 3 WHAT\n(error) ERR Syntax error in HELLO option 'WHAT'",
+    run: hello,
+};
+
+fn hello(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let proto = match ctx.args.len() {
+        1 => None,
+        _ => match ctx.args.int_in(1, i64::MIN..=i64::MAX, BAD_PROTOCOL)? {
+            2 => Some(Proto::Resp2),
+            3 => Some(Proto::Resp3),
+            _ => return Err(NO_PROTOCOL),
+        },
+    };
+    let mut i = 2;
+    while i < ctx.args.len() {
+        let left = ctx.args.len() - i - 1;
+        match &*ctx.args.word_at(i) {
+            b"AUTH" if left >= 2 => {
+                ctx.redact(i + 1);
+                ctx.redact(i + 2);
+                authenticate(ctx, ctx.args.get(i + 1), ctx.args.get(i + 2))?;
+                i += 3;
+            }
+            b"SETNAME" if left >= 1 => {
+                set_name(ctx, ctx.args.get(i + 1))?;
+                i += 2;
+            }
+            _ => {
+                let option = ctx.args.get(i);
+                return Err(Error::owned([b"ERR Syntax error in HELLO option '", option, b"'"].concat()));
+            }
+        }
+    }
+    if !ctx.session.authenticated {
+        return Err(HELLO_NEEDS_AUTH);
+    }
+    if let Some(proto) = proto {
+        speak(ctx, proto);
+    }
+    introduce(ctx)
+}
+
+/// Changes the protocol, of this very reply too.
+fn speak(ctx: &mut Ctx<'_, '_>, proto: Proto) {
+    ctx.session.proto = proto;
+    ctx.out.proto = proto;
+    ctx.session.client.facts.resp3.store(proto == Proto::Resp3, Relaxed);
+}
+
+/// The server's answer to HELLO.
+fn introduce(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { out, session, config, .. } = ctx;
+    out.map(7);
+    out.0.bulk(b"server");
+    out.0.bulk(b"redis");
+    out.0.bulk(b"version");
+    out.0.bulk(REDIS_VERSION.as_bytes());
+    out.0.bulk(b"proto");
+    out.0.int(if session.proto == Proto::Resp3 { 3 } else { 2 });
+    out.0.bulk(b"id");
+    out.0.int(i64::try_from(session.client.id).unwrap_or(i64::MAX));
+    out.0.bulk(b"mode");
+    out.0.bulk(if config.cluster_enabled { b"cluster" } else { b"standalone" });
+    out.0.bulk(b"role");
+    out.0.bulk(b"master");
+    out.0.bulk(b"modules");
+    out.array(0);
+    Ok(())
+}
+
+const PING: Command = Command {
+    name: "PING",
+    args: "[message]",
+    arity: -1,
+    since: "1.0.0",
+    group: Group::Connection,
+    flags: FAST,
+    keys: Keys::NONE,
+    doc: "Answers PONG, or the message. O(1).",
+    examples: "> PING\nPONG\n> PING hello\n\"hello\"",
+    run: ping,
+};
+
+fn ping(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    match ctx.args.len() {
+        1 => ctx.out.simple("PONG"),
+        2 => ctx.out.bulk(ctx.args.get(1)),
+        _ => Err(error::wrong_arity("ping")),
+    }
+}
+
+const QUIT: Command = Command {
+    name: "QUIT",
+    args: "",
+    arity: -1,
+    since: "1.0.0",
+    group: Group::Connection,
+    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NO_QUEUE,
+    keys: Keys::NONE,
+    doc: "Answers OK and closes the connection. O(1).",
+    examples: "> QUIT\nOK",
+    run: quit,
+};
+
+fn quit(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    ctx.session.then = Then::Close;
+    ctx.out.ok()
+}
+
+const RESET: Command = Command {
+    name: "RESET",
+    args: "",
+    arity: 1,
+    since: "6.2.0",
+    group: Group::Connection,
+    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NO_QUEUE,
+    keys: Keys::NONE,
+    doc: "Makes the connection what a new one is: RESP2, database 0, no name, no transaction. O(1).",
+    examples: "> CLIENT SETNAME bob\nOK\n> RESET\nRESET\n> CLIENT GETNAME\n(nil)",
+    run: reset,
+};
+
+fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    forget_watches(ctx);
+    let authenticated = ctx.config.requirepass.is_empty();
+    let session = &mut *ctx.session;
+    session.queue = None;
+    session.reply = ReplyMode::On;
+    session.no_touch = false;
+    session.authenticated = authenticated;
+    session.select(0);
+    let facts = &session.client.facts;
+    facts.queued.store(-1, Relaxed);
+    facts.authenticated.store(authenticated, Relaxed);
+    facts.no_touch.store(false, Relaxed);
+    facts.no_evict.store(false, Relaxed);
+    let mut names = facts.names.lock();
+    names.name.clear();
+    names.user.clear();
+    drop(names);
+    ctx.db.select(0);
+    speak(ctx, Proto::Resp2);
+    ctx.out.simple("RESET")
+}
+
+const SELECT: Command = Command {
+    name: "SELECT",
+    args: "index",
+    arity: 2,
+    since: "1.0.0",
+    group: Group::Connection,
+    flags: LOADING | STALE | FAST,
+    keys: Keys::NONE,
+    doc: "Chooses the database for the connection's next commands. O(1).",
+    examples: "> SELECT 1\nOK\n> SELECT 99\n(error) ERR DB index is out of range\n> SELECT 0\nOK",
+    run: select,
+};
+
+fn select(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let index = ctx.args.int(1)?;
+    if i32::try_from(index).is_err() {
+        return Err(NOT_INT32);
+    }
+    let index = usize::try_from(index).ok().filter(|&i| i < ctx.node.keyspace.databases()).ok_or(error::DB_INDEX)?;
+    ctx.session.select(index);
+    ctx.db.select(index);
+    ctx.out.ok()
+}
+
+const NO_PASSWORD_CONFIGURED: Error = Error::new(
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+);
+const WRONG_PASSWORD: Error = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
+const BAD_PROTOCOL: Error = Error::new("ERR Protocol version is not an integer or out of range");
+const NO_PROTOCOL: Error = Error::new("NOPROTO unsupported protocol version");
+const HELLO_NEEDS_AUTH: Error = Error::new(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+const NOT_INT32: Error = Error::new("ERR value is out of range, value must between -2147483648 and 2147483647");

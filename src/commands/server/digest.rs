@@ -1,0 +1,86 @@
+//! DEBUG DIGEST: a fingerprint of the data, equal on every server that holds the same.
+//!
+//! The construction is that of the official test suite's reference server, so that data sets can be compared with it:
+//! SHA-1 sums of the parts, xored where order does not matter and chained where it does.
+
+use crate::keyspace::Db;
+use crate::keyspace::entry::{Body, Entry};
+use crate::types::{Kind, Value};
+use sha1::{Digest as _, Sha1};
+
+/// A fingerprint in the making.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Digest([u8; DIGEST_BYTES]);
+
+impl Digest {
+    /// Of all databases. The unit owns the world.
+    pub fn of_everything(db: &mut Db<'_>) -> Self {
+        let (selected, databases) = (db.index(), db.keyspace().databases());
+        let mut all = Self::default();
+        for index in 0..databases {
+            if db.keyspace().counts(index).0 == 0 {
+                continue;
+            }
+            db.select(index);
+            // The database's number goes in, so that the same keys in another database differ.
+            all.chain(&u32::try_from(index).unwrap_or(u32::MAX).to_be_bytes());
+            db.for_each_entry(|entry| {
+                let mut one = Self::default();
+                one.chain(entry.key());
+                one.add_value(entry);
+                all.add(&one.0);
+            });
+        }
+        db.select(selected);
+        all
+    }
+
+    /// Of one key's value and of whether it expires; its name is left out.
+    pub fn of_value(entry: Entry) -> Self {
+        let mut digest = Self::default();
+        digest.add_value(entry);
+        digest
+    }
+
+    fn add_value(&mut self, entry: Entry) {
+        self.chain(&type_number(entry.kind()).to_be_bytes());
+        match entry.body() {
+            Body::Bytes(bytes) => self.chain(bytes),
+            Body::Int(n) => self.chain(itoa::Buffer::new().format(n).as_bytes()),
+            Body::Value(Value::Str(bytes)) => self.chain(bytes),
+        }
+        if entry.expiry().is_some() {
+            self.add(b"!!expire!!");
+        }
+    }
+
+    /// Adds a part whose place among others does not matter.
+    fn add(&mut self, part: &[u8]) {
+        let sum = Sha1::digest(part);
+        self.0.iter_mut().zip(sum).for_each(|(byte, other)| *byte ^= other);
+    }
+
+    /// Adds a part whose place matters.
+    fn chain(&mut self, part: &[u8]) {
+        self.add(part);
+        let sum = Sha1::digest(self.0);
+        self.0.copy_from_slice(&sum);
+    }
+
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn type_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::String => 0,
+        Kind::List => 1,
+        Kind::Set => 2,
+        Kind::Zset => 3,
+        Kind::Hash => 4,
+        Kind::Stream => 6,
+    }
+}
+
+const DIGEST_BYTES: usize = 20;

@@ -1,0 +1,415 @@
+//! The fields of INFO, section by section: those of Redis 7.0 in its order, some of newer servers, and our own.
+//!
+//! Values are true where memkv has the thing; where Redis has a feature that is not here, its idle value stands.
+
+use super::info::{Field, Reading, Section, Value};
+use super::memory::ratio;
+use crate::clients::Facts;
+use crate::clock::{self, Millis};
+use crate::config::choices::Supervised;
+use crate::config::{self, REDIS_VERSION, cli};
+use crate::num;
+use crate::observe;
+use crate::usage;
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// memkv's own version, beside the one of the server it stands in for.
+pub const MEMKV_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub const SECTIONS: &[Section] = &[
+    Section { name: "server", title: "Server", fields: SERVER, more: None, by_default: true },
+    Section { name: "clients", title: "Clients", fields: CLIENTS, more: None, by_default: true },
+    Section { name: "memory", title: "Memory", fields: MEMORY, more: None, by_default: true },
+    Section { name: "persistence", title: "Persistence", fields: PERSISTENCE, more: None, by_default: true },
+    Section { name: "stats", title: "Stats", fields: STATS, more: None, by_default: true },
+    Section { name: "replication", title: "Replication", fields: REPLICATION, more: None, by_default: true },
+    Section { name: "cpu", title: "CPU", fields: CPU, more: None, by_default: true },
+    Section { name: "modules", title: "Modules", fields: &[], more: None, by_default: true },
+    Section { name: "commandstats", title: "Commandstats", fields: &[], more: Some(commandstats), by_default: false },
+    Section { name: "errorstats", title: "Errorstats", fields: &[], more: Some(errorstats), by_default: true },
+    Section { name: "latencystats", title: "Latencystats", fields: &[], more: Some(latencystats), by_default: false },
+    Section { name: "cluster", title: "Cluster", fields: CLUSTER, more: None, by_default: true },
+    Section { name: "keyspace", title: "Keyspace", fields: &[], more: Some(keyspace), by_default: true },
+    Section { name: "memkv", title: "Memkv", fields: MEMKV, more: None, by_default: true },
+    Section { name: "latency", title: "Latency", fields: &[], more: Some(latency), by_default: false },
+];
+
+const fn field(name: &'static str, value: fn(&Reading<'_>) -> Value) -> Field {
+    Field { name, value }
+}
+
+const SERVER: &[Field] = &[
+    field("redis_version", |_| REDIS_VERSION.into()),
+    field("redis_git_sha1", |_| "00000000".into()),
+    field("redis_git_dirty", zero),
+    field("redis_build_id", |_| format!("{:x}", cli::build_id()).into()),
+    field("redis_mode", |r| mode(r).into()),
+    field("os", |_| usage::system().into()),
+    field("arch_bits", |_| usize::BITS.into()),
+    field("monotonic_clock", |_| "POSIX clock_gettime".into()),
+    field("multiplexing_api", |_| "epoll".into()),
+    field("atomicvar_api", |_| "c11-builtin".into()),
+    field("gcc_version", |_| "0.0.0".into()),
+    field("process_id", |_| std::process::id().into()),
+    field("process_supervised", |r| if r.config.supervised == Supervised::No { "no" } else { "systemd" }.into()),
+    field("run_id", |r| r.node.life.run_id.as_str().into()),
+    field("tcp_port", |r| r.config.port.into()),
+    field("server_time_usec", |_| clock::now_us().into()),
+    field("uptime_in_seconds", |r| uptime_seconds(r).into()),
+    field("uptime_in_days", |r| (uptime_seconds(r) / 86_400).into()),
+    field("hz", |r| r.config.hz.into()),
+    field("configured_hz", |r| r.config.hz.into()),
+    field("lru_clock", |r| lru_clock(r.now).into()),
+    field("executable", |_| executable().into()),
+    field("config_file", |r| config_file(r).into()),
+    field("io_threads_active", zero),
+    field("memkv_version", |_| MEMKV_VERSION.into()),
+];
+
+const CLIENTS: &[Field] = &[
+    field("connected_clients", |r| r.node.clients.len().into()),
+    field("cluster_connections", zero),
+    field("maxclients", |r| r.config.maxclients.into()),
+    field("client_recent_max_input_buffer", |r| {
+        largest(r, |f| f.query_bytes.load(Relaxed) + f.query_free_bytes.load(Relaxed)).into()
+    }),
+    field("client_recent_max_output_buffer", |r| largest(r, |f| f.output_bytes.load(Relaxed)).into()),
+    field("blocked_clients", |r| clients_with(r, |f| f.blocked.load(Relaxed)).into()),
+    field("tracking_clients", zero),
+    field("pubsub_clients", zero),
+    field("watching_clients", |r| clients_with(r, |f| f.watched.load(Relaxed) > 0).into()),
+    field("clients_in_timeout_table", zero),
+    field("total_watched_keys", |r| {
+        r.node.clients.list().iter().map(|c| c.facts.watched.load(Relaxed)).sum::<usize>().into()
+    }),
+    field("total_blocking_keys", zero),
+    field("total_blocking_keys_on_nokey", zero),
+];
+
+const MEMORY: &[Field] = &[
+    field("used_memory", |r| r.memory().used.into()),
+    field("used_memory_human", |r| human(r.memory().used)),
+    field("used_memory_rss", |r| r.memory().rss.into()),
+    field("used_memory_rss_human", |r| human(r.memory().rss)),
+    field("used_memory_peak", |r| r.memory().peak.into()),
+    field("used_memory_peak_human", |r| human(r.memory().peak)),
+    field("used_memory_peak_perc", |r| percent(r.memory().peak_percentage())),
+    field("used_memory_overhead", |r| r.memory().overhead().into()),
+    field("used_memory_startup", |r| r.memory().startup.into()),
+    field("used_memory_dataset", |r| r.memory().dataset().into()),
+    field("used_memory_dataset_perc", |r| percent(r.memory().dataset_percentage())),
+    field("allocator_allocated", |r| r.memory().allocated.into()),
+    field("allocator_active", |r| r.memory().active.into()),
+    field("allocator_resident", |r| r.memory().resident.into()),
+    field("total_system_memory", |_| usage::machine_bytes().into()),
+    field("total_system_memory_human", |_| human(usage::machine_bytes())),
+    field("used_memory_lua", zero),
+    field("used_memory_vm_eval", zero),
+    field("used_memory_lua_human", |_| human(0)),
+    field("used_memory_scripts_eval", zero),
+    field("number_of_cached_scripts", zero),
+    field("number_of_functions", zero),
+    field("number_of_libraries", zero),
+    field("used_memory_vm_functions", zero),
+    field("used_memory_vm_total", zero),
+    field("used_memory_vm_total_human", |_| human(0)),
+    field("used_memory_functions", zero),
+    field("used_memory_scripts", zero),
+    field("used_memory_scripts_human", |_| human(0)),
+    field("maxmemory", |r| r.config.maxmemory.into()),
+    field("maxmemory_human", |r| human(r.config.maxmemory)),
+    field("maxmemory_policy", |r| policy(r).into()),
+    field("allocator_frag_ratio", |r| two_digits(ratio(r.memory().active, r.memory().allocated))),
+    field("allocator_frag_bytes", |r| difference(r.memory().active, r.memory().allocated)),
+    field("allocator_rss_ratio", |r| two_digits(ratio(r.memory().resident, r.memory().active))),
+    field("allocator_rss_bytes", |r| difference(r.memory().resident, r.memory().active)),
+    field("rss_overhead_ratio", |r| two_digits(ratio(r.memory().rss, r.memory().resident))),
+    field("rss_overhead_bytes", |r| difference(r.memory().rss, r.memory().resident)),
+    field("mem_fragmentation_ratio", |r| two_digits(ratio(r.memory().rss, r.memory().used))),
+    field("mem_fragmentation_bytes", |r| difference(r.memory().rss, r.memory().used)),
+    field("mem_not_counted_for_evict", |r| r.memory().journal.into()),
+    field("mem_replication_backlog", zero),
+    field("mem_total_replication_buffers", zero),
+    field("mem_clients_slaves", zero),
+    field("mem_clients_normal", |r| r.memory().clients.into()),
+    field("mem_cluster_links", zero),
+    field("mem_aof_buffer", |r| r.memory().journal.into()),
+    field("mem_allocator", |_| cli::MALLOC.into()),
+    field("active_defrag_running", zero),
+    field("lazyfree_pending_objects", zero),
+    field("lazyfreed_objects", zero),
+];
+
+const PERSISTENCE: &[Field] = &[
+    field("loading", |r| r.node.life.is_loading().into()),
+    field("async_loading", zero),
+    field("current_cow_peak", zero),
+    field("current_cow_size", zero),
+    field("current_cow_size_age", zero),
+    field("current_fork_perc", |_| "0.00".into()),
+    field("current_save_keys_processed", zero),
+    field("current_save_keys_total", zero),
+    field("rdb_changes_since_last_save", |r| r.counts.changes.into()),
+    field("rdb_bgsave_in_progress", zero),
+    field("rdb_last_save_time", |r| (r.node.life.started_ms / 1000).into()),
+    field("rdb_last_bgsave_status", |_| "ok".into()),
+    field("rdb_last_bgsave_time_sec", never),
+    field("rdb_current_bgsave_time_sec", never),
+    field("rdb_saves", zero),
+    field("rdb_last_cow_size", zero),
+    field("rdb_last_load_keys_expired", zero),
+    field("rdb_last_load_keys_loaded", zero),
+    field("aof_enabled", |r| r.config.appendonly.into()),
+    field("aof_rewrite_in_progress", |r| r.node.aof.rewriting.load(Relaxed).into()),
+    field("aof_rewrite_scheduled", |r| r.node.aof.is_requested().into()),
+    field("aof_last_rewrite_time_sec", |r| last_rewrite_seconds(r).into()),
+    field("aof_current_rewrite_time_sec", |r| current_rewrite_seconds(r).into()),
+    field("aof_last_bgrewrite_status", |r| ok_or_err(r.node.aof.last_rewrite_ok.0.load(Relaxed)).into()),
+    field("aof_rewrites", |r| r.node.aof.rewrites.load(Relaxed).into()),
+    field("aof_rewrites_consecutive_failures", |r| (!r.node.aof.last_rewrite_ok.0.load(Relaxed)).into()),
+    field("aof_last_write_status", |r| ok_or_err(r.node.journal.write_error().is_none()).into()),
+    field("aof_last_cow_size", zero),
+    field("module_fork_in_progress", zero),
+    field("module_fork_last_cow_size", zero),
+    field("aof_current_size", |r| with_log(r, |r| r.node.aof_size())),
+    field("aof_base_size", |r| with_log(r, |r| r.node.journal.stats.base_bytes.load(Relaxed))),
+    field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.aof.is_requested()))),
+    field("aof_buffer_length", |r| with_log(r, |r| r.node.journal.pending_bytes())),
+    field("aof_pending_bio_fsync", |r| with_log(r, |r| u64::from(r.node.journal.durable_lag_bytes() > 0))),
+    field("aof_delayed_fsync", |r| with_log(r, |r| r.node.journal.stats.delayed.load(Relaxed))),
+    field("aof_batches", |r| with_log(r, |r| r.node.journal.stats.batches.load(Relaxed))),
+    field("aof_batch_commands_avg", |r| per_batch(r, |r| r.node.journal.stats.commands.load(Relaxed))),
+    field("aof_batch_bytes_avg", |r| per_batch(r, |r| r.node.journal.stats.bytes.load(Relaxed))),
+    field("aof_written_bytes", |r| with_log(r, |r| r.node.journal.stats.bytes.load(Relaxed))),
+    field("aof_waiting_bytes", |r| with_log(r, |r| r.node.journal.pending_bytes())),
+    field("aof_not_durable_bytes", |r| with_log(r, |r| r.node.journal.durable_lag_bytes())),
+    field("aof_fsyncs", |r| with_log(r, |r| r.node.journal.stats.fsyncs.load(Relaxed))),
+    field("aof_fsync_usec_avg", |r| with_log(r, fsync_us_mean)),
+    field("aof_fsync_usec_max", |r| with_log(r, |r| r.node.journal.stats.fsync_us_max.load(Relaxed))),
+];
+
+const STATS: &[Field] = &[
+    field("total_connections_received", |r| r.counts.connections_received.into()),
+    field("total_commands_processed", |r| r.counts.commands_processed.into()),
+    field("instantaneous_ops_per_sec", |r| r.rates.commands.into()),
+    field("total_net_input_bytes", |r| (r.counts.net_input_bytes + r.counts.net_repl_input_bytes).into()),
+    field("total_net_output_bytes", |r| (r.counts.net_output_bytes + r.counts.net_repl_output_bytes).into()),
+    field("total_net_repl_input_bytes", |r| r.counts.net_repl_input_bytes.into()),
+    field("total_net_repl_output_bytes", |r| r.counts.net_repl_output_bytes.into()),
+    field("instantaneous_input_kbps", |r| kilobytes(r.rates.net_input_bytes)),
+    field("instantaneous_output_kbps", |r| kilobytes(r.rates.net_output_bytes)),
+    field("instantaneous_input_repl_kbps", |r| kilobytes(r.rates.net_repl_input_bytes)),
+    field("instantaneous_output_repl_kbps", |r| kilobytes(r.rates.net_repl_output_bytes)),
+    field("rejected_connections", |r| r.counts.rejected_connections.into()),
+    field("sync_full", |r| r.counts.sync_full.into()),
+    field("sync_partial_ok", |r| r.counts.sync_partial_ok.into()),
+    field("sync_partial_err", |r| r.counts.sync_partial_err.into()),
+    field("expired_keys", |r| r.counts.expired_keys.into()),
+    field("expired_stale_perc", |_| "0.00".into()),
+    field("expired_time_cap_reached_count", |r| r.counts.expired_time_cap_reached.into()),
+    field("expire_cycle_cpu_milliseconds", |r| (r.counts.expire_cycle_us / 1000).into()),
+    field("evicted_keys", |r| r.counts.evicted_keys.into()),
+    field("evicted_clients", |r| r.counts.evicted_clients.into()),
+    field("total_eviction_exceeded_time", zero),
+    field("current_eviction_exceeded_time", zero),
+    field("keyspace_hits", |r| r.counts.keyspace_hits.into()),
+    field("keyspace_misses", |r| r.counts.keyspace_misses.into()),
+    field("pubsub_channels", zero),
+    field("pubsub_patterns", zero),
+    field("pubsubshard_channels", zero),
+    field("latest_fork_usec", zero),
+    field("total_forks", zero),
+    field("migrate_cached_sockets", zero),
+    field("slave_expires_tracked_keys", zero),
+    field("active_defrag_hits", zero),
+    field("active_defrag_misses", zero),
+    field("active_defrag_key_hits", zero),
+    field("active_defrag_key_misses", zero),
+    field("total_active_defrag_time", zero),
+    field("current_active_defrag_time", zero),
+    field("tracking_total_keys", zero),
+    field("tracking_total_items", zero),
+    field("tracking_total_prefixes", zero),
+    field("unexpected_error_replies", |r| r.counts.unexpected_error_replies.into()),
+    field("total_error_replies", |r| r.counts.total_error_replies.into()),
+    field("dump_payload_sanitizations", |r| r.counts.dump_payload_sanitizations.into()),
+    field("total_reads_processed", |r| r.counts.total_reads_processed.into()),
+    field("total_writes_processed", |r| r.counts.total_writes_processed.into()),
+    field("io_threaded_reads_processed", zero),
+    field("io_threaded_writes_processed", zero),
+    field("reply_buffer_shrinks", zero),
+    field("reply_buffer_expands", zero),
+    field("client_query_buffer_limit_disconnections", |r| r.counts.client_query_buffer_limit_disconnections.into()),
+    field("client_output_buffer_limit_disconnections", |r| r.counts.client_output_buffer_limit_disconnections.into()),
+    field("acl_access_denied_auth", |r| r.counts.acl_access_denied_auth.into()),
+    field("acl_access_denied_cmd", |r| r.counts.acl_access_denied_cmd.into()),
+    field("acl_access_denied_key", |r| r.counts.acl_access_denied_key.into()),
+    field("acl_access_denied_channel", |r| r.counts.acl_access_denied_channel.into()),
+];
+
+const REPLICATION: &[Field] = &[
+    field("role", |_| "master".into()),
+    field("connected_slaves", zero),
+    field("master_failover_state", |_| "no-failover".into()),
+    field("master_replid", |r| r.node.life.replication_id().into()),
+    field("master_replid2", |_| "0000000000000000000000000000000000000000".into()),
+    field("master_repl_offset", zero),
+    field("second_repl_offset", never),
+    field("repl_backlog_active", zero),
+    field("repl_backlog_size", |r| r.config.repl_backlog_size.into()),
+    field("repl_backlog_first_byte_offset", zero),
+    field("repl_backlog_histlen", zero),
+];
+
+const CPU: &[Field] = &[
+    field("used_cpu_sys", |r| seconds(r.cpu().0.system)),
+    field("used_cpu_user", |r| seconds(r.cpu().0.user)),
+    field("used_cpu_sys_children", |r| seconds(r.cpu().0.children_system)),
+    field("used_cpu_user_children", |r| seconds(r.cpu().0.children_user)),
+    field("used_cpu_sys_main_thread", |r| seconds(r.cpu().1.system)),
+    field("used_cpu_user_main_thread", |r| seconds(r.cpu().1.user)),
+];
+
+const CLUSTER: &[Field] = &[field("cluster_enabled", |r| r.config.cluster_enabled.into())];
+
+const MEMKV: &[Field] = &[
+    field("memkv_version", |_| MEMKV_VERSION.into()),
+    field("worker_threads", |r| worker_threads(r).into()),
+    field("stripes", |r| r.node.keyspace.stripes().into()),
+    field("expiry_lag_ms", |r| r.node.keyspace.expiry_lag_ms.load(Relaxed).into()),
+];
+
+fn zero(_: &Reading<'_>) -> Value {
+    "0".into()
+}
+
+/// What has not happened yet.
+fn never(_: &Reading<'_>) -> Value {
+    "-1".into()
+}
+
+fn human(bytes: u64) -> Value {
+    num::human_bytes(bytes).into()
+}
+
+fn percent(value: f64) -> Value {
+    format!("{value:.2}%").into()
+}
+
+fn two_digits(value: f64) -> Value {
+    format!("{value:.2}").into()
+}
+
+fn kilobytes(bytes: u64) -> Value {
+    two_digits(bytes as f64 / 1024.0)
+}
+
+fn seconds(value: f64) -> Value {
+    format!("{value:.6}").into()
+}
+
+fn difference(more: u64, less: u64) -> Value {
+    (i128::from(more) - i128::from(less)).to_string().into()
+}
+
+fn ok_or_err(ok: bool) -> &'static str {
+    if ok { "ok" } else { "err" }
+}
+
+/// A field that stands only while the log is on.
+fn with_log(r: &Reading<'_>, value: fn(&Reading<'_>) -> u64) -> Value {
+    if r.node.journal.is_on() { value(r).into() } else { Value(None) }
+}
+
+fn per_batch(r: &Reading<'_>, total: fn(&Reading<'_>) -> u64) -> Value {
+    let batches = r.node.journal.stats.batches.load(Relaxed);
+    if r.node.journal.is_on() { two_digits(ratio(total(r), batches)) } else { Value(None) }
+}
+
+fn fsync_us_mean(r: &Reading<'_>) -> u64 {
+    let stats = &r.node.journal.stats;
+    stats.fsync_us_total.load(Relaxed).checked_div(stats.fsyncs.load(Relaxed)).unwrap_or(0)
+}
+
+fn last_rewrite_seconds(r: &Reading<'_>) -> i64 {
+    let aof = &r.node.aof;
+    if aof.rewrites.load(Relaxed) == 0 { -1 } else { aof.last_rewrite_seconds.load(Relaxed) }
+}
+
+fn current_rewrite_seconds(r: &Reading<'_>) -> i64 {
+    let aof = &r.node.aof;
+    if !aof.rewriting.load(Relaxed) {
+        return -1;
+    }
+    r.now.saturating_sub(aof.rewrite_started_ms.load(Relaxed)).max(0) / 1000
+}
+
+fn mode(r: &Reading<'_>) -> &'static str {
+    if r.config.cluster_enabled { "cluster" } else { "standalone" }
+}
+
+fn policy(r: &Reading<'_>) -> String {
+    let value = config::lookup(b"maxmemory-policy").map(|(param, _)| param.get(r.config));
+    String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+}
+
+fn uptime_seconds(r: &Reading<'_>) -> i64 {
+    r.now.saturating_sub(r.node.life.started_ms).max(0) / 1000
+}
+
+/// Seconds, in the 24 bits that keys keep of their last access.
+fn lru_clock(now: Millis) -> i64 {
+    (now / 1000) & 0x00ff_ffff
+}
+
+fn executable() -> String {
+    std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+fn config_file(r: &Reading<'_>) -> String {
+    r.node.life.config_file.get().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+fn worker_threads(r: &Reading<'_>) -> usize {
+    match r.config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads as usize,
+    }
+}
+
+fn largest(r: &Reading<'_>, size: fn(&Facts) -> usize) -> usize {
+    r.node.clients.list().iter().map(|client| size(&client.facts)).max().unwrap_or(0)
+}
+
+fn clients_with(r: &Reading<'_>, has: fn(&Facts) -> bool) -> usize {
+    r.node.clients.list().iter().filter(|client| has(&client.facts)).count()
+}
+
+fn commandstats(r: &Reading<'_>, text: &mut String) {
+    text.push_str(&observe::commandstats_text(&r.node.observatory.commands()));
+}
+
+fn errorstats(r: &Reading<'_>, text: &mut String) {
+    text.push_str(&observe::errorstats_text(&r.node.observatory.errors.counts()));
+}
+
+fn latencystats(r: &Reading<'_>, text: &mut String) {
+    if r.config.latency_tracking {
+        let commands = r.node.observatory.commands();
+        text.push_str(&observe::latencystats_text(&commands, &r.config.latency_tracking_info_percentiles));
+    }
+}
+
+fn keyspace(r: &Reading<'_>, text: &mut String) {
+    for db in 0..r.node.keyspace.databases() {
+        let (keys, expires) = r.node.keyspace.counts(db);
+        if keys > 0 {
+            let _ = write!(text, "db{db}:keys={keys},expires={expires},avg_ttl=0\r\n");
+        }
+    }
+}
+
+fn latency(r: &Reading<'_>, text: &mut String) {
+    text.push_str(&r.node.observatory.latency(r.now).info_text());
+}

@@ -1,0 +1,137 @@
+//! INFO: sections of fields, each field a row with a name and a function that reads its value.
+//!
+//! This file is the engine and the list of sections; the fields are in `fields.rs`. A reading is taken once for a whole
+//! INFO; what is costly in it (memory, processor time) only when a section asks.
+
+use super::fields;
+use super::memory;
+use crate::clock::Millis;
+use crate::command::*;
+use crate::config::Config;
+use crate::node::Node;
+use crate::observe::{Counts, Rates};
+use crate::usage::{self, Cpu};
+use std::cell::OnceCell;
+use std::fmt::Write;
+
+pub const INFO: Command = Command {
+    name: "INFO",
+    args: "[section [section ...]]",
+    arity: -1,
+    since: "1.0.0",
+    group: Group::Server,
+    flags: LOADING | STALE | DANGEROUS | WALK,
+    keys: Keys::NONE,
+    doc: "The state of the server as text, in sections. O(1).",
+    examples: "> INFO nosuchsection\n\"\"",
+    run: info,
+};
+
+/// A section. Its title stands above its fields; `more` writes lines that are no fixed list.
+pub struct Section {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub fields: &'static [Field],
+    pub more: Option<fn(&Reading<'_>, &mut String)>,
+    /// Shown when no section is asked for.
+    pub by_default: bool,
+}
+
+pub struct Field {
+    pub name: &'static str,
+    pub value: fn(&Reading<'_>) -> Value,
+}
+
+/// A field's value as text, or nothing: then the field is left out.
+pub struct Value(pub Option<String>);
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self(Some(text))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self(Some(text.to_owned()))
+    }
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Self::from(i64::from(yes))
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty),+) => {$(
+        impl From<$type> for Value {
+            fn from(n: $type) -> Self {
+                Self(Some(n.to_string()))
+            }
+        }
+    )+};
+}
+
+numbers!(i64, u64, u32, u16, usize);
+
+/// What the fields read.
+pub struct Reading<'a> {
+    pub node: &'a Node,
+    pub config: &'a Config,
+    pub now: Millis,
+    pub counts: Counts,
+    pub rates: Rates,
+    memory: OnceCell<memory::Reading>,
+    cpu: OnceCell<(Cpu, Cpu)>,
+}
+
+impl Reading<'_> {
+    pub fn memory(&self) -> &memory::Reading {
+        self.memory.get_or_init(|| memory::Reading::take(self.node))
+    }
+
+    /// Of the process, and of the thread that serves this INFO.
+    pub fn cpu(&self) -> &(Cpu, Cpu) {
+        self.cpu.get_or_init(|| (usage::cpu(), usage::cpu_of_thread()))
+    }
+}
+
+fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let reading = Reading {
+        node: ctx.node,
+        config: ctx.config,
+        now: ctx.db.now(),
+        counts: ctx.node.observatory.counts(),
+        rates: ctx.node.observatory.rates(),
+        memory: OnceCell::new(),
+        cpu: OnceCell::new(),
+    };
+    let mut text = String::new();
+    for section in fields::SECTIONS.iter().filter(|section| is_wanted(section, &ctx.args)) {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        write_section(section, &reading, &mut text);
+    }
+    ctx.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn is_wanted(section: &Section, args: &Args<'_>) -> bool {
+    let names = |name: &str| args.from(1).any(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
+    let by_default = section.by_default && (args.len() == 1 || names("default"));
+    by_default || names(section.name) || names("all") || names("everything")
+}
+
+fn write_section(section: &Section, reading: &Reading<'_>, text: &mut String) {
+    let _ = write!(text, "# {}\r\n", section.title);
+    for field in section.fields {
+        if let Value(Some(value)) = (field.value)(reading) {
+            let _ = write!(text, "{}:{value}\r\n", field.name);
+        }
+    }
+    if let Some(more) = section.more {
+        more(reading, text);
+    }
+}

@@ -1,0 +1,216 @@
+//! Commands on the server as a whole: what it is and does, its memory, its latency, its end.
+//!
+//! INFO is a table of rows in `fields.rs`, SLOWLOG and LATENCY show what `observe` measures, MEMORY what the allocator
+//! says, DEBUG is for tests. Statements about other servers (ROLE, REPLICAOF) are those of a primary without replicas.
+
+mod debug;
+mod digest;
+mod fields;
+mod info;
+mod latency;
+mod memory;
+mod slowlog;
+
+use crate::clock;
+use crate::command::*;
+use crate::config::choices::ShutdownFlags;
+
+pub use fields::MEMKV_VERSION;
+
+pub const COMMANDS: &[Command] = &[
+    debug::DEBUG,
+    info::INFO,
+    LASTSAVE,
+    latency::LATENCY,
+    latency::DOCTOR,
+    latency::GRAPH,
+    latency::HELP,
+    latency::HISTOGRAM,
+    latency::HISTORY,
+    latency::JSON,
+    latency::LATEST,
+    latency::RESET,
+    LOLWUT,
+    memory::MEMORY,
+    memory::DOCTOR,
+    memory::HELP,
+    memory::MALLOC_STATS,
+    memory::PURGE,
+    memory::STATS,
+    memory::USAGE,
+    REPLICAOF,
+    ROLE,
+    SHUTDOWN,
+    SLAVEOF,
+    slowlog::SLOWLOG,
+    slowlog::GET,
+    slowlog::HELP,
+    slowlog::LEN,
+    slowlog::RESET,
+    TIME,
+];
+
+const LASTSAVE: Command = Command {
+    name: "LASTSAVE",
+    args: "",
+    arity: 1,
+    since: "1.0.0",
+    group: Group::Server,
+    flags: LOADING | STALE | FAST | IN_ADMIN,
+    keys: Keys::NONE,
+    doc: "When the last snapshot was written, in Unix seconds; the time of start if there was none. O(1).",
+    examples: "> LASTSAVE too many\n(error) ERR wrong number of arguments for 'lastsave' command",
+    run: |ctx| ctx.out.int(ctx.node.life.started_ms / 1000),
+};
+
+const LOLWUT: Command = Command {
+    name: "LOLWUT",
+    args: "[VERSION version]",
+    arity: -1,
+    since: "5.0.0",
+    group: Group::Server,
+    flags: READONLY | FAST,
+    keys: Keys::NONE,
+    doc: "A small drawing, another one each time, and the version.",
+    examples: "> LOLWUT VERSION x\n(error) ERR value is not an integer or out of range",
+    run: lolwut,
+};
+
+fn lolwut(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if ctx.args.len() >= 3 && &*ctx.args.word_at(1) == b"VERSION" {
+        ctx.args.int(2)?;
+    }
+    let mut drawing = skyline();
+    drawing.push_str(&format!("\nA city of short tails. memkv ver. {MEMKV_VERSION}\n"));
+    ctx.out.verbatim("txt", drawing.as_bytes());
+    Ok(())
+}
+
+/// Towers of random heights, the windows of some of them lit.
+fn skyline() -> String {
+    let heights: Vec<usize> =
+        (0..SKYLINE_COLUMNS).step_by(TOWER_COLUMNS).map(|_| fastrand::usize(1..=SKYLINE_ROWS)).collect();
+    let mut text = String::new();
+    for row in (0..SKYLINE_ROWS).rev() {
+        for height in &heights {
+            let tower = match height.checked_sub(row) {
+                None => "    ",
+                Some(0) => " __ ",
+                Some(_) if fastrand::u8(..4) == 0 => "|o.|",
+                Some(_) => "|..|",
+            };
+            text.push_str(tower);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+const REPLICAOF: Command = Command {
+    name: "REPLICAOF",
+    args: "host port | NO ONE",
+    arity: 3,
+    since: "5.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING,
+    keys: Keys::NONE,
+    doc: "Makes the server a primary (which it is). O(1).",
+    examples: "> REPLICAOF NO ONE\nOK\n> REPLICAOF somewhere nowhere\n(error) ERR Invalid master port",
+    run: replicaof,
+};
+
+const SLAVEOF: Command = Command { name: "SLAVEOF", since: "1.0.0", examples: "> SLAVEOF NO ONE\nOK", ..REPLICAOF };
+
+fn replicaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if (&*ctx.args.word_at(1), &*ctx.args.word_at(2)) == (b"NO", b"ONE") {
+        return ctx.out.ok();
+    }
+    ctx.args.int_in(2, 0..=i64::from(u16::MAX), BAD_PORT)?;
+    Err(NO_REPLICA)
+}
+
+const ROLE: Command = Command {
+    name: "ROLE",
+    args: "",
+    arity: 1,
+    since: "2.8.12",
+    group: Group::Server,
+    flags: NOSCRIPT | LOADING | STALE | FAST | IN_ADMIN,
+    keys: Keys::NONE,
+    doc: "The server's part in replication: a primary, its offset, its replicas. O(1).",
+    examples: "> ROLE\n1) \"master\"\n2) (integer) 0\n3) (empty array)",
+    run: role,
+};
+
+fn role(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    ctx.out.array(3);
+    ctx.out.bulk(b"master")?;
+    ctx.out.int(0)?;
+    ctx.out.array(0);
+    Ok(())
+}
+
+const SHUTDOWN: Command = Command {
+    name: "SHUTDOWN",
+    args: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    arity: -1,
+    since: "1.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
+    keys: Keys::NONE,
+    doc: "Writes and syncs the log and ends the server; the connection closes without a reply. O(1).",
+    examples: "> SHUTDOWN ABORT\n(error) ERR No shutdown in progress.\n> SHUTDOWN SAVE NOSAVE\n(error) ERR syntax error",
+    run: shutdown,
+};
+
+fn shutdown(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let (mut flags, mut abort) = (ShutdownFlags::default(), false);
+    while let Some(word) = ctx.args.word() {
+        match &*word {
+            b"SAVE" => flags.save = true,
+            b"NOSAVE" => flags.nosave = true,
+            b"NOW" => flags.now = true,
+            b"FORCE" => flags.force = true,
+            b"ABORT" => abort = true,
+            _ => return Err(error::SYNTAX),
+        }
+    }
+    if (abort && flags != ShutdownFlags::default()) || (flags.save && flags.nosave) {
+        return Err(error::SYNTAX);
+    }
+    if abort {
+        return Err(NO_SHUTDOWN);
+    }
+    // No reply: the connection ends with the process, and that is how the client knows.
+    ctx.node.life.ask_shutdown(flags);
+    Ok(())
+}
+
+const TIME: Command = Command {
+    name: "TIME",
+    args: "",
+    arity: 1,
+    since: "2.6.0",
+    group: Group::Server,
+    flags: LOADING | STALE | FAST,
+    keys: Keys::NONE,
+    doc: "The server's clock: Unix seconds, and microseconds within the second. O(1).",
+    examples: "> TIME too many\n(error) ERR wrong number of arguments for 'time' command",
+    run: time,
+};
+
+/// The one command whose subject is the clock itself.
+fn time(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let now_us = clock::now_us();
+    ctx.out.array(2);
+    ctx.out.bulk_int(now_us / 1_000_000);
+    ctx.out.bulk_int(now_us % 1_000_000);
+    Ok(())
+}
+
+const BAD_PORT: Error = Error::new("ERR Invalid master port");
+const NO_REPLICA: Error = Error::new("ERR REPLICAOF is not supported: this server is always a primary");
+const NO_SHUTDOWN: Error = Error::new("ERR No shutdown in progress.");
+const SKYLINE_ROWS: usize = 7;
+const SKYLINE_COLUMNS: usize = 60;
+const TOWER_COLUMNS: usize = 4;

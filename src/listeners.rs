@@ -1,0 +1,107 @@
+//! Opening sockets to listen on, as `bind`, `port` and `unixsocket` ask; and the way to exchange them live.
+//!
+//! CONFIG SET of `port` or `bind` opens the new listeners first, so that a failure is the client's error and the old
+//! ones go on; then [`Doors`] hands them to whoever accepts.
+
+use crate::config::Config;
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Where new listeners go.
+#[derive(Default)]
+pub struct Doors(Mutex<Option<UnboundedSender<Vec<TcpListener>>>>);
+
+impl Doors {
+    pub fn connect(&self, acceptor: UnboundedSender<Vec<TcpListener>>) {
+        *self.0.lock() = Some(acceptor);
+    }
+
+    /// Opens what the configuration asks for and puts it in the place of the present TCP listeners.
+    pub fn reopen(&self, config: &Config) -> io::Result<()> {
+        let listeners = tcp(config)?;
+        if let Some(acceptor) = &*self.0.lock() {
+            // The acceptor is gone only while the process ends.
+            let _ = acceptor.send(listeners);
+        }
+        Ok(())
+    }
+}
+
+/// Opens the listeners that `bind` and `port` ask for. An address with a leading `-` may be missing on this machine.
+pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    if config.port == 0 {
+        return Ok(listeners);
+    }
+    for spec in &config.bind {
+        let (optional, host) = match spec.strip_prefix('-') {
+            Some(host) => (true, host),
+            None => (false, spec.as_str()),
+        };
+        match tcp_one(host, config) {
+            Ok(listener) => listeners.push(listener),
+            Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
+            Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+            Err(e) => {
+                crate::log::warning!(
+                    "Warning: Could not create server TCP listening socket {host}:{}: {}",
+                    config.port,
+                    bind_cause(&e)
+                );
+                return Err(e);
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_cause(e: &io::Error) -> String {
+    let text = e.to_string();
+    let cause = text.split(" (os error").next().unwrap_or_default();
+    format!("bind: {cause}")
+}
+
+fn tcp_one(host: &str, config: &Config) -> io::Result<TcpListener> {
+    let address = match host {
+        "*" => SocketAddr::new(IpAddr::from([0, 0, 0, 0]), config.port),
+        "::*" => SocketAddr::new(IpAddr::from([0u16; 8]), config.port),
+        _ => (host, config.port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Opens the Unix socket. Its permissions are set before anyone can connect (CVE-2023-45145): the socket is bound
+/// under a closed umask and opened up afterwards.
+pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
+    if config.unixsocket.is_empty() {
+        return Ok(None);
+    }
+    if let Err(e) = std::fs::remove_file(&config.unixsocket)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    // SAFETY: umask only swaps a number of this process; listeners are opened by one thread.
+    let before = unsafe { libc::umask(0o777) };
+    let listener = UnixListener::bind(&config.unixsocket);
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    let mode = if config.unixsocketperm == 0 { 0o777 & !before } else { config.unixsocketperm };
+    std::fs::set_permissions(&config.unixsocket, std::fs::Permissions::from_mode(mode))?;
+    Ok(Some(listener))
+}
