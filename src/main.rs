@@ -17,6 +17,7 @@ fn main() {
         Action::Help { short } => print(&help::help(short)),
         Action::Man => print(&String::from_utf8_lossy(&help::man())),
         Action::Completions(shell) => print(&String::from_utf8_lossy(&help::completions(shell))),
+        Action::Examples => print(&memkv::commands::examples()),
         Action::TestMemory { .. } | Action::CheckSystem => {
             complain("Not available: use memtester, or redis-server --check-system.")
         }
