@@ -61,11 +61,15 @@ suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
 suite-cluster: oracles $(SERVER_BUILT) ## Redis's Cluster tests
 	$(PYTHON) compat/suite/run.py --runner cluster --server $(SERVER) $(ARGS) $(FILES)
 
-bench: ## every benchmark
+bench: oracles ## criterion on the hot core, then memkv beside real servers, AOF off and everysec
 	$(CARGO) bench
+	$(CARGO) build --release
+	$(PYTHON) scripts/bench.py
+	$(PYTHON) scripts/bench.py --aof everysec
 
-bench-quick: ## every benchmark, briefly
-	$(CARGO) bench -- --quick
+bench-quick: oracles ## memkv beside real servers, in a few minutes
+	$(CARGO) build --release
+	$(PYTHON) scripts/bench.py --rounds 2 --scale 0.25
 
 doc: ## the source's own pages
 	$(CARGO) doc --no-deps

@@ -30,6 +30,7 @@ use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -264,7 +265,9 @@ fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, 
     }
     let (file, len) = files.open_last_incr(config).map_err(fatal)?;
     files.delete_history().map_err(fatal)?;
-    node.journal.stats.base_bytes.store(files.size(), Relaxed);
+    let size = files.size();
+    node.journal.stats.base_bytes.store(size, Relaxed);
+    node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
     *node.aof.files.lock() = Some(files);
     node.journal.attach(file, len);
     Ok(())
@@ -325,11 +328,16 @@ fn start_log(config: &Config) -> io::Result<()> {
         choices::LogLevel::Notice => log::Level::Notice,
         choices::LogLevel::Warning => log::Level::Warning,
     };
-    let writer: Box<dyn Write + Send + Sync> = if config.logfile.is_empty() {
-        Box::new(io::stdout())
+    let (writer, fd): (Box<dyn Write + Send + Sync>, i32) = if config.logfile.is_empty() {
+        (Box::new(io::stdout()), 1)
     } else {
-        Box::new(OpenOptions::new().append(true).create(true).open(&config.logfile)?)
+        let file = OpenOptions::new().append(true).create(true).open(&config.logfile)?;
+        let fd = file.as_raw_fd();
+        (Box::new(file), fd)
     };
+    if config.crash_log_enabled {
+        process::install_crash_report(fd);
+    }
     let (subscriber, handle) = log::subscriber(level, std::sync::Mutex::new(writer));
     // A second server in one process (tests) keeps the first one's log.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {

@@ -148,7 +148,7 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
         return true;
     }
     let base = node.journal.stats.base_bytes.load(Relaxed).max(1);
-    let size = node.aof_size();
+    let size = node.journal.size();
     let grown = size.saturating_sub(base).saturating_mul(100) / base;
     let percentage = u64::from(config.auto_aof_rewrite_percentage);
     if percentage > 0 && size > config.auto_aof_rewrite_min_size && grown >= percentage {

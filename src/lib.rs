@@ -26,6 +26,7 @@ pub mod observe;
 // floor 4: one journal — the first floor allowed to touch a disk
 pub mod listeners;
 pub mod persist;
+pub mod process;
 
 // floor 5: the list of services, and what the machine says of us
 pub mod node;
@@ -43,4 +44,3 @@ pub mod net;
 // floor 9: the process
 pub mod boot;
 pub mod cron;
-pub mod process;

@@ -2,7 +2,7 @@
 
 use memkv::boot;
 use memkv::config::cli::{self, Action};
-use memkv::config::help;
+use memkv::config::{help, sample};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -16,6 +16,7 @@ fn main() {
         Action::Version => print(&format!("{}\n", cli::version_line())),
         Action::Help { short } => print(&help::help(short)),
         Action::Man => print(&String::from_utf8_lossy(&help::man())),
+        Action::SampleConf => print(&sample::sample_conf()),
         Action::Completions(shell) => print(&String::from_utf8_lossy(&help::completions(shell))),
         Action::Examples => print(&memkv::commands::examples()),
         Action::TestMemory { .. } | Action::CheckSystem => {

@@ -155,11 +155,6 @@ impl Node {
         Ok(())
     }
 
-    /// Bytes of the log: base and all increments.
-    pub fn aof_size(&self) -> u64 {
-        self.aof.files.lock().as_ref().map_or(0, |files| files.size())
-    }
-
     #[cold]
     pub fn log_slow(&self, argv: ArgvView<'_>, elapsed_ns: u64, client: &Client, now: Millis) {
         let name = client.facts.names.lock().name.clone();

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// Detaches from the terminal. Before any thread exists.
 pub fn daemonize() -> io::Result<()> {
@@ -74,5 +75,52 @@ fn pid_file(config: &Config) -> Option<String> {
     }
 }
 
+/// Makes a fatal signal and a panic leave a report in the log before the process dies of it.
+pub fn install_crash_report(log_fd: i32) {
+    LOG_FD.store(log_fd, Relaxed);
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT] {
+        // SAFETY: the handler has the right type; SA_RESETHAND lets a second fault end the process.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = report_crash as *const () as usize;
+            action.sa_flags = libc::SA_NODEFER | libc::SA_RESETHAND;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+    }
+    std::panic::set_hook(Box::new(|info| {
+        report(&format!("\n\n=== MEMKV BUG REPORT START ===\nmemkv {}: {info}\n", env!("CARGO_PKG_VERSION")));
+        std::process::abort();
+    }));
+}
+
+/// The signal handler. Taking the stack's trace allocates, which a crashed allocator may not survive; by then the signal
+/// is in the log.
+extern "C" fn report_crash(signal: i32) {
+    report(&format!("\n=== MEMKV BUG REPORT ===\nmemkv {} crashed by signal: {signal}\n", env!("CARGO_PKG_VERSION")));
+    report("\n------ STACK TRACE ------\n");
+    report(&format!("{}\n=== END OF BUG REPORT ===\n", std::backtrace::Backtrace::force_capture()));
+    // SAFETY: the default action is in force again; raising ends the process with this signal.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+fn report(text: &str) {
+    // SAFETY: write(2) on a descriptor that stays open; a failure changes nothing.
+    unsafe {
+        libc::write(LOG_FD.load(Relaxed), text.as_ptr().cast(), text.len());
+    }
+}
+
+/// Crashes on purpose: DEBUG SEGFAULT.
+pub fn crash() {
+    // SAFETY: raising a signal is always allowed.
+    unsafe {
+        libc::raise(libc::SIGSEGV);
+    }
+}
+
+static LOG_FD: AtomicI32 = AtomicI32::new(2);
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
 const RESERVED_FILES: u64 = 32;

@@ -11,6 +11,7 @@ library: what is compared is what came over the wire.
 """
 
 import argparse
+import re
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from shrink import shrink  # noqa: E402
 from steps import CONNECTIONS, Generator, Step  # noqa: E402
 
 DIFFERENCES_MAX = 20  # after this many the list says no more
+LOOKS_MAX = 2  # failures that look alike are shrunk this often, then only counted
 CONFIRMATIONS = 2  # a difference must come again this often, or it was timing
 
 
@@ -60,6 +62,7 @@ class Search:
     def __init__(self, stage: Stage, generator: Generator, options: argparse.Namespace):
         self.stage, self.generator, self.options = stage, generator, options
         self.covered, self.versions = Counter(), Counter()
+        self.looks = Counter()  # what failures look like before they are shrunk
         self.failures: list[str] = []
         self.again = Counter()  # a failure's commands -> how often; printed the first time only
         self.flaky = Counter()
@@ -83,6 +86,11 @@ class Search:
         if result.difference.as_peer:
             self.versions[f"{name}: as {result.difference.as_peer}"] += 1
             return
+        first_look = f"{name}: {replies_outline(result.difference)}"
+        self.looks[first_look] += 1
+        if self.looks[first_look] > LOOKS_MAX:
+            self.again[first_look] += 1
+            return
         if not all(self.failing(steps) for _ in range(CONFIRMATIONS)):
             self.flaky[name] += 1
             return
@@ -92,7 +100,8 @@ class Search:
             self.flaky[name] += 1
             return
         text = show(self.stage, small, final)
-        signature = f"{' '.join(step.name() for step in small)}: {' '.join(map(repr, final.difference.argv[:2]))}"
+        what = " ".join(map(repr, final.difference.argv[:2])) or replies_outline(final.difference)
+        signature = f"{' '.join(step.name() for step in small)}: {what}"
         self.again[signature] += 1
         if self.again[signature] > 1:
             return
@@ -114,6 +123,12 @@ class Search:
         failed = self.again.total()
         print(f"{self.rounds - failed} passed, {failed} failed")
         return 1 if self.failures else 0
+
+
+def replies_outline(difference: Difference) -> str:
+    """The first lines of the replies without their numbers: enough to know a failure that was seen before."""
+    texts = (str(tree[1])[:60] if tree[0] in "-+" or tree[0] == "raw" else tree[0] for _, tree in difference.replies)
+    return " | ".join(re.sub(r"\d+|'[^']*'", "N", text) for text in texts)
 
 
 def step_name(steps: list[Step], difference: Difference) -> str:

@@ -61,7 +61,6 @@ def numbers(tree: tuple):
 
 
 RULES: list[Rule] = [
-    Rule(r"\S+ HELP", "help texts were reworded and have more subcommands"),
     Rule(r"OBJECT ENCODING", "7.2 keeps small lists and small sets of strings as listpacks",
          words(("quicklist", "listpack"), ("hashtable", "listpack"))),
     Rule(r"OBJECT ENCODING", "8.2 embeds a string only where value and key fit one small block",

@@ -23,6 +23,10 @@ impl<'a> Args<'a> {
         self.argv.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.argv.is_empty()
+    }
+
     /// Argument `i`; empty if there is none (arity is checked before handlers run).
     #[inline]
     pub fn get(&self, i: usize) -> &'a [u8] {
@@ -79,7 +83,7 @@ impl<'a> Args<'a> {
     }
 
     /// The next argument as it is.
-    pub fn next(&mut self) -> Option<&'a [u8]> {
+    pub fn shift(&mut self) -> Option<&'a [u8]> {
         let i = self.next;
         (i < self.argv.len()).then(|| {
             self.next += 1;
@@ -89,7 +93,7 @@ impl<'a> Args<'a> {
 
     /// The next argument, which an option requires.
     pub fn required(&mut self) -> Result<&'a [u8], Error> {
-        self.next().ok_or(SYNTAX)
+        self.shift().ok_or(SYNTAX)
     }
 
     pub fn required_int(&mut self) -> Result<i64, Error> {
@@ -99,7 +103,7 @@ impl<'a> Args<'a> {
     /// The next argument as an option word, in upper case. Words longer than any option come back as an empty word,
     /// which no `match` arm accepts.
     pub fn word(&mut self) -> Option<Word> {
-        self.next().map(Word::of)
+        self.shift().map(Word::of)
     }
 
     /// Argument `i` as an option word.

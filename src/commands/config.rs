@@ -10,7 +10,6 @@ use crate::config::live::{self, Caller, SetError};
 use crate::config::param::{Param, SENSITIVE};
 use crate::config::rewrite::{Rewrite, rewrite};
 use crate::config::{Config, lookup};
-use crate::glob;
 use crate::log;
 use crate::node::Node;
 use parking_lot::Mutex;
@@ -65,7 +64,7 @@ const GET: Command = Command {
 fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, out, config, .. } = ctx;
     let patterns: Vec<&[u8]> = args.from(2).collect();
-    let found = live::get_matching(config, &patterns, |pattern, name| glob::matches(pattern, name, true));
+    let found = live::get_matching(config, &patterns);
     out.map(found.len());
     for (name, value) in found {
         out.0.bulk(&name);

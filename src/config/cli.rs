@@ -1,12 +1,12 @@
 //! The command line, in redis-server's grammar.
 //!
-//! `memkv-server [file] [--directive value …] [-]`: a first argument that does not begin with `-` is the configuration
+//! `memkv-server [file] [--directive value ...] [-]`: a first argument that does not begin with `-` is the configuration
 //! file; `-` as the first or last one adds standard input; everything else becomes lines that are read after the file,
 //! so `--port 6380` is the line `port "6380"`. The grammar has corners, all kept because scripts rely on them:
 //! the word after `--directive` is its value even if it begins with `--`; `"--port 6380"` in one argument is a whole
 //! line; `--save` without a value means `--save ""`; words before any `--directive` make a line of their own.
 //!
-//! What is not a start of the server (`--version`, `--help`, `--man`, `--completions`, `--print-examples`,
+//! What is not a start of the server (`--version`, `--help`, `--man`, `--completions`, `--sample-conf`, `--print-examples`,
 //! `--test-memory`, `--check-system`) counts only as the first argument. Arguments are bytes, as the kernel gives them.
 //!
 //! Not here: help, man page and completions themselves ([`help`](super::help)), and acting on any of it.
@@ -25,6 +25,8 @@ pub enum Action {
     Help { short: bool },
     /// Print the manual page.
     Man,
+    /// Print [`sample_conf`](super::sample::sample_conf).
+    SampleConf,
     /// Print the completions of a shell.
     Completions(Shell),
     /// Test so many megabytes of memory, as `--test-memory` does.
@@ -77,6 +79,7 @@ pub fn parse(args: &[Vec<u8>]) -> Action {
         b"-h" => Action::Help { short: true },
         b"--help" => Action::Help { short: false },
         b"--man" => Action::Man,
+        b"--sample-conf" => Action::SampleConf,
         b"--completions" => match Shell::parse(rest) {
             Some(shell) => Action::Completions(shell),
             None => Action::Complain(format!("Please name a shell: {}", Shell::NAMES.join(", "))),

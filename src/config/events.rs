@@ -1,7 +1,8 @@
 //! Classes of keyspace events, as `notify-keyspace-events` spells them: one letter per class.
 //!
-//! `A` stands for all classes but key misses (`m`) and new keys (`n`). Redis prints `An` as `A`; CONFIG GET here does so
-//! too, but CONFIG REWRITE writes what reads back. The bits are our own; nothing on disk or on the wire depends on them.
+//! `A` stands for all classes but key misses (`m`) and new keys (`n`). Redis prints `An` as `A`; CONFIG GET here does
+//! so too, but CONFIG REWRITE writes what reads back. The bits are our own; nothing on disk or on the wire depends on
+//! them.
 
 /// A set of event classes and of the channels (`K` keyspace, `E` keyevent) they go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -68,6 +68,7 @@ const USAGE: &str = "memkv-server [/path/to/redis.conf] [--directive value ...] 
        memkv-server --man
        memkv-server --completions <bash|zsh|fish>
        memkv-server --print-examples
+       memkv-server --sample-conf
        memkv-server --test-memory <megabytes>
        memkv-server --check-system";
 
@@ -94,6 +95,7 @@ fn command() -> Command {
         .arg(word("version", "Print the version").short('v'))
         .arg(word("man", "Print the manual page"))
         .arg(word("print-examples", "Print the examples of all commands, as transcripts"))
+        .arg(word("sample-conf", "Print a configuration file with every directive"))
         .arg(word("check-system", "Test the system for known problems"))
         .arg(Arg::new("test-memory").long("test-memory").value_name("megabytes").help("Test the memory"))
         .arg(
@@ -124,7 +126,8 @@ fn option(param: &'static Param) -> Arg {
     let arg = if param.has(MULTI_ARG) { arg.num_args(1..) } else { arg };
     let effect = if param.has(UNSUPPORTED) { " Accepted without effect." } else { "" };
     let default = if param.default.is_empty() { "\"\"" } else { param.default };
-    arg.help(format!("{}{effect} [default: {default}]", param.doc))
+    // The page takes the long help of what the short one hides.
+    arg.long_help(format!("{}{effect} [default: {default}]", param.doc))
 }
 
 /// What kind of value a directive takes, in a word or two.

@@ -15,6 +15,7 @@ use super::param::{ALIAS_HIDDEN, DENY_LOADING, EXTENSION, HIDDEN, IMMUTABLE, PRO
 use super::table::{PARAMS, lookup};
 use super::value::Reason;
 use super::{Config, Param};
+use crate::glob;
 
 /// Who asks for a change, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,13 +136,8 @@ const NO_DEFRAGMENTATION: &str = "Active defragmentation cannot be enabled: it r
      with a modified Jemalloc like the one shipped by default with the Redis source distribution";
 
 /// The directives that any of the patterns names, each once: names as the table spells them when a pattern matched,
-/// as the client wrote them when it asked for one by name. `glob` tells whether a name matches a pattern, without
-/// regard to case.
-pub fn get_matching(
-    config: &Config,
-    patterns: &[&[u8]],
-    glob: impl Fn(&[u8], &[u8]) -> bool,
-) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// as the client wrote them when it asked for one by name.
+pub fn get_matching(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut add = |name: &[u8], param: &Param| {
         if !found.iter().any(|(seen, _)| seen.eq_ignore_ascii_case(name)) {
@@ -158,7 +154,7 @@ pub fn get_matching(
         for param in PARAMS.iter().filter(|p| !p.has(HIDDEN)) {
             let alias = param.alias.filter(|_| !param.has(ALIAS_HIDDEN));
             for name in [Some(param.name), alias].into_iter().flatten() {
-                if glob(pattern, name.as_bytes()) {
+                if glob::matches(pattern, name.as_bytes(), true) {
                     add(name.as_bytes(), param);
                 }
             }

@@ -2,9 +2,9 @@
 //!
 //! [`Config`] is a plain value with one field per directive, named as the directive with `_` for `-`. A server keeps
 //! one snapshot of it and swaps in a new one; readers see a whole configuration, never half of a change. The rows of
-//! [`table`] own names, kinds, defaults, flags and the sentence of documentation; parsing of the file ([`file`]), the
-//! command line ([`cli`]), CONFIG GET and SET ([`live`]), CONFIG REWRITE ([`rewrite`]) and the sample file
-//! ([`sample`]) are generic over rows.
+//! [`table`] own names, kinds, defaults, flags and the sentence of documentation; the file ([`mod@file`]), the command
+//! line ([`cli`]), CONFIG GET and SET ([`live`]), CONFIG REWRITE ([`rewrite`]) and the sample ([`sample`]) are generic
+//! over rows.
 //!
 //! Everything here is pure: no file is opened and no socket touched. What needs the world (including a file, changing
 //! the directory) goes through the caller's [`file::Host`]; what a change sets in motion (listening on another port)

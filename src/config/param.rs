@@ -5,7 +5,7 @@
 //! REWRITE, the sample file, the man page and the shell completions all read rows; none of them names a directive
 //! that is not special to it.
 //!
-//! A row reaches its field of [`Config`] through a [`Lens`], two function pointers that [`at!`] writes out, so the
+//! A row reaches its field of [`Config`] through a [`Lens`], two function pointers that `at!` writes out, so the
 //! fields stay plain and typed for those who only want to read `config.maxmemory`.
 //!
 //! Not here: reading and printing values (`value`), the rows themselves (`table`), directives whose values are lists

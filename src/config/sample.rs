@@ -1,7 +1,8 @@
 //! The sample configuration file, generated from the table of directives.
 //!
 //! Every directive stands under its subject with its sentence, the values it takes and its default. All are commented
-//! out, so that the file as it is changes nothing and a reader uncomments what they mean.
+//! out, so that the file as it is changes nothing and a reader uncomments what they mean; a `#` without a blank after
+//! it tells a directive from a sentence.
 
 use super::help::syntax;
 use super::param::{HIDDEN, IMMUTABLE, Kind, Param, UNSUPPORTED};
@@ -43,7 +44,9 @@ const HEAD: &str = "\
 const COLUMNS: usize = 100;
 
 fn entry(text: &mut String, param: &Param) {
-    let mut words = vec![param.doc.to_owned(), format!("Values: {}.", values(param))];
+    let values = values(param);
+    let stop = if values.ends_with("...") { "" } else { "." };
+    let mut words = vec![param.doc.to_owned(), format!("Values: {values}{stop}")];
     if let Some(alias) = param.alias {
         words.push(format!("Also called {alias}."));
     }

@@ -12,8 +12,9 @@ use super::events::KeyspaceEvents;
 use super::param::{Number, Param, Unit, num, number};
 use super::quote::quoted;
 use super::rewrite::{Line, memory_text};
-use super::value::{Reason, c_string, parse_c_long, parse_memory};
+use super::value::{Reason, c_string, parse_c_long};
 use super::{Config, OutputLimit, SavePoint};
+use crate::num::parse_memory;
 
 /// The three functions of a directive with rules of its own.
 pub struct Special {
@@ -66,6 +67,9 @@ pub(super) const BIND: Special = Special {
 /// A word that can stand in a file without quotes.
 fn bare_word(word: &[u8]) -> Result<String, Reason> {
     let word = std::str::from_utf8(c_string(word)).map_err(|_| "argument must be valid UTF-8")?;
+    if word.is_empty() {
+        return Err("an address must not be empty".into());
+    }
     if word.chars().any(|c| c.is_whitespace() || c.is_control() || "\"'#".contains(c)) {
         return Err("an address must not contain blanks, quotes or control characters".into());
     }
@@ -116,7 +120,7 @@ fn parse_limits(mut limits: [OutputLimit; 3], args: &[&[u8]]) -> Result<[OutputL
         };
         let seconds = parse_c_long(seconds, 10).and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= i32::MAX as u32);
         let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) =
-            (parse_memory(hard), parse_memory(soft), seconds)
+            (parse_memory(c_string(hard)), parse_memory(c_string(soft)), seconds)
         else {
             return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.".into());
         };
@@ -139,7 +143,8 @@ pub(super) const LATENCY_TRACKING_INFO_PERCENTILES: Special = Special {
                 Some(p) if !(0.0..=100.0).contains(&p) => {
                     return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into());
                 }
-                Some(p) => percentiles.push(p),
+                // Kept as it prints, so that what a file says is what was meant.
+                Some(p) => percentiles.push((p * 1e6).round() / 1e6),
             }
         }
         config.latency_tracking_info_percentiles = percentiles;

@@ -11,6 +11,7 @@ use super::choices::ShutdownFlags;
 use super::param::{Choice, Kind, MULTI_ARG, Number, Param, Text, Unit};
 use super::rewrite::memory_text;
 use super::{Config, MemoryShare};
+use crate::num::{parse_i64, parse_memory};
 
 /// Why a value was refused, in Redis's words.
 pub type Reason = Cow<'static, str>;
@@ -78,7 +79,7 @@ impl Number {
 
     pub(super) fn parse(&self, text: &[u8]) -> Result<i128, Reason> {
         let (value, complaint) = match self.unit {
-            Unit::Plain => (parse_integer(text), "argument couldn't be parsed into an integer"),
+            Unit::Plain => (parse_i64(text).map(i128::from), "argument couldn't be parsed into an integer"),
             Unit::Octal => (parse_c_long(text, 8), "argument couldn't be parsed as an octal number"),
             Unit::Memory => (self.parse_memory(text), "argument must be a memory value"),
         };
@@ -93,8 +94,8 @@ impl Number {
 
     /// Where negative amounts are allowed, they are plain numbers.
     fn parse_memory(&self, text: &[u8]) -> Option<i128> {
-        let plain = if self.min < 0 { parse_integer(text) } else { None };
-        plain.or_else(|| parse_memory(text).map(i128::from))
+        let plain = if self.min < 0 { parse_i64(text).map(i128::from) } else { None };
+        plain.or_else(|| parse_memory(c_string(text)).map(i128::from))
     }
 }
 
@@ -133,13 +134,13 @@ fn print_share(share: MemoryShare) -> String {
 }
 
 fn parse_share(text: &[u8]) -> Result<MemoryShare, Reason> {
-    if let Some(bytes) = parse_memory(text) {
+    if let Some(bytes) = parse_memory(c_string(text)) {
         return match i64::try_from(bytes) {
             Ok(_) => Ok(MemoryShare::Bytes(bytes)),
             Err(_) => Err(format!("argument must be between -100 and {} inclusive", i64::MAX).into()),
         };
     }
-    let percent = text.strip_suffix(b"%").and_then(parse_integer).filter(|p| *p >= 0);
+    let percent = text.strip_suffix(b"%").and_then(parse_i64).filter(|p| *p >= 0);
     match percent.ok_or("argument must be a memory or percent value")? {
         0 => Ok(MemoryShare::Bytes(0)),
         percent => match u8::try_from(percent) {
@@ -190,35 +191,6 @@ fn one_of(names: &[&str]) -> Reason {
 /// The bytes before the first NUL.
 pub(super) fn c_string(bytes: &[u8]) -> &[u8] {
     bytes.split(|b| *b == 0).next().unwrap_or_default()
-}
-
-/// A signed 64-bit number in the one spelling Redis prints: no sign but `-`, no leading zeros, no spaces.
-fn parse_integer(text: &[u8]) -> Option<i128> {
-    let value: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (value.to_string().as_bytes() == text).then_some(i128::from(value))
-}
-
-/// An amount of memory: digits and a unit, `k`, `m`, `g` in steps of 1000, `kb`, `mb`, `gb` in steps of 1024. Like
-/// Redis, takes no digits at all for zero; unlike it, refuses what does not fit 64 bits.
-pub fn parse_memory(text: &[u8]) -> Option<u64> {
-    let text = c_string(text);
-    let end = text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let scale: u64 = match unit.to_ascii_lowercase().as_slice() {
-        b"" | b"b" => 1,
-        b"k" => 1_000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => return None,
-    };
-    let mut value: u64 = 0;
-    for digit in digits {
-        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-    }
-    value.checked_mul(scale)
 }
 
 /// A number as C's `strtoll` reads it, if nothing is left over: leading spaces, a sign, leading zeros, and nothing at

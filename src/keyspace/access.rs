@@ -26,7 +26,7 @@ impl Settings {
         let (then, counter) = (access >> 8 & 0xffff, access & 0xff);
         let elapsed = lfu_minutes(now).wrapping_sub(then) & 0xffff;
         let decay = self.lfu_decay_minutes.load(Relaxed) as u32;
-        if decay == 0 { counter } else { counter.saturating_sub(elapsed / decay) }
+        counter.saturating_sub(elapsed.checked_div(decay).unwrap_or(0))
     }
 
     fn lfu_incremented(&self, counter: u32) -> u32 {

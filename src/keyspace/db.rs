@@ -249,11 +249,12 @@ impl<'k> Db<'k> {
     }
 
     fn count_volatile(&mut self, place: Place, by: isize) {
+        let epoch = self.keyspace().epoch;
         let part = self.part(place);
         part.volatile = part.volatile.wrapping_add_signed(by);
         let volatile = part.volatile;
         if part.due.is_bloated(volatile) {
-            self.rebuild_due(place.stripe as usize);
+            part.rebuild_due(epoch);
         }
         self.keyspace().stripe(place.stripe as usize).shared[self.index].volatile.store(volatile, Relaxed);
     }
@@ -490,11 +491,21 @@ impl Db<'_> {
 
     pub(super) fn index_expiry(&mut self, stripe: usize, at: Millis, hash: u64) {
         let epoch = self.keyspace().epoch;
-        self.held.part(stripe, self.index).due.add(epoch, at, hash);
+        let part = self.held.part(stripe, self.index);
+        part.due.add(epoch, at, hash);
+        if part.due.is_bloated(part.volatile) {
+            part.rebuild_due(epoch);
+        }
         let next_due = &self.keyspace().stripe(stripe).next_due;
         if at < next_due.load(Relaxed) {
             next_due.store(at, Relaxed);
         }
+    }
+
+    /// How many records the expiry index has.
+    #[cfg(test)]
+    pub(super) fn due_records(&mut self, stripe: usize) -> usize {
+        self.held.part(stripe, self.index).due.len()
     }
 
     pub(super) fn refresh_next_due(&mut self, stripe: usize) -> Millis {
@@ -503,11 +514,6 @@ impl Db<'_> {
         let next = parts.iter().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
         self.keyspace().stripe(stripe).next_due.store(next, Relaxed);
         next
-    }
-
-    fn rebuild_due(&mut self, stripe: usize) {
-        let keyspace = self.keyspace();
-        self.held.part(stripe, self.index).rebuild_due(keyspace.epoch, |key| keyspace.hash(key));
     }
 
     pub(super) fn for_each_like(&mut self, stripe: usize, bits: u32, mut visit: impl FnMut(Entry, u64)) {

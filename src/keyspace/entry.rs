@@ -351,7 +351,7 @@ mod tests {
             assert!(matches!(n.body(), Body::Int(-5)) && n.is_due(9) && !n.is_due(8) && n.access() == 77);
             let v = n.rebuilt(New::Value(Value::Str(Box::new(vec![1; 9000]))), None);
             assert!(matches!(v.body(), Body::Value(Value::Str(s)) if s.len() == 9000));
-            [e, n].map(Entry::free);
+            [e, n].into_iter().for_each(Entry::free);
             assert!(matches!(v.into_value(), Some(Value::Str(_))));
         }
     }

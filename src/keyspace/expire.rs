@@ -5,8 +5,9 @@
 //! ones are deleted, and one new record is kept for the earliest of the others.
 //!
 //! Invariant: for every key with an expiry, the index has a record of its hash bits at or before that time. Moving an
-//! expiry later therefore adds nothing; only new and earlier ones do. Records of keys deleted meanwhile are garbage; the
-//! index is rebuilt from the table when they outnumber the living ([`Due::is_bloated`]).
+//! expiry later therefore adds nothing; only new and earlier ones do. Records of keys deleted meanwhile are garbage; when
+//! they outnumber the living ([`Due::is_bloated`]), each record is looked up once and the garbage dropped. The work is in
+//! proportion to the records added since, whatever the number of keys without an expiry.
 //! Due keys are removed in slices of a few microseconds each by one service thread, so that a million keys due in
 //! the same millisecond stop nobody. Cost: 8 bytes a key, one heap push for a new expiry.
 
@@ -24,7 +25,11 @@ pub(super) struct Due(BinaryHeap<Reverse<u64>>);
 
 impl Due {
     pub fn add(&mut self, epoch: Millis, at: Millis, hash: u64) {
-        self.0.push(Reverse(record(epoch, at, hash)));
+        self.add_bits(epoch, at, (hash & 0xffff) as u32 | ((hash >> 24 & 0xff) as u32) << 16);
+    }
+
+    fn add_bits(&mut self, epoch: Millis, at: Millis, bits: u32) {
+        self.0.push(Reverse(record(epoch, at, bits)));
     }
 
     /// The earliest record's time.
@@ -32,8 +37,18 @@ impl Due {
         self.0.peek().map(|r| epoch + (r.0 >> HASH_BITS) as i64)
     }
 
-    pub fn clear(&mut self) {
-        self.0 = BinaryHeap::new();
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes all records out; returns their hash bits, each once.
+    fn take_bits(&mut self) -> Vec<u32> {
+        let records = std::mem::take(&mut self.0).into_vec();
+        let mut bits: Vec<u32> = records.iter().map(|r| hash_bits(r.0)).collect();
+        bits.sort_unstable();
+        bits.dedup();
+        bits
     }
 
     /// More garbage than living records.
@@ -44,7 +59,7 @@ impl Due {
     /// The hash bits of some record, chosen by `ticket`.
     pub fn sample(&self, ticket: usize) -> Option<u32> {
         let records = self.0.as_slice();
-        records.get(ticket % records.len().max(1)).map(|r| (r.0 & ((1 << HASH_BITS) - 1)) as u32)
+        records.get(ticket % records.len().max(1)).map(|r| hash_bits(r.0))
     }
 
     /// Takes the earliest record's hash bits if it is due; equal records go with it.
@@ -56,14 +71,18 @@ impl Due {
         while self.0.peek() == Some(&Reverse(first)) {
             self.0.pop();
         }
-        Some((first & ((1 << HASH_BITS) - 1)) as u32)
+        Some(hash_bits(first))
     }
 }
 
-fn record(epoch: Millis, at: Millis, hash: u64) -> u64 {
+fn record(epoch: Millis, at: Millis, bits: u32) -> u64 {
     // Times beyond 34 years fire then and are looked at again; times before the epoch are due at once.
     let offset = at.saturating_sub(epoch).clamp(0, TIME_MAX) as u64;
-    offset << HASH_BITS | (hash & 0xffff) | (hash >> 24 & 0xff) << 16
+    offset << HASH_BITS | u64::from(bits)
+}
+
+fn hash_bits(record: u64) -> u32 {
+    (record & ((1 << HASH_BITS) - 1)) as u32
 }
 
 /// What one slice did.
@@ -77,14 +96,16 @@ pub struct Slice {
     pub more: bool,
 }
 
-/// Removes up to `keys_max` due keys of one stripe. `db` holds that stripe.
+/// Fires up to `keys_max` due records of one stripe, stale ones included: each costs about the same. `db` holds that
+/// stripe.
 pub fn expire_slice(db: &mut Db<'_>, stripe: usize, now: Millis, keys_max: usize) -> Slice {
-    let mut slice = Slice::default();
+    let (mut slice, mut left) = (Slice::default(), keys_max);
     for index in 0..db.part_count(stripe) {
         db.select(index);
-        while slice.expired < keys_max {
+        while left > 0 {
             let Some(bits) = db.pop_due(stripe, now) else { break };
             fire(db, stripe, bits, now, &mut slice);
+            left -= 1;
         }
     }
     slice.more = db.refresh_next_due(stripe) <= now;
@@ -127,17 +148,18 @@ impl Keyspace {
 }
 
 impl Part {
-    /// Builds the index anew from the table, without garbage.
-    pub fn rebuild_due(&mut self, epoch: Millis, hash: impl Fn(&[u8]) -> u64) {
-        self.due.clear();
-        let due = &mut self.due;
-        self.table.for_each(|word| {
-            // SAFETY: a word in a keyspace table is a live entry.
-            let entry = unsafe { Entry::from_word(word) };
-            if let Some(at) = entry.expiry() {
-                due.add(epoch, at, hash(entry.key()));
-            }
-        });
+    /// Drops the garbage: keeps a record for every key with an expiry, at its time.
+    pub fn rebuild_due(&mut self, epoch: Millis) {
+        let Self { table, due, .. } = self;
+        for bits in due.take_bits() {
+            table.for_each_like(bits as u16, (bits >> 16) as u8, |word| {
+                // SAFETY: a word in a keyspace table is a live entry.
+                let entry = unsafe { Entry::from_word(word) };
+                if let Some(at) = entry.expiry() {
+                    due.add_bits(epoch, at, bits);
+                }
+            });
+        }
     }
 }
 

@@ -16,6 +16,8 @@ mod inspect;
 pub mod snapshot;
 mod strings;
 pub mod stripe;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 pub mod watch;
 

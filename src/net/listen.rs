@@ -40,12 +40,7 @@ pub async fn doorkeeper(
 }
 
 /// Accepts until the task is dropped.
-async fn accept_tcp(
-    listener: TcpListener,
-    node: &'static Node,
-    stats: Arc<WorkerStats>,
-    workers: Arc<Vec<Handle>>,
-) {
+async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<WorkerStats>, workers: Arc<Vec<Handle>>) {
     let local = listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
     loop {
         match listener.accept().await {

@@ -127,7 +127,7 @@ fn persistence(page: &mut Page, node: &Node) {
     let rewrite_ok = aof.last_rewrite_ok.0.load(Relaxed);
     page.gauge("redis_aof_last_bgrewrite_status", "1 if the last rewrite succeeded.", u8::from(rewrite_ok));
     if journal.is_on() {
-        page.gauge("redis_aof_current_size_bytes", "Bytes of the log.", node.aof_size());
+        page.gauge("redis_aof_current_size_bytes", "Bytes of the log.", journal.size());
         page.gauge("redis_aof_base_size_bytes", "Bytes after the last rewrite.", stats.base_bytes.load(Relaxed));
     }
     let changes = node.observatory.counts().changes;

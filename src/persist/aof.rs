@@ -81,10 +81,16 @@ impl AofDir {
             Err(e) => return Err(at(&path)(e)),
         };
         let mut this = Self { dir, name, manifest };
-        if this.manifest == Manifest::default() {
+        if this.manifest == Manifest::default() || this.is_half_adopted() {
             this.adopt_old_log()?;
         }
         Ok(this)
+    }
+
+    /// The manifest names the old log as base, but a crash came before it was moved into the directory.
+    fn is_half_adopted(&self) -> bool {
+        let only_base = self.manifest.incr.is_empty() && self.manifest.history.is_empty();
+        only_base && self.manifest.base.as_ref().is_some_and(|b| b.name == self.name && !self.path(b).exists())
     }
 
     /// A single-file log from before Redis 7 becomes the base.

@@ -61,6 +61,8 @@ pub struct Journal {
     /// Workers waiting for the batcher.
     waiting: Mutex<Vec<Waker>>,
     pub(super) bell: Bell,
+    /// DEBUG AOF-FLUSH-SLEEP: every write takes this much longer.
+    pub write_delay_us: AtomicU64,
     pub stats: Stats,
 }
 
@@ -125,7 +127,11 @@ pub struct Stats {
     pub fsync_us_max: AtomicU64,
     /// Writes the batcher made for the workers because the device was slow.
     pub delayed: AtomicU64,
+    /// Bytes in the file being written.
     pub file_bytes: AtomicU64,
+    /// Bytes in the files before it.
+    pub behind_bytes: AtomicU64,
+    /// The log's size after the last rewrite.
     pub base_bytes: AtomicU64,
     pub last_fsync_ms: AtomicU64,
 }
@@ -148,6 +154,7 @@ impl Default for Journal {
             failed: AtomicBool::new(false),
             waiting: Mutex::default(),
             bell: Bell::default(),
+            write_delay_us: AtomicU64::new(0),
             stats: Stats::default(),
         }
     }
@@ -288,6 +295,10 @@ impl Journal {
         }
         let started = Instant::now();
         let Some(file) = sink.file.as_mut() else { return false };
+        let delay_us = self.write_delay_us.load(Relaxed);
+        if delay_us > 0 {
+            std::thread::sleep(Duration::from_micros(delay_us));
+        }
         if let Err(e) = file.write_all(&sink.batch) {
             self.cut_back(sink, &e);
             return false;
@@ -305,6 +316,16 @@ impl Journal {
             self.heal();
         }
         self.written.store(sink.batch_end, Release);
+        true
+    }
+
+    /// What an earlier error left, and what came since.
+    fn write_everything(&self, sink: &mut Sink) -> bool {
+        while self.appended() != self.written.load(Acquire) {
+            if !self.write_pending(sink) {
+                return false;
+            }
+        }
         true
     }
 
@@ -391,6 +412,11 @@ impl Journal {
         self.announce();
     }
 
+    /// The size of the whole log, as of the last write.
+    pub fn size(&self) -> u64 {
+        self.stats.behind_bytes.load(Relaxed) + self.stats.file_bytes.load(Relaxed)
+    }
+
     pub fn durable_lag_bytes(&self) -> u64 {
         self.written.load(Acquire).saturating_sub(self.durable.load(Acquire))
     }
@@ -415,7 +441,7 @@ impl Journal {
         let mut sink = self.sink.lock();
         let mut left_behind = None;
         if self.is_on() && !sink.fsync_failed {
-            while !self.write_pending(&mut sink) {
+            if !self.write_everything(&mut sink) {
                 return Err(io::Error::other(self.write_error().unwrap_or_default()));
             }
             left_behind = sink.file.take();
@@ -432,7 +458,8 @@ impl Journal {
         self.slow.store(left_behind.is_some(), Relaxed);
         *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
-        self.stats.file_bytes.store(0, Relaxed);
+        let left = self.stats.file_bytes.swap(0, Relaxed);
+        self.stats.behind_bytes.fetch_add(left, Relaxed);
         self.on.store(true, Release);
         drop(sink);
         self.announce();
@@ -462,7 +489,7 @@ impl Journal {
         if !self.is_on() {
             return true;
         }
-        let written = self.write_pending(&mut self.sink.lock());
+        let written = self.write_everything(&mut self.sink.lock());
         self.sync();
         written
     }

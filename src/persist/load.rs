@@ -108,8 +108,10 @@ impl LogReader {
     fn run(&mut self, file: &mut File, apply: &mut impl Apply) -> io::Result<Ended> {
         self.good = self.offset;
         loop {
-            if let Some(ended) = self.consume(apply) {
-                return Ok(ended);
+            match self.consume(apply) {
+                Some(Ended::Damaged(_)) if self.is_torn_then_zeros(file)? => return Ok(Ended::Torn(self.good)),
+                Some(ended) => return Ok(ended),
+                None => {}
             }
             self.held.drain(..self.consumed);
             self.offset += self.consumed as u64;
@@ -163,6 +165,19 @@ impl LogReader {
         }
     }
 
+    /// Whether what cannot be read is the beginning of a command with nothing but zeros behind it: a torn write in a
+    /// file that was lengthened before its data arrived.
+    fn is_torn_then_zeros(&mut self, file: &mut File) -> io::Result<bool> {
+        let mut rest = self.held[self.consumed..].to_vec();
+        file.take(TORN_BYTES_MAX).read_to_end(&mut rest)?;
+        let data = rest.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+        if data == rest.len() {
+            return Ok(false);
+        }
+        let step = Parser::default().next(&mut rest[..data], &mut Vec::new(), &LIMITS);
+        Ok(matches!(step, Step::Incomplete { .. }) && rest.first() == Some(&b'*'))
+    }
+
     fn advance(&mut self, len: usize) {
         self.consumed += len;
         if !self.in_multi {
@@ -213,6 +228,8 @@ impl<R: Read> Read for &mut Counted<R> {
 }
 
 const READ_BYTES: usize = 1 << 20;
+/// A torn tail is looked through up to here.
+const TORN_BYTES_MAX: u64 = 64 << 20;
 /// The log was accepted when it was written.
 const LIMITS: Limits = Limits { bulk_bytes_max: u64::MAX, authenticated: true };
 

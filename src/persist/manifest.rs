@@ -26,7 +26,10 @@ impl Manifest {
             return Err("Found an empty AOF manifest".into());
         }
         for line in text.lines().filter(|l| !l.starts_with('#')) {
-            if line.is_empty() || line.len() > LINE_BYTES_MAX {
+            if line.len() > LINE_BYTES_MAX {
+                return Err("The AOF manifest file contains too long line".into());
+            }
+            if line.is_empty() {
                 return Err(format!("Invalid AOF manifest file format: {line:?}"));
             }
             manifest.add_line(line)?;

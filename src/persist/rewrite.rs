@@ -8,6 +8,7 @@
 use super::aof::{Aof, AofDir, at, sync_dir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
+use super::rdb;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
@@ -57,7 +58,7 @@ impl Job<'_> {
     fn attempt(&self) -> io::Result<()> {
         let (walk, incr, fresh) = self.cut()?;
         let temp = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-        let written = write_base(walk, &temp, self.config.aof_rewrite_incremental_fsync);
+        let written = write_base(walk, &temp, self.config);
         let torn = self.keyspace.captures.is_torn();
         if let Err(e) = written {
             let _ = fs::remove_file(&temp);
@@ -80,6 +81,8 @@ impl Job<'_> {
             manifest.incr.push(incr.clone());
             dir.persist(manifest)?;
         }
+        // Whoever is inside the gate may ask for the files: never wait for the gate with them in hand.
+        drop(files);
         // The last increment must be durable before the next one can hold anything: most of it now, the rest by the
         // batcher before it writes on.
         self.journal.flush();
@@ -97,9 +100,10 @@ impl Job<'_> {
     /// The temporary file becomes the base; everything older becomes history and is deleted.
     fn put_in_force(&self, temp: &Path, incr: &FileInfo, fresh: bool) -> io::Result<()> {
         let mut files = self.aof.files.lock();
-        let dir = files.as_mut().expect("a rewrite has its files");
+        let Some(dir) = files.as_mut() else { return Err(io::Error::other("the append-only log was turned off")) };
         let seq = dir.manifest.next_base_seq();
-        let base = FileInfo { name: format!("{}.{seq}.base.aof", dir.name), seq };
+        let suffix = if self.config.aof_use_rdb_preamble { "rdb" } else { "aof" };
+        let base = FileInfo { name: format!("{}.{seq}.base.{suffix}", dir.name), seq };
         let path = dir.path(&base);
         fs::rename(temp, &path).map_err(at(&path))?;
         sync_dir(&dir.dir)?;
@@ -117,38 +121,84 @@ impl Job<'_> {
         manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
         dir.persist(manifest)?;
         self.journal.clear_fsync_error();
-        self.journal.stats.base_bytes.store(dir.base_size(), Relaxed);
+        let base_bytes = dir.base_size();
+        self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
+        self.journal.stats.base_bytes.store(base_bytes, Relaxed);
         dir.delete_history()
     }
 }
 
-/// Walks the cut into a file of commands, synced.
-fn write_base(mut walk: Walk<'_>, temp: &Path, incremental_fsync: bool) -> io::Result<()> {
+/// Walks the cut into a file, synced: an RDB, or commands if `aof-use-rdb-preamble` is off.
+fn write_base(mut walk: Walk<'_>, temp: &Path, config: &Config) -> io::Result<()> {
     let mut file = File::create(temp).map_err(at(temp))?;
-    let (mut buffer, mut db, mut unsynced) = (Vec::with_capacity(2 * WRITE_BYTES), None, 0);
+    let (mut buffer, mut unsynced) = (Vec::with_capacity(2 * WRITE_BYTES), 0);
+    let mut form = Form::begin(&mut buffer, config);
     loop {
-        let more = walk.step(KEYS_PER_STEP, |index, key, expiry, body| {
-            if db != Some(index) {
-                encode_select(&mut buffer, index);
-                db = Some(index);
-            }
-            encode_entry(&mut buffer, key, expiry, &body);
-        });
+        let more = walk.step(KEYS_PER_STEP, |db, key, expiry, body| form.entry(&mut buffer, db, key, expiry, &body));
         if walk.is_torn() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if buffer.len() >= WRITE_BYTES || !more {
+        if !more {
+            form.end(&mut buffer, config.rdbchecksum);
+            file.write_all(&buffer).map_err(at(temp))?;
+            return file.sync_all().map_err(at(temp));
+        }
+        if buffer.len() >= WRITE_BYTES {
+            form.sum(&buffer);
             file.write_all(&buffer).map_err(at(temp))?;
             unsynced += buffer.len();
             buffer.clear();
             buffer.shrink_to(2 * WRITE_BYTES);
         }
-        if incremental_fsync && unsynced >= SYNC_BYTES {
+        if config.aof_rewrite_incremental_fsync && unsynced >= SYNC_BYTES {
             file.sync_data().map_err(at(temp))?;
             unsynced = 0;
         }
-        if !more {
-            return file.sync_all().map_err(at(temp));
+    }
+}
+
+/// The two forms of a base.
+enum Form {
+    Rdb(Box<rdb::write::Writer>),
+    /// Commands; the database they are in.
+    Commands(Option<usize>),
+}
+
+impl Form {
+    fn begin(out: &mut Vec<u8>, config: &Config) -> Self {
+        let now = clock::now_ms();
+        if config.aof_use_rdb_preamble {
+            return Self::Rdb(Box::new(rdb::write::Writer::begin(out, config.rdbcompression, now)));
+        }
+        if config.aof_timestamp_enabled {
+            out.extend_from_slice(format!("#TS:{}\r\n", now / 1000).as_bytes());
+        }
+        Self::Commands(None)
+    }
+
+    fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
+        match self {
+            Self::Rdb(writer) => writer.entry(out, db, key, expiry, body),
+            Self::Commands(selected) => {
+                if *selected != Some(db) {
+                    encode_select(out, db);
+                    *selected = Some(db);
+                }
+                encode_entry(out, key, expiry, body);
+            }
+        }
+    }
+
+    /// Before the buffer is emptied.
+    fn sum(&mut self, out: &[u8]) {
+        if let Self::Rdb(writer) = self {
+            writer.sum(out);
+        }
+    }
+
+    fn end(self, out: &mut Vec<u8>, checksum: bool) {
+        if let Self::Rdb(writer) = self {
+            writer.end(out, checksum);
         }
     }
 }

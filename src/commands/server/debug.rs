@@ -1,11 +1,11 @@
 //! DEBUG: what tests ask of a server. Allowed only as `enable-debug-command` says.
 //!
 //! One row, as in Redis: subcommands are no commands of their own, and all run owning the world, so that SLEEP holds
-//! everyone and DIGEST sees one instant.
+//! everyone and DIGEST sees one instant. What concerns files (RELOAD, LOADAOF) is not here.
 
 use super::digest::Digest;
+use super::{faults, reload};
 use crate::command::*;
-use crate::commands::persistence::debug_loadaof;
 use crate::config::Config;
 use crate::glob;
 use crate::keyspace::Expiry;
@@ -29,7 +29,7 @@ pub const DEBUG: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | WORLD,
     keys: Keys::NONE,
     doc: "Commands for tests of the server.",
-    examples: "> DEBUG\n(error) ERR wrong number of arguments for 'debug' command",
+    examples: "",
     run: debug,
 };
 
@@ -41,6 +41,7 @@ struct Sub {
 }
 
 const SUBCOMMANDS: &[Sub] = &[
+    Sub { name: b"AOF-FLUSH-SLEEP", argc: 3..=3, run: faults::aof_flush_sleep },
     Sub { name: b"CHANGE-REPL-ID", argc: 2..=2, run: change_repl_id },
     Sub { name: b"CONFIG-REWRITE-FORCE-ALL", argc: 2..=2, run: rewrite_all },
     Sub { name: b"DIGEST", argc: 2..=2, run: digest },
@@ -49,7 +50,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"HELP", argc: 2..=2, run: help },
     Sub { name: b"HTSTATS", argc: 3..=3, run: htstats },
     Sub { name: b"HTSTATS-KEY", argc: 3..=3, run: htstats_key },
-    Sub { name: b"LOADAOF", argc: 2..=2, run: debug_loadaof },
+    Sub { name: b"LOADAOF", argc: 2..=2, run: reload::load_log },
     Sub { name: b"LOG", argc: 3..=3, run: write_log },
     Sub { name: b"OBJECT", argc: 3..=3, run: object },
     Sub { name: b"PAUSE-CRON", argc: 3..=3, run: accept },
@@ -57,6 +58,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"PROTOCOL", argc: 3..=3, run: protocol },
     Sub { name: b"QUICKLIST-PACKED-THRESHOLD", argc: 3..=3, run: packed_threshold },
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
+    Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
     Sub { name: b"SLEEP", argc: 3..=3, run: sleep },
     Sub { name: b"STRINGMATCH-LEN", argc: 4..=4, run: stringmatch_len },
@@ -68,8 +70,15 @@ fn debug(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let sub = SUBCOMMANDS.iter().find(|sub| sub.name.eq_ignore_ascii_case(name));
     match sub.filter(|sub| sub.argc.contains(&ctx.args.len())) {
         Some(sub) => (sub.run)(ctx),
-        None => Err(error::subcommand_syntax("DEBUG", name)),
+        None => Err(unknown(name)),
     }
+}
+
+fn unknown(name: &[u8]) -> Error {
+    let shown = &name[..name.len().min(NAME_SHOWN_MAX)];
+    let parts: [&[u8]; 3] =
+        [b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try DEBUG HELP."];
+    Error::owned(parts.concat())
 }
 
 fn accept(ctx: &mut Ctx<'_, '_>) -> Outcome {
@@ -235,7 +244,7 @@ fn protocol(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match &*word {
         b"STRING" => out.bulk(b"Hello World"),
         b"INTEGER" => out.int(12345),
-        b"DOUBLE" => out.double(f64::from(3141) / 1000.0),
+        b"DOUBLE" => out.double(3141.0 / 1000.0),
         b"NULL" => out.null(),
         b"ARRAY" => {
             out.array(3);
@@ -295,7 +304,7 @@ fn reply_buffer(ctx: &mut Ctx<'_, '_>) -> Outcome {
             ctx.args.int(3)?;
             ctx.out.ok()
         }
-        _ => Err(error::subcommand_syntax("DEBUG", ctx.args.get(1))),
+        _ => Err(unknown(ctx.args.get(1))),
     }
 }
 
@@ -352,8 +361,6 @@ const HELP_LINES: &[&str] = &[
     "    Size and elements of a database's tables.",
     "HTSTATS-KEY <key>",
     "    The same for a value that is a hash table.",
-    "LOADAOF",
-    "    Load the append-only log anew.",
     "LOG <message>",
     "    Write this to the log.",
     "OBJECT <key>",
@@ -389,6 +396,8 @@ const BAD_PROTOCOL: Error = Error::new(
     "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
 );
 const BAD_THRESHOLD: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+/// What is repeated of an unknown subcommand.
+const NAME_SHOWN_MAX: usize = 128;
 /// Longer texts are never written as integers in a snapshot.
 const INT_TEXT_MAX: usize = 11;
 /// Shorter strings are never compressed in a snapshot.

@@ -172,7 +172,7 @@ const PERSISTENCE: &[Field] = &[
     field("aof_last_cow_size", zero),
     field("module_fork_in_progress", zero),
     field("module_fork_last_cow_size", zero),
-    field("aof_current_size", |r| with_log(r, |r| r.node.aof_size())),
+    field("aof_current_size", |r| with_log(r, |r| r.node.journal.size())),
     field("aof_base_size", |r| with_log(r, |r| r.node.journal.stats.base_bytes.load(Relaxed))),
     field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.aof.is_requested()))),
     field("aof_buffer_length", |r| with_log(r, |r| r.node.journal.pending_bytes())),

@@ -5,10 +5,12 @@
 
 mod debug;
 mod digest;
+mod faults;
 mod fields;
 mod info;
 mod latency;
 mod memory;
+mod reload;
 mod slowlog;
 
 use crate::clock;

@@ -1,6 +1,7 @@
 //! Several keys in one command; all are locked first, so they are read and written in one instant.
 
-use super::options::{Ttl, When, has_passed};
+use super::options::{Ttl, When};
+use super::whole::set_until;
 use crate::command::error::SYNTAX;
 use crate::command::keys::{Begin, Find, Spec};
 use crate::command::*;
@@ -95,20 +96,9 @@ fn msetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }
     }
     // Spelled out in commands that every server knows.
-    let mut digits = itoa::Buffer::new();
     for (key, value) in pairs {
         match at {
-            Some(at) if has_passed(ctx.db, at) => {
-                if ctx.db.remove(key) {
-                    let lazy = ctx.config.lazyfree_lazy_expire;
-                    ctx.propagate_removal(key, lazy);
-                }
-            }
-            Some(at) => {
-                ctx.db.set_string(key, value, Expiry::At(at));
-                ctx.db.notify(b'g', "expire", key);
-                ctx.propagate(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
-            }
+            Some(at) => set_until(ctx, key, value, at),
             None => {
                 ctx.db.set_string(key, value, ttl.without_time());
                 let keep: &[&[u8]] = if ttl == Ttl::Keep { &[b"KEEPTTL"] } else { &[] };

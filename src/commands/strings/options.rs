@@ -66,12 +66,7 @@ impl<'a> Ttl<'a> {
     }
 }
 
-/// Whether a time has passed, so that a key with it would be gone at once. The log's times are taken as they are.
-pub fn has_passed(db: &Db<'_>, at: Millis) -> bool {
-    at <= db.now() && !db.manner.keep_expired
-}
-
-pub fn invalid_expire(command: &str) -> Error {
+fn invalid_expire(command: &str) -> Error {
     Error::owned(format!("ERR invalid expire time in '{command}' command"))
 }
 

@@ -1,6 +1,6 @@
 //! Whole values: reading, replacing, removing, each with its conditions and expiry.
 
-use super::options::{Ttl, When, has_passed};
+use super::options::{Ttl, Unit, When};
 use crate::clock::Millis;
 use crate::command::error::SYNTAX;
 use crate::command::*;
@@ -139,7 +139,8 @@ fn getex(ctx: &mut Ctx<'_, '_>) -> Outcome {
         None => return out.null(),
     }
     match ttl.at(db.now(), "getex")? {
-        Some(at) if has_passed(db, at) => {
+        // The log's times are taken as they are.
+        Some(at) if at <= db.now() && !db.manner.keep_expired => {
             db.remove(key);
             let lazy = config.lazyfree_lazy_expire;
             ctx.propagate_removal(key, lazy);
@@ -198,7 +199,7 @@ pub const PSETEX: Command = Command {
 };
 
 fn psetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let ttl = Ttl::Set(super::options::Unit::Millis, ctx.args.get(2));
+    let ttl = Ttl::Set(Unit::Millis, ctx.args.get(2));
     set_with_time(ctx, ttl, "psetex")
 }
 
@@ -281,15 +282,8 @@ impl<'a> SetOptions<'a> {
     }
 }
 
-/// Stores a string with an expiry; one that has passed removes the key.
-fn set_until(ctx: &mut Ctx<'_, '_>, key: &[u8], value: &[u8], at: Millis) {
-    if has_passed(ctx.db, at) {
-        if ctx.db.remove(key) {
-            let lazy = ctx.config.lazyfree_lazy_expire;
-            ctx.propagate_removal(key, lazy);
-        }
-        return;
-    }
+/// Stores a string with an expiry. One whose time has passed is stored too, and then expires, as in Redis.
+pub fn set_until(ctx: &mut Ctx<'_, '_>, key: &[u8], value: &[u8], at: Millis) {
     ctx.db.set_string(key, value, Expiry::At(at));
     ctx.db.notify(b'g', "expire", key);
     ctx.propagate(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at).as_bytes()]);
@@ -300,11 +294,11 @@ fn propagate_plain(ctx: &mut Ctx<'_, '_>) {
     let args = &mut ctx.args;
     let mut kept: SmallVec<[&[u8]; 8]> = args.from(0).take(3).collect();
     args.skip_to(3);
-    while let Some(arg) = args.next() {
+    while let Some(arg) = args.shift() {
         match &*args::Word::of(arg) {
             b"GET" => {}
             b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE" => {
-                args.next();
+                args.shift();
             }
             _ => kept.push(arg),
         }
@@ -326,7 +320,7 @@ pub const SETEX: Command = Command {
 };
 
 fn setex(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let ttl = Ttl::Set(super::options::Unit::Seconds, ctx.args.get(2));
+    let ttl = Ttl::Set(Unit::Seconds, ctx.args.get(2));
     set_with_time(ctx, ttl, "setex")
 }
 

@@ -46,7 +46,8 @@ pub(super) const ROWS: &[Param] = &[
     row("loglevel", Kind::Choice(choice!(loglevel, LogLevel)), "notice", MODIFIABLE,
         "Least important kind of message that is logged."),
     row("slowlog-log-slower-than", int(num!(slowlog_log_slower_than), -1, LONG), "10000", MODIFIABLE | ALIAS_HIDDEN,
-        "Microseconds from which a command enters the slow log; -1 turns it off, 0 logs everything.").alias("commandlog-execution-slower-than"),
+        "Microseconds from which a command enters the slow log; -1 turns it off, 0 logs everything.")
+        .alias("commandlog-execution-slower-than"),
     row("slowlog-max-len", int(num!(slowlog_max_len), 0, LONG), "128", MODIFIABLE | ALIAS_HIDDEN,
         "Entries kept by the slow log.").alias("commandlog-slow-execution-max-len"),
     row("syslog-enabled", Kind::Flag(at!(syslog_enabled)), "no", IMMUTABLE | UNSUPPORTED,

@@ -59,6 +59,7 @@ fn words_that_do_not_start_a_server() {
     assert_eq!(parsed(&["-h"]), Action::Help { short: true });
     assert_eq!(parsed(&["--help"]), Action::Help { short: false });
     assert_eq!(parsed(&["--man"]), Action::Man);
+    assert_eq!(parsed(&["--sample-conf"]), Action::SampleConf);
     assert_eq!(parsed(&["--completions", "fish"]), Action::Completions(Shell::Fish));
     assert!(matches!(parsed(&["--completions"]), Action::Complain(_)));
     assert_eq!(parsed(&["--test-memory", "64x"]), Action::TestMemory { megabytes: 64 });

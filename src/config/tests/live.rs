@@ -88,14 +88,9 @@ fn every_visible_extension_can_be_set_to_the_value_it_has() {
     }
 }
 
-/// Knows a star at the end.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    pattern.strip_suffix(b"*").is_some_and(|head| name.starts_with(&head.to_ascii_lowercase()))
-}
-
 fn names(patterns: &[&str]) -> Vec<String> {
     let patterns: Vec<&[u8]> = patterns.iter().map(|p| p.as_bytes()).collect();
-    let found = get_matching(&Config::default(), &patterns, glob);
+    let found = get_matching(&Config::default(), &patterns);
     found.into_iter().map(|(name, _)| String::from_utf8(name).unwrap()).collect()
 }
 

@@ -171,26 +171,6 @@ fn names_are_found_in_any_case_and_by_alias() {
 }
 
 #[test]
-fn amounts_of_memory_know_both_kinds_of_units() {
-    let cases: [(&[u8], Option<u64>); 11] = [
-        (b"0", Some(0)),
-        (b"1k", Some(1000)),
-        (b"1Kb", Some(1024)),
-        (b"3gb", Some(3 << 30)),
-        (b"12B", Some(12)),
-        (b"", Some(0)),
-        (b"-1", None),
-        (b"1 mb", None),
-        (b"18446744073709551615", Some(u64::MAX)),
-        (b"18446744073709551616", None),
-        (b"99999999999999gb", None),
-    ];
-    for (text, bytes) in cases {
-        assert_eq!(value::parse_memory(text), bytes, "{}", String::from_utf8_lossy(text));
-    }
-}
-
-#[test]
 fn keyspace_events_print_as_redis_prints_them() {
     for (letters, printed) in [("KEA", "AKE"), ("An", "A"), ("mnlg", "glnm"), ("g$lshzxetd", "A"), ("", "")] {
         assert_eq!(events::KeyspaceEvents::parse(letters.as_bytes()).unwrap().letters(), printed);
@@ -228,8 +208,18 @@ fn help_man_page_and_completions_name_the_directives() {
     assert!(long.contains("--maxmemory-policy") && !long.contains("--rdma-port"));
     let man = String::from_utf8(help::man()).unwrap();
     assert!(man.starts_with(".ie") && man.contains("maxmemory\\-policy"), "{man:.300}");
+    assert!(man.contains("What to evict when maxmemory is reached."));
     for shell in [help::Shell::Bash, help::Shell::Zsh, help::Shell::Fish] {
         let script = String::from_utf8(help::completions(shell)).unwrap();
         assert!(script.contains("maxmemory-policy") && script.contains("allkeys-lru"), "{shell:?}");
+    }
+}
+
+#[test]
+fn the_sample_file_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/memkv.conf");
+    match std::fs::read_to_string(path) {
+        Ok(text) => assert!(text == sample::sample_conf(), "run: memkv-server --sample-conf > memkv.conf"),
+        Err(error) => eprintln!("skipped: memkv.conf: {error}"),
     }
 }

@@ -17,30 +17,40 @@ use crate::config::*;
 /// Values good and bad for every kind of directive.
 #[rustfmt::skip]
 pub(super) const VALUES: &[&str] = &[
-    "", " ", "yes", "NO", "no ", "maybe", "0", "-0", "00", "-1", "1", "+1", "7", "99", "100", "101", "0x10", "010", " 1", "1 ", "1.5",
-    "511", "777", "888", "-777", "65535", "65536", "1048575", "1048576", "2147483647", "2147483648", "-2147483648", "-2147483649",
+    "", " ", "yes", "NO", "no ", "maybe", "0", "-0", "00", "-1", "1", "+1", "7", "99", "100", "101", "0x10", "010",
+    " 1", "1 ", "1.5",
+    "511", "777", "888", "-777", "65535", "65536", "1048575", "1048576", "2147483647", "2147483648", "-2147483648",
+    "-2147483649",
     "4294967295", "4294967296", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
-    "18446744073709551615", "1k", "1Kb", "10MB", "1gB", "1g", "k", "kb", "1kk", "-5kb", "0%", "5%", "100%", "101%", "%", "-5%", "5 %",
+    "18446744073709551615", "1k", "1Kb", "10MB", "1gB", "1g", "k", "kb", "1kk", "-5kb", "0%", "5%", "100%", "101%",
+    "%", "-5%", "5 %",
     "a b", "abc", "a.b-c", "a_b", "a/b", "..", "{title}", "{title} x", "{bad}", "{", "{{", "}", "x{port}",
     "default", "save", "nosave now", "force save", "save nosave", "default now", "now  force",
-    "3600 1", "3600 1 60", "0 1", "1 0", "1 -1", "3600  1", "1 2 3", "0 200 800", "-2000 0 2000", "-2001 0 0", "1 2 3 4",
-    "normal 0 0 0", "replica 1mb 2kb 10", "slave 1 2 -3", "pubsub 1g 1 1 replica 0 0 0", "master 1 1 1", "nobody 1 1 1", "replica 1 2",
-    "replica 1x 2 3", "50", "50 99.99", "0.0 100.0", "100.1", "1e1 50", "nan", "inf", "99.9999999", "AKE", "Elx", "An", "g$lshzxetdnm", "Kq", "no one",
-    "everysec", "ALWAYS", "allkeys-lru", "debug", "notice", "warning", "swapdb", "relative", "clients", "allchannels", "hostname",
+    "3600 1", "3600 1 60", "0 1", "1 0", "1 -1", "3600  1", "1 2 3", "0 200 800", "-2000 0 2000", "-2001 0 0",
+    "1 2 3 4",
+    "normal 0 0 0", "replica 1mb 2kb 10", "slave 1 2 -3", "pubsub 1g 1 1 replica 0 0 0", "master 1 1 1",
+    "nobody 1 1 1", "replica 1 2",
+    "replica 1x 2 3", "50", "50 99.99", "0.0 100.0", "100.1", "1e1 50", "nan", "inf", "99.9999999", "AKE", "Elx",
+    "An", "g$lshzxetdnm", "Kq", "no one",
+    "everysec", "ALWAYS", "allkeys-lru", "debug", "notice", "warning", "swapdb", "relative", "clients",
+    "allchannels", "hostname",
     "unknown-endpoint", "panic-on-replicas", "optional", "local", "on-empty-db",
 ];
 
-struct Server {
-    child: Child,
-    wire: BufReader<UnixStream>,
-    dir: tempfile::TempDir,
+/// A process that ends with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+struct Server {
+    wire: BufReader<UnixStream>,
+    _process: Process,
+    dir: tempfile::TempDir,
 }
 
 /// Whether there is a redis-server of the right version; says why a test is skipped.
@@ -59,7 +69,7 @@ impl Server {
         std::fs::write(dir.path().join("redis.conf"), conf).unwrap();
         let mut command = Command::new("redis-server");
         command.arg("redis.conf").args(["--port", "0", "--unixsocket", "s"]);
-        let child = command.current_dir(dir.path()).stdout(Stdio::null()).spawn().unwrap();
+        let process = command.current_dir(dir.path()).stdout(Stdio::null()).spawn().map(Process).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         let socket = dir.path().join("s");
         let stream = loop {
@@ -69,7 +79,7 @@ impl Server {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        Server { child, wire: BufReader::new(stream), dir }
+        Server { wire: BufReader::new(stream), _process: process, dir }
     }
 
     /// The reply, flattened: an error or status as one text, an array as its elements.
@@ -113,9 +123,7 @@ fn config_get_prints_what_redis_prints() {
         return;
     }
     let conf = include_str!("debian-redis.conf");
-    let local = |l: &&str| !["dir ", "logfile", "pidfile", "daemonize"].iter().any(|w| l.starts_with(w));
-    let conf: String = conf.lines().filter(local).flat_map(|l| [l, "\n"]).collect();
-    for conf in ["", &conf] {
+    for conf in ["", &without_places(conf)] {
         let mut server = Server::start(conf);
         let mut config = Config::default();
         load(&mut config, format!("{conf}port 0\nunixsocket s\n").as_bytes(), &mut Lonely).unwrap();
@@ -133,7 +141,8 @@ fn config_get_prints_what_redis_prints() {
 /// Directives whose change is tried on the machine at once, or would end the connection of the test.
 #[rustfmt::skip]
 const NOT_TRIED: &[&str] = &[
-    "appendonly", "bind", "maxclients", "maxmemory-clients", "oom-score-adj", "oom-score-adj-values", "port", "timeout", "tls-port",
+    "appendonly", "bind", "maxclients", "maxmemory-clients", "oom-score-adj", "oom-score-adj-values", "port",
+    "timeout", "tls-port",
     "tls-replication", "tls-cluster", "watchdog-period", "loading-process-events-interval-bytes",
 ];
 
@@ -256,45 +265,58 @@ fn start_up_errors_are_those_of_redis() {
     }
 }
 
+/// Changes made before a rewrite.
+#[rustfmt::skip]
+const CHANGES: &[(&str, &str)] = &[
+    ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru"), ("save", "900 1 300 10"), ("requirepass", ""),
+    ("masterauth", "p\"w \n\x01"), ("replica-announce-ip", "10.0.0.1"), ("notify-keyspace-events", "KEA"),
+    ("client-output-buffer-limit", "replica 512mb 1kb 7"), ("shutdown-on-sigterm", "nosave now"),
+    ("maxmemory-clients", "5%"),
+    ("latency-tracking-info-percentiles", "50 99.5"), ("appendfsync", "always"), ("slowlog-max-len", "128"),
+    ("hash-max-ziplist-entries", "100"), ("proc-title-template", "x {title}"),
+];
+
+const SMALL_FILE: &str = "# The head\n\nport 0\n\n\n  loglevel   warning\nsave 1 1\nsave 2 2\n# between\nsave 3 3\n\
+    slowlog-max-len 5\nhz 50\nSLAVE-READ-ONLY yes\nhash-max-listpack-entries 7\nunixsocketperm 700\nhz 20\n\
+    proc-title-template \"{title} x\"\nmasteruser \"\"\n\
+    client-output-buffer-limit normal 0 0 0\nlogfile \"\"\n\n# tail\n";
+
 #[test]
-fn a_rewritten_file_is_the_one_redis_writes() {
+fn a_rewritten_file_is_the_one_redis_writes_and_means_the_same() {
     if !redis() {
         return;
     }
-    let settings: &[(&str, &str)] = &[
-        ("maxmemory", "100mb"),
-        ("maxmemory-policy", "allkeys-lru"),
-        ("save", "900 1 300 10"),
-        ("requirepass", ""),
-        ("masterauth", "p\"w \n\x01"),
-        ("replica-announce-ip", "10.0.0.1"),
-        ("client-output-buffer-limit", "replica 512mb 1kb 7"),
-        ("notify-keyspace-events", "KEA"),
-        ("shutdown-on-sigterm", "nosave now"),
-        ("maxmemory-clients", "5%"),
-        ("latency-tracking-info-percentiles", "50 99.5"),
-        ("appendfsync", "always"),
-        ("slowlog-max-len", "128"),
-        ("hash-max-ziplist-entries", "100"),
-    ];
-    let conf = "# The head\n\nport 0\n\n\n  loglevel   warning\nsave 1 1\nsave 2 2\n# between\nsave 3 3\nslowlog-max-len 5\n\
-                hz 50\nSLAVE-READ-ONLY yes\nhash-max-listpack-entries 7\nunixsocketperm 700\nhz 20\nproc-title-template \"{title} x\"\n\
-                masteruser \"\"\nclient-output-buffer-limit normal 0 0 0\nlogfile \"\"\n\n# tail\n";
+    rewrites_as_redis(SMALL_FILE);
+    rewrites_as_redis(&without_places(include_str!("debian-redis.conf")));
+    // The file that the package installs, comments and all, where this test may read it.
+    if let Ok(installed) = std::fs::read_to_string("/etc/redis/redis.conf") {
+        rewrites_as_redis(&without_places(&installed));
+    }
+}
+
+/// The file without the lines that name places only the real service may use.
+fn without_places(conf: &str) -> String {
+    let places = ["dir ", "logfile ", "pidfile ", "daemonize ", "port ", "bind "];
+    let kept = conf.lines().filter(|line| !places.iter().any(|place| line.starts_with(place)));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+fn rewrites_as_redis(conf: &str) {
     let mut server = Server::start(conf);
     let mut config = Config::default();
     load(&mut config, format!("{conf}\nport 0\nunixsocket s\n").as_bytes(), &mut Lonely).unwrap();
     config.dir = String::from_utf8(server.get("dir")).unwrap();
-    for (name, value) in settings {
+    for (name, value) in CHANGES {
         let reply = server.call(&[b"CONFIG", b"SET", name.as_bytes(), value.as_bytes()]).concat();
         assert_eq!(reply, b"OK", "{name}");
         config = set_many(&config, &[(name.as_bytes(), value.as_bytes())], Caller::default()).unwrap().0;
     }
     let users = server.call(&[b"ACL", b"LIST"]);
     let users: Vec<Vec<u8>> = users.iter().map(|u| u.strip_prefix(b"user ").unwrap().to_vec()).collect();
+    let how = Rewrite { all: false, users: Some(&users) };
     assert_eq!(server.call(&[b"CONFIG", b"REWRITE"]).concat(), b"OK");
     let theirs = std::fs::read_to_string(server.dir.path().join("redis.conf")).unwrap();
-    let ours = rewrite(conf.as_bytes(), &config, Rewrite { all: false, users: Some(&users) });
-    let ours = String::from_utf8(ours).unwrap();
+    let ours = String::from_utf8(rewrite(conf.as_bytes(), &config, how)).unwrap();
     // What is appended comes in the order of a hash table there.
     let parts = |text: &str| {
         let (head, tail) = text.split_once("# Generated by CONFIG REWRITE\n").unwrap();
@@ -303,4 +325,22 @@ fn a_rewritten_file_is_the_one_redis_writes() {
         (head.to_owned(), tail)
     };
     assert_eq!(parts(&ours), parts(&theirs));
+
+    let again = rewrite(theirs.as_bytes(), &config, how);
+    assert_eq!(server.call(&[b"CONFIG", b"REWRITE"]).concat(), b"OK");
+    assert_eq!(std::fs::read(server.dir.path().join("redis.conf")).unwrap(), again);
+
+    let before = sorted_pairs(&mut server);
+    let mut second = Server::start(&without_places(&ours));
+    assert_eq!(sorted_pairs(&mut second), before, "redis-server reads our file");
+}
+
+/// All directives and their values, but the directory, which differs from start to start.
+fn sorted_pairs(server: &mut Server) -> Vec<(String, String)> {
+    let all = server.call(&[b"CONFIG", b"GET", b"*"]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut pairs: Vec<_> = all.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
+    pairs.retain(|(name, _)| name != "dir");
+    pairs.sort_unstable();
+    pairs
 }

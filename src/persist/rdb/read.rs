@@ -3,6 +3,7 @@
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
 //! types are refused with their number. Types other than strings are refused by name until their encodings are built.
 
+use super::{AUX, END, EXPIRE_MILLIS, EXPIRE_SECONDS, FREQUENCY, IDLE, RESIZE_DB, SELECT_DB, STRING};
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::lzf;
@@ -150,14 +151,5 @@ fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
 }
 
-const END: u8 = 0xff;
-const SELECT_DB: u8 = 0xfe;
-const EXPIRE_SECONDS: u8 = 0xfd;
-const EXPIRE_MILLIS: u8 = 0xfc;
-const RESIZE_DB: u8 = 0xfb;
-const AUX: u8 = 0xfa;
-const FREQUENCY: u8 = 0xf9;
-const IDLE: u8 = 0xf8;
-const STRING: u8 = 0;
 /// A buffer is reserved up to this from a declared length; beyond it grows with what really comes.
 const TRUSTED_BYTES_MAX: u64 = 1 << 20;

@@ -1,0 +1,389 @@
+//! The keyspace against a naive model: whatever happens to keys under a driven clock, both agree after every step.
+
+use super::db::{Db, Expiry, Manner};
+use super::expire::expire_slice;
+use super::stripe::Keyspace;
+use super::walk::Garbage;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const START: i64 = 1_700_000_000_000;
+const DATABASES: usize = 2;
+const STRIPES: usize = 4;
+
+/// One act of a unit; keys are numbers of [`key`].
+#[derive(Clone, Debug)]
+enum Act {
+    Set(usize, usize, Vec<u8>, When),
+    SetText(usize, usize, Vec<u8>),
+    Append(usize, usize, Vec<u8>),
+    SetRange(usize, usize, usize, Vec<u8>),
+    Incr(usize, usize, i64),
+    Expire(usize, usize, Option<i64>),
+    Remove(usize, usize),
+    Move(usize, usize, usize, usize),
+    Copy(usize, usize, usize, usize),
+    Flush(usize),
+    Swap,
+    Pass(i64),
+    ExpireSlices,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Clear,
+    Keep,
+    In(i64),
+}
+
+fn key(number: usize) -> &'static [u8] {
+    const KEYS: [&[u8]; 8] =
+        [b"a", b"b", b"sixteen byte key", b"{tag}one", b"{tag}two", b"", b"\0\xff", b"a key that is long, very long"];
+    KEYS[number % KEYS.len()]
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(Vec::new()),
+        any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+        (-20i64..20).prop_map(|n| n.to_string().into_bytes()),
+        vec(any::<u8>(), 0..60),
+        (any::<u8>(), 4000usize..9000).prop_map(|(byte, len)| vec![byte; len]),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let (db, key) = (0..DATABASES, 0usize..8);
+    let when = prop_oneof![Just(When::Clear), Just(When::Keep), (1i64..50).prop_map(When::In)];
+    let names = (db.clone(), key.clone(), db.clone(), key.clone());
+    let at = (db, key);
+    prop_oneof![
+        6 => (at.clone(), value(), when).prop_map(|((d, k), v, w)| Act::Set(d, k, v, w)),
+        1 => (at.clone(), value()).prop_map(|((d, k), v)| Act::SetText(d, k, v)),
+        3 => (at.clone(), value()).prop_map(|((d, k), v)| Act::Append(d, k, v)),
+        3 => (at.clone(), 0usize..5000, vec(any::<u8>(), 1..40)).prop_map(|((d, k), o, v)| Act::SetRange(d, k, o, v)),
+        3 => (at.clone(), any::<i64>()).prop_map(|((d, k), n)| Act::Incr(d, k, n)),
+        4 => (at.clone(), proptest::option::of(1i64..50)).prop_map(|((d, k), t)| Act::Expire(d, k, t)),
+        2 => at.prop_map(|(d, k)| Act::Remove(d, k)),
+        3 => names.clone().prop_map(|(d, k, e, l)| Act::Move(d, k, e, l)),
+        3 => names.prop_map(|(d, k, e, l)| Act::Copy(d, k, e, l)),
+        1 => (0..DATABASES).prop_map(Act::Flush),
+        1 => Just(Act::Swap),
+        3 => (0i64..40).prop_map(Act::Pass),
+        2 => Just(Act::ExpireSlices),
+    ]
+}
+
+type Keys = BTreeMap<(usize, Vec<u8>), (Vec<u8>, Option<i64>)>;
+
+/// The truth: plain maps. Keys that are due stay until the keyspace says that it removed them.
+#[derive(Default)]
+struct Model {
+    keys: Keys,
+}
+
+impl Model {
+    fn live(&self, db: usize, key: &[u8], now: i64) -> Option<&(Vec<u8>, Option<i64>)> {
+        self.keys.get(&(db, key.to_vec())).filter(|(_, expiry)| expiry.is_none_or(|at| at > now))
+    }
+
+    fn put(&mut self, db: usize, key: &[u8], value: Vec<u8>, expiry: Option<i64>) {
+        self.keys.insert((db, key.to_vec()), (value, expiry));
+    }
+
+    /// Says whether it was there, so that removals can be compared.
+    fn remove(&mut self, db: usize, key: &[u8], now: i64) -> bool {
+        let was = self.live(db, key, now).is_some();
+        if was {
+            self.keys.remove(&(db, key.to_vec()));
+        }
+        was
+    }
+}
+
+struct Pair {
+    keyspace: Keyspace,
+    model: Model,
+    now: i64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { keyspace: Keyspace::new(DATABASES, STRIPES, 1, START), model: Model::default(), now: START }
+    }
+
+    /// Runs a unit that owns everything and takes what it expired out of the model.
+    fn unit<R>(&mut self, db: usize, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+        let exclusive = self.keyspace.gate.exclusive();
+        let mut db = Db::new(self.keyspace.own_world(&exclusive), db, self.now, Manner::default());
+        let result = work(&mut db);
+        for (db, key) in std::mem::take(&mut db.changes.expired) {
+            let (_, expiry) = self.model.keys.remove(&(db, key.to_vec())).expect("an expired key was there");
+            assert!(expiry.expect("an expired key had a time") <= self.now);
+        }
+        result
+    }
+
+    fn string(&mut self, db: usize, key: &[u8]) -> Option<Vec<u8>> {
+        self.unit(db, |db| db.string(key).expect("all values are strings").map(|text| text.to_vec()))
+    }
+
+    fn act(&mut self, act: Act) {
+        let now = self.now;
+        match act {
+            Act::Set(d, k, value, when) => {
+                let had = self.model.live(d, key(k), now).and_then(|(_, expiry)| *expiry);
+                let (expiry, at) = match when {
+                    When::Clear => (Expiry::Clear, None),
+                    When::Keep => (Expiry::Keep, had),
+                    When::In(ms) => (Expiry::At(now + ms), Some(now + ms)),
+                };
+                self.unit(d, |db| db.set_string(key(k), &value, expiry));
+                self.model.put(d, key(k), value, at);
+            }
+            Act::SetText(d, k, value) => {
+                let at = self.model.live(d, key(k), now).and_then(|(_, expiry)| *expiry);
+                self.unit(d, |db| db.set_text(key(k), &value, "set"));
+                self.model.put(d, key(k), value, at);
+            }
+            Act::Append(d, k, tail) => {
+                let (mut value, at) = self.model.live(d, key(k), now).cloned().unwrap_or_default();
+                let len = value.len();
+                let total = len + tail.len();
+                self.unit(d, |db| {
+                    assert_eq!(db.string_for_write(key(k)).unwrap().map_or(0, |text| text.len()), len);
+                    db.modify_string(key(k), total, "append", |bytes| bytes[len..].copy_from_slice(&tail)).unwrap();
+                });
+                value.extend_from_slice(&tail);
+                self.model.put(d, key(k), value, at);
+            }
+            Act::SetRange(d, k, offset, piece) => {
+                let (mut value, at) = self.model.live(d, key(k), now).cloned().unwrap_or_default();
+                let end = offset + piece.len();
+                let change = |bytes: &mut [u8]| bytes[offset..end].copy_from_slice(&piece);
+                self.unit(d, |db| db.modify_string(key(k), end, "setrange", change)).unwrap();
+                value.resize(value.len().max(end), 0);
+                value[offset..end].copy_from_slice(&piece);
+                self.model.put(d, key(k), value, at);
+            }
+            Act::Incr(d, k, n) => {
+                let at = self.model.live(d, key(k), now).and_then(|(_, expiry)| *expiry);
+                self.unit(d, |db| db.set_int(key(k), n, "incrby"));
+                self.model.put(d, key(k), n.to_string().into_bytes(), at);
+            }
+            Act::Expire(d, k, ms) => {
+                let at = ms.map(|ms| now + ms);
+                let found = self.unit(d, |db| db.set_expiry(key(k), at, "expire"));
+                let live = self.model.live(d, key(k), now).cloned();
+                assert_eq!(found, live.is_some());
+                if let Some((value, _)) = live {
+                    self.model.put(d, key(k), value, at);
+                }
+            }
+            Act::Remove(d, k) => {
+                let found = self.unit(d, |db| db.remove(key(k)));
+                assert_eq!(found, self.model.remove(d, key(k), now));
+            }
+            other => self.act_on_many(other),
+        }
+    }
+
+    fn act_on_many(&mut self, act: Act) {
+        let now = self.now;
+        match act {
+            Act::Move(d, k, to_db, to) if (d, key(k)) != (to_db, key(to)) => {
+                let moved = self.unit(d, |db| db.move_to(key(k), to_db, key(to), ("from", "to")));
+                let source = self.model.live(d, key(k), now).cloned();
+                assert_eq!(moved, source.is_some());
+                if let Some((value, at)) = source {
+                    self.model.remove(d, key(k), now);
+                    self.model.put(to_db, key(to), value, at);
+                }
+            }
+            Act::Copy(d, k, to_db, to) if (d, key(k)) != (to_db, key(to)) => {
+                let copied = self.unit(d, |db| db.copy_to(key(k), to_db, key(to), "copy_to"));
+                let source = self.model.live(d, key(k), now).cloned();
+                assert_eq!(copied, source.is_some());
+                if let Some((value, at)) = source {
+                    self.model.put(to_db, key(to), value, at);
+                }
+            }
+            Act::Flush(d) => {
+                let flushed = self.unit(d, |db| db.flush());
+                drop(Garbage::Flushed(flushed));
+                self.model.keys.retain(|(db, _), _| *db != d);
+            }
+            Act::Swap => {
+                self.unit(0, |db| db.swap(0, 1));
+                let keys = std::mem::take(&mut self.model.keys);
+                self.model.keys = keys.into_iter().map(|((db, key), value)| ((1 - db, key), value)).collect();
+            }
+            Act::Pass(ms) => self.now += ms,
+            Act::ExpireSlices => self.expire_all(3),
+            _ => {}
+        }
+    }
+
+    /// Runs the expiry cycle until nothing is due.
+    fn expire_all(&mut self, keys_max: usize) {
+        while let (Some(stripe), _) = self.keyspace.next_due_stripe(0, self.now) {
+            let now = self.now;
+            self.unit(0, |db| expire_slice(db, stripe, now, keys_max));
+        }
+        let due = self.model.keys.values().filter(|(_, at)| at.is_some_and(|at| at <= self.now)).count();
+        assert_eq!(due, 0, "the cycle removes everything that is due");
+        let (_, earliest) = self.keyspace.next_due_stripe(0, self.now);
+        let next = self.model.keys.values().filter_map(|(_, at)| *at).min();
+        assert!(next.is_none_or(|next| earliest <= next), "the cycle wakes up in time");
+    }
+
+    /// Everything that can be seen agrees.
+    fn compare(&mut self) {
+        let now = self.now;
+        for db in 0..DATABASES {
+            let mut seen = BTreeMap::new();
+            self.unit(db, |db| {
+                db.for_each_entry(|entry| assert!(seen.insert(entry.key().to_vec(), entry.expiry()).is_none()))
+            });
+            let model: BTreeMap<_, _> = (self.model.keys.iter())
+                .filter(|((d, _), (_, at))| *d == db && at.is_none_or(|at| at > now))
+                .map(|((_, key), (_, at))| (key.clone(), *at))
+                .collect();
+            assert_eq!(seen, model);
+            let here = self.model.keys.iter().filter(|((d, _), _)| *d == db);
+            let (keys, volatile) = (here.clone().count(), here.filter(|(_, (_, at))| at.is_some()).count());
+            assert_eq!(
+                self.keyspace.counts(db),
+                (keys, volatile),
+                "keys, and keys with a time, that are not yet removed"
+            );
+        }
+    }
+
+    fn compare_values(&mut self) {
+        for (db, number) in (0..DATABASES).flat_map(|db| (0..8).map(move |number| (db, number))) {
+            let want = self.model.live(db, key(number), self.now).cloned();
+            assert_eq!(self.string(db, key(number)), want.as_ref().map(|(value, _)| value.clone()));
+            assert_eq!(self.unit(db, |db| db.expiry(key(number))), want.map(|(_, at)| at));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn keys_live_and_die_as_in_a_map(acts in vec(act(), 1..80)) {
+        let mut pair = Pair::new();
+        for act in acts {
+            pair.act(act);
+            pair.compare();
+        }
+        pair.compare_values();
+        pair.now += 60;
+        pair.expire_all(2);
+        pair.compare();
+    }
+
+    /// A key that is there from the first call of a scan to its last is answered, whatever comes and goes beside it.
+    #[test]
+    fn scan_answers_what_was_there_throughout(
+        stable in 0usize..300,
+        churn in vec((any::<bool>(), 0usize..600), 0..3000),
+        first in 0usize..600,
+        count in 1usize..40,
+    ) {
+        let keyspace = Keyspace::new(1, STRIPES, 1, START);
+        let name = |kind: &str, n: usize| format!("{kind}:{n}").into_bytes();
+        let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
+            let exclusive = keyspace.gate.exclusive();
+            work(&mut Db::new(keyspace.own_world(&exclusive), 0, START, Manner::default()));
+        };
+        run(&mut |db| {
+            (0..stable).for_each(|n| db.set_string(&name("stable", n), b"v", Expiry::Clear));
+            (0..first).for_each(|n| db.set_string(&name("churn", n), b"v", Expiry::Clear));
+        });
+        let (mut cursor, mut seen, mut calls) = (0, BTreeSet::new(), 0);
+        let mut churn = churn.chunks(20);
+        loop {
+            run(&mut |db| cursor = db.scan(cursor, count, |met| { seen.insert(met.key.to_vec()); }));
+            calls += 1;
+            prop_assert!(calls < 10_000, "a scan ends");
+            if cursor == 0 {
+                break;
+            }
+            run(&mut |db| for (add, n) in churn.next().unwrap_or_default() {
+                match add {
+                    true => (0..8).for_each(|i| db.set_string(&name("churn", n + 1000 * i), b"v", Expiry::Clear)),
+                    false => (0..8).for_each(|i| { db.remove(&name("churn", n + 1000 * i)); }),
+                }
+            });
+        }
+        for n in 0..stable {
+            prop_assert!(seen.contains(&name("stable", n)), "stable:{} was there throughout", n);
+        }
+    }
+
+    #[test]
+    fn any_cursor_is_harmless(cursor: u64, keys in 0usize..200, count in 1usize..1000) {
+        let mut pair = Pair::new();
+        pair.unit(0, |db| (0..keys).for_each(|n| db.set_string(n.to_string().as_bytes(), b"v", Expiry::Clear)));
+        let mut cursor = cursor;
+        for _ in 0..10_000 {
+            cursor = pair.unit(0, |db| db.scan(cursor, count, |_| {}));
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+        prop_assert!(false, "a scan from anywhere ends");
+    }
+
+    /// At every moment exactly the keys are gone whose time has come, however often the times were changed.
+    #[test]
+    fn keys_end_at_their_time_exactly(times in vec((0usize..400, 1i64..1000), 1..1500), steps in vec(1i64..120, 1..20)) {
+        let keyspace = Keyspace::new(1, STRIPES, 1, START);
+        let mut ends = BTreeMap::new();
+        let mut now = START;
+        let run = |now: i64, work: &mut dyn FnMut(&mut Db<'_>)| {
+            let exclusive = keyspace.gate.exclusive();
+            work(&mut Db::new(keyspace.own_world(&exclusive), 0, now, Manner::default()));
+        };
+        run(now, &mut |db| for (n, ms) in &times {
+            db.set_string(n.to_string().as_bytes(), b"v", Expiry::At(now + ms));
+            ends.insert(n.to_string().into_bytes(), now + ms);
+        });
+        for step in steps {
+            now += step;
+            let mut slices = 0;
+            while let (Some(stripe), _) = keyspace.next_due_stripe(slices % STRIPES, now) {
+                run(now, &mut |db| {
+                    let slice = expire_slice(db, stripe, now, 16);
+                    assert!(slice.lag_ms < step.max(1) + 1);
+                });
+                slices += 1;
+                prop_assert!(slices < 10_000, "the cycle ends");
+            }
+            ends.retain(|_, at| *at > now);
+            prop_assert_eq!(keyspace.counts(0), (ends.len(), ends.len()));
+            run(now, &mut |db| db.for_each_key(|key| assert!(ends.contains_key(key))));
+        }
+    }
+}
+
+#[test]
+fn moving_one_expiry_back_and_forth_takes_no_memory() {
+    let mut pair = Pair::new();
+    pair.unit(0, |db| {
+        (0..1000).for_each(|n| db.set_string(n.to_string().as_bytes(), b"v", Expiry::Clear));
+        db.set_string(b"k", b"v", Expiry::Clear);
+        for i in 0..100_000 {
+            db.set_expiry(b"k", Some(START + if i % 2 == 0 { 1_000_000 } else { 1000 }), "expire");
+        }
+        let records: usize = (0..STRIPES).map(|stripe| db.due_records(stripe)).sum();
+        assert!(records < 200, "{records} records for one key with an expiry");
+    });
+    pair.model.put(0, b"k", b"v".to_vec(), Some(START + 1000));
+    pair.now = START + 1000;
+    pair.expire_all(10);
+}
