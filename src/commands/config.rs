@@ -82,7 +82,7 @@ const HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "Says what subcommands there are. O(1).",
-    examples: "",
+    examples: "> CONFIG HELP too many\n(error) ERR wrong number of arguments for 'config|help' command",
     run: |ctx| ctx.out.help("CONFIG", HELP_LINES),
 };
 
@@ -111,7 +111,7 @@ const REWRITE: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "Writes the values of today into the configuration file, keeping its comments. O(N) in the file's length.",
-    examples: "",
+    examples: "> CONFIG REWRITE\n(error) ERR The server is running without a config file",
     run: |ctx| {
         let path = ctx.node.life.config_file.get().ok_or(NO_FILE)?;
         rewrite_file(path, ctx.config, false).map_err(|e| failed("ERR Rewriting config file: ", &e))?;

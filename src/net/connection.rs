@@ -119,6 +119,7 @@ impl Connection {
         }
         if !self.output.is_empty() {
             self.worker.stats.counters.total_writes_processed.add(1);
+            self.session.client.facts.output_bytes.store(0, Relaxed);
             self.served.report(&self.worker.stats);
             let buffer = std::mem::take(&mut self.output);
             self.worker.give_buffer(buffer);

@@ -24,7 +24,7 @@ pub struct AofDir {
 pub struct Aof {
     pub files: Mutex<Option<AofDir>>,
     pub rewriting: AtomicBool,
-    pub scheduled: AtomicBool,
+    scheduled: AtomicBool,
     pub last_rewrite_ok: LastOk,
     pub rewrites: AtomicU64,
     pub last_rewrite_seconds: AtomicI64,

@@ -70,7 +70,7 @@ pub const OBJECT_HELP: Command = Command {
     flags: LOADING | STALE,
     keys: Keys::NONE,
     doc: "The subcommands.",
-    examples: "",
+    examples: "> OBJECT HELP too many\n(error) ERR wrong number of arguments for 'object|help' command",
     run: |ctx| ctx.out.help("OBJECT", HELP),
 };
 
