@@ -7,6 +7,7 @@ use crate::clients::Clients;
 use crate::clock;
 use crate::command::call::{Turn, call};
 use crate::command::session::Session;
+use crate::command::table::RenameError;
 use crate::command::{Command, Registry};
 use crate::commands::FAMILIES;
 use crate::config::cli::{self, Startup};
@@ -37,10 +38,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Reads the configuration that a command line asks for. The error's text is for stderr.
-pub fn configure(startup: &Startup) -> Result<Config, LoadError> {
+/// Reads the configuration that a command line asks for, and the commands as it names them. The error's text is for stderr.
+pub fn configure(startup: &Startup) -> Result<(Config, Registry), LoadError> {
     let mut config = Config::default();
-    let mut world = World;
+    let mut world = World { registry: Registry::new(FAMILIES) };
     let file = match &startup.file {
         Some(path) => file::read(&String::from_utf8_lossy(path), &mut world)?,
         None => Vec::new(),
@@ -51,11 +52,14 @@ pub fn configure(startup: &Startup) -> Result<Config, LoadError> {
         read.map_err(|e| LoadError::Whole { reason: format!("Can't read the configuration from stdin: {e}") })?;
     }
     file::load(&mut config, &startup.text(&file, &stdin), &mut world)?;
-    Ok(config)
+    Ok((config, world.registry))
 }
 
 /// What the configuration may ask of the system.
-struct World;
+struct World {
+    /// The commands under the names that the configuration gives them.
+    registry: Registry,
+}
 
 impl Host for World {
     fn include(&mut self, path: &str) -> Result<Vec<Vec<u8>>, String> {
@@ -81,8 +85,11 @@ impl Host for World {
         OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(|e| cause(&e))
     }
 
-    fn rename_command(&mut self, from: &[u8], _to: &[u8]) -> Result<(), String> {
-        Err(format!("rename-command is not supported ({})", String::from_utf8_lossy(from)))
+    fn rename_command(&mut self, from: &[u8], to: &[u8]) -> Result<(), String> {
+        self.registry.rename(from, to).map_err(|error| match error {
+            RenameError::NoSuchCommand => file::NO_SUCH_COMMAND.to_owned(),
+            RenameError::Exists => file::COMMAND_EXISTS.to_owned(),
+        })
     }
 }
 
@@ -93,7 +100,7 @@ fn cause(e: &io::Error) -> String {
 }
 
 /// Serves until told to stop; returns the exit code.
-pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
+pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Result<i32> {
     if config.daemonize {
         process::daemonize()?;
     }
@@ -119,7 +126,7 @@ pub fn run(startup: &Startup, mut config: Config) -> io::Result<i32> {
         n => n as usize,
     };
     let slots = Slots::after(threads);
-    let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    let registry: &'static Registry = Box::leak(Box::new(registry));
     if let Ok(dir) = std::env::current_dir() {
         config.dir = dir.to_string_lossy().into_owned();
     }

@@ -1,4 +1,7 @@
 //! Finding a row by name: one probe of a small open-addressed table, no allocation, any case.
+//!
+//! `rename-command` changes the name that requests use; a row keeps its own for everything that is said about it. What
+//! the log holds are requests, so a log is read under the names it was written with, as in Redis.
 
 use super::{CONTAINER, Command, Error, error};
 use crate::resp::ArgvView;
@@ -13,6 +16,8 @@ pub struct Row {
 /// All rows, sorted by name; built once at start.
 pub struct Registry {
     rows: Vec<&'static Command>,
+    /// What requests call a row; empty if they cannot.
+    names: Vec<Box<[u8]>>,
     /// Row number + 1 by hash of the name; 0 is empty. Top-level names only.
     slots: Box<[u16]>,
 }
@@ -22,18 +27,36 @@ impl Registry {
     pub fn new(families: &[&'static [Command]]) -> Self {
         let mut rows: Vec<&'static Command> = families.iter().flat_map(|f| f.iter()).collect();
         rows.sort_by_key(|c| c.name);
-        let mut slots = vec![0u16; SLOTS].into_boxed_slice();
-        for (id, command) in rows.iter().enumerate() {
-            assert!(id == 0 || rows[id - 1].name != command.name, "two rows named {}", command.name);
-            if !command.name.contains(' ') {
-                let mut slot = hash(command.name.as_bytes());
-                while slots[slot] != 0 {
-                    slot = (slot + 1) % SLOTS;
-                }
-                slots[slot] = id as u16 + 1;
-            }
+        for pair in rows.windows(2) {
+            assert!(pair[0].name != pair[1].name, "two rows named {}", pair[0].name);
         }
-        Self { rows, slots }
+        let called = |command: &&Command| if command.name.contains(' ') { "" } else { command.name };
+        let names = rows.iter().map(|command| called(command).as_bytes().into()).collect();
+        let mut registry = Self { rows, names, slots: Box::default() };
+        registry.index();
+        registry
+    }
+
+    fn index(&mut self) {
+        self.slots = vec![0u16; SLOTS].into_boxed_slice();
+        for (id, name) in self.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let mut slot = hash(name);
+            while self.slots[slot] != 0 {
+                slot = (slot + 1) % SLOTS;
+            }
+            self.slots[slot] = id as u16 + 1;
+        }
+    }
+
+    /// `rename-command`: from now on requests say `to`, or with an empty one cannot run the command at all.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), RenameError> {
+        let row = self.find(from).ok_or(RenameError::NoSuchCommand)?;
+        if self.find(to).is_some_and(|taken| taken.id != row.id) {
+            return Err(RenameError::Exists);
+        }
+        self.names[row.id] = to.into();
+        self.index();
+        Ok(())
     }
 
     pub fn rows(&self) -> &[&'static Command] {
@@ -46,9 +69,8 @@ impl Registry {
         let mut slot = hash(name);
         loop {
             let id = (self.slots[slot] as usize).checked_sub(1)?;
-            let command = self.rows[id];
-            if command.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(Row { id, command });
+            if self.names[id].eq_ignore_ascii_case(name) {
+                return Some(Row { id, command: self.rows[id] });
             }
             slot = (slot + 1) % SLOTS;
         }
@@ -95,6 +117,13 @@ impl Registry {
         }
         Ok(row)
     }
+}
+
+/// Why a command cannot be renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenameError {
+    NoSuchCommand,
+    Exists,
 }
 
 #[cold]
