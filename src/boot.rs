@@ -17,7 +17,7 @@ use crate::cron::{self, Slots};
 use crate::keyspace::{Expiry, Keyspace};
 use crate::listeners::{self, Doors};
 use crate::log::{self, notice, warning};
-use crate::net::{listen, worker};
+use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
 use crate::persist::aof::AofDir;
@@ -139,6 +139,13 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
     serve(node, registry, &config, threads, slots)
 }
 
+/// A server without threads that serve, sockets and files, for tests: its commands run through a turn in slot 0.
+pub fn offline(config: Config) -> io::Result<(&'static Node, &'static Registry)> {
+    clock::init();
+    let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    Ok((build_node(config, registry, 1)?, registry))
+}
+
 fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io::Result<&'static Node> {
     let names = registry.rows().iter().map(|c: &&Command| c.full_name()).collect();
     let threads_counting = threads + Slots::COUNT;
@@ -175,6 +182,7 @@ fn serve(
         let stop = watch_signals(node)?;
         let tcp = listeners::tcp(config)?;
         let unix = listeners::unix(config)?;
+        admin::start(node, config)?;
         load_data(node, registry, config, slots)?;
         batcher::start(&node.journal, pace)?;
         cron::start(node, slots, pace)?;

@@ -18,6 +18,7 @@ fn main() {
         Action::Man => print(&String::from_utf8_lossy(&help::man())),
         Action::SampleConf => print(&sample::sample_conf()),
         Action::Completions(shell) => print(&String::from_utf8_lossy(&help::completions(shell))),
+        Action::Examples => print(&memkv::commands::examples()),
         Action::TestMemory { .. } | Action::CheckSystem => {
             complain("Not available: use memtester, or redis-server --check-system.")
         }

@@ -6,7 +6,8 @@
 
 Input: blocks of `# NAME`, then a transcript (`> COMMAND` and the reply as redis-cli shows it on a terminal). Each block
 runs on an empty database over a fresh connection. It passes when one of the peers answers every line so; a block that
-uses a command which no peer has is skipped. Prints `N passed, N failed, N skipped`.
+uses a command which no peer has is skipped. What a block promises as `*` (a reply or an element) or `...` may be anything.
+Prints `N passed, N failed, N skipped`.
 """
 
 import argparse
@@ -110,11 +111,19 @@ def attempt(block: Block, server: Server) -> str | None:
             answer = transcript.reply(connection.read()[1])
             if answer.startswith(UNKNOWN) and not promised.startswith(UNKNOWN):
                 return f"unknown {argv[0].decode()}"
-            if loosened(argv, answer) != loosened(argv, promised):
+            if not fits(loosened(argv, promised), loosened(argv, answer)):
                 return f"  > {command}\n  promised: {promised!r}\n  answered: {answer!r}"
     finally:
         connection.close()
     return None
+
+
+def fits(promised, answer) -> bool:
+    """Equal, but that `*` as a whole reply or element, and `...` anywhere, stand for anything."""
+    if promised == answer or not isinstance(promised, str):
+        return promised == answer
+    pattern = re.sub(r"(?m)^(\*|(.*\) )\*)$", r"\2...", promised)
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("..."))), answer, re.DOTALL) is not None
 
 
 def loosened(argv: list[bytes], text: str):

@@ -8,7 +8,7 @@ use super::ctx::{Ctx, Reply};
 use super::effects::Effects;
 use super::gates;
 use super::room;
-use super::session::{Origin, Queue, ReplyMode};
+use super::session::{Origin, Queue, ReplyMode, Then};
 use super::table::Row;
 use super::{
     ADMIN, Args, DENYOOM, Error, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK, WORLD,
@@ -135,6 +135,11 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     let row = match row {
         Ok(row) => row,
         Err(error) => {
+            if gates::is_cross_protocol(argv.get(0)) {
+                gates::warn_of_attack(turn.now);
+                session.then = Then::Drop;
+                return Called::Done;
+            }
             let row = turn.registry.find(argv.get(0));
             refuse(turn, session, row, &error, out);
             return Called::Done;
@@ -347,7 +352,6 @@ pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, sessio
         stats: ctx.stats,
         registry: ctx.registry,
         row,
-        secrets: 0,
         effects: &mut effects,
         spoke: true,
         canonical: false,

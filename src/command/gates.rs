@@ -4,9 +4,11 @@ use super::session::Origin;
 use super::table::Row;
 use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
 use crate::clients::Client;
+use crate::clock::Millis;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
 use crate::node::Node;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 /// What a gate may look at.
 pub struct Request<'a> {
@@ -74,6 +76,27 @@ fn disk(r: &Request<'_>) -> Result<(), Error> {
     }
 }
 
+/// A browser that was made to send us a web request (cross-protocol scripting): its request line, or its first header.
+/// Neither is a command, so only names that no row has are asked.
+#[cold]
+pub(super) fn is_cross_protocol(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Logs the attack, at most once a minute: the log must not become the attack's target.
+#[cold]
+pub(super) fn warn_of_attack(now: Millis) {
+    let before = LAST_ATTACK_MS.load(Relaxed);
+    let due = before == 0 || now.abs_diff(before) > ATTACK_LOG_INTERVAL_MS;
+    if due && LAST_ATTACK_MS.compare_exchange(before, now, Relaxed, Relaxed).is_ok() {
+        crate::log::warning!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted."
+        );
+    }
+}
+
+static LAST_ATTACK_MS: AtomicI64 = AtomicI64::new(0);
+const ATTACK_LOG_INTERVAL_MS: u64 = 60_000;
 const DEBUG_NOT_ALLOWED: Error = Error::new(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
 );

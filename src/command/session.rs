@@ -4,6 +4,7 @@ use super::table::Row;
 use crate::clients::Client;
 use crate::keyspace::watch::Dirty;
 use crate::resp::{Argv, Proto};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -63,7 +64,7 @@ pub struct Queue {
 /// Keys under WATCH, and the flag their change sets.
 pub struct Watching {
     pub dirty: Dirty,
-    pub keys: Vec<(usize, Box<[u8]>)>,
+    pub keys: BTreeSet<(usize, Box<[u8]>)>,
 }
 
 impl Session {
@@ -102,6 +103,6 @@ impl Session {
     }
 
     pub fn watching(&mut self) -> &mut Watching {
-        self.watch.get_or_insert_with(|| Watching { dirty: Arc::new(AtomicBool::new(false)), keys: Vec::new() })
+        self.watch.get_or_insert_with(|| Watching { dirty: Arc::new(AtomicBool::new(false)), keys: BTreeSet::new() })
     }
 }

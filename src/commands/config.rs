@@ -57,7 +57,7 @@ const GET: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
     doc: "The values of directives, by name or pattern. O(N) in the number of directives.",
-    examples: "> CONFIG GET hash-max-listpack-entries\n1) \"hash-max-listpack-entries\"\n2) \"128\"\n> CONFIG GET nosuchdirective\n(empty array)",
+    examples: "> CONFIG GET hash-max-listpack-entries\n1) \"hash-max-listpack-entries\"\n2) \"512\"\n> CONFIG GET nosuchdirective\n(empty array)",
     run: get,
 };
 

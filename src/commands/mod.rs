@@ -10,7 +10,7 @@ pub mod server;
 pub mod strings;
 pub mod transactions;
 
-use crate::command::Command;
+use crate::command::{Command, HIDDEN};
 
 /// Every family's rows.
 pub const FAMILIES: &[&[Command]] = &[
@@ -24,3 +24,9 @@ pub const FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
     transactions::COMMANDS,
 ];
+
+/// All examples, each under a line `# NAME`.
+pub fn examples() -> String {
+    let rows = FAMILIES.iter().copied().flatten().filter(|row| !row.has(HIDDEN) && !row.examples.is_empty());
+    rows.map(|row| format!("# {}\n{}\n\n", row.name, row.examples)).collect()
+}

@@ -126,10 +126,7 @@ fn watch(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     for key in ctx.args.from(1) {
         ctx.db.watch(key, &watching.dirty);
-        let known = watching.keys.iter().any(|(d, k)| *d == db && **k == *key);
-        if !known {
-            watching.keys.push((db, key.into()));
-        }
+        watching.keys.insert((db, key.into()));
     }
     let watched = watching.keys.len();
     ctx.session.client.facts.watched.store(watched, Relaxed);

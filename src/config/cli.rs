@@ -6,7 +6,7 @@
 //! the word after `--directive` is its value even if it begins with `--`; `"--port 6380"` in one argument is a whole
 //! line; `--save` without a value means `--save ""`; words before any `--directive` make a line of their own.
 //!
-//! What is not a start of the server (`--version`, `--help`, `--man`, `--completions`, `--sample-conf`,
+//! What is not a start of the server (`--version`, `--help`, `--man`, `--completions`, `--sample-conf`, `--print-examples`,
 //! `--test-memory`, `--check-system`) counts only as the first argument. Arguments are bytes, as the kernel gives them.
 //!
 //! Not here: help, man page and completions themselves ([`help`](super::help)), and acting on any of it.
@@ -33,6 +33,8 @@ pub enum Action {
     TestMemory { megabytes: u64 },
     /// Test the system, as `--check-system` does.
     CheckSystem,
+    /// Print every command's examples, for tools that compare them with a real server.
+    Examples,
     /// Print this on stderr and exit with 1.
     Complain(String),
 }
@@ -87,6 +89,7 @@ pub fn parse(args: &[Vec<u8>]) -> Action {
             _ => Action::Complain(NEEDS_MEGABYTES.to_owned()),
         },
         b"--check-system" => Action::CheckSystem,
+        b"--print-examples" => Action::Examples,
         _ => Action::Serve(startup(args)),
     }
 }

@@ -67,6 +67,7 @@ const USAGE: &str = "memkv-server [/path/to/redis.conf] [--directive value ...] 
        memkv-server -h or --help
        memkv-server --man
        memkv-server --completions <bash|zsh|fish>
+       memkv-server --print-examples
        memkv-server --sample-conf
        memkv-server --test-memory <megabytes>
        memkv-server --check-system";
@@ -93,6 +94,7 @@ fn command() -> Command {
         .arg(word("help", "Print this help; -h without the directives").short('h'))
         .arg(word("version", "Print the version").short('v'))
         .arg(word("man", "Print the manual page"))
+        .arg(word("print-examples", "Print the examples of all commands, as transcripts"))
         .arg(word("sample-conf", "Print a configuration file with every directive"))
         .arg(word("check-system", "Test the system for known problems"))
         .arg(Arg::new("test-memory").long("test-memory").value_name("megabytes").help("Test the memory"))

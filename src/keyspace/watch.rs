@@ -5,22 +5,28 @@
 //! Cost: a change looks at one empty list where nobody watches.
 
 use super::db::Db;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Set once a watched key has changed; shared by the session and the stripes.
 pub type Dirty = Arc<AtomicBool>;
 
-/// A stripe's watches.
+/// A stripe's watches, by key: a client with very many costs others nothing.
 #[derive(Default)]
-pub(super) struct Watchers(Vec<Watch>);
+pub(super) struct Watchers(HashMap<Box<[u8]>, Vec<Watch>>);
 
 struct Watch {
     db: usize,
-    key: Box<[u8]>,
     dirty: Dirty,
     /// The key was already due when it was watched: its removal is then no change.
     was_due: bool,
+}
+
+impl Watch {
+    fn is(&self, dirty: &Dirty, db: usize) -> bool {
+        self.db == db && Arc::ptr_eq(&self.dirty, dirty)
+    }
 }
 
 impl Watchers {
@@ -30,23 +36,28 @@ impl Watchers {
     }
 
     pub fn add(&mut self, db: usize, key: &[u8], dirty: &Dirty, was_due: bool) {
-        let known = self.0.iter().any(|w| w.db == db && Arc::ptr_eq(&w.dirty, dirty) && *w.key == *key);
-        if !known {
-            self.0.push(Watch { db, key: key.into(), dirty: dirty.clone(), was_due });
+        let watches = self.0.entry(key.into()).or_default();
+        if !watches.iter().any(|w| w.is(dirty, db)) {
+            watches.push(Watch { db, dirty: dirty.clone(), was_due });
         }
     }
 
-    pub fn remove(&mut self, dirty: &Dirty) {
-        self.0.retain(|w| !Arc::ptr_eq(&w.dirty, dirty));
+    pub fn remove(&mut self, db: usize, key: &[u8], dirty: &Dirty) {
+        let Some(watches) = self.0.get_mut(key) else { return };
+        watches.retain(|w| !w.is(dirty, db));
+        if watches.is_empty() {
+            self.0.remove(key);
+        }
         if self.0.is_empty() {
-            self.0 = Vec::new();
+            self.0 = HashMap::new();
         }
     }
 
     /// A key changed; `exists` says whether it is there now.
     #[cold]
     pub fn touch(&mut self, db: usize, key: &[u8], exists: bool) {
-        for watch in self.0.iter_mut().filter(|w| w.db == db && *w.key == *key) {
+        let watches = self.0.get_mut(key).into_iter().flatten();
+        for watch in watches.filter(|w| w.db == db) {
             if watch.was_due && !exists {
                 watch.was_due = false;
             } else {
@@ -57,13 +68,13 @@ impl Watchers {
 
     /// Whether the key was alive when this transaction watched it.
     fn was_alive(&self, dirty: &Dirty, db: usize, key: &[u8]) -> bool {
-        self.0.iter().any(|w| Arc::ptr_eq(&w.dirty, dirty) && w.db == db && *w.key == *key && !w.was_due)
+        self.0.get(key).into_iter().flatten().any(|w| w.is(dirty, db) && !w.was_due)
     }
 
     /// Marks the watches of `db` whose key satisfies `changed`: for FLUSHALL and SWAPDB.
     pub fn touch_where(&self, db: usize, changed: impl Fn(&[u8]) -> bool) {
-        for watch in self.0.iter().filter(|w| w.db == db && changed(&w.key)) {
-            watch.dirty.store(true, Relaxed);
+        for (key, watches) in &self.0 {
+            watches.iter().filter(|w| w.db == db && changed(key)).for_each(|w| w.dirty.store(true, Relaxed));
         }
     }
 }
@@ -79,9 +90,9 @@ impl Db<'_> {
 
     /// Takes back the watches of one transaction. Stripes that the unit does not hold are visited one by one.
     pub fn unwatch<'w>(&mut self, keys: impl Iterator<Item = &'w (usize, Box<[u8]>)>, dirty: &Dirty) {
-        for (_, key) in keys {
+        for (db, key) in keys {
             let stripe = self.keyspace().place(key).stripe as usize;
-            self.held.visit(stripe, |held| held.data(stripe).watchers.remove(dirty));
+            self.held.visit(stripe, |held| held.data(stripe).watchers.remove(*db, key, dirty));
         }
     }
 

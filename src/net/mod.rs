@@ -2,9 +2,12 @@
 //!
 //! [`listen`] accepts on the main thread and hands each connection to the worker with the fewest; from then on it lives
 //! on that worker's own tokio runtime and no command crosses a thread. [`connection`] is the loop, [`worker`] what the
-//! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn.
+//! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn. [`admin`] is
+//! a listener of its own that tells monitoring systems how the server does.
 
+pub mod admin;
 pub mod connection;
 pub mod listen;
+pub mod metrics;
 pub mod stream;
 pub mod worker;

@@ -1,7 +1,7 @@
 //! DEBUG: what tests ask of a server. Allowed only as `enable-debug-command` says.
 //!
 //! One row, as in Redis: subcommands are no commands of their own, and all run owning the world, so that SLEEP holds
-//! everyone and DIGEST sees one instant.
+//! everyone and DIGEST sees one instant. What concerns files (RELOAD, LOADAOF) is not here.
 
 use super::digest::Digest;
 use super::{faults, reload};
@@ -29,7 +29,7 @@ pub const DEBUG: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | WORLD,
     keys: Keys::NONE,
     doc: "Commands for tests of the server.",
-    examples: "> DEBUG\n(error) ERR wrong number of arguments for 'debug' command",
+    examples: "",
     run: debug,
 };
 
@@ -70,8 +70,15 @@ fn debug(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let sub = SUBCOMMANDS.iter().find(|sub| sub.name.eq_ignore_ascii_case(name));
     match sub.filter(|sub| sub.argc.contains(&ctx.args.len())) {
         Some(sub) => (sub.run)(ctx),
-        None => Err(error::subcommand_syntax("DEBUG", name)),
+        None => Err(unknown(name)),
     }
+}
+
+fn unknown(name: &[u8]) -> Error {
+    let shown = &name[..name.len().min(NAME_SHOWN_MAX)];
+    let parts: [&[u8]; 3] =
+        [b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try DEBUG HELP."];
+    Error::owned(parts.concat())
 }
 
 fn accept(ctx: &mut Ctx<'_, '_>) -> Outcome {
@@ -297,7 +304,7 @@ fn reply_buffer(ctx: &mut Ctx<'_, '_>) -> Outcome {
             ctx.args.int(3)?;
             ctx.out.ok()
         }
-        _ => Err(error::subcommand_syntax("DEBUG", ctx.args.get(1))),
+        _ => Err(unknown(ctx.args.get(1))),
     }
 }
 
@@ -389,6 +396,8 @@ const BAD_PROTOCOL: Error = Error::new(
     "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
 );
 const BAD_THRESHOLD: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+/// What is repeated of an unknown subcommand.
+const NAME_SHOWN_MAX: usize = 128;
 /// Longer texts are never written as integers in a snapshot.
 const INT_TEXT_MAX: usize = 11;
 /// Shorter strings are never compressed in a snapshot.

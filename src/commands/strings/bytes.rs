@@ -91,6 +91,7 @@ fn setrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn checked_len(ctx: &Ctx<'_, '_>, len: usize, more: &[u8]) -> Result<usize, Error> {
     let total = len.checked_add(more.len()).ok_or(STRING_TOO_LONG)?;
     let allowed = total as u64 <= ctx.config.proto_max_bulk_len || ctx.session.origin == Origin::Log;
+    let allowed = allowed && total <= STRING_BYTES_MAX;
     if allowed { Ok(total) } else { Err(STRING_TOO_LONG) }
 }
 
@@ -127,3 +128,5 @@ pub const SUBSTR: Command = Command {
 };
 
 const OFFSET_OUT_OF_RANGE: Error = Error::new("ERR offset is out of range");
+/// However high `proto-max-bulk-len` is set: a SET of the string must fit a request, and those are shorter than 4 GiB.
+const STRING_BYTES_MAX: usize = 2 << 30;

@@ -1,0 +1,126 @@
+//! The admin listener: figures and health over HTTP, for monitoring and not for clients.
+//!
+//! `GET /metrics` OpenMetrics · `/latency.json` the latency section as LATENCY JSON gives it · `/healthz` 200 while the
+//! process serves · `/readyz` 200 once data is loaded, 503 before. Anything else is 404; other methods are 405.
+//!
+//! It has a thread and a runtime of its own: it must answer while the main thread is busy loading, and a scrape must not
+//! delay anybody's accept. It is off unless `admin-port` is set, and on the loopback unless `admin-bind` says otherwise;
+//! there is no password, and nothing can be changed through it.
+//!
+//! Bounds, so that a hostile peer costs nothing: connections, header bytes and count, time for a header, time for a
+//! connection. A request's body is never read. Not here: what the figures are (`metrics`, `observe`).
+
+use super::metrics;
+use crate::clock;
+use crate::config::Config;
+use crate::node::Node;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Listens where the configuration says; does nothing if it says nowhere.
+pub fn start(node: &'static Node, config: &Config) -> io::Result<()> {
+    if config.admin_port == 0 {
+        return Ok(());
+    }
+    let listener = TcpListener::bind((config.admin_bind.as_str(), config.admin_port)).map_err(|e| {
+        let (host, port) = (&config.admin_bind, config.admin_port);
+        crate::log::warning!("Warning: Could not create the admin listener {host}:{port}: {e}");
+        e
+    })?;
+    let address = serve(node, listener)?;
+    crate::log::notice!("Admin listener at http://{address}/metrics");
+    Ok(())
+}
+
+/// Serves a listener on a thread of its own until the process ends; returns its address.
+pub fn serve(node: &'static Node, listener: TcpListener) -> io::Result<SocketAddr> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("admin".into()).spawn(move || {
+        runtime.block_on(async {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => accept(node, listener).await,
+                Err(e) => crate::log::warning!("The admin listener cannot be served: {e}"),
+            }
+        });
+    })?;
+    Ok(address)
+}
+
+async fn accept(node: &'static Node, listener: tokio::net::TcpListener) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Whoever comes when all places are taken is closed at once.
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| async move { Ok::<_, Infallible>(answer(node, &request)) });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .max_headers(HEADERS_MAX)
+                .max_buf_size(REQUEST_BYTES_MAX)
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), answer);
+            // How a monitor's connection ends is its own business.
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(node: &Node, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/metrics" => response(StatusCode::OK, OPEN_METRICS, metrics::render(node)),
+        "/latency.json" => {
+            let report = node.observatory.latency(clock::now_ms());
+            response(StatusCode::OK, "application/json", report.json().to_string())
+        }
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if node.life.is_loading() => text(StatusCode::SERVICE_UNAVAILABLE, "loading\n"),
+        "/readyz" => text(StatusCode::OK, "ready\n"),
+        _ => text(StatusCode::NOT_FOUND, "there is /metrics, /latency.json, /healthz and /readyz\n"),
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body)
+}
+
+fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A monitoring system needs one or two.
+const CONNECTIONS_MAX: usize = 32;
+/// A scraper sends about ten headers in some hundred bytes; 8 KiB is the least buffer hyper takes.
+const HEADERS_MAX: usize = 64;
+const REQUEST_BYTES_MAX: usize = 8 << 10;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// However slowly the peer reads or asks, its place is free again after this.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
