@@ -11,6 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Set once a watched key has changed; shared by the session and the stripes.
 pub type Dirty = Arc<AtomicBool>;
 
+/// What a key is at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Absent,
+    Due,
+    Live,
+}
+
 /// A stripe's watches.
 #[derive(Default)]
 pub(super) struct Watchers(Vec<Watch>);
@@ -60,10 +68,16 @@ impl Watchers {
         self.0.iter().any(|w| Arc::ptr_eq(&w.dirty, dirty) && w.db == db && *w.key == *key && !w.was_due)
     }
 
-    /// Marks the watches of `db` whose key satisfies `changed`: for FLUSHALL and SWAPDB.
-    pub fn touch_where(&self, db: usize, changed: impl Fn(&[u8]) -> bool) {
-        for watch in self.0.iter().filter(|w| w.db == db && changed(&w.key)) {
-            watch.dirty.store(true, Relaxed);
+    /// FLUSHALL and SWAPDB: `change` tells what a key of `db` is before and after. A key that is due counts as absent
+    /// for whoever watched it so.
+    pub fn touch_all(&mut self, db: usize, change: impl Fn(&[u8]) -> (Presence, Presence)) {
+        for watch in self.0.iter_mut().filter(|w| w.db == db) {
+            match (change(&watch.key), watch.was_due) {
+                ((Presence::Absent, Presence::Absent), _) | ((_, Presence::Due), true) => {}
+                ((_, Presence::Absent), true) => watch.was_due = false,
+                ((Presence::Absent, Presence::Due), false) => watch.was_due = true,
+                _ => watch.dirty.store(true, Relaxed),
+            }
         }
     }
 }

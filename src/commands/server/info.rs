@@ -79,7 +79,6 @@ numbers!(i64, u64, u32, u16, usize);
 pub struct Reading<'a> {
     pub node: &'a Node,
     pub config: &'a Config,
-    pub registry: &'static Registry,
     pub now: Millis,
     pub counts: Counts,
     pub rates: Rates,
@@ -102,7 +101,6 @@ fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let reading = Reading {
         node: ctx.node,
         config: ctx.config,
-        registry: ctx.registry,
         now: ctx.db.now(),
         counts: ctx.node.observatory.counts(),
         rates: ctx.node.observatory.rates(),
