@@ -6,6 +6,7 @@
 
 use crate::clients::Pause;
 use crate::clock;
+use crate::command::call::removal;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
 use crate::keyspace::{Db, Manner};
@@ -81,23 +82,27 @@ fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usiz
         let manner = Manner { lazy_free, ..Manner::default() };
         let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, manner);
         let slice = expire_slice(&mut db, stripe, now, EXPIRE_KEYS_PER_SLICE);
-        propagate_expired(node, &mut db, now);
+        propagate_expired(node, &mut db, lazy_free, now);
         crate::command::call::account(node, stats, db);
         drop(inside);
         stats.counters.expired_keys.add(slice.expired as u64);
         node.keyspace.expiry_lag_ms.store(slice.lag_ms, Relaxed);
     }
     stats.counters.expire_cycle_us.add(clock::now_us().saturating_sub(began_us).max(0) as u64);
+    let (took_ms, threshold_ms) = (started.elapsed().as_millis() as u64, node.config.load().latency_monitor_threshold);
+    if threshold_ms > 0 && took_ms >= threshold_ms {
+        node.observatory.monitor.add("expire-cycle", began_us / 1_000_000, took_ms);
+    }
     node.journal.flush();
     stripe
 }
 
-fn propagate_expired(node: &Node, db: &mut Db<'_>, now: i64) {
+fn propagate_expired(node: &Node, db: &mut Db<'_>, lazy: bool, now: i64) {
     let mut record = Vec::new();
     for (index, key) in std::mem::take(&mut db.changes.expired) {
         if node.journal.is_on() {
             record.clear();
-            encode_request(&mut record, [b"DEL".as_slice(), &key].into_iter());
+            encode_request(&mut record, [removal(lazy), &key].into_iter());
             node.journal.append((index, index), 1, [b"", &record, b""], now);
         }
     }

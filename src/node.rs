@@ -14,8 +14,8 @@ use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{OnceLock, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, mpsc};
 
 pub struct Node {
     pub config: ArcSwap<Config>,
@@ -99,18 +99,49 @@ fn random_id() -> String {
 /// Frees big values on a thread of its own.
 pub struct Reaper {
     send: mpsc::Sender<Garbage>,
+    counts: Arc<ReaperCounts>,
+}
+
+/// Objects on their way to the reaper, and freed by it since start or RESETSTAT.
+#[derive(Default)]
+struct ReaperCounts {
+    pending: AtomicUsize,
+    freed: AtomicUsize,
 }
 
 impl Reaper {
     pub fn start() -> std::io::Result<Self> {
         let (send, receive) = mpsc::channel::<Garbage>();
-        std::thread::Builder::new().name("reaper".into()).spawn(move || receive.into_iter().for_each(drop))?;
-        Ok(Self { send })
+        let counts = Arc::new(ReaperCounts::default());
+        let shared = counts.clone();
+        let free = move |garbage: Garbage| {
+            let objects = garbage.objects();
+            drop(garbage);
+            shared.pending.fetch_sub(objects, Relaxed);
+            shared.freed.fetch_add(objects, Relaxed);
+        };
+        std::thread::Builder::new().name("reaper".into()).spawn(move || receive.into_iter().for_each(free))?;
+        Ok(Self { send, counts })
     }
 
     /// Hands over what is to be freed; if the thread is gone (at exit), it is freed here.
     pub fn send(&self, garbage: Garbage) {
+        self.counts.pending.fetch_add(garbage.objects(), Relaxed);
         let _ = self.send.send(garbage);
+    }
+
+    /// Objects not yet freed.
+    pub fn pending(&self) -> usize {
+        self.counts.pending.load(Relaxed)
+    }
+
+    /// Objects freed since start or RESETSTAT.
+    pub fn freed(&self) -> usize {
+        self.counts.freed.load(Relaxed)
+    }
+
+    pub fn reset(&self) {
+        self.counts.freed.store(0, Relaxed);
     }
 }
 

@@ -270,6 +270,20 @@ impl Table {
         }
     }
 
+    /// Retires all memory of a table without words.
+    pub fn release(&mut self) {
+        if self.len > 0 || self.chained > 0 || self.directory.is_null() {
+            return;
+        }
+        let last = segment_of(self.buckets.saturating_sub(1)).0;
+        (0..=last).for_each(|segment| self.retire_segment(segment));
+        let layout = Self::directory_layout(self.directory_capacity());
+        if let Some(memory) = NonNull::new(std::mem::replace(&mut self.directory, null_mut())) {
+            self.retired.push(Retired { memory: memory.cast(), layout });
+        }
+        self.buckets = 0;
+    }
+
     /// Memory that fell out of use; drop it when no racing reader can see it any more.
     pub fn take_retired(&mut self) -> Vec<Retired> {
         std::mem::take(&mut self.retired)
@@ -787,6 +801,13 @@ mod tests {
         drop(table.take_retired());
         insert(&mut table, 1);
         assert!(find(&table, 1).is_some());
+        table.release();
+        assert!(find(&table, 1).is_some(), "a table with words keeps its memory");
+        remove(&mut table, 1);
+        table.release();
+        assert!(table.buckets() == 0 && table.has_retired() && find(&table, 1).is_none());
+        insert(&mut table, 2);
+        assert!(find(&table, 2).is_some());
     }
 
     #[test]

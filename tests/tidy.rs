@@ -15,6 +15,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/keyspace/entry.rs",
     "src/keyspace/evict.rs",
     "src/keyspace/expire.rs",
+    "src/keyspace/generic.rs",
     "src/keyspace/snapshot.rs",
     "src/keyspace/stripe.rs",
     "src/keyspace/walk.rs",

@@ -89,6 +89,20 @@ pub struct Mail {
     pub unblock: Option<Unblock>,
 }
 
+impl Facts {
+    /// MULTI queued one more command; all of them take so many bytes.
+    pub fn queued_more(&self, bytes: usize) {
+        self.queued.fetch_add(1, Relaxed);
+        self.queue_bytes.store(bytes, Relaxed);
+    }
+
+    /// EXEC, DISCARD, or whatever else ended the transaction.
+    pub fn queue_is_gone(&self) {
+        self.queued.store(-1, Relaxed);
+        self.queue_bytes.store(0, Relaxed);
+    }
+}
+
 impl Client {
     pub fn new(id: u64, address: String, local_address: String, is_unix: bool, now: Millis) -> Arc<Self> {
         let facts = Facts { queued: AtomicI64::new(-1), last_active_ms: AtomicI64::new(now), ..Facts::default() };
@@ -107,6 +121,14 @@ impl Client {
     /// Appends output that did not come from one of its own commands, and wakes the connection.
     pub fn push(&self, bytes: &[u8]) {
         self.mail(|inbox| inbox.output.extend_from_slice(bytes));
+    }
+
+    /// What the connection occupies: itself, its buffers and what it has queued.
+    pub fn memory_bytes(&self) -> usize {
+        let f = &self.facts;
+        let parts = [&f.query_bytes, &f.query_free_bytes, &f.argv_bytes, &f.queue_bytes];
+        let output = f.output_bytes.load(Relaxed).max(f.output_buffer_bytes.load(Relaxed));
+        parts.iter().map(|bytes| bytes.load(Relaxed)).sum::<usize>() + output + size_of::<Self>()
     }
 
     /// Asks the connection to close as soon as it can.
@@ -199,6 +221,28 @@ impl Clients {
     /// Everyone, oldest first.
     pub fn list(&self) -> Vec<Arc<Client>> {
         self.all.lock().values().cloned().collect()
+    }
+
+    /// `maxmemory-clients`: asks the largest to close until the others keep the limit; those under NO-EVICT are not
+    /// counted. Returns whom it asked.
+    pub fn evict(&self, limit_bytes: usize) -> Vec<Arc<Client>> {
+        let may_go =
+            |client: &Arc<Client>| !client.facts.no_evict.load(Relaxed) && !client.facts.close_asap.load(Relaxed);
+        let mut sized: Vec<_> = self.list().into_iter().filter(may_go).map(|c| (c.memory_bytes(), c)).collect();
+        let mut total: usize = sized.iter().map(|(bytes, _)| bytes).sum();
+        if total <= limit_bytes {
+            return Vec::new();
+        }
+        sized.sort_unstable_by_key(|(bytes, client)| (*bytes, client.id));
+        let mut evicted = Vec::new();
+        while total > limit_bytes
+            && let Some((bytes, client)) = sized.pop()
+        {
+            total -= bytes;
+            client.close();
+            evicted.push(client);
+        }
+        evicted
     }
 
     /// Holds commands back until a time. A pause in force is never shortened, and ALL is not weakened to WRITE.

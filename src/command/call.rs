@@ -11,8 +11,8 @@ use super::room;
 use super::session::{Origin, Queue, ReplyMode, Then};
 use super::table::Row;
 use super::{
-    ADMIN, Args, DENYOOM, Error, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK, WORLD,
-    WRITE,
+    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK,
+    WORLD, WRITE,
 };
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
@@ -158,7 +158,7 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
         && !row.command.has(NO_QUEUE)
     {
         enqueue(queue, row, argv);
-        session.client.facts.queued.fetch_add(1, Relaxed);
+        session.client.facts.queued_more(queue.bytes);
         Out::new(out, session.proto).simple("QUEUED");
         return Called::Done;
     }
@@ -247,7 +247,35 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
     turn.tick = clock::ticks();
     turn.effects = effects;
     turn.append_effects();
+    let met_due = std::mem::take(&mut db.changes.met_due);
     account(turn.node, turn.stats, db);
+    if !met_due.is_empty() {
+        expire_met(turn, met_due);
+    }
+}
+
+/// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.
+#[cold]
+fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
+    let (node, lazy_free) = (turn.node, turn.config.lazyfree_lazy_expire);
+    let manner = Manner { events: turn.config.notify_keyspace_events.0 != 0, lazy_free, ..Manner::default() };
+    for (index, key) in met_due {
+        let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
+        let mut db = Db::new(held, index, turn.now, manner);
+        // Looking at a due key is what removes it.
+        db.kind(&key);
+        for (index, key) in std::mem::take(&mut db.changes.expired) {
+            turn.effects.add(index, [removal(lazy_free), &key].into_iter());
+            turn.stats.counters.expired_keys.add(1);
+        }
+        turn.append_effects();
+        account(node, turn.stats, db);
+    }
+}
+
+/// The command that stands for a removal which nobody asked for: UNLINK where `lazyfree-lazy-*` says so, as in Redis.
+pub fn removal(lazy: bool) -> &'static [u8] {
+    if lazy { b"UNLINK" } else { b"DEL" }
 }
 
 /// Counts what a unit did and sends big values to be freed elsewhere. The locks are released here.
@@ -293,6 +321,11 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     let threshold_us = ctx.config.slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
         log_slow(ctx, elapsed_ns);
+    }
+    let threshold_ms = ctx.config.latency_monitor_threshold;
+    if threshold_ms > 0 && elapsed_ns / 1_000_000 >= threshold_ms {
+        let event = if ctx.row.command.has(FAST) { "fast-command" } else { "command" };
+        ctx.node.observatory.monitor.add(event, ctx.db.now() / 1000, elapsed_ns / 1_000_000);
     }
 }
 
@@ -384,7 +417,7 @@ fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &
 /// Forgets a session's queue and watches: a refused EXEC, RESET, the end of a connection. Inside the gate.
 pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
     session.queue = None;
-    session.client.facts.queued.store(-1, Relaxed);
+    session.client.facts.queue_is_gone();
     if let Some(watching) = session.watch.take() {
         let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
         db.unwatch(watching.keys.iter(), &watching.dirty);

@@ -40,7 +40,7 @@ impl<'k> Ctx<'_, 'k> {
 
     /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
     pub fn propagate_removal(&mut self, key: &[u8], lazy: bool) {
-        self.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        self.propagate(&[super::call::removal(lazy), key]);
     }
 
     /// Nothing to propagate although something changed.
@@ -53,10 +53,11 @@ impl<'k> Ctx<'_, 'k> {
         self.secrets |= 1u64.checked_shl(i as u32).unwrap_or(0);
     }
 
-    /// Keys that were found due go to the log as DELs before whatever the command itself did.
+    /// Keys that were found due are counted, and go to the log as DELs before whatever the command itself did.
     pub(super) fn flush_expired(&mut self) {
         for (db, key) in std::mem::take(&mut self.db.changes.expired) {
-            self.effects.add(db, [b"DEL".as_slice(), &key].into_iter());
+            self.effects.add(db, [super::call::removal(self.config.lazyfree_lazy_expire), &key].into_iter());
+            self.stats.counters.expired_keys.add(1);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::session::Origin;
 use super::table::Row;
-use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, Session, WRITE};
+use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, RUNS_QUEUE, Session, WRITE};
 use crate::clients::Client;
 use crate::clock::Millis;
 use crate::config::Config;
@@ -21,7 +21,7 @@ pub struct Request<'a> {
 pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
 
 /// In order. A command from the log passes unseen: it was let through when it was first run.
-pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk];
+pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk, replicas];
 
 #[inline]
 pub fn pass(request: &Request<'_>) -> Result<(), Error> {
@@ -67,13 +67,25 @@ fn loading(r: &Request<'_>) -> Result<(), Error> {
 
 /// Writes stop while the log cannot be written.
 fn disk(r: &Request<'_>) -> Result<(), Error> {
-    if !r.row.command.has(WRITE) || r.row.command.has(ADMIN) {
+    if !writes(r) || r.row.command.has(ADMIN) {
         return Ok(());
     }
     match r.node.journal.write_error() {
         None => Ok(()),
         Some(cause) => Err(Error::owned(format!("MISCONF Errors writing to the AOF file: {cause}"))),
     }
+}
+
+/// `min-replicas-to-write`: this server has no replicas, so any demand for some stops writes.
+fn replicas(r: &Request<'_>) -> Result<(), Error> {
+    let wanted = r.config.min_replicas_to_write > 0 && r.config.min_replicas_max_lag > 0;
+    if wanted && writes(r) { Err(TOO_FEW_REPLICAS) } else { Ok(()) }
+}
+
+/// The command writes, or runs queued ones that do.
+fn writes(r: &Request<'_>) -> bool {
+    let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, _)| row.command.has(WRITE));
+    r.row.command.has(WRITE) || (r.row.command.has(RUNS_QUEUE) && queued())
 }
 
 /// A browser that was made to send us a web request (cross-protocol scripting): its request line, or its first header.
@@ -102,4 +114,5 @@ const DEBUG_NOT_ALLOWED: Error = Error::new(
 );
 const NO_AUTHENTICATION: Error = Error::new("NOAUTH Authentication required.");
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
+const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");

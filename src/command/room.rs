@@ -50,8 +50,10 @@ fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> bool {
     let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
     let mut db = Db::new(held, victim.db, turn.now, manner);
     if db.remove_as(&victim.key, "evicted") {
-        turn.effects.add(victim.db, [b"DEL".as_slice(), &victim.key].into_iter());
+        let removal = super::call::removal(turn.config.lazyfree_lazy_eviction);
+        turn.effects.add(victim.db, [removal, &victim.key].into_iter());
         turn.append_effects();
+        db.release_emptied(&victim.key);
         turn.stats.counters.evicted_keys.add(1);
     }
     super::call::account(turn.node, turn.stats, db);

@@ -98,6 +98,7 @@ const RESETSTAT: Command = Command {
     examples: "> CONFIG RESETSTAT\nOK",
     run: |ctx| {
         ctx.node.observatory.reset(ctx.db.now());
+        ctx.node.reaper.reset();
         ctx.out.ok()
     },
 };

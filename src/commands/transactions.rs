@@ -25,7 +25,7 @@ fn discard(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if ctx.session.queue.take().is_none() {
         return Err(Error::new("ERR DISCARD without MULTI"));
     }
-    ctx.session.client.facts.queued.store(-1, Relaxed);
+    ctx.session.client.facts.queue_is_gone();
     forget_watches(ctx);
     ctx.out.ok()
 }
@@ -45,7 +45,7 @@ const EXEC: Command = Command {
 
 fn exec(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Some(queue) = ctx.session.queue.take() else { return Err(Error::new("ERR EXEC without MULTI")) };
-    ctx.session.client.facts.queued.store(-1, Relaxed);
+    ctx.session.client.facts.queue_is_gone();
     let changed = ctx.session.watch.as_ref().is_some_and(|w| ctx.db.watch_failed(w.keys.iter(), &w.dirty));
     forget_watches(ctx);
     if queue.aborted {

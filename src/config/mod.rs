@@ -60,6 +60,17 @@ pub enum MemoryShare {
     Percent(u8),
 }
 
+impl MemoryShare {
+    /// In bytes, given `maxmemory`; `None` for no bound.
+    pub fn bytes(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            MemoryShare::Bytes(bytes) => bytes,
+            MemoryShare::Percent(percent) => maxmemory / 100 * u64::from(percent),
+        };
+        (bytes > 0).then_some(bytes)
+    }
+}
+
 impl Default for MemoryShare {
     fn default() -> Self {
         MemoryShare::Bytes(0)

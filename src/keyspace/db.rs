@@ -48,6 +48,8 @@ pub struct Changes {
     pub dirty: u64,
     /// Keys found due and removed, to propagate as DEL before the unit's own effects.
     pub expired: Vec<(usize, Box<[u8]>)>,
+    /// Keys that a walk met due, in stripes it no longer holds: to be looked at once more, each in a unit of its own.
+    pub met_due: Vec<(usize, Box<[u8]>)>,
     pub hits: u64,
     pub misses: u64,
     pub events: Vec<Event>,
@@ -68,6 +70,13 @@ pub struct Manner {
     pub events: bool,
     /// Big values removed go to [`Changes::garbage`] in place of being freed on the spot.
     pub lazy_free: bool,
+}
+
+impl Manner {
+    /// Whether a key found due may be removed.
+    pub fn removes_due(&self) -> bool {
+        !self.keep_expired && !self.hide_expired
+    }
 }
 
 /// A database as a unit sees it.
@@ -260,7 +269,7 @@ impl<'k> Db<'k> {
     }
 
     #[inline]
-    fn publish(&mut self, place: Place) {
+    pub(super) fn publish(&mut self, place: Place) {
         let index = self.index;
         let shared = &self.keyspace().stripe(place.stripe as usize).shared[index];
         let keyspace = self.keyspace();
@@ -449,6 +458,8 @@ impl<'k> Db<'k> {
         let Some((slot, _)) = self.live(from_place, from) else { return false };
         let old = self.extract(from_place, slot);
         self.changed(from_place, from, b'g', events.0, false);
+        // One change in all, which the new name's is.
+        self.changes.dirty -= 1;
         let from_db = self.index;
         self.select(to_db);
         let place = self.keyspace().place(to);

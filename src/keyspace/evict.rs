@@ -5,7 +5,9 @@
 //! that few volatile keys among many others are found at once.
 
 use super::access::idle_seconds;
+use super::db::Db;
 use super::entry::Entry;
+use super::expire::Due;
 use super::stripe::{Keyspace, Part};
 use crate::clock::Millis;
 use std::sync::atomic::Ordering::Relaxed;
@@ -97,6 +99,27 @@ impl Keyspace {
             Rank::Ttl => u64::MAX - entry.expiry().map_or(u64::MAX, |at| at.max(0) as u64),
             Rank::Random => fastrand::u64(..),
         }
+    }
+}
+
+impl Db<'_> {
+    /// Gives back what the stripe of a removed key keeps for keys to come, if it holds none: thousands of empty stripes
+    /// add up to more than a small `maxmemory`. The table's own memory follows when no reader can see it any more.
+    pub fn release_emptied(&mut self, key: &[u8]) {
+        let place = self.keyspace().place(key);
+        let stripe = place.stripe as usize;
+        let part = self.part(place);
+        if part.table.len() > 0 {
+            return;
+        }
+        part.table.release();
+        part.due = Due::default();
+        self.publish(place);
+        let data = self.held.data(stripe);
+        if data.parts.iter().all(|part| part.table.buckets() == 0) {
+            data.parts = Vec::new();
+        }
+        self.refresh_next_due(stripe);
     }
 }
 

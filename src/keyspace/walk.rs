@@ -6,6 +6,7 @@
 use super::db::Db;
 use super::entry::Entry;
 use super::stripe::Part;
+use super::watch::Presence;
 use crate::clock::Millis;
 use crate::types::{Kind, Value};
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,13 +20,14 @@ pub struct Met<'a> {
 
 impl Db<'_> {
     /// One SCAN call: emits the keys of whole buckets until about `count` were seen. Returns the next cursor, 0 at the
-    /// end. Due keys are marked, not removed.
+    /// end. Due keys are marked, and noted for removal.
     pub fn scan(&mut self, cursor: u64, count: usize, mut emit: impl FnMut(Met<'_>)) -> u64 {
         let stripes = self.keyspace().stripes();
         let bits = stripes.trailing_zeros();
         let (mut stripe, mut position) = ((cursor & (stripes as u64 - 1)) as usize, cursor >> bits);
         let (index, now) = (self.index, self.now);
         let (mut seen, mut buckets) = (0, 0);
+        let (removes, mut met_due) = (self.manner.removes_due(), Vec::new());
         while stripe < stripes {
             if position == 0 && self.keyspace().stripe(stripe).shared[index].len.load(Relaxed) == 0 {
                 stripe += 1;
@@ -38,6 +40,9 @@ impl Db<'_> {
                         // SAFETY: words in a keyspace table are live entries, and their stripe is held.
                         let entry = unsafe { Entry::from_word(word) };
                         seen += 1;
+                        if removes && entry.is_due(now) {
+                            met_due.push((index, entry.key().into()));
+                        }
                         emit(Met { key: entry.key(), kind: entry.kind(), due: entry.is_due(now) });
                     });
                     buckets += 1;
@@ -53,6 +58,7 @@ impl Db<'_> {
                 break;
             }
         }
+        self.changes.met_due.append(&mut met_due);
         // Position 0 with a stripe to go still encodes as a non-zero cursor: the stripe's number.
         if stripe >= stripes { 0 } else { position << bits | stripe as u64 }
     }
@@ -92,7 +98,8 @@ impl Db<'_> {
         }
     }
 
-    /// A living key, each with about the same chance. Gives up on a database full of due keys.
+    /// A living key, each with about the same chance. Gives up on a database full of due keys; those met are noted for
+    /// removal.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
         let index = self.index;
         let keyspace = self.keyspace();
@@ -113,10 +120,14 @@ impl Db<'_> {
             });
             let Some(stripe) = stripe else { continue };
             let now = self.now;
+            let (removes, met_due) = (self.manner.removes_due(), &mut self.changes.met_due);
             let found = self.held.visit(stripe, |held| {
                 let word = held.part(stripe, index).table.sample(|| fastrand::u64(..))?;
                 // SAFETY: as above.
                 let entry = unsafe { Entry::from_word(word) };
+                if removes && entry.is_due(now) {
+                    met_due.push((index, entry.key().into()));
+                }
                 (!entry.is_due(now)).then(|| entry.key().to_vec())
             });
             if found.is_some() {
@@ -134,10 +145,10 @@ impl Db<'_> {
         let keyspace = self.keyspace();
         for stripe in 0..keyspace.stripes() {
             let data = self.held.data(stripe);
-            let watchers = std::mem::take(&mut data.watchers);
+            let mut watchers = std::mem::take(&mut data.watchers);
             if let Some(part) = data.parts.get_mut(index) {
                 let now = self.now;
-                watchers.touch_where(index, |key| part_has_live(part, keyspace, key, now));
+                watchers.touch_all(index, |key| (presence(part, keyspace, key, now), Presence::Absent));
                 let part = std::mem::take(part);
                 self.changes.dirty += part.table.len() as u64;
                 if part.table.buckets() > 0 {
@@ -163,11 +174,10 @@ impl Db<'_> {
             self.held.part(stripe, a.max(b));
             let keyspace = self.keyspace();
             let data = self.held.data(stripe);
-            let (watchers, parts) = (&data.watchers, &data.parts);
+            let (watchers, parts) = (&mut data.watchers, &data.parts);
             for (db, other) in [(a, b), (b, a)] {
-                watchers.touch_where(db, |key| {
-                    part_has_live(&parts[db], keyspace, key, now) || part_has_live(&parts[other], keyspace, key, now)
-                });
+                let state = |db: usize, key: &[u8]| presence(&parts[db], keyspace, key, now);
+                watchers.touch_all(db, |key| (state(db, key), state(other, key)));
             }
             data.parts.swap(a, b);
             for db in [a, b] {
@@ -181,11 +191,15 @@ impl Db<'_> {
     }
 }
 
-fn part_has_live(part: &Part, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> bool {
+fn presence(part: &Part, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> Presence {
     // SAFETY: words in a keyspace table are live entries.
     let entry = |word| unsafe { Entry::from_word(word) };
     let found = part.table.find(keyspace.hash(key), |word| entry(word).key() == key);
-    found.is_some_and(|slot| !entry(part.table.word(slot)).is_due(now))
+    match found {
+        None => Presence::Absent,
+        Some(slot) if entry(part.table.word(slot)).is_due(now) => Presence::Due,
+        Some(_) => Presence::Live,
+    }
 }
 
 /// A database's former share of one stripe; dropping it frees the keys.
@@ -205,6 +219,16 @@ impl Drop for Flushed {
 pub enum Garbage {
     Value(Value),
     Flushed(Vec<Flushed>),
+}
+
+impl Garbage {
+    /// How many keys' values it is.
+    pub fn objects(&self) -> usize {
+        match self {
+            Self::Value(_) => 1,
+            Self::Flushed(parts) => parts.iter().map(|Flushed(part)| part.table.len()).sum(),
+        }
+    }
 }
 
 /// Sparse buckets looked at per key asked for, before SCAN answers with fewer (as in Redis).

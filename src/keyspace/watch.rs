@@ -12,6 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Set once a watched key has changed; shared by the session and the stripes.
 pub type Dirty = Arc<AtomicBool>;
 
+/// What a key is at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Absent,
+    Due,
+    Live,
+}
+
 /// A stripe's watches, by key: a client with very many costs others nothing.
 #[derive(Default)]
 pub(super) struct Watchers(HashMap<Box<[u8]>, Vec<Watch>>);
@@ -71,10 +79,18 @@ impl Watchers {
         self.0.get(key).into_iter().flatten().any(|w| w.is(dirty, db) && !w.was_due)
     }
 
-    /// Marks the watches of `db` whose key satisfies `changed`: for FLUSHALL and SWAPDB.
-    pub fn touch_where(&self, db: usize, changed: impl Fn(&[u8]) -> bool) {
-        for (key, watches) in &self.0 {
-            watches.iter().filter(|w| w.db == db && changed(key)).for_each(|w| w.dirty.store(true, Relaxed));
+    /// FLUSHALL and SWAPDB: `change` tells what a key of `db` is before and after. A key that is due counts as absent
+    /// for whoever watched it so.
+    pub fn touch_all(&mut self, db: usize, change: impl Fn(&[u8]) -> (Presence, Presence)) {
+        for (key, watches) in &mut self.0 {
+            for watch in watches.iter_mut().filter(|w| w.db == db) {
+                match (change(key), watch.was_due) {
+                    ((Presence::Absent, Presence::Absent), _) | ((_, Presence::Due), true) => {}
+                    ((_, Presence::Absent), true) => watch.was_due = false,
+                    ((Presence::Absent, Presence::Due), false) => watch.was_due = true,
+                    _ => watch.dirty.store(true, Relaxed),
+                }
+            }
         }
     }
 }

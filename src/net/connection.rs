@@ -114,10 +114,14 @@ impl Connection {
                     self.state = State::Closed;
                     return Poll::Ready(());
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.show_output(self.output.len() - self.sent, self.output.capacity());
+                    return Poll::Pending;
+                }
             }
         }
         if !self.output.is_empty() {
+            self.show_output(0, 0);
             self.worker.stats.counters.total_writes_processed.add(1);
             self.session.client.facts.output_bytes.store(0, Relaxed);
             self.served.report(&self.worker.stats);
@@ -126,6 +130,13 @@ impl Connection {
             self.sent = 0;
         }
         Poll::Ready(())
+    }
+
+    /// What CLIENT LIST says about replies: bytes that the peer does not take, and the memory they are in.
+    fn show_output(&self, waiting: usize, buffer: usize) {
+        let facts = &self.session.client.facts;
+        facts.output_bytes.store(waiting, Relaxed);
+        facts.output_buffer_bytes.store(buffer, Relaxed);
     }
 
     /// Reads once. `Ready(true)` if bytes came.
@@ -316,7 +327,6 @@ impl Connection {
         let facts = &self.session.client.facts;
         facts.query_bytes.store(self.input.len(), Relaxed);
         facts.query_free_bytes.store(self.input.capacity() - self.input.len(), Relaxed);
-        facts.output_bytes.store(output as usize, Relaxed);
         let limit = &config.client_output_buffer_limit[0];
         let over_soft = limit.soft_bytes > 0 && output > limit.soft_bytes;
         let now = clock::now_ms();
@@ -333,6 +343,23 @@ impl Connection {
                 self.session.client.address
             );
             self.state = State::Closed;
+        }
+    }
+
+    /// `maxmemory-clients`: looked at by connections that hold much themselves, for they are who may be over it.
+    fn relieve_memory(&mut self) {
+        let held = self.output.capacity() + self.input.capacity();
+        if held < LARGE_BYTES {
+            return;
+        }
+        let (node, config) = (self.worker.node, self.worker.node.config.load());
+        let Some(limit) = config.maxmemory_clients.bytes(config.maxmemory) else { return };
+        for client in node.clients.evict(usize::try_from(limit).unwrap_or(usize::MAX)) {
+            crate::log::notice!("Evicting client: id={} addr={}", client.id, client.address);
+            self.worker.stats.counters.evicted_clients.add(1);
+            if client.id == self.session.client.id {
+                self.state = State::Closed;
+            }
         }
     }
 
@@ -394,6 +421,7 @@ impl Future for Connection {
             }
             this.served.released = clock::ticks();
             let flushed = this.poll_flush(cx);
+            this.relieve_memory();
             match this.state {
                 State::Closed => return Poll::Ready(()),
                 State::Closing => return if flushed.is_ready() { Poll::Ready(()) } else { Poll::Pending },
@@ -479,3 +507,5 @@ const READ_GROW_MAX: usize = 1 << 20;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;
+/// A connection with more than its share of a read in its buffers.
+const LARGE_BYTES: usize = 4 * READ_BYTES;

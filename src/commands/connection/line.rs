@@ -20,7 +20,7 @@ pub fn write(ctx: &Ctx<'_, '_>, client: &Client, text: &mut Vec<u8>) {
     let (query, free) = (facts.query_bytes.load(Relaxed), facts.query_free_bytes.load(Relaxed));
     let (output, buffer) = (facts.output_bytes.load(Relaxed), facts.output_buffer_bytes.load(Relaxed));
     let queued_bytes = facts.queue_bytes.load(Relaxed);
-    let total = size_of::<Client>() + query + free + argv_bytes + queued_bytes + output.max(buffer);
+    let total = client.memory_bytes() + if is_me { argv_bytes } else { 0 };
     let command = facts.last_command.load(Relaxed).checked_sub(1).and_then(|id| ctx.registry.rows().get(id));
     let mut line = String::new();
     let _ = write!(line, "id={} addr={} laddr={}", client.id, client.address, client.local_address);

@@ -241,7 +241,7 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     session.authenticated = authenticated;
     session.select(0);
     let facts = &session.client.facts;
-    facts.queued.store(-1, Relaxed);
+    facts.queue_is_gone();
     facts.authenticated.store(authenticated, Relaxed);
     facts.no_touch.store(false, Relaxed);
     facts.no_evict.store(false, Relaxed);

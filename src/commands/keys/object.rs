@@ -1,7 +1,9 @@
 //! OBJECT: how a value is kept, and how it was used lately. Looking does not count as use.
 
 use crate::command::*;
+use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::access::idle_seconds;
+use crate::keyspace::entry::Body;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub const OBJECT: Command = Command {
@@ -104,17 +106,23 @@ pub const OBJECT_REFCOUNT: Command = Command {
     group: Group::Generic,
     flags: READONLY,
     keys: Keys::one(2, keys::RO),
-    doc: "How many keys share a value: always one. O(1).",
-    examples: "> SET a value\nOK\n> OBJECT REFCOUNT a\n(integer) 1",
+    doc: "How many keys share a value: one, or for the small integers that Redis keeps once for all keys its mark for that. O(1).",
+    examples: "> MSET a value b 9999\nOK\n> OBJECT REFCOUNT a\n(integer) 1\n> OBJECT REFCOUNT b\n(integer) 2147483647",
     run: refcount,
 };
 
 fn refcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let Ctx { args, db, out, .. } = ctx;
-    match db.peek(args.key(2)) {
-        Some(_) => out.int(1),
-        None => out.null(),
-    }
+    let Ctx { args, db, out, config, .. } = ctx;
+    let Some(entry) = db.peek(args.key(2)) else { return out.null() };
+    let small = matches!(entry.body(), Body::Int(n) if (0..SHARED_INTEGERS).contains(&n));
+    let shared = small && (config.maxmemory == 0 || !ranks_by_access(config.maxmemory_policy));
+    out.int(if shared { SHARED_REFCOUNT } else { 1 })
+}
+
+/// A policy that needs every key's own access clock; Redis then shares no integers.
+fn ranks_by_access(policy: MaxmemoryPolicy) -> bool {
+    use MaxmemoryPolicy::*;
+    matches!(policy, AllkeysLru | VolatileLru | AllkeysLfu | VolatileLfu)
 }
 
 const HELP: &[&str] = &[
@@ -131,6 +139,10 @@ const HELP: &[&str] = &[
     "    Return the number of references of the value associated with the specified",
     "    <key>.",
 ];
+/// Redis's OBJ_SHARED_INTEGERS.
+const SHARED_INTEGERS: i64 = 10_000;
+/// What Redis answers for them.
+const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 const NOT_LFU: Error = Error::new(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
 );

@@ -137,8 +137,8 @@ const MEMORY: &[Field] = &[
     field("mem_aof_buffer", |r| r.memory().journal.into()),
     field("mem_allocator", |_| cli::MALLOC.into()),
     field("active_defrag_running", zero),
-    field("lazyfree_pending_objects", zero),
-    field("lazyfreed_objects", zero),
+    field("lazyfree_pending_objects", |r| r.node.reaper.pending().into()),
+    field("lazyfreed_objects", |r| r.node.reaper.freed().into()),
 ];
 
 const PERSISTENCE: &[Field] = &[

@@ -7,7 +7,6 @@ use crate::command::*;
 use crate::memory;
 use crate::node::Node;
 use crate::usage;
-use std::sync::atomic::Ordering::Relaxed;
 use tikv_jemalloc_ctl::{epoch, stats, stats_print};
 
 /// The process's memory at one moment, in bytes.
@@ -30,11 +29,6 @@ impl Reading {
     pub fn take(node: &Node) -> Self {
         let used = memory::sample();
         let clients = node.clients.list();
-        let of_client = |client: &std::sync::Arc<crate::clients::Client>| {
-            let f = &client.facts;
-            let buffers = [&f.query_bytes, &f.query_free_bytes, &f.output_bytes, &f.queue_bytes];
-            size_of::<crate::clients::Client>() + buffers.iter().map(|bytes| bytes.load(Relaxed)).sum::<usize>()
-        };
         // A stale reading is the worst that can happen.
         let _ = epoch::advance();
         let read = |value: Result<usize, _>| value.map_or(0, |bytes: usize| bytes as u64);
@@ -43,7 +37,7 @@ impl Reading {
             peak: memory::peak(),
             startup: memory::startup(),
             index: node.keyspace.index_bytes() as u64,
-            clients: clients.iter().map(of_client).sum::<usize>() as u64,
+            clients: clients.iter().map(|client| client.memory_bytes()).sum::<usize>() as u64,
             journal: node.journal.pending_bytes(),
             allocated: read(stats::allocated::read().map_err(drop)),
             active: read(stats::active::read().map_err(drop)),
