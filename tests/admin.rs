@@ -75,7 +75,7 @@ fn pages_tell_health_latency_and_metrics() {
     ] {
         assert!(metrics.lines().any(|l| l == line), "no line {line:?} in\n{metrics}");
     }
-    assert!(metrics.contains("redis_latency_percentiles_usec{quantile=\"0.5\",cmd=\"get\"} "), "{metrics}");
+    assert!(metrics.contains("redis_latency_percentiles_usec{quantile=\"50\",cmd=\"get\"} "), "{metrics}");
 }
 
 #[test]

@@ -385,6 +385,7 @@ pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, sessio
         stats: ctx.stats,
         registry: ctx.registry,
         row,
+        secrets: 0,
         effects: &mut effects,
         spoke: true,
         secrets: 0,

@@ -10,7 +10,7 @@
 //! counts in them never fall but at RESETSTAT or restart. Not here: HTTP. Cost: a millisecond or so, on the admin thread.
 
 use crate::clock;
-use crate::config::{Config, REDIS_VERSION};
+use crate::config::{Config, REDIS_VERSION, cli, lookup};
 use crate::memory;
 use crate::node::Node;
 use crate::observe::{BAND_BOUNDS_MS, CAUSES, CommandReport, LatencyReport, ServiceTotals, Snapshot};
@@ -36,15 +36,18 @@ pub fn render(node: &Node) -> String {
 fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.gauge("redis_up", "The server answers.", 1);
     let (port, pid) = (config.port.to_string(), std::process::id().to_string());
+    let (build, policy) = (format!("{:016x}", cli::build_id()), policy_name(config));
     page.family("redis_instance", "info", "Who this is.");
     page.sample(
         "redis_instance_info",
         &[
             ("redis_version", REDIS_VERSION),
             ("memkv_version", env!("CARGO_PKG_VERSION")),
+            ("redis_build_id", &build),
             ("redis_mode", "standalone"),
             ("role", "master"),
             ("os", std::env::consts::OS),
+            ("maxmemory_policy", &policy),
             ("process_id", &pid),
             ("run_id", &node.life.run_id),
             ("tcp_port", &port),
@@ -60,7 +63,7 @@ fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.gauge("redis_config_maxclients", "The directive maxclients.", config.maxclients);
     page.gauge("redis_config_maxmemory", "The directive maxmemory.", config.maxmemory);
     page.gauge("redis_memory_max_bytes", "The directive maxmemory.", config.maxmemory);
-    let (used, resident) = (memory::used(), usage::resident_bytes());
+    let (used, resident) = (memory::sample(), usage::resident_bytes());
     page.gauge("redis_memory_used_bytes", "Bytes allocated.", used);
     page.gauge("redis_memory_used_rss_bytes", "Bytes resident.", resident);
     if used > 0 {
@@ -71,7 +74,12 @@ fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.counter("redis_cpu_sys_seconds", "Processor time in the kernel.", cpu.system);
     page.counter("redis_cpu_user_seconds", "Processor time outside of it.", cpu.user);
     page.gauge("redis_slowlog_length", "Entries in the slow log.", node.observatory.slowlog.len());
-    page.gauge("memkv_loading", "1 while data is being loaded.", u8::from(node.life.is_loading()));
+    page.gauge("redis_loading_dump_file", "1 while data is being loaded.", u8::from(node.life.is_loading()));
+}
+
+fn policy_name(config: &Config) -> String {
+    let row = lookup(b"maxmemory-policy").map(|(row, _)| row.get(config));
+    String::from_utf8_lossy(&row.unwrap_or_default()).into_owned()
 }
 
 fn counters(page: &mut Page, node: &Node) {
@@ -82,13 +90,13 @@ fn counters(page: &mut Page, node: &Node) {
         ("redis_commands_processed", "Commands run.", counts.commands_processed),
         ("redis_net_input_bytes", "Bytes read from clients.", counts.net_input_bytes),
         ("redis_net_output_bytes", "Bytes written to clients.", counts.net_output_bytes),
-        ("redis_total_reads_processed", "Reads from sockets.", counts.total_reads_processed),
-        ("redis_total_writes_processed", "Writes to sockets.", counts.total_writes_processed),
+        ("memkv_reads", "Reads from sockets.", counts.total_reads_processed),
+        ("memkv_writes", "Writes to sockets.", counts.total_writes_processed),
         ("redis_keyspace_hits", "Lookups that found a key.", counts.keyspace_hits),
         ("redis_keyspace_misses", "Lookups that found none.", counts.keyspace_misses),
         ("redis_expired_keys", "Keys whose time was over.", counts.expired_keys),
         ("redis_evicted_keys", "Keys evicted because of maxmemory.", counts.evicted_keys),
-        ("redis_total_error_replies", "Error replies.", counts.total_error_replies),
+        ("memkv_error_replies", "Error replies.", counts.total_error_replies),
         ("redis_acl_access_denied_auth", "Failed authentications.", counts.acl_access_denied_auth),
     ];
     for (name, help, value) in table {
@@ -167,7 +175,8 @@ fn command_latencies(page: &mut Page, commands: &[CommandReport], percentiles: &
     for command in tracked() {
         let (cmd, times) = (command.name.as_str(), &command.totals.exec);
         for percentile in percentiles {
-            let quantile = (percentile / 100.0).to_string();
+            // redis_exporter's label is the percentile (99.9, not 0.999), and dashboards ask for that.
+            let quantile = percentile.to_string();
             let us = times.percentile(*percentile) as f64 / 1e3;
             page.sample("redis_latency_percentiles_usec", &[("quantile", &quantile), ("cmd", cmd)], us);
         }
