@@ -388,7 +388,6 @@ pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, sessio
         secrets: 0,
         effects: &mut effects,
         spoke: true,
-        secrets: 0,
         canonical: false,
     };
     // The log holds what once succeeded; an error now means the same command failed the same way then.
