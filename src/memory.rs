@@ -203,7 +203,10 @@ mod tests {
                 // SAFETY: allocated and freed with one layout; `usable_size` reads the allocator's own bookkeeping.
                 let (real, misaligned) = unsafe {
                     let all: [*mut u8; 3] = std::array::from_fn(|_| Counting.alloc(layout));
-                    let seen = (tikv_jemallocator::usable_size(all[0]), all.iter().any(|m| *m as usize % align != 0));
+                    let seen = (
+                        tikv_jemallocator::usable_size(all[0]),
+                        all.iter().any(|m| !(*m as usize).is_multiple_of(align)),
+                    );
                     all.into_iter().for_each(|memory| Counting.dealloc(memory, layout));
                     seen
                 };
