@@ -109,7 +109,7 @@ impl Db<'_> {
         let place = self.keyspace().place(key);
         let stripe = place.stripe as usize;
         let part = self.part(place);
-        if part.table.len() > 0 {
+        if !part.table.is_empty() {
             return;
         }
         part.table.release();
