@@ -153,6 +153,9 @@ impl Connection {
                 if self.input.is_empty() {
                     let buffer = std::mem::take(&mut self.input);
                     self.worker.give_buffer(buffer);
+                } else {
+                    let free = self.input.capacity() - self.input.len();
+                    self.session.client.facts.query_free_bytes.store(free, Relaxed);
                 }
                 Poll::Pending
             }
