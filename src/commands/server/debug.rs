@@ -29,7 +29,7 @@ pub const DEBUG: Command = Command {
     flags: ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | WORLD,
     keys: Keys::NONE,
     doc: "Commands for tests of the server.",
-    examples: "",
+    examples: "> DEBUG\n(error) ERR wrong number of arguments for 'debug' command",
     run: debug,
 };
 
