@@ -133,7 +133,7 @@ proptest! {
         }
         prop_assert_eq!(&read, &config);
         // Lines find their places and the blank line at the end settles, as with Redis; then nothing moves any more.
-        let settled = (0..2).fold(new, |text, _| rewrite(&text, &config, Rewrite::default()));
+        let settled = (0..4).fold(new, |text, _| rewrite(&text, &config, Rewrite::default()));
         prop_assert_eq!(rewrite(&settled, &config, Rewrite::default()), settled);
     }
 }
