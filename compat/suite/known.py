@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 
 import ledger
 from run import RUNNERS, WORK
@@ -58,7 +59,9 @@ def propose(judged: dict, before: dict[str, str]) -> dict[str, str]:
     """One file's lines. An abort stands for the tests behind it, unless a line names them already."""
     names = {}
     if judged["aborted"]:
-        names[ledger.ABORT] = before.get(ledger.ABORT, reason(judged["aborted"]))
+        needs = Counter(text for text in map(reason, judged["missed"].values()) if text.startswith("needs"))
+        guess = needs.most_common(1)[0][0] if needs else reason(judged["aborted"])
+        names[ledger.ABORT] = before.get(ledger.ABORT, guess)
     for name, why in judged["missed"].items():
         if name in before or not (judged["aborted"] and why.startswith("not reached")):
             names[name] = before.get(name, reason(why))
@@ -75,7 +78,10 @@ def reason(said: str) -> str:
         return "needs REPLICAOF (replication)"
     if "no blocked clients" in said:
         return "needs blocking commands (lists)"
-    said = said.split(" (context: ")[0]  # where in the suite: says nothing here, and names this machine's folders
+    if "not known in dictionary" in said:
+        return "follows an error outside a test"
+    # Where in the suite it happened says nothing here, and names this machine's folders.
+    said = re.sub(r"pid:\d+|server\.\d+\.\d+|redis\.conf\.\d+\.\d+", "…", re.split(r" \(context: | while executing ", said)[0])
     return said.replace(ledger.SEPARATOR, " ")[:REASON_MAX].strip() or "unknown"
 
 
