@@ -115,6 +115,14 @@ class Player:
         return answer, ("raw", answer + (b"(closed)" if closed else b"(open)"))
 
 
+# memkv closes a connection whose bulk does not end in CRLF, where Redis skips two bytes unseen: a deliberate difference.
+STRICT_CRLF = b"bulk string is not terminated by CRLF"
+STRICT_REASON = "memkv refuses a bulk that does not end in CRLF: a smuggled request must not pass"
+
+
+EXACT_EXPIRY = "memkv removes a due key at once, a real server when its cycle comes to it: DBSIZE may be smaller"
+
+
 class Stage:
     """The servers that play together."""
 
@@ -170,6 +178,12 @@ class Stage:
             missing = "not there yet: " + b" ".join(argv[:2]).decode("latin-1").upper()
             result.covered[missing] = result.covered.get(missing, 0) + 1
             return True
+        if first[1][0] == "raw" and STRICT_CRLF in first[1][1]:
+            result.covered[STRICT_REASON] = result.covered.get(STRICT_REASON, 0) + 1
+            return True
+        if argv[:1] == (b"DBSIZE",) and all(int(first[1][1]) <= int(other[1][1]) for other in others):
+            result.covered[EXACT_EXPIRY] = result.covered.get(EXACT_EXPIRY, 0) + 1
+            return False
         rule = rules.covering(argv, [tree for _, tree in replies], queued)
         if rule and (any(agree) or len(others) == 1):
             result.covered[rule.reason] = result.covered.get(rule.reason, 0) + 1

@@ -128,24 +128,33 @@ pub enum RenameError {
 
 #[cold]
 fn unknown(argv: ArgvView<'_>) -> Error {
-    let clip = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
-    let mut text = format!("ERR unknown command '{}', with args beginning with: ", clip(argv.get(0), NAME_SHOWN_MAX));
-    let mut shown = 0;
+    let mut text = [b"ERR unknown command '".as_slice(), shown(argv.get(0), NAME_SHOWN_MAX)].concat();
+    text.extend_from_slice(b"', with args beginning with: ");
+    let begin = text.len();
     for arg in argv.iter().skip(1) {
-        if shown >= ARGS_SHOWN_MAX {
+        let used = text.len() - begin;
+        if used >= ARGS_SHOWN_MAX {
             break;
         }
-        let arg = clip(arg, ARGS_SHOWN_MAX - shown);
-        shown += arg.len() + 3;
-        text.push_str(&format!("'{arg}' "));
+        text.push(b'\'');
+        text.extend_from_slice(shown(arg, ARGS_SHOWN_MAX - used));
+        text.extend_from_slice(b"' ");
     }
     Error::owned(text)
 }
 
+/// As much of an argument as an error repeats: up to a zero byte, where C's strings end.
+fn shown(arg: &[u8], max: usize) -> &[u8] {
+    let arg = &arg[..arg.len().min(max)];
+    &arg[..memchr::memchr(0, arg).unwrap_or(arg.len())]
+}
+
 #[cold]
 fn unknown_subcommand(container: &Command, sub: &[u8]) -> Error {
-    let shown = String::from_utf8_lossy(&sub[..sub.len().min(NAME_SHOWN_MAX)]).into_owned();
-    Error::owned(format!("ERR unknown subcommand '{shown}'. Try {} HELP.", container.name))
+    let name = container.name.as_bytes();
+    Error::owned(
+        [b"ERR unknown subcommand '".as_slice(), shown(sub, NAME_SHOWN_MAX), b"'. Try ", name, b" HELP."].concat(),
+    )
 }
 
 /// Length and first and last bytes tell Redis's names apart well; letters are folded to one case.

@@ -340,6 +340,48 @@ fn write_part_head(out: &mut Out<'_>, kind: &str, fields: usize) {
     out.map(fields);
 }
 
+/// The syntax as a list of arguments: words as they stand, each bracketed group as one optional token. What clients show
+/// as hints reads like the syntax; the alternatives inside a group are not taken apart.
+fn write_arguments(out: &mut Out<'_>, syntax: &str) {
+    let arguments = top_level_words(syntax);
+    out.bulk(b"arguments");
+    out.array(arguments.len());
+    for argument in arguments {
+        let optional = argument.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+        out.map(if optional.is_some() { 4 } else { 2 });
+        out.bulk(b"name");
+        out.bulk(optional.unwrap_or(argument).as_bytes());
+        out.bulk(b"type");
+        out.bulk(if optional.is_some() { b"pure-token" } else { b"string" });
+        if let Some(token) = optional {
+            out.bulk(b"token");
+            out.bulk(token.as_bytes());
+            out.bulk(b"flags");
+            out.set(1);
+            out.simple("optional");
+        }
+    }
+}
+
+/// The words of a syntax; brackets keep theirs together.
+fn top_level_words(syntax: &str) -> Vec<&str> {
+    let (mut words, mut depth, mut start) = (Vec::new(), 0usize, 0);
+    for (i, b) in syntax.bytes().enumerate() {
+        match b {
+            b'[' | b'<' => depth += 1,
+            b']' | b'>' => depth = depth.saturating_sub(1),
+            b' ' if depth == 0 => {
+                words.push(&syntax[start..i]);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(&syntax[start..]);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 fn write_docs(out: &mut Out<'_>, registry: &Registry, row: Row) {
     let command = row.command;
     // The sentence that ends the documentation tells the complexity.
@@ -354,10 +396,14 @@ fn write_docs(out: &mut Out<'_>, registry: &Registry, row: Row) {
         ("complexity", complexity),
     ];
     let present = fields.iter().filter_map(|(name, value)| Some((name, (*value)?)));
-    out.map(present.clone().count() + usize::from(command.has(CONTAINER)));
+    let with_arguments = !command.args.is_empty() && !command.has(CONTAINER);
+    out.map(present.clone().count() + usize::from(command.has(CONTAINER)) + usize::from(with_arguments));
     for (name, value) in present {
         out.bulk(name.as_bytes());
         out.bulk(value.as_bytes());
+    }
+    if with_arguments {
+        write_arguments(out, command.args);
     }
     if command.has(CONTAINER) {
         out.bulk(b"subcommands");

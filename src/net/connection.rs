@@ -317,9 +317,15 @@ impl Connection {
     }
 
     #[cold]
-    fn protocol_error(&mut self, text: &str) {
-        self.output.extend_from_slice(format!("-ERR Protocol error: {text}\r\n").as_bytes());
-        crate::log::verbose!("Protocol error ({text}) from client {}", self.session.client.address);
+    fn protocol_error(&mut self, text: &[u8]) {
+        for piece in [b"-ERR Protocol error: ".as_slice(), text, b"\r\n"] {
+            self.output.extend_from_slice(piece);
+        }
+        crate::log::verbose!(
+            "Protocol error ({}) from client {}",
+            String::from_utf8_lossy(text),
+            self.session.client.address
+        );
         self.state = State::Closing;
     }
 

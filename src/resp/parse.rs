@@ -52,22 +52,24 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    pub fn text(self) -> String {
-        match self {
-            Self::TooBigMultibulkCount => "too big mbulk count string".into(),
-            Self::TooBigBulkCount => "too big bulk count string".into(),
-            Self::TooBigInline => "too big inline request".into(),
-            Self::UnbalancedQuotes => "unbalanced quotes in request".into(),
-            Self::InvalidMultibulkLength => "invalid multibulk length".into(),
-            Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length".into(),
+    pub fn text(self) -> Vec<u8> {
+        let text: &[u8] = match self {
+            Self::TooBigMultibulkCount => b"too big mbulk count string",
+            Self::TooBigBulkCount => b"too big bulk count string",
+            Self::TooBigInline => b"too big inline request",
+            Self::UnbalancedQuotes => b"unbalanced quotes in request",
+            Self::InvalidMultibulkLength => b"invalid multibulk length",
+            Self::UnauthenticatedMultibulkLength => b"unauthenticated multibulk length",
             // A byte that would break the reply's own line is shown as Redis shows it in a status: as a blank.
             Self::ExpectedDollar(b) => {
-                format!("expected '$', got '{}'", if b == b'\r' || b == b'\n' { ' ' } else { b as char })
+                let shown = if b == b'\r' || b == b'\n' { b' ' } else { b };
+                return [b"expected '$', got '".as_slice(), &[shown], b"'"].concat();
             }
-            Self::InvalidBulkLength => "invalid bulk length".into(),
-            Self::UnauthenticatedBulkLength => "unauthenticated bulk length".into(),
-            Self::MissingCrlf => "bulk string is not terminated by CRLF".into(),
-        }
+            Self::InvalidBulkLength => b"invalid bulk length",
+            Self::UnauthenticatedBulkLength => b"unauthenticated bulk length",
+            Self::MissingCrlf => b"bulk string is not terminated by CRLF",
+        };
+        text.to_vec()
     }
 }
 
