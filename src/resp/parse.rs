@@ -183,6 +183,8 @@ impl Parser {
         };
         self.inline_searched = 0;
         let line = if newline > 0 && buf[newline - 1] == b'\r' { newline - 1 } else { newline };
+        // Redis reads the line as a C string: it ends at a zero byte.
+        let line = memchr::memchr(0, &buf[..line]).unwrap_or(line);
         match unquote_in_place(&mut buf[..line], spans) {
             Ok(argc) => Step::Request { len: newline + 1, argc, canonical: false },
             Err(e) => Step::Error(e),
