@@ -329,12 +329,7 @@ impl Apply for Replay {
 
 /// The log goes to standard output or to a file.
 fn start_log(config: &Config) -> io::Result<()> {
-    let level = match config.loglevel {
-        choices::LogLevel::Debug => log::Level::Debug,
-        choices::LogLevel::Verbose => log::Level::Verbose,
-        choices::LogLevel::Notice => log::Level::Notice,
-        choices::LogLevel::Warning => log::Level::Warning,
-    };
+    let level = crate::commands::config::log_level(config.loglevel);
     let (writer, fd): (Box<dyn Write + Send + Sync>, i32) = if config.logfile.is_empty() {
         (Box::new(io::stdout()), 1)
     } else {

@@ -209,7 +209,8 @@ fn refused(param: &Param, reason: String) -> SetError {
     SetError::apply(param, reason)
 }
 
-fn log_level(level: LogLevel) -> log::Level {
+/// The log's level for the directive's.
+pub fn log_level(level: LogLevel) -> log::Level {
     match level {
         LogLevel::Debug => log::Level::Debug,
         LogLevel::Verbose => log::Level::Verbose,

@@ -228,10 +228,10 @@ impl<'k> Db<'k> {
         entry
     }
 
-    /// Puts a rebuilt entry in the place of the old one, whose memory the caller frees.
-    pub(super) fn swap_entry(&mut self, place: Place, slot: Slot, old: Entry, new: Entry) {
+    /// Puts a rebuilt entry in the place of one that had this expiry, whose memory the caller frees.
+    pub(super) fn swap_entry(&mut self, place: Place, slot: Slot, had: Option<Millis>, new: Entry) {
         self.part(place).table.replace(slot, new.word());
-        match (old.expiry(), new.expiry()) {
+        match (had, new.expiry()) {
             (None, Some(at)) => {
                 self.count_volatile(place, 1);
                 self.index_expiry(place.stripe as usize, at, place.hash);
@@ -386,7 +386,7 @@ impl<'k> Db<'k> {
                 let value = entry.into_value().expect("a boxed body has a value");
                 let mut new = Entry::new(&key, New::Value(value), expiry, access);
                 new.set_snapshot_parity(parity);
-                self.place_reshaped(place, slot, had, new);
+                self.swap_entry(place, slot, had, new);
             }
             body => {
                 let mut new = match body {
@@ -395,21 +395,9 @@ impl<'k> Db<'k> {
                     Body::Value(_) => unreachable!("handled above"),
                 };
                 new.set_raw(raw);
-                self.swap_entry(place, slot, entry, new);
+                self.swap_entry(place, slot, entry.expiry(), new);
                 entry.free();
             }
-        }
-    }
-
-    fn place_reshaped(&mut self, place: Place, slot: Slot, had: Option<Millis>, new: Entry) {
-        self.part(place).table.replace(slot, new.word());
-        match (had, new.expiry()) {
-            (None, Some(at)) => {
-                self.count_volatile(place, 1);
-                self.index_expiry(place.stripe as usize, at, place.hash);
-            }
-            (Some(_), None) => self.count_volatile(place, -1),
-            _ => {}
         }
     }
 

@@ -39,7 +39,7 @@ impl Db<'_> {
             Some((slot, entry)) => {
                 self.before_change(entry);
                 let new = entry.rebuilt(raw_body(bytes), entry.expiry());
-                self.swap_entry(place, slot, entry, new);
+                self.swap_entry(place, slot, entry.expiry(), new);
                 self.dispose(entry);
             }
             None => {

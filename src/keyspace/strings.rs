@@ -94,7 +94,7 @@ impl Db<'_> {
         if !in_place {
             let mut new = entry.rebuilt(body, at);
             new.set_access(self.keyspace().settings.touched(entry.access(), self.now));
-            self.swap_entry(place, slot, entry, new);
+            self.swap_entry(place, slot, entry.expiry(), new);
             return self.dispose(entry);
         }
         match body {
@@ -125,7 +125,7 @@ impl Db<'_> {
             Some((slot, entry)) => {
                 self.before_change(entry);
                 let new = entry.rebuilt(New::Int(n), entry.expiry());
-                self.swap_entry(place, slot, entry, new);
+                self.swap_entry(place, slot, entry.expiry(), new);
                 self.dispose(entry);
             }
             None => {
@@ -186,7 +186,7 @@ impl Db<'_> {
             bytes.resize(min_len, 0);
         }
         let new = self.grown(entry, &bytes, entry.expiry());
-        self.swap_entry(place, slot, entry, new);
+        self.swap_entry(place, slot, entry.expiry(), new);
         entry.free();
         new
     }

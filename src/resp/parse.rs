@@ -109,11 +109,6 @@ impl Parser {
         }
     }
 
-    /// True while a request is known to be half read.
-    pub fn is_mid_request(&self) -> bool {
-        self.half.is_some()
-    }
-
     #[inline]
     fn multibulk(&mut self, buf: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Step {
         let (count, at, canonical) = match header(buf, 1) {
