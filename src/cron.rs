@@ -6,7 +6,8 @@
 
 use crate::clients::Pause;
 use crate::clock;
-use crate::command::call::removal;
+use crate::command::call::note_expired;
+use crate::command::effects::Effects;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
 use crate::keyspace::{Db, Manner};
@@ -14,7 +15,6 @@ use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::batcher::Pace;
 use crate::persist::rewrite::Job;
-use crate::resp::encode_request;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -82,10 +82,9 @@ fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usiz
         let manner = Manner { lazy_free, ..Manner::default() };
         let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, manner);
         let slice = expire_slice(&mut db, stripe, now, EXPIRE_KEYS_PER_SLICE);
-        propagate_expired(node, &mut db, lazy_free, now);
+        propagate_expired(node, stats, &mut db, lazy_free, now);
         crate::command::call::account(node, stats, db);
         drop(inside);
-        stats.counters.expired_keys.add(slice.expired as u64);
         node.keyspace.expiry_lag_ms.store(slice.lag_ms, Relaxed);
     }
     stats.counters.expire_cycle_us.add(clock::now_us().saturating_sub(began_us).max(0) as u64);
@@ -97,14 +96,15 @@ fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usiz
     stripe
 }
 
-fn propagate_expired(node: &Node, db: &mut Db<'_>, lazy: bool, now: i64) {
-    let mut record = Vec::new();
-    for (index, key) in std::mem::take(&mut db.changes.expired) {
+fn propagate_expired(node: &Node, stats: &WorkerStats, db: &mut Db<'_>, lazy: bool, now: i64) {
+    let mut effects = Effects::default();
+    for expired in std::mem::take(&mut db.changes.expired) {
+        // Each its own record: none needs another, and a MULTI around thousands would hold up whoever reads them.
+        note_expired(vec![expired], &mut effects, stats, lazy);
         if node.journal.is_on() {
-            record.clear();
-            encode_request(&mut record, [removal(lazy), &key].into_iter());
-            node.journal.append((index, index), 1, [b"", &record, b""], now);
+            node.journal.append(effects.databases(), effects.count(), effects.record(), now);
         }
+        effects.clear();
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
-use crate::keyspace::{Db, Held, Hint, Inside, Keyspace, Manner, walk::Garbage};
+use crate::keyspace::{Db, Expired, Held, Hint, Inside, Keyspace, Manner, walk::Garbage};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{Argv, ArgvView, Out};
@@ -264,12 +264,24 @@ fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
         let mut db = Db::new(held, index, turn.now, manner);
         // Looking at a due key is what removes it.
         db.kind(&key);
-        for (index, key) in std::mem::take(&mut db.changes.expired) {
-            turn.effects.add(index, [removal(lazy_free), &key].into_iter());
-            turn.stats.counters.expired_keys.add(1);
-        }
+        note_expired(std::mem::take(&mut db.changes.expired), &mut turn.effects, turn.stats, lazy_free);
         turn.append_effects();
         account(node, turn.stats, db);
+    }
+}
+
+/// Counts what expired and adds it to the effects: DEL (or UNLINK) for keys, HDEL for fields.
+pub fn note_expired(expired: Vec<Expired>, effects: &mut Effects, stats: &WorkerStats, lazy: bool) {
+    for Expired { db, key, fields } in expired {
+        if fields.is_empty() {
+            effects.add(db, [removal(lazy), &key].into_iter());
+            stats.counters.expired_keys.add(1);
+        }
+        for some in fields.chunks(FIELDS_PER_EFFECT) {
+            let args: Vec<&[u8]> = [&b"HDEL"[..], &key].into_iter().chain(some.iter().map(|field| &**field)).collect();
+            effects.add(db, args.into_iter());
+            stats.counters.expired_subkeys.add(some.len() as u64);
+        }
     }
 }
 
@@ -459,5 +471,7 @@ fn queue_writes(session: &Session) -> bool {
         .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
 }
 
+/// Fields in one HDEL of the log.
+const FIELDS_PER_EFFECT: usize = 512;
 /// What stands in the slow log for a secret.
 const REDACTED: &[u8] = b"(redacted)";

@@ -53,12 +53,10 @@ impl<'k> Ctx<'_, 'k> {
         self.secrets |= 1u64.checked_shl(i as u32).unwrap_or(0);
     }
 
-    /// Keys that were found due are counted, and go to the log as DELs before whatever the command itself did.
+    /// What was found due is counted, and goes to the log before whatever the command itself did.
     pub(super) fn flush_expired(&mut self) {
-        for (db, key) in std::mem::take(&mut self.db.changes.expired) {
-            self.effects.add(db, [super::call::removal(self.config.lazyfree_lazy_expire), &key].into_iter());
-            self.stats.counters.expired_keys.add(1);
-        }
+        let expired = std::mem::take(&mut self.db.changes.expired);
+        super::call::note_expired(expired, self.effects, self.stats, self.config.lazyfree_lazy_expire);
     }
 
     /// Runs a command of the log inside this unit: as another session, without reply and without effects.

@@ -11,7 +11,7 @@ use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::{Held, Keyspace, Part, Place};
 use crate::clock::Millis;
 use crate::table::Slot;
-use crate::types::{Kind, Value};
+use crate::types::{Kind, Value, as_int};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The key holds another type than the command works on.
@@ -26,13 +26,6 @@ pub enum Expiry {
     At(Millis),
 }
 
-/// A string value for reading: numbers are kept as numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Text<'a> {
-    Bytes(&'a [u8]),
-    Int(i64),
-}
-
 /// A keyspace event: its class letter as in `notify-keyspace-events`, name, database and key.
 pub struct Event {
     pub class: u8,
@@ -41,13 +34,21 @@ pub struct Event {
     pub key: Box<[u8]>,
 }
 
+/// A key, or fields of a hash, found due and removed.
+pub struct Expired {
+    pub db: usize,
+    pub key: Box<[u8]>,
+    /// Empty: the key itself was due.
+    pub fields: Vec<Box<[u8]>>,
+}
+
 /// What a unit did.
 #[derive(Default)]
 pub struct Changes {
     /// Changes stated; 0 means nothing to propagate.
     pub dirty: u64,
-    /// Keys found due and removed, to propagate as DEL before the unit's own effects.
-    pub expired: Vec<(usize, Box<[u8]>)>,
+    /// Found due and removed, to propagate as DEL or HDEL before the unit's own effects.
+    pub expired: Vec<Expired>,
     /// Keys that a walk met due, in stripes it no longer holds: to be looked at once more, each in a unit of its own.
     pub met_due: Vec<(usize, Box<[u8]>)>,
     pub hits: u64,
@@ -166,6 +167,13 @@ impl<'k> Db<'k> {
             self.expire_found(place, slot);
             return None;
         }
+        if entry.has_expiring_fields()
+            && self.manner.removes_due()
+            && entry.fields_due().is_some_and(|at| at <= self.now)
+            && !self.expire_fields(place, slot, entry)
+        {
+            return None;
+        }
         Some((slot, entry))
     }
 
@@ -223,6 +231,9 @@ impl<'k> Db<'k> {
         if let Some(at) = expiry {
             self.count_volatile(place, 1);
             self.index_expiry(place.stripe as usize, at, place.hash);
+        }
+        if let Some(at) = entry.fields_due() {
+            self.index_fields(place, entry, at);
         }
         self.publish(place);
         entry
@@ -297,15 +308,17 @@ impl<'k> Db<'k> {
         self.changed(place, &key, b'x', "expired", false);
         // The DEL that stands for the expiry is not the command's own change.
         self.changes.dirty -= 1;
-        self.changes.expired.push((self.index, key));
+        self.changes.expired.push(Expired { db: self.index, key, fields: Vec::new() });
         self.dispose(entry);
     }
 
-    /// Removes a key that is due, as the expiry cycle does.
+    /// Removes a key that is due, or the due fields of a hash, as the expiry cycle does.
     pub fn expire_now(&mut self, key: &[u8]) {
         let place = self.keyspace().place(key);
-        if let Some((slot, _)) = self.find(place, key) {
-            self.expire_found(place, slot);
+        match self.find(place, key) {
+            Some((slot, entry)) if entry.is_due(self.now) => self.expire_found(place, slot),
+            Some((slot, entry)) => _ = self.expire_fields(place, slot, entry),
+            None => {}
         }
     }
 
@@ -430,7 +443,7 @@ impl<'k> Db<'k> {
         let body = match source.body() {
             Body::Bytes(bytes) => New::Bytes { bytes, room: 0 },
             Body::Int(n) => New::Int(n),
-            Body::Value(v) => New::Value(v.duplicate()),
+            Body::Value(v) => New::Value(v.clone()),
         };
         let mut entry = self.insert(place, to, body, source.expiry());
         entry.set_access(source.access());
@@ -501,6 +514,12 @@ impl Db<'_> {
         }
     }
 
+    /// A hash has a field that expires earlier than any before.
+    pub(super) fn index_fields(&mut self, place: Place, mut entry: Entry, at: Millis) {
+        entry.set_expiring_fields();
+        self.index_expiry(place.stripe as usize, at, place.hash);
+    }
+
     /// How many records the expiry index has.
     #[cfg(test)]
     pub(super) fn due_records(&mut self, stripe: usize) -> usize {
@@ -549,17 +568,5 @@ pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
     }
 }
 
-/// The number a string stands for, if it is written the one way Redis writes it.
-#[inline]
-pub(super) fn as_int(bytes: &[u8]) -> Option<i64> {
-    let first = *bytes.first()?;
-    if bytes.len() > INT_DIGITS_MAX || !(first.is_ascii_digit() || first == b'-') {
-        return None;
-    }
-    crate::num::parse_i64(bytes)
-}
-
-/// `-9223372036854775808` has 20 characters.
-const INT_DIGITS_MAX: usize = 20;
 /// Freeing more allocations than this is work for another thread (Redis's LAZYFREE_THRESHOLD).
 const LAZY_FREE_EFFORT: usize = 64;

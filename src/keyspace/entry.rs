@@ -147,6 +147,27 @@ impl Entry {
         self.expiry().is_some_and(|at| at <= now)
     }
 
+    /// When the first field of a hash expires.
+    pub fn fields_due(self) -> Option<Millis> {
+        if let Body::Value(value) = self.body() { value.fields_due() } else { None }
+    }
+
+    /// Fields of this hash expire, or did: the cheap question before [`Self::fields_due`].
+    #[inline]
+    pub fn has_expiring_fields(self) -> bool {
+        self.has(FIELDS_EXPIRE)
+    }
+
+    pub fn set_expiring_fields(&mut self) {
+        self.set(FIELDS_EXPIRE, true);
+    }
+
+    /// When the key or something in it expires first.
+    pub fn next_due(self) -> Option<Millis> {
+        let fields = if self.has_expiring_fields() { self.fields_due() } else { None };
+        self.expiry().into_iter().chain(fields).min()
+    }
+
     /// Overwrites the expiry of an entry that has one.
     pub fn write_expiry(self, at: Millis) {
         debug_assert!(self.flags() & EXPIRES != 0);
@@ -290,6 +311,7 @@ impl Entry {
     pub fn rebuilt(self, body: New<'_>, expiry: Option<Millis>) -> Self {
         let mut new = Self::new(self.key(), body, expiry, self.access());
         new.set(PARITY, self.has(PARITY));
+        new.set(FIELDS_EXPIRE, self.has(FIELDS_EXPIRE));
         new
     }
 
@@ -332,6 +354,7 @@ const INT: u32 = 0b010;
 const BOXED: u32 = 0b100;
 const RAW: u32 = 0b1000;
 const PARITY: u32 = 0b1_0000;
+const FIELDS_EXPIRE: u32 = 0b10_0000;
 /// Longer strings get an allocation of their own.
 pub const INLINE_BYTES_MAX: usize = 4096;
 /// Redis names strings up to here `embstr`.

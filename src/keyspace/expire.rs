@@ -21,7 +21,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// The records of one part, earliest first.
 #[derive(Default)]
-pub(super) struct Due(BinaryHeap<Reverse<u64>>);
+pub(super) struct Due {
+    records: BinaryHeap<Reverse<u64>>,
+    /// How many records the last rebuild kept: hashes whose fields expire need some too, and are not counted.
+    kept: usize,
+}
 
 impl Due {
     pub fn add(&mut self, epoch: Millis, at: Millis, hash: u64) {
@@ -29,22 +33,22 @@ impl Due {
     }
 
     fn add_bits(&mut self, epoch: Millis, at: Millis, bits: u32) {
-        self.0.push(Reverse(record(epoch, at, bits)));
+        self.records.push(Reverse(record(epoch, at, bits)));
     }
 
     /// The earliest record's time.
     pub fn next(&self, epoch: Millis) -> Option<Millis> {
-        self.0.peek().map(|r| epoch + (r.0 >> HASH_BITS) as i64)
+        self.records.peek().map(|r| epoch + (r.0 >> HASH_BITS) as i64)
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.records.len()
     }
 
     /// Takes all records out; returns their hash bits, each once.
     fn take_bits(&mut self) -> Vec<u32> {
-        let records = std::mem::take(&mut self.0).into_vec();
+        let records = std::mem::take(&mut self.records).into_vec();
         let mut bits: Vec<u32> = records.iter().map(|r| hash_bits(r.0)).collect();
         bits.sort_unstable();
         bits.dedup();
@@ -53,12 +57,12 @@ impl Due {
 
     /// More garbage than living records.
     pub fn is_bloated(&self, volatile: usize) -> bool {
-        self.0.len() > 2 * volatile + GARBAGE_MIN
+        self.records.len() > 2 * volatile.max(self.kept) + GARBAGE_MIN
     }
 
     /// The hash bits of some record, chosen by `ticket`.
     pub fn sample(&self, ticket: usize) -> Option<u32> {
-        let records = self.0.as_slice();
+        let records = self.records.as_slice();
         records.get(ticket % records.len().max(1)).map(|r| hash_bits(r.0))
     }
 
@@ -67,9 +71,9 @@ impl Due {
         if self.next(epoch)? > now {
             return None;
         }
-        let Reverse(first) = self.0.pop()?;
-        while self.0.peek() == Some(&Reverse(first)) {
-            self.0.pop();
+        let Reverse(first) = self.records.pop()?;
+        while self.records.peek() == Some(&Reverse(first)) {
+            self.records.pop();
         }
         Some(hash_bits(first))
     }
@@ -115,7 +119,7 @@ pub fn expire_slice(db: &mut Db<'_>, stripe: usize, now: Millis, keys_max: usize
 /// One record fired: deletes the due keys it may mean and keeps a record for the earliest of the others.
 fn fire(db: &mut Db<'_>, stripe: usize, bits: u32, now: Millis, slice: &mut Slice) {
     let (mut due, mut later): (Vec<Entry>, Option<(Millis, u64)>) = (Vec::new(), None);
-    db.for_each_like(stripe, bits, |entry, hash| match entry.expiry() {
+    db.for_each_like(stripe, bits, |entry, hash| match entry.next_due() {
         Some(at) if at <= now => due.push(entry),
         Some(at) if later.is_none_or(|(t, _)| at < t) => later = Some((at, hash)),
         _ => {}
@@ -124,10 +128,15 @@ fn fire(db: &mut Db<'_>, stripe: usize, bits: u32, now: Millis, slice: &mut Slic
         db.index_expiry(stripe, at, hash);
     }
     for entry in due {
-        slice.lag_ms = slice.lag_ms.max(entry.expiry().map_or(0, |at| now - at));
+        slice.lag_ms = slice.lag_ms.max(entry.next_due().map_or(0, |at| now - at));
         let key = entry.key().to_vec();
         db.expire_now(&key);
         slice.expired += 1;
+        // A hash whose fields went may have others that go later.
+        let place = db.keyspace().place(&key);
+        if let Some(at) = db.find(place, &key).and_then(|(_, entry)| entry.next_due()) {
+            db.index_expiry(stripe, at, place.hash);
+        }
     }
 }
 
@@ -155,11 +164,12 @@ impl Part {
             table.for_each_like(bits as u16, (bits >> 16) as u8, |word| {
                 // SAFETY: a word in a keyspace table is a live entry.
                 let entry = unsafe { Entry::from_word(word) };
-                if let Some(at) = entry.expiry() {
+                if let Some(at) = entry.next_due() {
                     due.add_bits(epoch, at, bits);
                 }
             });
         }
+        due.kept = due.records.len();
     }
 }
 

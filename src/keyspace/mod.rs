@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod db;
+mod edit;
 pub mod entry;
 pub mod evict;
 pub mod expire;
@@ -21,5 +22,7 @@ mod tests;
 pub mod walk;
 pub mod watch;
 
-pub use db::{Changes, Db, Expiry, Hint, Manner, Text, WrongType};
+pub use crate::types::Text;
+pub use db::{Changes, Db, Expired, Expiry, Hint, Manner, WrongType};
+pub use edit::Edit;
 pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place};

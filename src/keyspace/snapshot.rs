@@ -55,7 +55,7 @@ impl Captures {
         let body = match entry.body() {
             Body::Bytes(b) => CapturedBody::Bytes(b.into()),
             Body::Int(n) => CapturedBody::Int(n),
-            Body::Value(v) => CapturedBody::Value(v.duplicate()),
+            Body::Value(v) => CapturedBody::Value(v.clone()),
         };
         self.taken.fetch_add(1, Relaxed);
         self.waiting.lock().push(Captured { db, key: entry.key().into(), expiry: entry.expiry(), body });

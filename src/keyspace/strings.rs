@@ -1,36 +1,11 @@
 //! Strings in the keyspace: integers as integers, short ones in their entry, long ones boxed.
 
-use super::db::{Db, Expiry, Text, WrongType, raw_body, string_body};
+use super::db::{Db, Expiry, WrongType, raw_body, string_body};
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::Place;
 use crate::clock::Millis;
 use crate::table::Slot;
-use crate::types::Value;
-
-impl<'a> Text<'a> {
-    /// The string's bytes; an integer's digits are written to `scratch`.
-    pub fn bytes<'b>(self, scratch: &'b mut itoa::Buffer) -> &'b [u8]
-    where
-        'a: 'b,
-    {
-        match self {
-            Self::Bytes(b) => b,
-            Self::Int(n) => scratch.format(n).as_bytes(),
-        }
-    }
-
-    pub fn to_vec(self) -> Vec<u8> {
-        self.bytes(&mut itoa::Buffer::new()).to_vec()
-    }
-
-    pub fn len(self) -> usize {
-        self.bytes(&mut itoa::Buffer::new()).len()
-    }
-
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-}
+use crate::types::{Text, Value};
 
 #[inline]
 fn text<'a>(entry: Entry) -> Result<Text<'a>, WrongType> {
@@ -38,7 +13,6 @@ fn text<'a>(entry: Entry) -> Result<Text<'a>, WrongType> {
         Body::Bytes(b) => Ok(Text::Bytes(b)),
         Body::Int(n) => Ok(Text::Int(n)),
         Body::Value(Value::Str(s)) => Ok(Text::Bytes(s)),
-        #[allow(unreachable_patterns, reason = "other types arrive with their own variants")]
         Body::Value(_) => Err(WrongType),
     }
 }

@@ -1,6 +1,6 @@
 //! The keyspace against a naive model: whatever happens to keys under a driven clock, both agree after every step.
 
-use super::db::{Db, Expiry, Manner};
+use super::db::{Db, Expired, Expiry, Manner};
 use super::expire::expire_slice;
 use super::stripe::Keyspace;
 use super::walk::Garbage;
@@ -118,7 +118,7 @@ impl Pair {
         let exclusive = self.keyspace.gate.exclusive();
         let mut db = Db::new(self.keyspace.own_world(&exclusive), db, self.now, Manner::default());
         let result = work(&mut db);
-        for (db, key) in std::mem::take(&mut db.changes.expired) {
+        for Expired { db, key, .. } in std::mem::take(&mut db.changes.expired) {
             let (_, expiry) = self.model.keys.remove(&(db, key.to_vec())).expect("an expired key was there");
             assert!(expiry.expect("an expired key had a time") <= self.now);
         }

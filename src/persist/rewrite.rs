@@ -210,6 +210,7 @@ fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body: &Bo
         Body::Bytes(bytes) => bytes,
         Body::Int(n) => digits.format(*n).as_bytes(),
         Body::Value(Value::Str(s)) => s,
+        Body::Value(_) => unreachable!("no command makes this type yet"),
     };
     encode_request(out, [b"SET".as_slice(), key, value].into_iter());
     if let Some(at) = expiry {

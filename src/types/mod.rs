@@ -1,5 +1,27 @@
 //! Data types: what a key can hold, each with its encodings. Pure: no keys, no expiry, no replies, no locks.
+//!
+//! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name.
 
+mod blob;
+pub mod hash;
+pub mod intset;
+pub mod items;
+pub mod list;
+pub mod packed;
+pub mod piece;
+pub mod set;
+mod text;
 pub mod value;
+pub mod zset;
 
+pub use text::{Text, as_int};
 pub use value::{Collection, Kind, Value};
+
+/// Up to where a collection is a listpack: the `*-max-listpack-entries` and `*-max-listpack-value` directives.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedMax {
+    /// Members (pairs count as one).
+    pub entries: usize,
+    /// Bytes of the longest string.
+    pub bytes: usize,
+}

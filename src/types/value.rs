@@ -1,7 +1,18 @@
-//! What a key holds when it is more than a short string: one word that says which type, one that points to it.
+//! What a key holds when it is more than a short string: one word that says which type and encoding, one that points
+//! to it.
 //!
-//! Short strings and integers never get here: they live inside the keyspace's entry. Adding a type means adding a
-//! variant here and implementing [`Collection`] beside the type.
+//! Short strings and integers never get here: they live inside the keyspace's entry. A type with several encodings has
+//! a variant for each, so that a small value costs no indirection, and a view over them ([`Collection`]): `Hash` *is* a
+//! `Value` that is known to be one of the hash variants.
+
+use super::hash::{Fields, Hash};
+use super::intset::Intset;
+use super::list::List;
+use super::packed::Packed;
+use super::set::{Members, Set};
+use super::zset::{Ranked, Zset};
+use crate::clock::Millis;
+use ref_cast::RefCast;
 
 /// A key's type, by the names TYPE answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +36,43 @@ impl Kind {
             Self::Stream => "stream",
         }
     }
+
+    /// The class letter of its events in `notify-keyspace-events`.
+    pub fn event_class(self) -> u8 {
+        match self {
+            Self::String => b'$',
+            Self::List => b'l',
+            Self::Set => b's',
+            Self::Zset => b'z',
+            Self::Hash => b'h',
+            Self::Stream => b't',
+        }
+    }
 }
 
 /// A value with an allocation of its own.
+#[derive(Clone)]
 pub enum Value {
     /// A string too long to live in its entry.
     Str(Box<Vec<u8>>),
+    List(Box<List>),
+    HashPacked(Packed),
+    HashTable(Box<Fields>),
+    SetInts(Intset),
+    SetPacked(Packed),
+    SetTable(Box<Members>),
+    ZsetPacked(Packed),
+    ZsetTree(Box<Ranked>),
 }
 
 impl Value {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Str(_) => Kind::String,
+            Self::List(_) => Kind::List,
+            Self::HashPacked(_) | Self::HashTable(_) => Kind::Hash,
+            Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => Kind::Set,
+            Self::ZsetPacked(_) | Self::ZsetTree(_) => Kind::Zset,
         }
     }
 
@@ -44,6 +80,12 @@ impl Value {
     pub fn encoding(&self) -> &'static str {
         match self {
             Self::Str(_) => "raw",
+            Self::List(_) => "quicklist",
+            Self::HashTable(fields) => fields.encoding(),
+            Self::HashPacked(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => "listpack",
+            Self::SetInts(_) => "intset",
+            Self::SetTable(_) => "hashtable",
+            Self::ZsetTree(_) => "skiplist",
         }
     }
 
@@ -51,6 +93,12 @@ impl Value {
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Str(s) => s.capacity() + size_of::<Vec<u8>>(),
+            Self::List(list) => list.heap_bytes() + size_of::<List>(),
+            Self::HashPacked(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.heap_bytes(),
+            Self::HashTable(fields) => fields.heap_bytes() + size_of::<Fields>(),
+            Self::SetInts(ints) => ints.heap_bytes(),
+            Self::SetTable(members) => members.heap_bytes() + size_of::<Members>(),
+            Self::ZsetTree(ranked) => ranked.heap_bytes() + size_of::<Ranked>(),
         }
     }
 
@@ -59,19 +107,34 @@ impl Value {
         match self {
             // Unmapping a large block costs like many small ones.
             Self::Str(s) => 1 + s.capacity() / (256 << 10),
+            Self::List(list) => list.nodes(),
+            Self::HashTable(fields) => fields.len(),
+            Self::SetTable(members) => members.len(),
+            Self::ZsetTree(ranked) => ranked.len(),
+            Self::HashPacked(_) | Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
         }
     }
 
-    pub fn duplicate(&self) -> Self {
-        match self {
-            Self::Str(s) => Self::Str(s.clone()),
-        }
+    /// When the first field of a hash expires; `None` if none does.
+    pub fn fields_due(&self) -> Option<Millis> {
+        if let Self::HashTable(fields) = self { fields.next_due() } else { None }
+    }
+
+    /// Takes the fields that are due out of a hash; their names.
+    pub fn remove_due_fields(&mut self, now: Millis) -> Vec<Box<[u8]>> {
+        if let Self::HashTable(fields) = self { fields.remove_due(now) } else { Vec::new() }
     }
 
     /// True for a collection without members, which must not stay in the keyspace.
     pub fn is_empty_collection(&self) -> bool {
         match self {
             Self::Str(_) => false,
+            Self::List(list) => list.is_empty(),
+            Self::HashPacked(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.is_empty(),
+            Self::HashTable(fields) => fields.is_empty(),
+            Self::SetInts(ints) => ints.is_empty(),
+            Self::SetTable(members) => members.is_empty(),
+            Self::ZsetTree(ranked) => ranked.is_empty(),
         }
     }
 }
@@ -81,6 +144,70 @@ pub trait Collection: Sized {
     const KIND: Kind;
     fn of(value: &Value) -> Option<&Self>;
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
-    fn into_value(self) -> Value;
-    fn empty() -> Self;
+    /// An empty value in the smallest encoding.
+    fn empty() -> Value;
+}
+
+impl Collection for List {
+    const KIND: Kind = Kind::List;
+
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::List(list) = value { Some(list) } else { None }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::List(list) = value { Some(list) } else { None }
+    }
+
+    fn empty() -> Value {
+        Value::List(Box::default())
+    }
+}
+
+impl Collection for Hash {
+    const KIND: Kind = Kind::Hash;
+
+    fn of(value: &Value) -> Option<&Self> {
+        (value.kind() == Kind::Hash).then(|| Self::ref_cast(value))
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        (value.kind() == Kind::Hash).then(|| Self::ref_cast_mut(value))
+    }
+
+    fn empty() -> Value {
+        Value::HashPacked(Packed::new())
+    }
+}
+
+impl Collection for Set {
+    const KIND: Kind = Kind::Set;
+
+    fn of(value: &Value) -> Option<&Self> {
+        (value.kind() == Kind::Set).then(|| Self::ref_cast(value))
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        (value.kind() == Kind::Set).then(|| Self::ref_cast_mut(value))
+    }
+
+    fn empty() -> Value {
+        Value::SetInts(Intset::new())
+    }
+}
+
+impl Collection for Zset {
+    const KIND: Kind = Kind::Zset;
+
+    fn of(value: &Value) -> Option<&Self> {
+        (value.kind() == Kind::Zset).then(|| Self::ref_cast(value))
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        (value.kind() == Kind::Zset).then(|| Self::ref_cast_mut(value))
+    }
+
+    fn empty() -> Value {
+        Value::ZsetPacked(Packed::new())
+    }
 }

@@ -176,6 +176,7 @@ fn serialized_len(entry: Entry, config: &Config) -> usize {
         Body::Int(n) => int_len(n),
         Body::Bytes(bytes) => string_len(bytes, config.rdbcompression),
         Body::Value(Value::Str(bytes)) => string_len(bytes, config.rdbcompression),
+        Body::Value(_) => unreachable!("no command makes this type yet"),
     }
 }
 

@@ -48,6 +48,7 @@ impl Digest {
             Body::Bytes(bytes) => self.chain(bytes),
             Body::Int(n) => self.chain(itoa::Buffer::new().format(n).as_bytes()),
             Body::Value(Value::Str(bytes)) => self.chain(bytes),
+            Body::Value(_) => unreachable!("no command makes this type yet"),
         }
         if entry.expiry().is_some() {
             self.add(b"!!expire!!");

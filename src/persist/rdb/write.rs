@@ -48,6 +48,7 @@ impl Writer {
             Body::Bytes(bytes) => string(out, bytes, self.compress),
             Body::Int(n) => string(out, itoa::Buffer::new().format(*n).as_bytes(), self.compress),
             Body::Value(Value::Str(s)) => string(out, s, self.compress),
+            Body::Value(_) => unreachable!("no command makes this type yet"),
         }
     }
 

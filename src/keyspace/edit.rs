@@ -1,0 +1,168 @@
+//! Collections in the keyspace: reading one, and changing one through a guard that does the bookkeeping.
+//!
+//! An [`Edit`] lends a key's collection for changing. The handler states what it did ([`Edit::changed`]); when the guard
+//! is dropped, an emptied collection leaves the keyspace, and the expiry index learns of fields that expire.
+//! Fields due are removed before anyone sees the hash, as keys are; their removal propagates as an HDEL in front of the
+//! unit's own effects.
+
+use super::db::{Db, Expired, WrongType};
+use super::entry::{Body, Entry, New};
+use super::stripe::Place;
+use crate::clock::Millis;
+use crate::table::Slot;
+use crate::types::{Collection, Value};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// A collection being changed. The key's stripe is held.
+pub struct Edit<'d, 'k, T: Collection> {
+    db: &'d mut Db<'k>,
+    key: &'d [u8],
+    place: Place,
+    entry: Entry,
+    /// When the first of the fields expired, before the change.
+    fields_due: Option<Millis>,
+    changed: bool,
+    of: PhantomData<T>,
+}
+
+impl Db<'_> {
+    /// A collection for reading: counts a hit or miss.
+    #[inline]
+    pub fn read<T: Collection>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        self.read_entry(key).map(view::<T>).transpose()
+    }
+
+    /// A collection that the command may change later, or that it only compares with: no statistics.
+    #[inline]
+    pub fn look<T: Collection>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        self.write_entry(key).map(|(_, _, entry)| view::<T>(entry)).transpose()
+    }
+}
+
+impl<'k> Db<'k> {
+    /// A collection for changing, if the key is there.
+    #[inline]
+    pub fn edit<'d, T: Collection>(&'d mut self, key: &'d [u8]) -> Result<Option<Edit<'d, 'k, T>>, WrongType> {
+        match self.write_entry(key) {
+            Some((place, _, entry)) => Edit::begin(self, key, place, entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A collection for changing; an absent key gets an empty one, which vanishes again if it stays empty.
+    #[inline]
+    pub fn upsert<'d, T: Collection>(&'d mut self, key: &'d [u8]) -> Result<Edit<'d, 'k, T>, WrongType> {
+        let (place, entry) = match self.write_entry(key) {
+            Some((place, _, entry)) => (place, entry),
+            None => {
+                let place = self.place(key);
+                (place, self.insert(place, key, New::Value(T::empty()), None))
+            }
+        };
+        Edit::begin(self, key, place, entry)
+    }
+
+    /// Removes the fields of a hash that are due. Says whether the key is still there.
+    #[cold]
+    pub(super) fn expire_fields(&mut self, place: Place, slot: Slot, entry: Entry) -> bool {
+        self.before_change(entry);
+        let Some(value) = entry.value_mut() else { return true };
+        let fields = value.remove_due_fields(self.now);
+        let emptied = value.is_empty_collection();
+        if fields.is_empty() {
+            return true;
+        }
+        let key: Box<[u8]> = entry.key().into();
+        self.changed(place, &key, b'h', "hexpired", !emptied);
+        // The HDEL that stands for the expiry is not the command's own change.
+        self.changes.dirty -= 1;
+        if emptied {
+            let entry = self.extract(place, slot);
+            self.notify(b'g', "del", &key);
+            self.dispose(entry);
+        }
+        self.changes.expired.push(Expired { db: self.index, key, fields });
+        !emptied
+    }
+}
+
+fn view<'a, T: Collection>(entry: Entry) -> Result<&'a T, WrongType> {
+    match entry.body() {
+        Body::Value(value) => T::of(value).ok_or(WrongType),
+        _ => Err(WrongType),
+    }
+}
+
+impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
+    #[inline]
+    fn begin(db: &'d mut Db<'k>, key: &'d [u8], place: Place, entry: Entry) -> Result<Self, WrongType> {
+        view::<T>(entry)?;
+        db.before_change(entry);
+        Ok(Self { db, key, place, entry, fields_due: entry.fields_due(), changed: false, of: PhantomData })
+    }
+
+    /// **The** statement of change, once per command and key.
+    #[inline]
+    pub fn changed(&mut self, event: &'static str) {
+        self.changed_by(event, 1);
+    }
+
+    /// The same for a change of several members at once: what `rdb_changes_since_last_save` counts.
+    #[inline]
+    pub fn changed_by(&mut self, event: &'static str, members: usize) {
+        self.changed = true;
+        self.db.changed(self.place, self.key, T::KIND.event_class(), event, true);
+        self.db.changes.dirty += (members as u64).saturating_sub(1);
+    }
+
+    pub fn key(&self) -> &'d [u8] {
+        self.key
+    }
+
+    /// Wall-clock time of the unit.
+    pub fn now(&self) -> Millis {
+        self.db.now()
+    }
+
+    fn value(&self) -> &'d mut Value {
+        self.entry.value_mut().expect("checked at the beginning: the entry holds a collection")
+    }
+}
+
+impl<T: Collection> Deref for Edit<'_, '_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        T::of(self.value()).expect("checked at the beginning: the type is T")
+    }
+}
+
+impl<T: Collection> DerefMut for Edit<'_, '_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        T::of_mut(self.value()).expect("checked at the beginning: the type is T")
+    }
+}
+
+impl<T: Collection> Drop for Edit<'_, '_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.value().is_empty_collection() {
+            if let Some((slot, _)) = self.db.find(self.place, self.key) {
+                let entry = self.db.extract(self.place, slot);
+                self.db.dispose(entry);
+            }
+            if self.changed {
+                self.db.notify(b'g', "del", self.key);
+            }
+            return;
+        }
+        if let Some(at) = self.value().fields_due()
+            && self.fields_due.is_none_or(|was| at < was)
+        {
+            self.db.index_fields(self.place, self.entry, at);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A big collection's members, found by name: the keyspace's own table, one word a member.
+//!
+//! Grows and shrinks a bucket at a time, scans with the SCAN guarantee, samples fairly; see `crate::table`. The members
+//! themselves are small owned allocations ([`super::piece::Piece`]) with whatever their type keeps beside the name.
+
+use crate::table::{Table, Word};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::sync::LazyLock;
+
+/// An owned member that is one word.
+///
+/// # Safety
+/// `from_word(into_word(x))` is `x`, and a word is nothing but the owner of what it points to.
+pub unsafe trait Item: Sized {
+    fn into_word(self) -> Word;
+
+    /// # Safety
+    /// The word came from [`Item::into_word`]; owners made of one word must not both be dropped.
+    unsafe fn from_word(word: Word) -> Self;
+
+    fn name(&self) -> &[u8];
+
+    fn heap_bytes(&self) -> usize;
+}
+
+/// A member lent by its collection.
+pub struct Lent<'a, T>(ManuallyDrop<T>, PhantomData<&'a T>);
+
+impl<T> Deref for Lent<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Owned members by name.
+pub struct Items<T: Item> {
+    table: Table,
+    /// Heap bytes of the members.
+    bytes: usize,
+    owns: PhantomData<T>,
+}
+
+impl<T: Item> Default for Items<T> {
+    fn default() -> Self {
+        Self { table: Table::new(), bytes: 0, owns: PhantomData }
+    }
+}
+
+impl<T: Item> Items<T> {
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Bytes on the heap: members and index.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes + self.table.heap_bytes()
+    }
+
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<crate::table::Slot> {
+        self.table.find(hash(name), |word| lent::<T>(word).name() == name)
+    }
+
+    #[inline]
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.find(name).is_some()
+    }
+
+    #[inline]
+    pub fn get(&self, name: &[u8]) -> Option<Lent<'_, T>> {
+        self.find(name).map(|slot| lent(self.table.word(slot)))
+    }
+
+    /// Adds a member whose name is not there.
+    pub fn insert(&mut self, item: T) {
+        debug_assert!(!self.contains(item.name()));
+        self.bytes += item.heap_bytes();
+        let hash = hash(item.name());
+        self.table.insert(hash, item.into_word(), rehash::<T>);
+        self.free_retired();
+    }
+
+    /// Changes a member in place; its name stays.
+    pub fn update<R>(&mut self, name: &[u8], change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let slot = self.find(name)?;
+        // SAFETY: the table's word owns the member; the one we make of it goes back below, whatever it became.
+        let mut item = ManuallyDrop::new(unsafe { T::from_word(self.table.word(slot)) });
+        self.bytes -= item.heap_bytes();
+        let result = change(&mut item);
+        self.bytes += item.heap_bytes();
+        self.table.replace(slot, ManuallyDrop::into_inner(item).into_word());
+        Some(result)
+    }
+
+    /// Takes a member out.
+    pub fn remove(&mut self, name: &[u8]) -> Option<T> {
+        let slot = self.find(name)?;
+        // SAFETY: the word leaves the table, so that this is its only owner.
+        let item = unsafe { T::from_word(self.table.remove(slot, rehash::<T>)) };
+        self.bytes -= item.heap_bytes();
+        self.free_retired();
+        Some(item)
+    }
+
+    /// Every member, in no particular order.
+    pub fn for_each(&self, mut visit: impl FnMut(&T)) {
+        self.table.for_each(|word| visit(&lent::<T>(word)));
+    }
+
+    /// One step of a scan: the members of a bucket; the next cursor, 0 at the end.
+    pub fn scan(&self, cursor: u64, mut emit: impl FnMut(&T)) -> u64 {
+        self.table.scan(cursor, |word| emit(&lent::<T>(word)))
+    }
+
+    /// A member, each with the same chance.
+    pub fn sample(&self) -> Option<Lent<'_, T>> {
+        self.table.sample(|| fastrand::u64(..)).map(lent)
+    }
+
+    /// Nobody reads this table without the stripe's lock: memory that fell out of use is freed at once.
+    fn free_retired(&mut self) {
+        if self.table.has_retired() {
+            self.table.take_retired();
+        }
+    }
+}
+
+impl<T: Item> Drop for Items<T> {
+    fn drop(&mut self) {
+        // SAFETY: the table owns its words and is not looked at again.
+        self.table.for_each(|word| drop(unsafe { T::from_word(word) }));
+    }
+}
+
+impl<T: Item + Clone> Clone for Items<T> {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        self.for_each(|item| copy.insert(item.clone()));
+        copy
+    }
+}
+
+fn lent<'a, T: Item>(word: Word) -> Lent<'a, T> {
+    // SAFETY: a word in the table owns a live member; `ManuallyDrop` leaves it to the table. The lifetime is bounded by
+    // the methods above to the borrow of the collection.
+    Lent(ManuallyDrop::new(unsafe { T::from_word(word) }), PhantomData)
+}
+
+fn rehash<T: Item>(word: Word) -> u64 {
+    hash(lent::<T>(word).name())
+}
+
+/// Keyed anew in every process, so that nobody can choose names that collide.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(|| {
+        let mut seeds = [0u8; 32];
+        getrandom::fill(&mut seeds).expect("the system's random source answers");
+        let seed = |i: usize| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes"));
+        ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
+    });
+    let mut hasher = HASHER.build_hasher();
+    hasher.write(name);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::piece::Piece;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Field = Piece<(), true>;
+
+    proptest! {
+        #[test]
+        fn items_are_a_map(steps in prop::collection::vec((0u8..4, 0u16..300, any::<u16>()), 1..600)) {
+            let (mut items, mut model) = (Items::<Field>::default(), BTreeMap::new());
+            for (step, name, value) in steps {
+                let (name, value) = (format!("name{name}").into_bytes(), vec![b'v'; value as usize % 300]);
+                match step {
+                    0 if !model.contains_key(&name) => {
+                        items.insert(Field::new((), &name, &value));
+                        model.insert(name, value);
+                    }
+                    1 => {
+                        let updated = items.update(&name, |f| f.set_value(&value)).is_some();
+                        prop_assert_eq!(updated, model.get_mut(&name).map(|v| *v = value).is_some());
+                    }
+                    2 => prop_assert_eq!(items.remove(&name).map(|f| f.value().to_vec()), model.remove(&name)),
+                    _ => prop_assert_eq!(items.get(&name).map(|f| f.value().to_vec()), model.get(&name).cloned()),
+                }
+                prop_assert_eq!(items.len(), model.len());
+            }
+            let mut all = BTreeMap::new();
+            items.clone().for_each(|f| { all.insert(f.name().to_vec(), f.value().to_vec()); });
+            prop_assert_eq!(&all, &model);
+            let bytes: usize = { let mut n = 0; items.for_each(|f| n += f.heap_bytes()); n };
+            prop_assert_eq!(items.bytes, bytes);
+            prop_assert_eq!(items.sample().is_some(), !model.is_empty());
+        }
+    }
+}
