@@ -8,6 +8,7 @@ use memkv::boot;
 use memkv::clients::Client;
 use memkv::command::call::{Called, Turn, call};
 use memkv::command::session::Session;
+use memkv::command::waiting::{give_up, timed_out};
 use memkv::command::{Command, HIDDEN};
 use memkv::config::{Config, split_args};
 use memkv::resp::Argv;
@@ -55,6 +56,13 @@ fn check(name: &str, transcript: &str) -> Option<String> {
         let called = call(&mut turn, &mut session, request, &mut out);
         let answer = match called {
             Called::Done => shown(&out),
+            Called::Waits => {
+                // Nobody else is here to serve it: its time will be over.
+                let waiting = session.waiting.take().expect("a command that waits is in its session");
+                assert!(give_up(&turn, &session.client, &waiting.waiter), "nobody serves it");
+                timed_out(&waiting.waiter, &mut out);
+                shown(&out)
+            }
             _ => "(held back)".to_owned(),
         };
         if !agree(&words, &promised, &answer) {

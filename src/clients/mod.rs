@@ -71,6 +71,7 @@ struct Inbox {
     output: Vec<u8>,
     close: bool,
     unblock: Option<Unblock>,
+    served: Option<Served>,
     waker: Option<Waker>,
 }
 
@@ -81,12 +82,21 @@ pub enum Unblock {
     Error,
 }
 
+/// The reply to a command that waited.
+#[derive(Default)]
+pub struct Served {
+    pub reply: Vec<u8>,
+    /// It may leave when the journal is this far.
+    pub journal_end: u64,
+}
+
 /// What a connection finds in its inbox.
 #[derive(Default)]
 pub struct Mail {
     pub output: Vec<u8>,
     pub close: bool,
     pub unblock: Option<Unblock>,
+    pub served: Option<Served>,
 }
 
 impl Facts {
@@ -141,6 +151,11 @@ impl Client {
         self.mail(|inbox| inbox.unblock = Some(how));
     }
 
+    /// Delivers the reply to the command that the connection waits in.
+    pub fn serve(&self, reply: Vec<u8>, journal_end: u64) {
+        self.mail(|inbox| inbox.served = Some(Served { reply, journal_end }));
+    }
+
     fn mail(&self, put: impl FnOnce(&mut Inbox)) {
         let mut inbox = self.inbox.lock();
         put(&mut inbox);
@@ -167,7 +182,12 @@ impl Client {
         {
             inbox.waker = Some(waker.clone());
         }
-        Mail { output: std::mem::take(&mut inbox.output), close: inbox.close, unblock: inbox.unblock.take() }
+        Mail {
+            output: std::mem::take(&mut inbox.output),
+            close: inbox.close,
+            unblock: inbox.unblock.take(),
+            served: inbox.served.take(),
+        }
     }
 }
 

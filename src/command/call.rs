@@ -8,8 +8,9 @@ use super::ctx::{Ctx, Reply};
 use super::effects::Effects;
 use super::gates;
 use super::room;
-use super::session::{Origin, Queue, ReplyMode, Then};
+use super::session::{Origin, Queue, Then};
 use super::table::Row;
+use super::waiting;
 use super::{
     ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK,
     WORLD, WRITE,
@@ -17,6 +18,7 @@ use super::{
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
+use crate::keyspace::waiting::Waiter;
 use crate::keyspace::{Db, Expired, Held, Hint, Inside, Keyspace, Manner, walk::Garbage};
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -56,6 +58,8 @@ pub enum Called {
     Done,
     /// CLIENT PAUSE holds it back; nothing happened.
     Paused,
+    /// It waits for its keys: `session.waiting`.
+    Waits,
 }
 
 impl<'n> Turn<'n> {
@@ -117,14 +121,8 @@ impl<'n> Turn<'n> {
 pub fn call(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
     let start = out.len();
     let called = dispatch(turn, session, request, out);
-    match session.reply {
-        ReplyMode::On => {}
-        ReplyMode::Off => out.truncate(start),
-        ReplyMode::Skip => {
-            out.truncate(start);
-            session.reply = ReplyMode::On;
-        }
-        ReplyMode::SkipNext => session.reply = ReplyMode::Skip,
+    if called != Called::Waits {
+        session.apply_reply_mode(out, start);
     }
     called
 }
@@ -164,34 +162,48 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
     let world = row.command.has(WORLD) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
-    let request = Ready { row, argv, canonical, hint };
+    let parts = Parts { row, argv, canonical, hint, again: None };
+    let ended;
     if world {
         turn.inside = None;
         let node = turn.node;
         let exclusive = node.keyspace.gate.exclusive();
-        unit(turn, session, request, node.keyspace.own_world(&exclusive), out);
+        ended = unit(turn, session, parts, node.keyspace.own_world(&exclusive), out);
         drop(exclusive);
         turn.inside = Some(node.keyspace.gate.enter(turn.slot));
     } else {
-        let held = lock_keys(&turn.node.keyspace, session, &request);
-        unit(turn, session, request, held, out);
+        let held = lock_keys(&turn.node.keyspace, session, &parts);
+        ended = unit(turn, session, parts, held, out);
+    }
+    if !ended.ready.is_empty() {
+        waiting::serve(turn, ended.ready);
     }
     if row.command.has(ADMIN) {
         turn.config = turn.node.config.load_full();
     }
-    Called::Done
+    if ended.waits { Called::Waits } else { Called::Done }
 }
 
 /// A request that passed the gates.
-struct Ready<'a> {
-    row: Row,
-    argv: ArgvView<'a>,
-    canonical: bool,
-    hint: Option<Hint>,
+pub(super) struct Parts<'a> {
+    pub row: Row,
+    pub argv: ArgvView<'a>,
+    pub canonical: bool,
+    pub hint: Option<Hint>,
+    /// A parked command is tried again.
+    pub again: Option<&'a Waiter>,
+}
+
+/// How a unit ended.
+pub(super) struct Ended {
+    /// The command found nothing and waits.
+    pub waits: bool,
+    /// Keys that changed while somebody waits for them.
+    pub ready: Vec<(usize, Box<[u8]>)>,
 }
 
 #[inline]
-fn lock_keys<'k>(keyspace: &'k Keyspace, session: &Session, request: &Ready<'_>) -> Held<'k> {
+fn lock_keys<'k>(keyspace: &'k Keyspace, session: &Session, request: &Parts<'_>) -> Held<'k> {
     if let Some(hint) = request.hint {
         return keyspace.lock_one(hint.place.stripe as usize);
     }
@@ -214,8 +226,14 @@ fn queue_needs_world(session: &Session) -> bool {
 
 /// Runs an atomic unit under its locks and appends its effects to the journal before they are released.
 #[inline]
-fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: Held<'_>, out: &mut Vec<u8>) {
-    let Ready { row, argv, canonical, hint } = request;
+pub(super) fn unit(
+    turn: &mut Turn<'_>,
+    session: &mut Session,
+    parts: Parts<'_>,
+    held: Held<'_>,
+    out: &mut Vec<u8>,
+) -> Ended {
+    let Parts { row, argv, canonical, hint, again } = parts;
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.origin == Origin::Log,
@@ -242,16 +260,30 @@ fn unit(turn: &mut Turn<'_>, session: &mut Session, request: Ready<'_>, held: He
         effects: &mut effects,
         spoke: false,
         canonical,
+        may_wait: true,
+        again: again.is_some(),
+        waiting: None,
     };
     run_handler(&mut ctx, turn.tick);
+    let patience = ctx.waiting;
+    match (patience, again) {
+        (Some(patience), None) => waiting::park(&mut db, session, &parts, patience),
+        (None, Some(waiter)) => {
+            waiter.served();
+            db.unpark(waiter);
+        }
+        _ => {}
+    }
     turn.tick = clock::ticks();
     turn.effects = effects;
     turn.append_effects();
     let met_due = std::mem::take(&mut db.changes.met_due);
+    let ready = std::mem::take(&mut db.changes.ready);
     account(turn.node, turn.stats, db);
     if !met_due.is_empty() {
         expire_met(turn, met_due);
     }
+    Ended { waits: patience.is_some(), ready }
 }
 
 /// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.
@@ -308,7 +340,16 @@ pub fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
 #[inline]
 fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
-    if let Err(error) = (ctx.row.command.run)(ctx) {
+    let result = (ctx.row.command.run)(ctx);
+    if ctx.again && result.as_ref().is_err_and(|error| *error == super::error::WRONG_TYPE) {
+        ctx.waiting = Some(waiting::Patience(None));
+    }
+    if ctx.waiting.is_some() {
+        ctx.out.buf.truncate(start);
+        // It counts when it is served.
+        return ctx.flush_expired();
+    }
+    if let Err(error) = result {
         ctx.out.buf.truncate(start);
         ctx.out.error(error.text());
         ctx.stats.failed(ctx.row.id);
@@ -376,6 +417,9 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         effects: &mut *ctx.effects,
         spoke: false,
         canonical: false,
+        may_wait: false,
+        again: false,
+        waiting: None,
     };
     run_handler(&mut inner, clock::ticks());
     true
@@ -401,6 +445,9 @@ pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, sessio
         effects: &mut effects,
         spoke: true,
         canonical: false,
+        may_wait: false,
+        again: false,
+        waiting: None,
     };
     // The log holds what once succeeded; an error now means the same command failed the same way then.
     let _ = (row.command.run)(&mut inner);

@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::effects::Effects;
 use super::table::Row;
+use super::waiting::Patience;
 use super::{Outcome, Registry};
 use crate::command::Session;
 use crate::config::Config;
@@ -28,6 +29,11 @@ pub struct Ctx<'a, 'k> {
     /// The handler said itself what happened; its argv is then not propagated.
     pub(super) spoke: bool,
     pub(super) canonical: bool,
+    pub(super) may_wait: bool,
+    /// A parked command is tried again: a key of another type is then no key at all.
+    pub(super) again: bool,
+    /// The handler found nothing and waits.
+    pub(super) waiting: Option<Patience>,
 }
 
 impl<'k> Ctx<'_, 'k> {

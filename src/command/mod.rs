@@ -15,6 +15,7 @@ pub mod keys;
 mod room;
 pub mod session;
 pub mod table;
+pub mod waiting;
 
 pub use args::Args;
 pub use ctx::Ctx;
@@ -22,6 +23,7 @@ pub use error::Error;
 pub use keys::Keys;
 pub use session::Session;
 pub use table::Registry;
+pub use waiting::Patience;
 
 /// A handler's result; its reply is in the buffer already. `Err` rewinds the reply and answers the error.
 pub type Outcome = Result<(), Error>;

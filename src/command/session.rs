@@ -1,7 +1,9 @@
 //! A connection's own state: what its next command depends on. Nobody else touches it.
 
 use super::table::Row;
+use super::waiting::Waiting;
 use crate::clients::Client;
+use crate::keyspace::waiting::Waiter;
 use crate::keyspace::watch::Dirty;
 use crate::resp::{Argv, Proto};
 use std::collections::BTreeSet;
@@ -18,6 +20,8 @@ pub struct Session {
     pub queue: Option<Queue>,
     pub watch: Option<Watching>,
     pub no_touch: bool,
+    /// The command that waits for its keys.
+    pub waiting: Option<Waiting>,
     /// What the connection must do after this command.
     pub then: Then,
     pub origin: Origin,
@@ -79,6 +83,7 @@ impl Session {
             queue: None,
             watch: None,
             no_touch: false,
+            waiting: None,
             then: Then::GoOn,
             origin: Origin::Socket,
         }
@@ -90,9 +95,40 @@ impl Session {
         Self { origin: Origin::Log, ..Self::new(client, true) }
     }
 
+    /// A session to run a parked command again for its client, whose own session is elsewhere.
+    pub fn stand_in(client: Arc<Client>, waiter: &Waiter) -> Self {
+        Self {
+            client,
+            db: waiter.db,
+            proto: waiter.proto,
+            authenticated: true,
+            reply: ReplyMode::On,
+            queue: None,
+            watch: None,
+            no_touch: waiter.no_touch,
+            waiting: None,
+            then: Then::GoOn,
+            origin: Origin::Socket,
+        }
+    }
+
     pub fn select(&mut self, db: usize) {
         self.db = db;
         self.client.facts.db.store(db, Relaxed);
+    }
+
+    /// CLIENT REPLY: what was written since `start` is a whole reply.
+    #[inline]
+    pub fn apply_reply_mode(&mut self, out: &mut Vec<u8>, start: usize) {
+        match self.reply {
+            ReplyMode::On => {}
+            ReplyMode::Off => out.truncate(start),
+            ReplyMode::Skip => {
+                out.truncate(start);
+                self.reply = ReplyMode::On;
+            }
+            ReplyMode::SkipNext => self.reply = ReplyMode::Skip,
+        }
     }
 
     /// Marks an open transaction as failed: a command could not be queued.

@@ -5,6 +5,7 @@ pub mod config;
 pub mod connection;
 pub mod databases;
 pub mod keys;
+pub mod lists;
 pub mod persistence;
 pub mod server;
 pub mod strings;
@@ -19,6 +20,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     databases::COMMANDS,
     keys::COMMANDS,
+    lists::COMMANDS,
     persistence::COMMANDS,
     server::COMMANDS,
     strings::COMMANDS,

@@ -51,6 +51,8 @@ pub struct Changes {
     pub expired: Vec<Expired>,
     /// Keys that a walk met due, in stripes it no longer holds: to be looked at once more, each in a unit of its own.
     pub met_due: Vec<(usize, Box<[u8]>)>,
+    /// Keys that changed while somebody waits for them.
+    pub ready: Vec<(usize, Box<[u8]>)>,
     pub hits: u64,
     pub misses: u64,
     pub events: Vec<Event>,
@@ -327,9 +329,12 @@ impl<'k> Db<'k> {
     pub(super) fn changed(&mut self, place: Place, key: &[u8], class: u8, event: &'static str, exists: bool) {
         self.changes.dirty += 1;
         let index = self.index;
-        let watchers = &mut self.held.data(place.stripe as usize).watchers;
-        if !watchers.is_empty() {
-            watchers.touch(index, key, exists);
+        let data = self.held.data(place.stripe as usize);
+        if !data.watchers.is_empty() {
+            data.watchers.touch(index, key, exists);
+        }
+        if !data.waiters.is_empty() && exists && data.waiters.has(index, key) {
+            self.changes.ready.push((index, key.into()));
         }
         if self.manner.events && !event.is_empty() {
             self.changes.events.push(Event { class, name: event, db: index, key: key.into() });
@@ -338,6 +343,12 @@ impl<'k> Db<'k> {
 
     pub fn exists(&mut self, key: &[u8]) -> bool {
         self.peek(key).is_some()
+    }
+
+    /// Whether a living key is there; nothing is counted or touched.
+    pub fn is_present(&mut self, key: &[u8]) -> bool {
+        let place = self.place(key);
+        self.find(place, key).is_some_and(|(_, entry)| !entry.is_due(self.now))
     }
 
     /// A key's type, without touching it.

@@ -108,12 +108,13 @@ impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
         self.changed_by(event, 1);
     }
 
-    /// The same for a change of several members at once: what `rdb_changes_since_last_save` counts.
+    /// The same for a change of several members at once, as `rdb_changes_since_last_save` counts them; 0 if another
+    /// statement of the same command counts.
     #[inline]
     pub fn changed_by(&mut self, event: &'static str, members: usize) {
         self.changed = true;
         self.db.changed(self.place, self.key, T::KIND.event_class(), event, true);
-        self.db.changes.dirty += (members as u64).saturating_sub(1);
+        self.db.changes.dirty = self.db.changes.dirty + members as u64 - 1;
     }
 
     pub fn key(&self) -> &'d [u8] {

@@ -19,6 +19,7 @@ mod strings;
 pub mod stripe;
 #[cfg(test)]
 mod tests;
+pub mod waiting;
 pub mod walk;
 pub mod watch;
 

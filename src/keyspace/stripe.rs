@@ -14,6 +14,7 @@
 use super::entry::Entry;
 use super::expire::Due;
 use super::snapshot::Captures;
+use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
 use crate::table::{Probe, Retired, Table};
@@ -82,6 +83,7 @@ pub(super) struct PartShared {
 pub(super) struct StripeData {
     pub parts: Vec<Part>,
     pub watchers: Watchers,
+    pub waiters: Waiters,
 }
 
 /// A stripe's share of one database.
@@ -105,7 +107,11 @@ impl Keyspace {
             CachePadded::new(Stripe {
                 lock: RawMutex::INIT,
                 next_due: AtomicI64::new(i64::MAX),
-                data: UnsafeCell::new(StripeData { parts: Vec::new(), watchers: Watchers::default() }),
+                data: UnsafeCell::new(StripeData {
+                    parts: Vec::new(),
+                    watchers: Watchers::default(),
+                    waiters: Waiters::default(),
+                }),
                 shared: (0..databases).map(|_| PartShared::default()).collect(),
             })
         };

@@ -181,6 +181,9 @@ impl Db<'_> {
             }
             data.parts.swap(a, b);
             for db in [a, b] {
+                self.changes.ready.extend(data.waiters.keys(db).map(|key| (db, key.into())));
+            }
+            for db in [a, b] {
                 let shared = &keyspace.stripe(stripe).shared[db];
                 shared.probe.publish(&data.parts[db].table);
                 shared.len.store(data.parts[db].table.len(), Relaxed);

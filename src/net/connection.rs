@@ -13,13 +13,14 @@
 
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::clients::Client;
+use crate::clients::{Client, Unblock};
 use crate::clock;
 use crate::command::call::{Called, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
+use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
 use crate::config::Config;
 use crate::observe::{ServiceTime, WorkerStats};
-use crate::resp::{ArgvView, Limits, Parser, Span, Step, encode_request};
+use crate::resp::{ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::ReadBuf;
 
 pub struct Connection {
@@ -48,6 +50,8 @@ pub struct Connection {
     over_soft_limit_since: Option<i64>,
     served: Served,
     pause_timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    wait_timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    unblock: Option<Unblock>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,17 @@ enum Ran {
     More,
     /// CLIENT PAUSE.
     Paused,
+    /// A command waits for its keys.
+    Waits,
+}
+
+/// Why a batch ended in front of a request.
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Paused,
+    Waits,
+    /// The connection is to close.
+    Ends,
 }
 
 impl Connection {
@@ -89,6 +104,8 @@ impl Connection {
             over_soft_limit_since: None,
             served: Served::default(),
             pause_timer: None,
+            wait_timer: None,
+            unblock: None,
         }
     }
 
@@ -98,6 +115,69 @@ impl Connection {
         self.output.extend_from_slice(&mail.output);
         if mail.close {
             self.state = State::Closed;
+        }
+        if let Some(served) = mail.served
+            && self.session.waiting.take().is_some()
+        {
+            self.journal_end = self.journal_end.max(served.journal_end);
+            self.end_wait(|out| out.extend_from_slice(&served.reply));
+        }
+        if self.session.waiting.is_some() {
+            self.unblock = mail.unblock.or(self.unblock);
+        }
+    }
+
+    /// The command that waited has its reply; the requests behind it may run.
+    fn end_wait(&mut self, reply: impl FnOnce(&mut Vec<u8>)) {
+        self.session.waiting = None;
+        (self.wait_timer, self.unblock) = (None, None);
+        let start = self.output.len();
+        reply(&mut self.output);
+        self.session.apply_reply_mode(&mut self.output, start);
+        // The time spent waiting is not the server's.
+        self.served.readable = clock::ticks();
+        self.session.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
+    }
+
+    /// Looks after the command that waits: its time may be over, or CLIENT UNBLOCK ends it.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) {
+        let Some(waiting) = &self.session.waiting else { return };
+        let (waiter, deadline) = (waiting.waiter.clone(), waiting.deadline);
+        if self.unblock.is_none() && !self.is_wait_over(cx, deadline) {
+            return;
+        }
+        let worker = self.worker.clone();
+        let turn =
+            Turn::begin(worker.node, &worker.stats, worker.registry, worker.node.config.load_full(), worker.slot);
+        if !give_up(&turn, &self.session.client, &waiter) {
+            // It is being served at this moment: the reply, or its failure, is microseconds away.
+            cx.waker().wake_by_ref();
+            return;
+        }
+        match self.unblock {
+            Some(Unblock::Error) => {
+                worker.stats.counters.total_error_replies.add(1);
+                worker.node.observatory.errors.record(&[b"-", UNBLOCKED.text()].concat());
+                self.end_wait(|out| Out::new(out, waiter.proto).error(UNBLOCKED.text()));
+            }
+            _ => self.end_wait(|out| timed_out(&waiter, out)),
+        }
+    }
+
+    /// Whether the deadline has passed; else a timer wakes us when it has.
+    fn is_wait_over(&mut self, cx: &mut Context<'_>, deadline: Option<i64>) -> bool {
+        let Some(deadline) = deadline else { return false };
+        loop {
+            let left_ms = deadline.saturating_sub(clock::now_ms());
+            if left_ms <= 0 {
+                return true;
+            }
+            let sleep = Duration::from_millis(left_ms.min(WAIT_STEP_MS) as u64);
+            let timer = self.wait_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(sleep)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.wait_timer = None;
         }
     }
 
@@ -196,11 +276,12 @@ impl Connection {
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
             self.served.began = turn.tick;
             let done = self.execute(&mut turn, &input, &spans, &requests);
-            if let Some(first_left) = done
-                && self.session.then == Then::GoOn
-            {
-                self.put_back(&mut input, &spans, &requests[first_left..]);
-                ran = Ran::Paused;
+            match done {
+                Some((Stop::Ends, _)) | None => {}
+                Some((stop, first_left)) => {
+                    self.put_back(&mut input, &spans, &requests[first_left..]);
+                    ran = if stop == Stop::Paused { Ran::Paused } else { Ran::Waits };
+                }
             }
             self.journal_end = self.journal_end.max(turn.journal_end);
             self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
@@ -209,7 +290,7 @@ impl Connection {
         }
         if let Some(error) = ended
             && self.session.then == Then::GoOn
-            && ran != Ran::Paused
+            && matches!(ran, Ran::All | Ran::More)
         {
             self.protocol_error(&error.text());
         }
@@ -257,8 +338,14 @@ impl Connection {
         None
     }
 
-    /// Runs the batch; returns the first request not run, if any.
-    fn execute(&mut self, turn: &mut Turn<'_>, input: &[u8], spans: &[Span], requests: &[Found]) -> Option<usize> {
+    /// Runs the batch; if it stops early, why, and in front of which request.
+    fn execute(
+        &mut self,
+        turn: &mut Turn<'_>,
+        input: &[u8],
+        spans: &[Span],
+        requests: &[Found],
+    ) -> Option<(Stop, usize)> {
         let view = |r: &Found| ArgvView::new(&input[r.at..r.at + r.len], &spans[r.first_span..r.first_span + r.argc]);
         let mut prepared: SmallVec<[Prepared<'_>; BATCH_COMMANDS_MAX]> = SmallVec::new();
         for r in requests {
@@ -269,12 +356,14 @@ impl Connection {
         }
         for (i, request) in prepared.into_iter().enumerate() {
             let (row, before) = (request.row.as_ref().map_or(usize::MAX, |row| row.id), turn.tick);
-            if call(turn, &mut self.session, request, &mut self.output) == Called::Paused {
-                return Some(i);
+            match call(turn, &mut self.session, request, &mut self.output) {
+                Called::Done => {}
+                Called::Paused => return Some((Stop::Paused, i)),
+                Called::Waits => return Some((Stop::Waits, i + 1)),
             }
             self.served.count(row, turn.tick.wrapping_sub(before));
             if self.session.then != Then::GoOn {
-                return (i + 1 < requests.len()).then_some(i + 1);
+                return Some((Stop::Ends, i + 1));
             }
         }
         None
@@ -395,13 +484,16 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Watches are taken back when the peer is gone.
+    /// Watches are taken back when the peer is gone, and a command that waits gives up.
     fn drop(&mut self) {
-        if self.session.watch.is_some() {
+        if self.session.watch.is_some() || self.session.waiting.is_some() {
             let worker = &self.worker;
             let config = worker.node.config.load_full();
             let turn = Turn::begin(worker.node, &worker.stats, worker.registry, config, worker.slot);
             abandon_transaction(&turn, &mut self.session);
+            if let Some(waiting) = self.session.waiting.take() {
+                give_up(&turn, &self.session.client, &waiting.waiter);
+            }
         }
     }
 }
@@ -419,11 +511,19 @@ impl Future for Connection {
                 return Poll::Ready(());
             }
             let mut ran = Ran::All;
-            if has_input && this.state == State::Open {
+            if this.session.waiting.is_some() {
+                this.poll_wait(cx);
+                has_input = this.consumed < this.input.len();
+            }
+            if this.session.waiting.is_some() {
+                ran = Ran::Waits;
+            } else if has_input && this.state == State::Open {
                 ran = this.run_batch();
                 if this.state == State::Closed {
                     return Poll::Ready(());
                 }
+                // Registers the timer.
+                this.poll_wait(cx);
             }
             if this.must_wait_for_journal(cx) {
                 return Poll::Pending;
@@ -445,7 +545,13 @@ impl Future for Connection {
                     this.wait_for_pause(cx);
                     return Poll::Pending;
                 }
-                Ran::All => {}
+                Ran::Waits if this.session.waiting.is_none() => {
+                    has_input = this.consumed < this.input.len();
+                    continue;
+                }
+                // Reads on only to learn that the peer leaves.
+                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => return Poll::Pending,
+                Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
                 Poll::Ready(true) => has_input = true,
@@ -516,5 +622,9 @@ const READ_GROW_MAX: usize = 1 << 20;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;
+/// The wall clock may be set: a timer is never longer than this before it is looked at again.
+const WAIT_STEP_MS: i64 = 10_000;
+/// Requests read while a command waits.
+const WAITING_INPUT_MAX: usize = 64 << 10;
 /// A connection with more than its share of a read in its buffers.
 const LARGE_BYTES: usize = 4 * READ_BYTES;
