@@ -261,7 +261,6 @@ pub(super) fn unit(
         spoke: false,
         canonical,
         may_wait: true,
-        again: again.is_some(),
         waiting: None,
     };
     run_handler(&mut ctx, turn.tick);
@@ -341,9 +340,6 @@ pub fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
 fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
     let result = (ctx.row.command.run)(ctx);
-    if ctx.again && result.as_ref().is_err_and(|error| *error == super::error::WRONG_TYPE) {
-        ctx.waiting = Some(waiting::Patience(None));
-    }
     if ctx.waiting.is_some() {
         ctx.out.buf.truncate(start);
         // It counts when it is served.
@@ -418,7 +414,6 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         spoke: false,
         canonical: false,
         may_wait: false,
-        again: false,
         waiting: None,
     };
     run_handler(&mut inner, clock::ticks());
@@ -446,7 +441,6 @@ pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, sessio
         spoke: true,
         canonical: false,
         may_wait: false,
-        again: false,
         waiting: None,
     };
     // The log holds what once succeeded; an error now means the same command failed the same way then.

@@ -30,8 +30,6 @@ pub struct Ctx<'a, 'k> {
     pub(super) spoke: bool,
     pub(super) canonical: bool,
     pub(super) may_wait: bool,
-    /// A parked command is tried again: a key of another type is then no key at all.
-    pub(super) again: bool,
     /// The handler found nothing and waits.
     pub(super) waiting: Option<Patience>,
 }

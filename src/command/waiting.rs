@@ -6,18 +6,19 @@
 //! served command may itself make keys ready (BLMOVE into an awaited list): the chain is followed to its end, which
 //! comes because every link takes a waiter away.
 
-use super::Outcome;
 use super::call::{Parts, Turn, unit};
 use super::ctx::Ctx;
 use super::error::Error;
 use super::session::Session;
 use super::table::Row;
+use super::{Group, Outcome, keys};
 use crate::clients::Client;
 use crate::clock::Millis;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::{Db, Manner};
 use crate::num;
 use crate::resp::Out;
+use crate::types::Kind;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,11 +74,16 @@ impl Ctx<'_, '_> {
 
 /// Lists a command that found nothing under its keys. Under its locks.
 pub(super) fn park(db: &mut Db<'_>, session: &mut Session, parts: &Parts<'_>, patience: Patience) {
-    let mut keys = Vec::new();
-    parts.row.command.keys.for_each(parts.argv, &mut |i, _| keys.push(Box::from(parts.argv.get(i))));
+    let mut awaited = Vec::new();
+    // Of a command that moves, only the source is waited for.
+    parts.row.command.keys.for_each(parts.argv, &mut |i, flags| {
+        if flags & keys::ACCESS != 0 {
+            awaited.push(Box::from(parts.argv.get(i)));
+        }
+    });
     let client = &session.client;
     let argv = parts.argv.to_owned();
-    let mut waiter = Waiter::new(client.id, parts.row.id, argv, db.index(), session.proto, keys);
+    let mut waiter = Waiter::new(client.id, parts.row.id, argv, db.index(), session.proto, awaited);
     waiter.no_touch = session.no_touch;
     let waiter = Arc::new(waiter);
     db.park(&waiter);
@@ -126,13 +132,16 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let node = turn.node;
     let Some(client) = node.clients.get(waiter.client) else { return Attempt::Nothing };
     let row = Row { id: waiter.row, command: turn.registry.rows()[waiter.row] };
-    let stripes: SmallVec<[u32; 8]> = waiter.keys.iter().map(|key| node.keyspace.place(key).stripe).collect();
+    let (argv, mut stripes) = (waiter.argv.view(), SmallVec::new());
+    row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
     let mut db = Db::new(node.keyspace.lock(stripes), waiter.db, turn.now, Manner::default());
-    if !db.is_present(key) {
-        return Attempt::KeyGone;
+    match db.kind_present(key) {
+        None => return Attempt::KeyGone,
+        Some(kind) if awaits(row) != Some(kind) => return Attempt::Nothing,
+        Some(_) => {}
     }
     let mut session = Session::stand_in(client.clone(), waiter);
-    let parts = Parts { row, argv: waiter.argv.view(), canonical: false, hint: None, again: Some(waiter) };
+    let parts = Parts { row, argv, canonical: false, hint: None, again: Some(waiter) };
     let mut reply = Vec::new();
     let ended = unit(turn, &mut session, parts, db.into_held(), &mut reply);
     if ended.waits {
@@ -141,6 +150,16 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     client.facts.blocked.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
     Attempt::Served(ended.ready)
+}
+
+/// The type that a family's blocking commands wait for; a key of another type is no reason to wake up.
+fn awaits(row: Row) -> Option<Kind> {
+    match row.command.group {
+        Group::List => Some(Kind::List),
+        Group::SortedSet => Some(Kind::Zset),
+        Group::Stream => Some(Kind::Stream),
+        _ => None,
+    }
 }
 
 /// Ends a wait from the waiter's side. False if it is being served: the reply is on its way. Inside the gate.

@@ -345,10 +345,10 @@ impl<'k> Db<'k> {
         self.peek(key).is_some()
     }
 
-    /// Whether a living key is there; nothing is counted or touched.
-    pub fn is_present(&mut self, key: &[u8]) -> bool {
+    /// The type of a living key; nothing is counted, touched or removed.
+    pub fn kind_present(&mut self, key: &[u8]) -> Option<Kind> {
         let place = self.place(key);
-        self.find(place, key).is_some_and(|(_, entry)| !entry.is_due(self.now))
+        self.find(place, key).filter(|(_, entry)| !entry.is_due(self.now)).map(|(_, entry)| entry.kind())
     }
 
     /// A key's type, without touching it.
