@@ -14,7 +14,7 @@ use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
 use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
-use crate::keyspace::{Expiry, Keyspace};
+use crate::keyspace::{Db, Keyspace, Manner};
 use crate::listeners::{self, Doors};
 use crate::log::{self, notice, warning};
 use crate::net::{admin, listen, worker};
@@ -24,7 +24,7 @@ use crate::persist::aof::AofDir;
 use crate::persist::batcher::{self, Pace};
 use crate::persist::load::{self, Apply};
 use crate::persist::rdb::read::Loaded;
-use crate::persist::{Aof, Journal};
+use crate::persist::{Aof, Journal, Rdb, save};
 use crate::process;
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
@@ -155,6 +155,7 @@ fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io
         keyspace,
         journal: Journal::default(),
         aof: Aof::default(),
+        rdb: Rdb::default(),
         clients: Clients::default(),
         doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
@@ -241,6 +242,15 @@ fn shut_down(node: &Node) -> i32 {
             warning!("Errors writing the append-only file at shutdown: what was not acknowledged may be lost.");
         }
     }
+    let flags = node.life.shutdown_flags();
+    if flags.save || (!config.save.is_empty() && !flags.nosave) {
+        notice!("Saving the final RDB snapshot before exiting.");
+        let mut db = Db::new(node.keyspace.own_world(&everything), 0, clock::now_ms(), Manner::default());
+        let changes = node.observatory.counts().changes;
+        if save::save_now(&mut db, &node.rdb, &config, changes).is_err() && !flags.force {
+            warning!("Error trying to save the DB at shutdown.");
+        }
+    }
     process::remove_pid_file(&config);
     if !config.unixsocket.is_empty() {
         notice!("Removing the unix socket file.");
@@ -254,13 +264,13 @@ fn shut_down(node: &Node) -> i32 {
 /// Loads the append-only log if there shall be one, and begins to record.
 fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
     if !config.appendonly {
-        return Ok(());
+        return load_snapshot(node, registry, config, slots).map_err(fatal);
     }
     let started = std::time::Instant::now();
     let mut files = AofDir::open(config).map_err(fatal)?;
     node.life.set_loading(true);
     let mut replay = Replay::new(node, registry, slots.main);
-    let loaded = load::load(&files, config.aof_load_truncated, &mut replay);
+    let loaded = load::load(&files, config, &mut replay);
     drop(replay);
     loaded.map_err(fatal)?;
     node.life.set_loading(false);
@@ -277,6 +287,30 @@ fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, 
     node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
     *node.aof.files.lock() = Some(files);
     node.journal.attach(file, len);
+    Ok(())
+}
+
+/// Loads the snapshot file, if there is one.
+fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+    let (started, path) = (std::time::Instant::now(), PathBuf::from(&config.dbfilename));
+    if !path.exists() {
+        return Ok(());
+    }
+    node.life.set_loading(true);
+    let mut replay = Replay::new(node, registry, slots.main);
+    let counts = load::load_snapshot(&path, config, clock::now_ms(), &mut |loaded| {
+        // A snapshot's keys are never refused.
+        let _ = replay.key(loaded);
+    })
+    .map_err(|e| io::Error::new(e.kind(), format!("Fatal error loading the DB, check server logs. Exiting. {e}")))?;
+    drop(replay);
+    node.life.set_loading(false);
+    node.rdb.keys_loaded.store(counts.loaded, Relaxed);
+    node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
+    notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", counts.loaded, counts.expired);
+    notice!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
+    // What was loaded is on disk.
+    node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
     Ok(())
 }
 
@@ -317,8 +351,8 @@ impl Apply for Replay {
     }
 
     fn key(&mut self, loaded: Loaded) -> Result<(), String> {
-        let expiry = loaded.expiry.map_or(Expiry::Clear, Expiry::At);
-        self.turn.with_db(loaded.db, &loaded.key, |db| db.set_string(&loaded.key, &loaded.value, expiry));
+        let Loaded { db, key, content, expiry } = loaded;
+        self.turn.with_db(db, &key, |db| content.put(db, &key, expiry, ""));
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::batcher::Pace;
 use crate::persist::rewrite::Job;
+use crate::persist::save::Job as Save;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -121,8 +122,8 @@ fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
         if wants_rewrite(node, &config, now) {
             node.aof.request_rewrite();
         }
-        if node.aof.take_request() {
-            start_rewrite(node, slots.rewriter);
+        if !node.life.is_loading() {
+            start_walks(node, &config, slots.rewriter, now);
         }
     }
 }
@@ -161,6 +162,42 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
         return true;
     }
     false
+}
+
+/// Starts what was asked for, or is due by a save point. One walk over the keyspace at a time.
+fn start_walks(node: &'static Node, config: &Config, slot: usize, now: i64) {
+    let (aof, rdb) = (&node.aof, &node.rdb);
+    let reached = || rdb.reached(config, node.observatory.counts().changes, node.life.started_ms, now);
+    let rewriting = aof.rewriting.load(Relaxed) && !aof.is_requested();
+    let saving = rdb.saving.load(Relaxed) && !rdb.is_requested();
+    if rewriting || saving {
+        return;
+    }
+    if rdb.take_request() {
+        return start_save(node, slot);
+    }
+    if aof.take_request() {
+        return start_rewrite(node, slot);
+    }
+    if rdb.scheduled.swap(false, Relaxed) {
+        rdb.request();
+    } else if let Some((changes, seconds)) = reached() {
+        crate::log::notice!("{changes} changes in {seconds} seconds. Saving...");
+        rdb.request();
+    }
+}
+
+/// Starts the requested save on its own thread.
+fn start_save(node: &'static Node, slot: usize) {
+    let run = move || {
+        let config = node.config.load_full();
+        let changes = || node.observatory.counts().changes;
+        Save { keyspace: &node.keyspace, rdb: &node.rdb, config: &config, slot, changes: &changes }.run();
+    };
+    if let Err(e) = std::thread::Builder::new().name("save".into()).spawn(run) {
+        crate::log::warning!("Can't save in background: {e}");
+        node.rdb.saving.store(false, Relaxed);
+    }
 }
 
 /// Starts the requested rewrite on its own thread.

@@ -9,7 +9,7 @@ use crate::keyspace::walk::Garbage;
 use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
-use crate::persist::{Aof, Journal};
+use crate::persist::{Aof, Journal, Rdb};
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ pub struct Node {
     pub keyspace: Keyspace,
     pub journal: Journal,
     pub aof: Aof,
+    pub rdb: Rdb,
     pub clients: Clients,
     pub doors: Doors,
     pub observatory: Observatory,
@@ -169,6 +170,11 @@ impl Node {
         self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.observatory.slowlog.set_max_len(config.slowlog_max_len);
         self.observatory.set_latency_tracking(config.latency_tracking);
+    }
+
+    /// When the last snapshot was written, or the server started.
+    pub fn last_save_ms(&self) -> Millis {
+        self.rdb.last_save_ms.load(Relaxed).max(self.life.started_ms)
     }
 
     /// `CONFIG SET appendonly`: begins a log with a new base from this instant, or ends it. Errors are for the client.

@@ -21,7 +21,7 @@ pub struct Request<'a> {
 pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
 
 /// In order. A command from the log passes unseen: it was let through when it was first run.
-pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk, replicas];
+pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk, snapshots, replicas];
 
 #[inline]
 pub fn pass(request: &Request<'_>) -> Result<(), Error> {
@@ -76,6 +76,12 @@ fn disk(r: &Request<'_>) -> Result<(), Error> {
     }
 }
 
+/// `stop-writes-on-bgsave-error`.
+fn snapshots(r: &Request<'_>) -> Result<(), Error> {
+    let failed = !r.node.rdb.last_ok.0.load(Relaxed) && r.config.stop_writes_on_bgsave_error;
+    if failed && !r.config.save.is_empty() && writes(r) { Err(SNAPSHOTS_FAIL) } else { Ok(()) }
+}
+
 /// `min-replicas-to-write`: this server has no replicas, so any demand for some stops writes.
 fn replicas(r: &Request<'_>) -> Result<(), Error> {
     let wanted = r.config.min_replicas_to_write > 0 && r.config.min_replicas_max_lag > 0;
@@ -113,6 +119,9 @@ const DEBUG_NOT_ALLOWED: Error = Error::new(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
 );
 const NO_AUTHENTICATION: Error = Error::new("NOAUTH Authentication required.");
+const SNAPSHOTS_FAIL: Error = Error::new(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+);
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");

@@ -1,8 +1,10 @@
-//! Persistence on demand.
+//! Persistence on demand: snapshots and the log's rewriting.
 
 use crate::command::*;
+use crate::persist::save;
+use std::sync::atomic::Ordering::Relaxed;
 
-pub const COMMANDS: &[Command] = &[BGREWRITEAOF];
+pub const COMMANDS: &[Command] = &[BGREWRITEAOF, BGSAVE, LASTSAVE, SAVE];
 
 const BGREWRITEAOF: Command = Command {
     name: "BGREWRITEAOF",
@@ -18,8 +20,90 @@ const BGREWRITEAOF: Command = Command {
 };
 
 fn bgrewriteaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let saving = ctx.node.rdb.saving.load(Relaxed);
     if !ctx.node.aof.request_rewrite() {
         return Err(Error::new("ERR Background append only file rewriting already in progress"));
     }
-    ctx.out.simple("Background append only file rewriting started")
+    // One walk at a time: the rewrite begins when the save is over.
+    ctx.out.simple(match saving {
+        true => "Background append only file rewriting scheduled",
+        false => "Background append only file rewriting started",
+    })
 }
+
+const BGSAVE: Command = Command {
+    name: "BGSAVE",
+    args: "[SCHEDULE]",
+    arity: -1,
+    since: "1.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | NO_ASYNC_LOADING,
+    keys: Keys::NONE,
+    doc: "Writes a snapshot of one instant of the data to disk, in the background and without fork.",
+    examples: "> BGSAVE\nBackground saving started\n> BGSAVE now\n(error) ERR syntax error",
+    run: bgsave,
+};
+
+fn bgsave(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let schedule = match (ctx.args.len(), &*ctx.args.word_at(1)) {
+        (1, _) => false,
+        (2, b"SCHEDULE") => true,
+        _ => return Err(error::SYNTAX),
+    };
+    let (rdb, rewriting) = (&ctx.node.rdb, ctx.node.aof.rewriting.load(Relaxed));
+    if rdb.saving.load(Relaxed) {
+        return Err(SAVE_IN_PROGRESS);
+    }
+    if rewriting && !schedule {
+        return Err(REWRITE_IN_PROGRESS);
+    }
+    if rewriting {
+        rdb.scheduled.store(true, Relaxed);
+        return ctx.out.simple("Background saving scheduled");
+    }
+    rdb.request();
+    ctx.out.simple("Background saving started")
+}
+
+const LASTSAVE: Command = Command {
+    name: "LASTSAVE",
+    args: "",
+    arity: 1,
+    since: "1.0.0",
+    group: Group::Server,
+    flags: LOADING | STALE | FAST | IN_ADMIN,
+    keys: Keys::NONE,
+    doc: "When the last snapshot was written, in Unix seconds; the time of start if there was none. O(1).",
+    examples: "> LASTSAVE too many\n(error) ERR wrong number of arguments for 'lastsave' command",
+    run: |ctx| ctx.out.int(ctx.node.last_save_ms() / 1000),
+};
+
+const SAVE: Command = Command {
+    name: "SAVE",
+    args: "",
+    arity: 1,
+    since: "1.0.0",
+    group: Group::Server,
+    flags: ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI | WORLD,
+    keys: Keys::NONE,
+    doc: "Writes a snapshot of the data to disk while everybody waits; BGSAVE lets them go on. O(N) in all keys.",
+    examples: "> SAVE now\n(error) ERR wrong number of arguments for 'save' command",
+    run: |ctx| {
+        if ctx.node.rdb.saving.load(Relaxed) {
+            return Err(SAVE_IN_PROGRESS);
+        }
+        save_here(ctx)?;
+        ctx.out.ok()
+    },
+};
+
+/// Saves inside a unit that owns the world.
+pub(super) fn save_here(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let changes = ctx.node.observatory.counts().changes;
+    save::save_now(ctx.db, &ctx.node.rdb, ctx.config, changes).map_err(|_| Error::new("ERR"))
+}
+
+const SAVE_IN_PROGRESS: Error = Error::new("ERR Background save already in progress");
+const REWRITE_IN_PROGRESS: Error = Error::new(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+);

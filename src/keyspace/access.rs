@@ -45,6 +45,11 @@ pub fn lru_clock(now: Millis) -> u32 {
     (now / 1000) as u32 & 0x00ff_ffff
 }
 
+/// An access word with this counter, as of now.
+pub fn lfu_word(now: Millis, counter: u32) -> u32 {
+    lfu_minutes(now) << 8 | counter
+}
+
 fn lfu_minutes(now: Millis) -> u32 {
     (now / 60_000) as u32 & 0xffff
 }

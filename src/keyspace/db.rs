@@ -528,6 +528,7 @@ impl Db<'_> {
     /// A hash has a field that expires earlier than any before.
     pub(super) fn index_fields(&mut self, place: Place, mut entry: Entry, at: Millis) {
         entry.set_expiring_fields();
+        self.keyspace().timed_fields.store(true, Relaxed);
         self.index_expiry(place.stripe as usize, at, place.hash);
     }
 

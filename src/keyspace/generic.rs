@@ -1,8 +1,10 @@
 //! What commands on keys of any type ask of a database: looking without touching, touching without reading, events
 //! that accompany a change, and numbers that must stay text.
 
+use super::access::{lfu_word, lru_clock};
 use super::db::{Db, Event, raw_body};
 use super::entry::Entry;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl Db<'_> {
     /// A living entry for a command that looks at the key, not the value (EXISTS, TTL, TYPE): counts a hit or miss and
@@ -15,6 +17,31 @@ impl Db<'_> {
             None => self.changes.misses += 1,
         }
         entry
+    }
+
+    /// A living entry for a command that reads a value of any type.
+    pub fn read_any(&mut self, key: &[u8]) -> Option<Entry> {
+        self.read_entry(key)
+    }
+
+    /// Makes a key look unused for so long; without effect under an LFU policy.
+    pub fn set_idle(&mut self, key: &[u8], seconds: i64) {
+        let (place, now) = (self.place(key), self.now);
+        if let Some((_, mut entry)) = self.live(place, key)
+            && !self.keyspace().settings.lfu.load(Relaxed)
+        {
+            entry.set_access(lru_clock(now.saturating_sub(seconds.saturating_mul(1000)).max(0)));
+        }
+    }
+
+    /// Sets a key's counter of uses, 0 to 255; without effect unless the policy is LFU.
+    pub fn set_frequency(&mut self, key: &[u8], frequency: i64) {
+        let (place, now) = (self.place(key), self.now);
+        if let Some((_, mut entry)) = self.live(place, key)
+            && self.keyspace().settings.lfu.load(Relaxed)
+        {
+            entry.set_access(lfu_word(now, frequency.clamp(0, 255) as u32));
+        }
     }
 
     /// Sets a key's access clock to now, also for a client that asked not to touch; says whether the key is there.

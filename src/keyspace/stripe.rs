@@ -43,6 +43,8 @@ pub struct Keyspace {
     pub(super) parity: AtomicBool,
     pub captures: Captures,
     pub settings: Settings,
+    /// Fields of some hash expire, or did: snapshots need the newer format.
+    pub(super) timed_fields: AtomicBool,
     /// How late the last key was removed that expired by itself; 0 when nothing is due.
     pub expiry_lag_ms: AtomicI64,
     /// Milliseconds since the epoch at which the expiry index begins to count.
@@ -127,6 +129,7 @@ impl Keyspace {
             parity: AtomicBool::new(false),
             captures: Captures::default(),
             settings: Settings::default(),
+            timed_fields: AtomicBool::new(false),
             expiry_lag_ms: AtomicI64::new(0),
             epoch: now,
         }
@@ -134,6 +137,10 @@ impl Keyspace {
 
     pub fn databases(&self) -> usize {
         self.databases
+    }
+
+    pub fn has_timed_fields(&self) -> bool {
+        self.timed_fields.load(Relaxed)
     }
 
     pub fn stripes(&self) -> usize {

@@ -84,15 +84,22 @@ impl Db<'_> {
 
     /// Every living entry of the database, for DEBUG DIGEST and the like.
     pub fn for_each_entry(&mut self, mut visit: impl FnMut(Entry)) {
-        let (index, now) = (self.index, self.now);
+        let now = self.now;
+        self.for_each_stored(|entry| {
+            if !entry.is_due(now) {
+                visit(entry);
+            }
+        });
+    }
+
+    /// Every entry of the database, due or not.
+    pub fn for_each_stored(&mut self, mut visit: impl FnMut(Entry)) {
+        let index = self.index;
         for stripe in 0..self.keyspace().stripes() {
             self.held.visit(stripe, |held| {
                 held.part(stripe, index).table.for_each(|word| {
                     // SAFETY: as above.
-                    let entry = unsafe { Entry::from_word(word) };
-                    if !entry.is_due(now) {
-                        visit(entry);
-                    }
+                    visit(unsafe { Entry::from_word(word) });
                 });
             });
         }

@@ -7,6 +7,9 @@
 
 use super::aof::{AofDir, at};
 use super::rdb;
+use super::rdb::value::Encodings;
+use crate::clock::Millis;
+use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -27,13 +30,14 @@ pub fn empty_rdb() -> Vec<u8> {
 }
 
 /// Loads the whole log. The error's text is for the operator.
-pub fn load(files: &AofDir, load_truncated: bool, apply: &mut impl Apply) -> io::Result<()> {
+pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
+    let encodings = Encodings::of(config);
     let all: Vec<_> = files.manifest.to_load().cloned().collect();
     for (i, info) in all.iter().enumerate() {
         let path = files.path(info);
         let started = std::time::Instant::now();
         let last = i + 1 == all.len();
-        load_file(&path, last.then_some(load_truncated), apply)?;
+        load_file(&path, last.then_some(config.aof_load_truncated), &encodings, apply)?;
         apply.end_of_file();
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
         crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
@@ -41,8 +45,42 @@ pub fn load(files: &AofDir, load_truncated: bool, apply: &mut impl Apply) -> io:
     Ok(())
 }
 
+/// What a snapshot file held.
+#[derive(Clone, Copy, Default)]
+pub struct SnapshotCounts {
+    pub loaded: u64,
+    /// Keys whose time was over already, which are left out.
+    pub expired: u64,
+}
+
+/// Loads a snapshot file; a missing one is an empty one. Keys that are due at `now` are left out.
+pub fn load_snapshot(
+    path: &Path,
+    config: &Config,
+    now: Millis,
+    put: &mut dyn FnMut(rdb::read::Loaded),
+) -> io::Result<SnapshotCounts> {
+    let mut counts = SnapshotCounts::default();
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(counts),
+        file => file.map_err(at(path))?,
+    };
+    let input = io::BufReader::with_capacity(READ_BYTES, file);
+    rdb::read::read(input, &Encodings::of(config), |loaded| {
+        if loaded.expiry.is_some_and(|at| at <= now) {
+            counts.expired += 1;
+        } else {
+            counts.loaded += 1;
+            put(loaded);
+        }
+        Ok(())
+    })
+    .map_err(at(path))?;
+    Ok(counts)
+}
+
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
-fn load_file(path: &Path, truncate: Option<bool>, apply: &mut impl Apply) -> io::Result<()> {
+fn load_file(path: &Path, truncate: Option<bool>, encodings: &Encodings, apply: &mut impl Apply) -> io::Result<()> {
     let mut file = File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("The AOF file {} doesn't exist", path.display())),
         _ => at(path)(e),
@@ -53,7 +91,8 @@ fn load_file(path: &Path, truncate: Option<bool>, apply: &mut impl Apply) -> io:
     if start[..head] == *b"REDIS" {
         let whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
         let mut counted = Counted { input: whole, count: 0 };
-        rdb::read::read(&mut counted, |loaded| apply.key(loaded).map_err(io::Error::other)).map_err(at(path))?;
+        rdb::read::read(&mut counted, encodings, |loaded| apply.key(loaded).map_err(io::Error::other))
+            .map_err(at(path))?;
         // Commands may follow the preamble: what the buffer holds already, then the rest.
         reader.offset = counted.count;
         let rest = counted.input.buffer().to_vec();
@@ -285,6 +324,10 @@ mod tests {
         (temp, files)
     }
 
+    fn config(aof_load_truncated: bool) -> Config {
+        Config { aof_load_truncated, ..Config::default() }
+    }
+
     #[test]
     fn a_power_cut_at_every_byte_recovers_whole_units_and_the_next_start_agrees() {
         let units = ["SET a 1", "#TS", "MULTI", "SET b 2", "SET c 3", "EXEC", "SET d 4"];
@@ -302,7 +345,7 @@ mod tests {
             bytes.extend(vec![0; padding]);
             let (_keep, files) = dir_with(&bytes);
             let mut first = Record::default();
-            load(&files, true, &mut first).unwrap();
+            load(&files, &config(true), &mut first).unwrap();
             let whole: Vec<&str> = [(ends[0], "SET a 1"), (ends[5], "SET b 2;SET c 3"), (ends[6], "SET d 4")]
                 .iter()
                 .filter(|(end, _)| *end <= n)
@@ -311,7 +354,7 @@ mod tests {
             // A cut inside a bulk that the padding happens to complete cannot occur: lengths are followed by CRLF.
             assert_eq!(first.units, whole, "cut at {n}, {padding} zeros");
             let mut again = Record::default();
-            load(&files, false, &mut again).unwrap();
+            load(&files, &config(false), &mut again).unwrap();
             assert_eq!(again.units, first.units, "what was cut off stays cut off");
         }
     }
@@ -322,11 +365,11 @@ mod tests {
             let mut bytes = command("SET a 1");
             bytes.extend_from_slice(bad);
             let (keep, files) = dir_with(&bytes);
-            assert!(load(&files, true, &mut Record::default()).is_err());
+            assert!(load(&files, &config(true), &mut Record::default()).is_err());
             assert_eq!(std::fs::read(keep.path().join("a.1.incr.aof")).unwrap(), bytes);
         }
         let (_keep, files) = dir_with(&command("SET a 1")[..9]);
-        let error = load(&files, false, &mut Record::default()).unwrap_err();
+        let error = load(&files, &config(false), &mut Record::default()).unwrap_err();
         assert!(error.to_string().contains("Unexpected end of file"));
     }
 
@@ -336,7 +379,7 @@ mod tests {
         bytes.extend(command("SET a 1"));
         let (_keep, files) = dir_with(&bytes);
         let mut record = Record::default();
-        load(&files, true, &mut record).unwrap();
+        load(&files, &config(true), &mut record).unwrap();
         assert_eq!(record.units, ["SET a 1"]);
     }
 }

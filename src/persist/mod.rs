@@ -2,7 +2,7 @@
 //!
 //! [`journal`] orders effects and says how far they are written and durable; [`batcher`] is the thread behind it;
 //! [`manifest`] and [`aof`] are the directory of files; [`load`] reads them back; [`rewrite`] makes a new base from one
-//! instant of the keyspace.
+//! instant of the keyspace, [`save`] a snapshot file.
 
 pub mod aof;
 pub mod batcher;
@@ -10,7 +10,11 @@ pub mod journal;
 pub mod load;
 pub mod manifest;
 pub mod rdb;
+mod replay;
 pub mod rewrite;
+pub mod save;
+mod snapshot;
 
 pub use aof::Aof;
 pub use journal::Journal;
+pub use save::Rdb;

@@ -8,16 +8,13 @@
 use super::aof::{Aof, AofDir, at, sync_dir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
-use super::rdb;
-use crate::clock::{self, Millis};
+use super::snapshot::{self, Form};
+use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
-use crate::keyspace::entry::Body;
 use crate::keyspace::snapshot::Walk;
-use crate::resp::{encode_request, encode_select};
-use crate::types::Value;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -58,13 +55,20 @@ impl Job<'_> {
     fn attempt(&self) -> io::Result<()> {
         let (walk, incr, fresh) = self.cut()?;
         let temp = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-        let written = write_base(walk, &temp, self.config);
+        let written = snapshot::write(walk, &temp, self.form(), self.config);
         let torn = self.keyspace.captures.is_torn();
         if let Err(e) = written {
             let _ = fs::remove_file(&temp);
             return Err(if torn { io::ErrorKind::Interrupted.into() } else { e });
         }
         self.put_in_force(&temp, &incr, fresh)
+    }
+
+    fn form(&self) -> Form {
+        match self.config.aof_use_rdb_preamble {
+            true => Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: true },
+            false => Form::Commands,
+        }
     }
 
     /// The cut. Returns the walk and the increment that begins with it; `fresh` when the log was off until now.
@@ -128,100 +132,4 @@ impl Job<'_> {
     }
 }
 
-/// Walks the cut into a file, synced: an RDB, or commands if `aof-use-rdb-preamble` is off.
-fn write_base(mut walk: Walk<'_>, temp: &Path, config: &Config) -> io::Result<()> {
-    let mut file = File::create(temp).map_err(at(temp))?;
-    let (mut buffer, mut unsynced) = (Vec::with_capacity(2 * WRITE_BYTES), 0);
-    let mut form = Form::begin(&mut buffer, config);
-    loop {
-        let more = walk.step(KEYS_PER_STEP, |db, key, expiry, body| form.entry(&mut buffer, db, key, expiry, &body));
-        if walk.is_torn() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        if !more {
-            form.end(&mut buffer, config.rdbchecksum);
-            file.write_all(&buffer).map_err(at(temp))?;
-            return file.sync_all().map_err(at(temp));
-        }
-        if buffer.len() >= WRITE_BYTES {
-            form.sum(&buffer);
-            file.write_all(&buffer).map_err(at(temp))?;
-            unsynced += buffer.len();
-            buffer.clear();
-            buffer.shrink_to(2 * WRITE_BYTES);
-        }
-        if config.aof_rewrite_incremental_fsync && unsynced >= SYNC_BYTES {
-            file.sync_data().map_err(at(temp))?;
-            unsynced = 0;
-        }
-    }
-}
-
-/// The two forms of a base.
-enum Form {
-    Rdb(Box<rdb::write::Writer>),
-    /// Commands; the database they are in.
-    Commands(Option<usize>),
-}
-
-impl Form {
-    fn begin(out: &mut Vec<u8>, config: &Config) -> Self {
-        let now = clock::now_ms();
-        if config.aof_use_rdb_preamble {
-            return Self::Rdb(Box::new(rdb::write::Writer::begin(out, config.rdbcompression, now)));
-        }
-        if config.aof_timestamp_enabled {
-            out.extend_from_slice(format!("#TS:{}\r\n", now / 1000).as_bytes());
-        }
-        Self::Commands(None)
-    }
-
-    fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
-        match self {
-            Self::Rdb(writer) => writer.entry(out, db, key, expiry, body),
-            Self::Commands(selected) => {
-                if *selected != Some(db) {
-                    encode_select(out, db);
-                    *selected = Some(db);
-                }
-                encode_entry(out, key, expiry, body);
-            }
-        }
-    }
-
-    /// Before the buffer is emptied.
-    fn sum(&mut self, out: &[u8]) {
-        if let Self::Rdb(writer) = self {
-            writer.sum(out);
-        }
-    }
-
-    fn end(self, out: &mut Vec<u8>, checksum: bool) {
-        if let Self::Rdb(writer) = self {
-            writer.end(out, checksum);
-        }
-    }
-}
-
-/// The commands that make an entry.
-fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
-    let mut digits = itoa::Buffer::new();
-    let value: &[u8] = match body {
-        Body::Bytes(bytes) => bytes,
-        Body::Int(n) => digits.format(*n).as_bytes(),
-        Body::Value(Value::Str(s)) => s,
-        Body::Value(_) => unreachable!("no command makes this type yet"),
-    };
-    encode_request(out, [b"SET".as_slice(), key, value].into_iter());
-    if let Some(at) = expiry {
-        let mut digits = itoa::Buffer::new();
-        encode_request(out, [b"PEXPIREAT".as_slice(), key, digits.format(at).as_bytes()].into_iter());
-    }
-}
-
-/// Entries visited under one stripe's lock: some tens of microseconds.
-const KEYS_PER_STEP: usize = 64;
-const WRITE_BYTES: usize = 256 << 10;
-/// Syncing as we go keeps the device's queue short for the log beside us (Redis's REDIS_AUTOSYNC_BYTES).
-const SYNC_BYTES: usize = 4 << 20;
 const RETRY_AFTER_MS: i64 = 60_000;

@@ -6,6 +6,7 @@ mod blob;
 pub mod hash;
 pub mod intset;
 pub mod items;
+pub mod legacy;
 pub mod list;
 pub mod packed;
 pub mod piece;

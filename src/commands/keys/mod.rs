@@ -3,6 +3,7 @@
 //! Big values are always freed off the serving path; the `lazyfree-lazy-*` settings decide only whether a removal is
 //! propagated as DEL or UNLINK. Not here: whole databases.
 
+mod dump;
 mod expiry;
 mod name;
 mod object;
@@ -13,6 +14,7 @@ use crate::command::*;
 pub const COMMANDS: &[Command] = &[
     name::COPY,
     DEL,
+    dump::DUMP,
     EXISTS,
     expiry::EXPIRE,
     expiry::EXPIREAT,
@@ -33,6 +35,7 @@ pub const COMMANDS: &[Command] = &[
     walk::RANDOMKEY,
     name::RENAME,
     name::RENAMENX,
+    dump::RESTORE,
     walk::SCAN,
     TOUCH,
     expiry::TTL,

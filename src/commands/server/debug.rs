@@ -10,12 +10,11 @@ use crate::config::Config;
 use crate::glob;
 use crate::keyspace::Expiry;
 use crate::keyspace::access::idle_seconds;
-use crate::keyspace::entry::{Body, Entry};
+use crate::keyspace::entry::Entry;
 use crate::log;
-use crate::lzf;
 use crate::num;
+use crate::persist::rdb::value;
 use crate::resp::Proto;
-use crate::types::Value;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -57,6 +56,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"POPULATE", argc: 3..=5, run: populate },
     Sub { name: b"PROTOCOL", argc: 3..=3, run: protocol },
     Sub { name: b"QUICKLIST-PACKED-THRESHOLD", argc: 3..=3, run: packed_threshold },
+    Sub { name: b"RELOAD", argc: 2..=5, run: reload::reload },
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
     Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
@@ -172,45 +172,9 @@ fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// Bytes the value takes in a snapshot, without type and key.
 fn serialized_len(entry: Entry, config: &Config) -> usize {
-    match entry.body() {
-        Body::Int(n) => int_len(n),
-        Body::Bytes(bytes) => string_len(bytes, config.rdbcompression),
-        Body::Value(Value::Str(bytes)) => string_len(bytes, config.rdbcompression),
-        Body::Value(_) => unreachable!("no command makes this type yet"),
-    }
-}
-
-/// Small integers are written in binary, the others as text.
-fn int_len(n: i64) -> usize {
-    match n {
-        -0x80..=0x7f => 2,
-        -0x8000..=0x7fff => 3,
-        -0x8000_0000..=0x7fff_ffff => 5,
-        _ => 1 + itoa::Buffer::new().format(n).len(),
-    }
-}
-
-fn string_len(bytes: &[u8], compress: bool) -> usize {
-    if bytes.len() <= INT_TEXT_MAX
-        && let Some(n) = num::parse_i64(bytes)
-        && i32::try_from(n).is_ok()
-    {
-        return int_len(n);
-    }
-    let packed = if compress && bytes.len() > COMPRESS_MIN { lzf::compress(bytes) } else { None };
-    match packed {
-        Some(packed) => 1 + len_len(packed.len()) + len_len(bytes.len()) + packed.len(),
-        None => len_len(bytes.len()) + bytes.len(),
-    }
-}
-
-fn len_len(len: usize) -> usize {
-    match len {
-        0..=0x3f => 1,
-        0x40..=0x3fff => 2,
-        0x4000..=0xffff_ffff => 5,
-        _ => 9,
-    }
+    let mut out = Vec::new();
+    value::encode(&mut out, &entry.body(), config.rdbcompression);
+    out.len()
 }
 
 /// The keys are not propagated.
@@ -399,10 +363,6 @@ const BAD_PROTOCOL: Error = Error::new(
 const BAD_THRESHOLD: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
 /// What is repeated of an unknown subcommand.
 const NAME_SHOWN_MAX: usize = 128;
-/// Longer texts are never written as integers in a snapshot.
-const INT_TEXT_MAX: usize = 11;
-/// Shorter strings are never compressed in a snapshot.
-const COMPRESS_MIN: usize = 20;
 const PACKED_THRESHOLD_MAX: u64 = 4 << 30;
 /// A day: a test that sleeps longer is a mistake.
 const SLEEP_SECONDS_MAX: f64 = 86_400.0;

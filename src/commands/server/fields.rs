@@ -150,16 +150,18 @@ const PERSISTENCE: &[Field] = &[
     field("current_fork_perc", |_| "0.00".into()),
     field("current_save_keys_processed", zero),
     field("current_save_keys_total", zero),
-    field("rdb_changes_since_last_save", |r| r.counts.changes.into()),
-    field("rdb_bgsave_in_progress", zero),
-    field("rdb_last_save_time", |r| (r.node.life.started_ms / 1000).into()),
-    field("rdb_last_bgsave_status", |_| "ok".into()),
-    field("rdb_last_bgsave_time_sec", never),
-    field("rdb_current_bgsave_time_sec", never),
-    field("rdb_saves", zero),
+    field("rdb_changes_since_last_save", |r| {
+        r.counts.changes.saturating_sub(r.node.rdb.changes_saved.load(Relaxed)).into()
+    }),
+    field("rdb_bgsave_in_progress", |r| r.node.rdb.saving.load(Relaxed).into()),
+    field("rdb_last_save_time", |r| (r.node.last_save_ms() / 1000).into()),
+    field("rdb_last_bgsave_status", |r| ok_or_err(r.node.rdb.last_ok.0.load(Relaxed)).into()),
+    field("rdb_last_bgsave_time_sec", |r| r.node.rdb.last_seconds.0.load(Relaxed).into()),
+    field("rdb_current_bgsave_time_sec", |r| current_save_seconds(r).into()),
+    field("rdb_saves", |r| r.node.rdb.saves.load(Relaxed).into()),
     field("rdb_last_cow_size", zero),
-    field("rdb_last_load_keys_expired", zero),
-    field("rdb_last_load_keys_loaded", zero),
+    field("rdb_last_load_keys_expired", |r| r.node.rdb.keys_expired_at_load.load(Relaxed).into()),
+    field("rdb_last_load_keys_loaded", |r| r.node.rdb.keys_loaded.load(Relaxed).into()),
     field("aof_enabled", |r| r.config.appendonly.into()),
     field("aof_rewrite_in_progress", |r| r.node.aof.rewriting.load(Relaxed).into()),
     field("aof_rewrite_scheduled", |r| r.node.aof.is_requested().into()),
@@ -335,6 +337,13 @@ fn fsync_us_mean(r: &Reading<'_>) -> u64 {
 fn last_rewrite_seconds(r: &Reading<'_>) -> i64 {
     let aof = &r.node.aof;
     if aof.rewrites.load(Relaxed) == 0 { -1 } else { aof.last_rewrite_seconds.load(Relaxed) }
+}
+
+fn current_save_seconds(r: &Reading<'_>) -> i64 {
+    match r.node.rdb.started_ms.load(Relaxed) {
+        0 => -1,
+        started => r.now.saturating_sub(started).max(0) / 1000,
+    }
 }
 
 fn current_rewrite_seconds(r: &Reading<'_>) -> i64 {

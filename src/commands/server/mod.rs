@@ -22,7 +22,6 @@ pub use fields::MEMKV_VERSION;
 pub const COMMANDS: &[Command] = &[
     debug::DEBUG,
     info::INFO,
-    LASTSAVE,
     latency::LATENCY,
     latency::DOCTOR,
     latency::GRAPH,
@@ -51,19 +50,6 @@ pub const COMMANDS: &[Command] = &[
     slowlog::RESET,
     TIME,
 ];
-
-const LASTSAVE: Command = Command {
-    name: "LASTSAVE",
-    args: "",
-    arity: 1,
-    since: "1.0.0",
-    group: Group::Server,
-    flags: LOADING | STALE | FAST | IN_ADMIN,
-    keys: Keys::NONE,
-    doc: "When the last snapshot was written, in Unix seconds; the time of start if there was none. O(1).",
-    examples: "> LASTSAVE too many\n(error) ERR wrong number of arguments for 'lastsave' command",
-    run: |ctx| ctx.out.int(ctx.node.life.started_ms / 1000),
-};
 
 const LOLWUT: Command = Command {
     name: "LOLWUT",

@@ -1,8 +1,7 @@
-//! DEBUG LOADAOF: the data as the log tells it, inside a unit that owns the world.
+//! DEBUG LOADAOF and DEBUG RELOAD: the data as the files tell it, inside a unit that owns the world.
 
 use crate::command::session::Session;
 use crate::command::*;
-use crate::keyspace::Expiry;
 use crate::keyspace::walk::Garbage;
 use crate::persist::load::{self, Apply};
 use crate::persist::rdb::read::Loaded;
@@ -18,14 +17,11 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Err(Error::new("ERR Error trying to load the AOF, check server logs."));
     }
     let selected = ctx.db.index();
-    for db in 0..node.keyspace.databases() {
-        ctx.db.select(db);
-        node.reaper.send(Garbage::Flushed(ctx.db.flush()));
-    }
+    flush_all(ctx);
     let mut session = Session::for_log(ctx.db.now());
     let files = node.aof.files.lock();
     let loaded = match files.as_ref() {
-        Some(files) => load::load(files, ctx.config.aof_load_truncated, &mut Reload { ctx, session: &mut session }),
+        Some(files) => load::load(files, ctx.config, &mut Reload { ctx, session: &mut session }),
         None => Ok(()),
     };
     drop(files);
@@ -36,6 +32,52 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
         crate::log::warning!("{e}");
         return Err(Error::new("ERR Error trying to load the AOF, check server logs."));
     }
+    ctx.out.ok()
+}
+
+fn flush_all(ctx: &mut Ctx<'_, '_>) {
+    for db in 0..ctx.node.keyspace.databases() {
+        ctx.db.select(db);
+        ctx.node.reaper.send(Garbage::Flushed(ctx.db.flush()));
+    }
+}
+
+/// Saves, empties the keyspace and loads the snapshot; NOSAVE, NOFLUSH and MERGE leave steps out.
+pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let (mut saves, mut flushes) = (true, true);
+    ctx.args.skip_to(2);
+    while let Some(word) = ctx.args.word() {
+        match &*word {
+            b"NOSAVE" => saves = false,
+            b"NOFLUSH" => flushes = false,
+            b"MERGE" => {}
+            _ => return Err(Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")),
+        }
+    }
+    if saves {
+        crate::commands::persistence::save_here(ctx)?;
+    }
+    let selected = ctx.db.index();
+    if flushes {
+        flush_all(ctx);
+    }
+    let (now, path) = (ctx.db.now(), std::path::PathBuf::from(&ctx.config.dbfilename));
+    let keep_expired = std::mem::replace(&mut ctx.db.manner.keep_expired, true);
+    let db = &mut *ctx.db;
+    let loaded = load::load_snapshot(&path, ctx.config, now, &mut |loaded| {
+        let Loaded { db: index, key, content, expiry } = loaded;
+        db.select(index);
+        content.put(db, &key, expiry, "");
+    });
+    ctx.db.manner.keep_expired = keep_expired;
+    ctx.db.select(selected);
+    ctx.db.changes.dirty = 0;
+    ctx.propagate_nothing();
+    if let Err(e) = loaded {
+        crate::log::warning!("{e}");
+        return Err(Error::new("ERR Error trying to load the RDB dump, check server logs"));
+    }
+    crate::log::warning!("DB reloaded by DEBUG RELOAD");
     ctx.out.ok()
 }
 
@@ -56,9 +98,9 @@ impl Apply for Reload<'_, '_, '_> {
     }
 
     fn key(&mut self, loaded: Loaded) -> Result<(), String> {
-        self.ctx.db.select(loaded.db);
-        let expiry = loaded.expiry.map_or(Expiry::Clear, Expiry::At);
-        self.ctx.db.set_string(&loaded.key, &loaded.value, expiry);
+        let Loaded { db, key, content, expiry } = loaded;
+        self.ctx.db.select(db);
+        content.put(self.ctx.db, &key, expiry, "");
         Ok(())
     }
 

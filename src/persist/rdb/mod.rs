@@ -1,6 +1,9 @@
-//! RDB files: Redis's snapshot format.
+//! RDB: Redis's snapshot format. [`read`] and [`write`] are files, [`value`] what stands behind a key, [`dump`] a single
+//! value as DUMP and RESTORE carry it.
 
+pub mod dump;
 pub mod read;
+pub mod value;
 pub mod write;
 
 const END: u8 = 0xff;
@@ -11,4 +14,32 @@ const RESIZE_DB: u8 = 0xfb;
 const AUX: u8 = 0xfa;
 const FREQUENCY: u8 = 0xf9;
 const IDLE: u8 = 0xf8;
+const MODULE_AUX: u8 = 0xf7;
+const FUNCTION: u8 = 0xf5;
+const SLOT_INFO: u8 = 0xf4;
+
 const STRING: u8 = 0;
+const LIST: u8 = 1;
+const SET: u8 = 2;
+const ZSET: u8 = 3;
+const HASH: u8 = 4;
+const ZSET_BINARY: u8 = 5;
+const HASH_ZIPMAP: u8 = 9;
+const LIST_ZIPLIST: u8 = 10;
+const SET_INTSET: u8 = 11;
+const ZSET_ZIPLIST: u8 = 12;
+const HASH_ZIPLIST: u8 = 13;
+const LIST_QUICKLIST: u8 = 14;
+const HASH_LISTPACK: u8 = 16;
+const ZSET_LISTPACK: u8 = 17;
+const LIST_QUICKLIST_2: u8 = 18;
+const SET_LISTPACK: u8 = 20;
+const HASH_TIMED: u8 = 24;
+const HASH_TIMED_LISTPACK: u8 = 25;
+
+/// Redis 7.0 reads it, and everything newer.
+const VERSION: u16 = 10;
+/// Redis 7.4 and newer: hashes whose fields expire.
+const VERSION_TIMED: u16 = 12;
+/// The newest we read.
+const VERSION_MAX: u16 = 12;

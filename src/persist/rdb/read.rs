@@ -1,9 +1,10 @@
-//! Reading RDB: keys and string values of versions 1 to 12, every string encoding, checksum verified.
+//! Reading RDB files: versions 1 to 12 of Redis, checksum verified.
 //!
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
-//! types are refused with their number. Types other than strings are refused by name until their encodings are built.
+//! types are refused with their number, functions and module data by name.
 
-use super::{AUX, END, EXPIRE_MILLIS, EXPIRE_SECONDS, FREQUENCY, IDLE, RESIZE_DB, SELECT_DB, STRING};
+use super::value::{self, Content, Encodings};
+use super::*;
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::lzf;
@@ -13,27 +14,32 @@ use std::io::{self, Read};
 pub struct Loaded {
     pub db: usize,
     pub key: Vec<u8>,
-    pub value: Vec<u8>,
+    pub content: Content,
     pub expiry: Option<Millis>,
 }
 
 /// An RDB file of an empty keyspace.
 pub fn empty() -> Vec<u8> {
-    let mut bytes = b"REDIS0010\xff".to_vec();
+    let mut bytes = format!("REDIS{VERSION:04}").into_bytes();
+    bytes.push(END);
     let crc = crate::checksum::crc64(0, &bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-/// Reads a whole RDB; `deliver` gets each key.
-pub fn read(input: impl Read, mut deliver: impl FnMut(Loaded) -> io::Result<()>) -> io::Result<()> {
-    let mut r = Reader { input, crc: Crc64::new() };
+/// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out.
+pub fn read(
+    input: impl Read,
+    encodings: &Encodings,
+    mut deliver: impl FnMut(Loaded) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut r = Reader::new(input);
     let magic = r.bytes(9)?;
-    let version: u32 = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+    let version: u16 = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
     if &magic[..5] != b"REDIS" {
         return Err(bad("Wrong signature trying to load DB from file"));
     }
-    if !(1..=12).contains(&version) {
+    if !(1..=VERSION_MAX).contains(&version) {
         return Err(bad(format!("Can't handle RDB format version {version}")));
     }
     let (mut db, mut expiry) = (0, None);
@@ -47,6 +53,11 @@ pub fn read(input: impl Read, mut deliver: impl FnMut(Loaded) -> io::Result<()>)
                 r.length()?;
                 r.length()?;
             }
+            SLOT_INFO => {
+                r.length()?;
+                r.length()?;
+                r.length()?;
+            }
             AUX => {
                 r.string()?;
                 r.string()?;
@@ -57,29 +68,39 @@ pub fn read(input: impl Read, mut deliver: impl FnMut(Loaded) -> io::Result<()>)
             IDLE => {
                 r.length()?;
             }
-            STRING => {
-                let (key, value) = (r.string()?, r.string()?);
-                deliver(Loaded { db, key, value, expiry: expiry.take() })?;
+            MODULE_AUX => return Err(bad("The RDB file contains module data, which this server cannot load")),
+            FUNCTION => return Err(bad("The RDB file contains functions, which this server cannot load yet")),
+            kind => {
+                let key = r.string()?;
+                let content = value::decode(&mut r, kind, encodings)?;
+                let expiry = expiry.take();
+                if !matches!(content, Content::Empty) {
+                    deliver(Loaded { db, key, content, expiry })?;
+                }
             }
-            other => return Err(bad(format!("RDB type or opcode {other} is not supported"))),
         }
     }
 }
 
-struct Reader<R> {
+/// Bytes of a file or a payload, summed as they are read.
+pub struct Reader<R> {
     input: R,
     crc: Crc64,
 }
 
 impl<R: Read> Reader<R> {
-    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+    pub fn new(input: R) -> Self {
+        Self { input, crc: Crc64::new() }
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.input.read_exact(&mut bytes)?;
         self.crc.update(&bytes);
         Ok(bytes)
     }
 
-    fn byte(&mut self) -> io::Result<u8> {
+    pub(super) fn byte(&mut self) -> io::Result<u8> {
         Ok(self.array::<1>()?[0])
     }
 
@@ -94,7 +115,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// A plain length; special encodings are no lengths.
-    fn length(&mut self) -> io::Result<u64> {
+    pub(super) fn length(&mut self) -> io::Result<u64> {
         match self.length_or_special()? {
             Ok(len) => Ok(len),
             Err(kind) => Err(bad(format!("Unknown length encoding {kind}"))),
@@ -113,7 +134,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    fn string(&mut self) -> io::Result<Vec<u8>> {
+    pub(super) fn string(&mut self) -> io::Result<Vec<u8>> {
         let number = match self.length_or_special()? {
             Ok(len) => return self.bytes(len),
             Err(0) => i64::from(i8::from_le_bytes(self.array()?)),
@@ -130,7 +151,7 @@ impl<R: Read> Reader<R> {
         Ok(number.to_string().into_bytes())
     }
 
-    fn finish(mut self, version: u32) -> io::Result<()> {
+    fn finish(mut self, version: u16) -> io::Result<()> {
         if version < 5 {
             return Ok(());
         }
@@ -147,9 +168,49 @@ impl<R: Read> Reader<R> {
     }
 }
 
-fn bad(text: impl Into<String>) -> io::Error {
+pub(super) fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
 }
 
 /// A buffer is reserved up to this from a declared length; beyond it grows with what really comes.
 const TRUSTED_BYTES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::{Purpose, Writer};
+    use super::*;
+    use crate::config::Config;
+    use crate::keyspace::entry::Body;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let long = b"abc".repeat(2000);
+        let values: [&[u8]; 8] = [b"", b"v", b"-5", b"300", b"70000", b"99999999999", &long, b"007"];
+        let mut out = Vec::new();
+        let purpose = Purpose { compress: true, timed_fields: false, log_base: false, now: 0 };
+        let mut writer = Writer::begin(&mut out, purpose);
+        let mut file = Vec::new();
+        for (i, value) in values.iter().enumerate() {
+            let expiry = (i % 2 == 0).then_some(1_900_000_000_000 + i as i64);
+            writer.entry(&mut out, i / 4, format!("key{i}").as_bytes(), expiry, &Body::Bytes(value));
+            writer.sum(&out);
+            file.append(&mut out);
+        }
+        writer.end(&mut out, true);
+        file.append(&mut out);
+        let (mut seen, encodings) = (Vec::new(), Encodings::of(&Config::default()));
+        read(&file[..], &encodings, |l| {
+            let Content::Text(text) = l.content else { panic!("all are strings") };
+            seen.push((l.db, l.key, text, l.expiry));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen.len(), values.len());
+        for (i, (db, key, value, expiry)) in seen.into_iter().enumerate() {
+            assert_eq!((db, key, value.as_slice()), (i / 4, format!("key{i}").into_bytes(), values[i]));
+            assert_eq!(expiry, (i % 2 == 0).then_some(1_900_000_000_000 + i as i64));
+        }
+        file[40] ^= 1;
+        assert!(read(&file[..], &encodings, |_| Ok(())).is_err(), "a flipped bit is found");
+    }
+}

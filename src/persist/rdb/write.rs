@@ -1,12 +1,12 @@
-//! Writing RDB: version 10, which Redis 7.0 and everything newer reads. Strings as integers, LZF or plain bytes.
+//! Writing RDB files: version 10, which Redis 7.0 and everything newer reads, or 12 if fields of hashes expire.
 //!
 //! A [`Writer`] appends to a buffer that its owner writes out and empties; it keeps the checksum over all of it.
 
+use super::{VERSION, VERSION_TIMED, value};
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::keyspace::entry::Body;
 use crate::lzf;
-use crate::types::Value;
 
 /// An RDB file in the making.
 pub struct Writer {
@@ -15,21 +15,34 @@ pub struct Writer {
     compress: bool,
 }
 
+/// What a file is for, and what will be in it.
+#[derive(Clone, Copy)]
+pub struct Purpose {
+    pub compress: bool,
+    /// Fields of hashes may expire: needs the newer version.
+    pub timed_fields: bool,
+    /// The base of an append-only log.
+    pub log_base: bool,
+    pub now: Millis,
+}
+
 impl Writer {
     /// Begins a file: magic and auxiliary fields.
-    pub fn begin(out: &mut Vec<u8>, compress: bool, now: Millis) -> Self {
-        out.extend_from_slice(b"REDIS0010");
+    pub fn begin(out: &mut Vec<u8>, purpose: Purpose) -> Self {
+        let version = if purpose.timed_fields { VERSION_TIMED } else { VERSION };
+        out.extend_from_slice(format!("REDIS{version:04}").as_bytes());
         for (name, value) in [
             ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
             ("redis-bits", "64".into()),
-            ("ctime", (now / 1000).to_string()),
-            ("aof-base", "1".into()),
+            ("ctime", (purpose.now / 1000).to_string()),
+            ("used-mem", crate::memory::used().to_string()),
+            ("aof-base", if purpose.log_base { "1".into() } else { "0".into() }),
         ] {
             out.push(super::AUX);
             string(out, name.as_bytes(), false);
             string(out, value.as_bytes(), false);
         }
-        Self { crc: Crc64::new(), db: None, compress }
+        Self { crc: Crc64::new(), db: None, compress: purpose.compress }
     }
 
     pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
@@ -42,14 +55,9 @@ impl Writer {
             out.push(super::EXPIRE_MILLIS);
             out.extend_from_slice(&at.to_le_bytes());
         }
-        out.push(super::STRING);
+        out.push(value::kind(body));
         string(out, key, self.compress);
-        match body {
-            Body::Bytes(bytes) => string(out, bytes, self.compress),
-            Body::Int(n) => string(out, itoa::Buffer::new().format(*n).as_bytes(), self.compress),
-            Body::Value(Value::Str(s)) => string(out, s, self.compress),
-            Body::Value(_) => unreachable!("no command makes this type yet"),
-        }
+        value::encode(out, body, self.compress);
     }
 
     /// Takes what the buffer gained into the checksum. Before the buffer is emptied.
@@ -66,7 +74,7 @@ impl Writer {
     }
 }
 
-fn length(out: &mut Vec<u8>, len: u64) {
+pub(super) fn length(out: &mut Vec<u8>, len: u64) {
     match len {
         0..=63 => out.push(len as u8),
         64..=16383 => out.extend_from_slice(&[0x40 | (len >> 8) as u8, len as u8]),
@@ -81,7 +89,8 @@ fn length(out: &mut Vec<u8>, len: u64) {
     }
 }
 
-fn string(out: &mut Vec<u8>, bytes: &[u8], compress: bool) {
+/// A string: in binary if it reads as a small integer, compressed if that is shorter, else as it is.
+pub(super) fn string(out: &mut Vec<u8>, bytes: &[u8], compress: bool) {
     if bytes.len() <= INT_DIGITS_MAX
         && let Some(n) = crate::num::parse_i64(bytes)
         && small_int(out, n)
@@ -122,39 +131,3 @@ fn small_int(out: &mut Vec<u8>, n: i64) -> bool {
 /// `-2147483648` has 11 characters.
 const INT_DIGITS_MAX: usize = 11;
 const COMPRESS_ABOVE: usize = 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::persist::rdb::read;
-
-    #[test]
-    fn what_is_written_reads_back() {
-        let long = b"abc".repeat(2000);
-        let values: [&[u8]; 8] = [b"", b"v", b"-5", b"300", b"70000", b"99999999999", &long, b"007"];
-        let mut out = Vec::new();
-        let mut writer = Writer::begin(&mut out, true, 0);
-        let mut file = Vec::new();
-        for (i, value) in values.iter().enumerate() {
-            let expiry = (i % 2 == 0).then_some(1_900_000_000_000 + i as i64);
-            writer.entry(&mut out, i / 4, format!("key{i}").as_bytes(), expiry, &Body::Bytes(value));
-            writer.sum(&out);
-            file.append(&mut out);
-        }
-        writer.end(&mut out, true);
-        file.append(&mut out);
-        let mut seen = Vec::new();
-        read::read(&file[..], |l| {
-            seen.push((l.db, l.key, l.value, l.expiry));
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(seen.len(), values.len());
-        for (i, (db, key, value, expiry)) in seen.into_iter().enumerate() {
-            assert_eq!((db, key, value.as_slice()), (i / 4, format!("key{i}").into_bytes(), values[i]));
-            assert_eq!(expiry, (i % 2 == 0).then_some(1_900_000_000_000 + i as i64));
-        }
-        file[40] ^= 1;
-        assert!(read::read(&file[..], |_| Ok(())).is_err(), "a flipped bit is found");
-    }
-}

@@ -1,0 +1,130 @@
+//! DUMP and RESTORE: one value out and in, in the bytes that any Redis or Valkey reads.
+
+use crate::command::error::SYNTAX;
+use crate::command::*;
+use crate::persist::rdb::dump::{self, Refused};
+use crate::persist::rdb::value::Encodings;
+
+pub const DUMP: Command = Command {
+    name: "DUMP",
+    args: "key",
+    arity: 2,
+    since: "2.6.0",
+    group: Group::Generic,
+    flags: READONLY,
+    keys: Keys::read(1),
+    doc: "A value in serialized form, for RESTORE. O(N) in its size.",
+    examples: "> SET k 10\nOK\n> DUMP k\n\"\\x00\\xc0\\n\\n\\x00n\\x9fWE\\x0e\\xaec\\xbb\"\n> DUMP missing\n(nil)",
+    run: |ctx| {
+        let Ctx { args, db, out, config, .. } = ctx;
+        match db.read_any(args.key(1)) {
+            Some(entry) => out.bulk(&dump::dump(&entry.body(), config.rdbcompression)),
+            None => out.null(),
+        }
+    },
+};
+
+pub const RESTORE: Command = Command {
+    name: "RESTORE",
+    args: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    arity: -4,
+    since: "2.6.0",
+    group: Group::Generic,
+    flags: WRITE | DENYOOM | DANGEROUS,
+    keys: Keys::one(1, keys::OW | keys::UPDATE),
+    doc: "Makes a key of a value that DUMP gave; `ttl` in milliseconds, 0 for none. O(N) in its size.",
+    examples: "> RESTORE k 0 \"\\x00\\xc0\\n\\n\\x00n\\x9fWE\\x0e\\xaec\\xbb\"\nOK\n> GET k\n\"10\"\n> RESTORE k 0 x\n(error) BUSYKEY Target key name already exists.",
+    run: restore,
+};
+
+#[derive(Default)]
+struct Options {
+    replace: bool,
+    absolute: bool,
+    idle_seconds: Option<i64>,
+    frequency: Option<i64>,
+}
+
+fn restore(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let options = parse(&mut ctx.args)?;
+    let Ctx { args, db, out, config, .. } = ctx;
+    let key = args.key(1);
+    if !options.replace && db.kind(key).is_some() {
+        return Err(BUSY_KEY);
+    }
+    let ttl = args.int_in(2, i64::MIN..=i64::MAX, error::NOT_INT)?;
+    if ttl < 0 {
+        return Err(BAD_TTL);
+    }
+    let content = dump::restore(args.get(3), &Encodings::of(config)).map_err(|refused| match refused {
+        Refused::Footer => BAD_FOOTER,
+        Refused::Format => BAD_FORMAT,
+    })?;
+    let expiry = match (ttl, options.absolute) {
+        (0, _) => None,
+        (at, true) => Some(at),
+        (ttl, false) => Some(db.now().checked_add(ttl).ok_or(BAD_TTL)?),
+    };
+    let had = options.replace && db.remove(key);
+    if expiry.is_some_and(|at| at <= db.now()) {
+        if had {
+            let lazy = ctx.config.lazyfree_lazy_server_del;
+            ctx.propagate_removal(key, lazy);
+        }
+        return ctx.out.ok();
+    }
+    if !content.put(db, key, expiry, "restore") {
+        return Err(BAD_FORMAT);
+    }
+    if had {
+        // Two statements of one change.
+        db.changes.dirty -= 1;
+    }
+    if let Some(seconds) = options.idle_seconds {
+        db.set_idle(key, seconds);
+    }
+    if let Some(frequency) = options.frequency {
+        db.set_frequency(key, frequency);
+    }
+    out.ok()?;
+    propagate(ctx, expiry, options.absolute);
+    Ok(())
+}
+
+fn parse(args: &mut Args<'_>) -> Result<Options, Error> {
+    let mut options = Options::default();
+    args.skip_to(4);
+    while let Some(word) = args.word() {
+        match &*word {
+            b"REPLACE" => options.replace = true,
+            b"ABSTTL" => options.absolute = true,
+            b"IDLETIME" if !args.is_done() && options.frequency.is_none() => {
+                options.idle_seconds = Some(args.required_int()?).filter(|&n| n >= 0);
+                options.idle_seconds.ok_or(BAD_IDLETIME)?;
+            }
+            b"FREQ" if !args.is_done() && options.idle_seconds.is_none() => {
+                options.frequency = Some(args.required_int()?).filter(|n| (0..=255).contains(n));
+                options.frequency.ok_or(BAD_FREQUENCY)?;
+            }
+            _ => return Err(SYNTAX),
+        }
+    }
+    Ok(options)
+}
+
+/// A time to live becomes a time.
+fn propagate(ctx: &mut Ctx<'_, '_>, expiry: Option<i64>, absolute: bool) {
+    let (Some(at), false) = (expiry, absolute) else { return };
+    let (mut digits, view) = (itoa::Buffer::new(), ctx.args.view());
+    let mut args: Vec<&[u8]> = view.iter().collect();
+    args[2] = digits.format(at).as_bytes();
+    args.push(b"ABSTTL");
+    ctx.propagate(&args);
+}
+
+const BUSY_KEY: Error = Error::new("BUSYKEY Target key name already exists.");
+const BAD_TTL: Error = Error::new("ERR Invalid TTL value, must be >= 0");
+const BAD_IDLETIME: Error = Error::new("ERR Invalid IDLETIME value, must be >= 0");
+const BAD_FREQUENCY: Error = Error::new("ERR Invalid FREQ value, must be >= 0 and <= 255");
+const BAD_FOOTER: Error = Error::new("ERR DUMP payload version or checksum are wrong");
+const BAD_FORMAT: Error = Error::new("ERR Bad data format");

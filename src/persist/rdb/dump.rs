@@ -1,0 +1,44 @@
+//! A single value as DUMP gives it and RESTORE takes it: type, value, version, checksum.
+//!
+//! `type 1 | value | RDB version 2 LE | CRC-64 over all before it 8 LE`
+
+use super::read::Reader;
+use super::value::{self, Content, Encodings};
+use super::{VERSION, VERSION_MAX, VERSION_TIMED};
+use crate::checksum::crc64;
+use crate::keyspace::entry::Body;
+
+/// The payload of a value. Version 10, or 12 if fields expire.
+pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
+    let timed = matches!(body, Body::Value(value) if value.fields_due().is_some());
+    let version = if timed { VERSION_TIMED } else { VERSION };
+    let mut out = vec![value::kind(body)];
+    value::encode(&mut out, body, compress);
+    out.extend_from_slice(&version.to_le_bytes());
+    let crc = crc64(0, &out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Why a payload is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Version or checksum: nothing of it was looked at.
+    Footer,
+    /// What it says is not a value.
+    Format,
+}
+
+/// The value of a payload from a client.
+pub fn restore(payload: &[u8], encodings: &Encodings) -> Result<Content, Refused> {
+    let (summed, crc) = payload.split_last_chunk::<8>().ok_or(Refused::Footer)?;
+    let (body, version) = summed.split_last_chunk::<2>().ok_or(Refused::Footer)?;
+    if u16::from_le_bytes(*version) > VERSION_MAX || u64::from_le_bytes(*crc) != crc64(0, summed) {
+        return Err(Refused::Footer);
+    }
+    let (&kind, rest) = body.split_first().ok_or(Refused::Format)?;
+    let mut reader = Reader::new(rest);
+    let content = value::decode(&mut reader, kind, encodings).map_err(|_| Refused::Format)?;
+    // Bytes behind the value are ignored, as Redis does.
+    Ok(content)
+}

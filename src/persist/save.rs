@@ -1,0 +1,196 @@
+//! Snapshots on disk: SAVE, BGSAVE, save points, and the last one at shutdown.
+//!
+//! A background save walks one cut of the keyspace on a thread of its own, into a temporary file that takes the old
+//! one's place when it is complete and synced. A torn cut (FLUSHALL, SWAPDB) begins again. One walk at a time: a save
+//! asked for during a rewrite is refused, or waits its turn if it was scheduled.
+
+use super::aof::{LastOk, at, sync_dir};
+use super::rdb::write::{Purpose, Writer};
+use super::snapshot::{self, Form};
+use crate::clock::{self, Millis};
+use crate::config::Config;
+use crate::keyspace::{Db, Keyspace};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// What is known of snapshots.
+#[derive(Default)]
+pub struct Rdb {
+    /// A background save is running, or about to.
+    pub saving: AtomicBool,
+    /// One was asked for that could not begin at once.
+    pub scheduled: AtomicBool,
+    requested: AtomicBool,
+    pub last_ok: LastOk,
+    /// When the last one succeeded; 0 if none has.
+    pub last_save_ms: AtomicI64,
+    last_try_ms: AtomicI64,
+    /// Seconds that the last background save took; -1 before the first.
+    pub last_seconds: Seconds,
+    pub started_ms: AtomicI64,
+    pub saves: AtomicU64,
+    /// The keyspace's count of changes when what is on disk was cut.
+    pub changes_saved: AtomicU64,
+    pub keys_loaded: AtomicU64,
+    pub keys_expired_at_load: AtomicU64,
+}
+
+/// A duration that begins as -1.
+pub struct Seconds(pub AtomicI64);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(AtomicI64::new(-1))
+    }
+}
+
+impl Rdb {
+    /// Asks for a background save. False if one is running.
+    pub fn request(&self) -> bool {
+        if self.saving.swap(true, Relaxed) {
+            return false;
+        }
+        self.requested.store(true, Relaxed);
+        true
+    }
+
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Relaxed)
+    }
+
+    /// Whether a requested save is to be started now; answers true once.
+    pub fn take_request(&self) -> bool {
+        self.requested.swap(false, Relaxed)
+    }
+
+    /// A save of everything up to this count of changes succeeded.
+    fn succeeded(&self, changes: u64) {
+        self.changes_saved.store(changes, Relaxed);
+        self.last_save_ms.store(clock::now_ms(), Relaxed);
+        self.last_ok.0.store(true, Relaxed);
+        self.saves.fetch_add(1, Relaxed);
+    }
+
+    /// The save point that is reached, if any.
+    pub fn reached(&self, config: &Config, changes: u64, started_ms: Millis, now: Millis) -> Option<(u64, i64)> {
+        let last = self.last_save_ms.load(Relaxed).max(started_ms);
+        let may_try = self.last_ok.0.load(Relaxed) || now - self.last_try_ms.load(Relaxed) > RETRY_AFTER_MS;
+        let unsaved = changes.saturating_sub(self.changes_saved.load(Relaxed));
+        let points = config.save.iter();
+        let mut reached = points.filter(|p| unsaved >= p.changes && now - last > p.seconds as i64 * 1000);
+        reached.next().filter(|_| may_try).map(|p| (unsaved, p.seconds as i64))
+    }
+}
+
+/// What a background save works on.
+pub struct Job<'a> {
+    pub keyspace: &'a Keyspace,
+    pub rdb: &'a Rdb,
+    pub config: &'a Config,
+    /// The thread's own slot in the gate.
+    pub slot: usize,
+    /// Reads the keyspace's count of changes.
+    pub changes: &'a dyn Fn() -> u64,
+}
+
+impl Job<'_> {
+    /// Runs one save to its end. `rdb.saving` is set by the caller and cleared here.
+    pub fn run(&self) {
+        let started = clock::now_ms();
+        self.rdb.started_ms.store(started, Relaxed);
+        self.rdb.last_try_ms.store(started, Relaxed);
+        crate::log::notice!("Background saving started by pid {}", std::process::id());
+        let mut result = self.attempt();
+        while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) {
+            result = self.attempt();
+        }
+        match result {
+            Ok(changes) => {
+                self.rdb.succeeded(changes);
+                crate::log::notice!("DB saved on disk");
+                crate::log::notice!("Background saving terminated with success");
+            }
+            Err(e) => {
+                self.rdb.last_ok.0.store(false, Relaxed);
+                crate::log::warning!("Background saving error: {e}");
+            }
+        }
+        self.rdb.last_seconds.0.store((clock::now_ms() - started) / 1000, Relaxed);
+        self.rdb.started_ms.store(0, Relaxed);
+        self.rdb.saving.store(false, Relaxed);
+    }
+
+    /// Returns the count of changes at the cut.
+    fn attempt(&self) -> io::Result<u64> {
+        let exclusive = self.keyspace.gate.exclusive();
+        let changes = (self.changes)();
+        let walk = self
+            .keyspace
+            .cut(&exclusive, self.slot)
+            .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
+        drop(exclusive);
+        let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
+        let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false };
+        if let Err(e) = snapshot::write(walk, &temp, form, self.config) {
+            let _ = fs::remove_file(&temp);
+            return Err(e);
+        }
+        put_in_force(&temp, self.config)?;
+        Ok(changes)
+    }
+}
+
+/// Saves here and now; the unit owns the world. `changes`: the keyspace's count of them.
+pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, config: &Config, changes: u64) -> io::Result<()> {
+    let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
+    let saved = write_everything(db, &temp, config).and_then(|()| put_in_force(&temp, config));
+    match &saved {
+        Ok(()) => {
+            rdb.succeeded(changes);
+            crate::log::notice!("DB saved on disk");
+        }
+        Err(e) => {
+            let _ = fs::remove_file(&temp);
+            crate::log::warning!("Failed saving the DB: {e}");
+        }
+    }
+    saved
+}
+
+fn write_everything(db: &mut Db<'_>, path: &Path, config: &Config) -> io::Result<()> {
+    let mut file = File::create(path).map_err(at(path))?;
+    let keyspace = db.keyspace();
+    let mut out = Vec::new();
+    let timed_fields = keyspace.has_timed_fields();
+    let purpose = Purpose { compress: config.rdbcompression, timed_fields, log_base: false, now: db.now() };
+    let mut writer = Writer::begin(&mut out, purpose);
+    let selected = db.index();
+    let mut written = Ok(());
+    for index in 0..keyspace.databases() {
+        db.select(index);
+        db.for_each_stored(|entry| {
+            writer.entry(&mut out, index, entry.key(), entry.expiry(), &entry.body());
+            if out.len() >= WRITE_BYTES && written.is_ok() {
+                writer.sum(&out);
+                written = file.write_all(&out);
+                out.clear();
+            }
+        });
+    }
+    db.select(selected);
+    written.map_err(at(path))?;
+    writer.end(&mut out, config.rdbchecksum);
+    file.write_all(&out).and_then(|()| file.sync_all()).map_err(at(path))
+}
+
+fn put_in_force(temp: &Path, config: &Config) -> io::Result<()> {
+    let path = Path::new(&config.dbfilename);
+    fs::rename(temp, path).map_err(at(path))?;
+    sync_dir(Path::new("."))
+}
+
+const WRITE_BYTES: usize = 256 << 10;
+/// After a failure, save points wait this long.
+const RETRY_AFTER_MS: i64 = 5_000;
