@@ -192,7 +192,7 @@ BITS = {
     "BITCOUNT": "<bit> [<index> <index> [BYTE|BIT]]",
     "BITFIELD": "<bit> (GET <bittype> <bitplace>|SET <bittype> <bitplace> <int>|INCRBY <bittype> <bitplace> <int>|OVERFLOW (WRAP|SAT|FAIL|<text>))...",
     "BITFIELD_RO": "<bit> (GET <bittype> <bitplace>)...",
-    "BITOP": "(AND|OR|XOR) <bit> <bit>... | NOT <bit> <bit>",
+    "BITOP": "(AND|OR|XOR|DIFF|DIFF1|ANDOR|ONE) <bit> <bit>... | NOT <bit> <bit>",
     "BITPOS": "<bit> <bit> [<index> [<index> [BYTE|BIT]]] | <bit> (0|1) [<index> [<index> [BYTE|BIT]]]",
     "GETBIT": "<bit> <bitoffset>",
     "SETBIT": "<bit> <bitoffset> (0|1|<int>)",
@@ -201,6 +201,7 @@ BITS = {
 HYPERLOGLOGS = {
     "PFADD": "<hll> <member>...",
     "PFCOUNT": "<hll>...",
+    "PFDEBUG": "(ENCODING|DECODE|GETREG|TODENSE|<text>) <hll>",
     "PFMERGE": "<hll> <hll>...",
 }
 

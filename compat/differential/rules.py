@@ -69,6 +69,7 @@ RULES: list[Rule] = [
     Rule(r"[SHZ]?SCAN", "7.4 refuses a negative cursor", some_error("invalid cursor")),
     Rule(r"BITCOUNT", "7.2 checks the arguments before it looks for the key; a lone start became an error",
          some_error("syntax error", "not an integer")),
+    Rule(r"BITOP", "8.2 has four more operations", some_error("syntax error", "at least two source keys"), ends=True),
     Rule(r"BITPOS", "7.2 checks the arguments before it looks for the key", some_error("syntax error", "not an integer", "bit argument must be")),
     Rule(r"ZRANK|ZREVRANK", "7.2 added WITHSCORE, so a third argument is no longer one too many", some_error("wrong number"), ends=True),
     Rule(r"CLIENT (SETINFO|NO-TOUCH)", "came with 7.2", some_error("unknown subcommand"), ends=True),

@@ -1,9 +1,11 @@
 //! The commands: one file per family, each opening with its table.
 
+pub mod bitmaps;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
+pub mod hyperloglog;
 pub mod keys;
 pub mod lists;
 pub mod persistence;
@@ -15,10 +17,12 @@ use crate::command::{Command, HIDDEN};
 
 /// Every family's rows.
 pub const FAMILIES: &[&[Command]] = &[
+    bitmaps::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     databases::COMMANDS,
+    hyperloglog::COMMANDS,
     keys::COMMANDS,
     lists::COMMANDS,
     persistence::COMMANDS,

@@ -1,6 +1,6 @@
 //! Strings in the keyspace: integers as integers, short ones in their entry, long ones boxed.
 
-use super::db::{Db, Expiry, WrongType, raw_body, string_body};
+use super::db::{Db, Expiry, WrongType, string_body};
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::Place;
 use crate::clock::Millis;
@@ -22,6 +22,41 @@ impl Db<'_> {
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
         self.read_entry(key).map(text).transpose()
+    }
+
+    /// Computes a string from others, among which it may be itself, into the memory that it has. `compute` gets what was
+    /// under the target as bytes to replace, nothing if it was no string, and the sources; if the target is one of them,
+    /// its bytes are to be had from the former only. An empty result removes the key. Answers the result's length.
+    pub fn compute_string<'a>(
+        &mut self,
+        target: &[u8],
+        sources: impl Iterator<Item = &'a [u8]>,
+        event: &'static str,
+        compute: impl FnOnce(&mut Vec<u8>, &[Option<Text<'_>>]),
+    ) -> Result<usize, WrongType> {
+        let sources: Vec<Option<Entry>> = sources.map(|key| self.read_entry(key)).collect();
+        // Types first: on an error nothing has changed.
+        sources.iter().flatten().try_for_each(|&entry| text(entry).map(drop))?;
+        let place = self.place(target);
+        let mut bytes = match self.live(place, target) {
+            Some((_, entry)) => {
+                self.before_change(entry);
+                match entry.value_mut() {
+                    Some(Value::Str(bytes)) => std::mem::take(&mut **bytes),
+                    _ => text(entry).map_or_else(|WrongType| Vec::new(), Text::to_vec),
+                }
+            }
+            None => Vec::new(),
+        };
+        let texts: Vec<_> = sources.into_iter().map(|entry| entry.and_then(|entry| text(entry).ok())).collect();
+        compute(&mut bytes, &texts);
+        let len = bytes.len();
+        if len > 0 {
+            self.put_raw(target, bytes, Expiry::Clear, event, 1);
+        } else {
+            self.remove(target);
+        }
+        Ok(len)
     }
 
     /// A string about to be changed: no statistics.
@@ -118,22 +153,73 @@ impl Db<'_> {
         change: impl FnOnce(&mut [u8]) -> R,
     ) -> Result<R, WrongType> {
         let place = self.place(key);
-        let result = match self.live(place, key) {
+        let result = change(self.raw_bytes(place, key, min_len)?);
+        self.changed(place, key, b'$', event, true);
+        Ok(result)
+    }
+
+    /// As [`Self::modify_string`], for a change that may turn out to be none: `change` says how many it made.
+    pub fn modify_string_if(
+        &mut self,
+        key: &[u8],
+        min_len: usize,
+        event: &'static str,
+        change: impl FnOnce(&mut [u8]) -> u64,
+    ) -> Result<u64, WrongType> {
+        let place = self.place(key);
+        let changes = change(self.raw_bytes(place, key, min_len)?);
+        self.changed_often(place, key, event, changes);
+        Ok(changes)
+    }
+
+    /// Puts a string that stays `raw`, whatever was there; stated as so many changes. A long one is not copied.
+    pub fn put_raw(&mut self, key: &[u8], bytes: Vec<u8>, expiry: Expiry, event: &'static str, changes: u64) {
+        let place = self.place(key);
+        let mut entry = match self.live(place, key) {
+            Some((slot, entry)) => {
+                self.before_change(entry);
+                let at = match expiry {
+                    Expiry::Clear => None,
+                    Expiry::Keep => entry.expiry(),
+                    Expiry::At(at) => Some(at),
+                };
+                let new = owned_body(bytes, |body| entry.rebuilt(body, at));
+                self.swap_entry(place, slot, entry.expiry(), new);
+                self.dispose(entry);
+                new
+            }
+            None => {
+                let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
+                owned_body(bytes, |body| self.insert(place, key, body, at))
+            }
+        };
+        entry.set_raw(true);
+        self.changed_often(place, key, event, changes);
+    }
+
+    /// States so many changes of one key; none is no change at all.
+    fn changed_often(&mut self, place: Place, key: &[u8], event: &'static str, changes: u64) {
+        if changes > 0 {
+            self.changed(place, key, b'$', event, true);
+            self.changes.dirty += changes - 1;
+        }
+    }
+
+    /// The bytes of a raw string at least `min_len` long, made so if need be, about to be changed.
+    fn raw_bytes<'a>(&mut self, place: Place, key: &[u8], min_len: usize) -> Result<&'a mut [u8], WrongType> {
+        let entry = match self.live(place, key) {
             Some((slot, entry)) => {
                 text(entry)?;
                 self.before_change(entry);
-                let entry = self.ensure_len(place, slot, entry, min_len);
-                change(string_bytes_mut(entry))
+                self.ensure_len(place, slot, entry, min_len)
             }
             None => {
-                let zeros = vec![0; min_len];
-                let mut entry = self.insert(place, key, raw_body(&zeros), None);
+                let mut entry = owned_body(vec![0; min_len], |body| self.insert(place, key, body, None));
                 entry.set_raw(true);
-                change(string_bytes_mut(entry))
+                entry
             }
         };
-        self.changed(place, key, b'$', event, true);
-        Ok(result)
+        Ok(string_bytes_mut(entry))
     }
 
     /// Makes a string raw and at least `min_len` long, padded with zeros; returns its entry, which may have moved.
@@ -178,6 +264,18 @@ impl Db<'_> {
         let mut new = entry.rebuilt(body, expiry);
         new.set_raw(true);
         new
+    }
+}
+
+/// Makes an entry of a string of one's own: a long one is moved, not copied.
+fn owned_body<R>(mut bytes: Vec<u8>, make: impl FnOnce(New<'_>) -> R) -> R {
+    if bytes.len() > INLINE_BYTES_MAX {
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        make(New::Value(Value::Str(Box::new(bytes))))
+    } else {
+        make(New::Bytes { bytes: &bytes, room: 0 })
     }
 }
 

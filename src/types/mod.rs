@@ -2,8 +2,10 @@
 //!
 //! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name.
 
+pub mod bits;
 mod blob;
 pub mod hash;
+pub mod hll;
 pub mod intset;
 pub mod items;
 pub mod legacy;
