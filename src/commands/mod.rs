@@ -4,6 +4,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
+pub mod hashes;
 pub mod keys;
 pub mod persistence;
 pub mod server;
@@ -18,6 +19,7 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     connection::COMMANDS,
     databases::COMMANDS,
+    hashes::COMMANDS,
     keys::COMMANDS,
     persistence::COMMANDS,
     server::COMMANDS,

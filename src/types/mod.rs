@@ -3,10 +3,12 @@
 //! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name.
 
 mod blob;
+pub mod fields;
 pub mod hash;
 pub mod intset;
 pub mod items;
 pub mod list;
+mod lookup;
 pub mod packed;
 pub mod piece;
 pub mod set;
