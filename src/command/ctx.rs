@@ -139,10 +139,21 @@ impl Reply<'_> {
     /// A string value: its bytes, or an integer's digits.
     #[inline]
     pub fn text(&mut self, text: crate::keyspace::Text<'_>) -> Outcome {
+        self.put(text);
+        Ok(())
+    }
+
+    /// The same, for one of many.
+    #[inline]
+    pub fn put(&mut self, text: crate::keyspace::Text<'_>) {
         match text {
             crate::keyspace::Text::Bytes(b) => self.0.bulk(b),
             crate::keyspace::Text::Int(n) => self.0.bulk_int(n),
         }
+    }
+
+    pub fn empty_array(&mut self) -> Outcome {
+        self.0.array(0);
         Ok(())
     }
 

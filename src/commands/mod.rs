@@ -5,6 +5,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod databases;
+pub mod hashes;
 pub mod hyperloglog;
 pub mod keys;
 pub mod lists;
@@ -22,6 +23,7 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     connection::COMMANDS,
     databases::COMMANDS,
+    hashes::COMMANDS,
     hyperloglog::COMMANDS,
     keys::COMMANDS,
     lists::COMMANDS,

@@ -406,10 +406,13 @@ impl<'k> Db<'k> {
         match entry.body() {
             Body::Value(_) => {
                 let (key, access, parity) = (entry.key().to_vec(), entry.access(), entry.snapshot_parity());
-                let had = entry.expiry();
+                let (had, fields_expire) = (entry.expiry(), entry.has_expiring_fields());
                 let value = entry.into_value().expect("a boxed body has a value");
                 let mut new = Entry::new(&key, New::Value(value), expiry, access);
                 new.set_snapshot_parity(parity);
+                if fields_expire {
+                    new.set_expiring_fields();
+                }
                 self.swap_entry(place, slot, had, new);
             }
             body => {

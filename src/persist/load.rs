@@ -7,7 +7,7 @@
 
 use super::aof::{AofDir, at};
 use super::rdb;
-use super::rdb::value::Encodings;
+use super::rdb::decode::Encodings;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};

@@ -3,7 +3,8 @@
 use crate::clock::Millis;
 use crate::keyspace::entry::Body;
 use crate::resp::encode_request;
-use crate::types::{Text, Value};
+use crate::types::hash::Hash;
+use crate::types::{Collection, Text, Value};
 
 /// Appends the commands that make a key as it is.
 pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
@@ -13,6 +14,9 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         Body::Int(n) => request(out, &[b"SET", key, digits.format(*n).as_bytes()]),
         Body::Value(Value::Str(bytes)) => request(out, &[b"SET", key, bytes]),
         Body::Value(Value::List(list)) => several(out, &[b"RPUSH", key], list.iter_from(0)),
+        Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
+            hash(out, key, value)
+        }
         Body::Value(_) => unreachable!("no command makes this type yet"),
     }
     if let Some(at) = expiry {
@@ -22,6 +26,19 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
 
 fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
     encode_request(out, args.iter().copied());
+}
+
+fn hash(out: &mut Vec<u8>, key: &[u8], value: &Value) {
+    let Some(fields) = Hash::of(value) else { return };
+    let (mut pairs, mut timed) = (Vec::new(), Vec::new());
+    fields.for_each(|field, value, due| {
+        pairs.extend([field.to_vec(), value.to_vec()]);
+        timed.extend(due.map(|at| (field.to_vec(), at)));
+    });
+    several(out, &[b"HSET", key], pairs.iter().map(|text| Text::Bytes(text)));
+    for (field, at) in timed {
+        request(out, &[b"HPEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes(), b"FIELDS", b"1", &field]);
+    }
 }
 
 /// A command for every so many members.

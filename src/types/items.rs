@@ -80,6 +80,14 @@ impl<T: Item> Items<T> {
         self.find(name).map(|slot| lent(self.table.word(slot)))
     }
 
+    /// A member by its own word.
+    ///
+    /// # Safety
+    /// The word is one of this collection's, unchanged since it was taken.
+    pub unsafe fn by_word(&self, word: Word) -> Lent<'_, T> {
+        lent(word)
+    }
+
     /// Adds a member whose name is not there.
     pub fn insert(&mut self, item: T) {
         debug_assert!(!self.contains(item.name()));

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn old_encodings_are_read() {
         let ziplist_bytes =
-            [0x17, 0, 0, 0, 0x13, 0, 0, 0, 3, 0, 0, 3, b'f', b'o', b'o', 5, 0xfe, 0x9c, 3, 0xc0, 0x10, 0x27, 0xff];
+            [0x17, 0, 0, 0, 0x12, 0, 0, 0, 3, 0, 0, 3, b'f', b'o', b'o', 5, 0xfe, 0x9c, 3, 0xc0, 0x10, 0x27, 0xff];
         let texts = ziplist(&ziplist_bytes).unwrap();
         assert_eq!(texts, [Text::Bytes(b"foo"), Text::Int(-100), Text::Int(10_000)]);
         let zipmap_bytes = [2, 1, b'a', 2, 0, b'v', b'1', 1, b'b', 1, 2, b'w', 0, 0, 0xff];

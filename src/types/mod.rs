@@ -4,12 +4,14 @@
 
 pub mod bits;
 mod blob;
+pub mod fields;
 pub mod hash;
 pub mod hll;
 pub mod intset;
 pub mod items;
 pub mod legacy;
 pub mod list;
+mod lookup;
 pub mod packed;
 pub mod piece;
 pub mod set;

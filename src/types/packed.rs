@@ -85,6 +85,12 @@ impl Packed {
         self.live(self.behind(at))
     }
 
+    /// The entry `count` behind the one at `at`.
+    #[inline]
+    pub fn skip(&self, at: Position, count: usize) -> Option<Position> {
+        (0..count).try_fold(at, |at, _| self.next(at))
+    }
+
     pub fn prev(&self, at: Position) -> Option<Position> {
         (at > HEADER).then(|| {
             let size = read_back_length(self.bytes(), at);

@@ -1,7 +1,7 @@
 //! A string as it is stored: bytes, or the integer whose digits it is.
 
 /// A stored string for reading: numbers are kept as numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Text<'a> {
     Bytes(&'a [u8]),
     Int(i64),

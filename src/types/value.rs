@@ -5,7 +5,8 @@
 //! a variant for each, so that a small value costs no indirection, and a view over them ([`Collection`]): `Hash` *is* a
 //! `Value` that is known to be one of the hash variants.
 
-use super::hash::{Fields, Hash};
+use super::fields::Fields;
+use super::hash::{self, Hash};
 use super::intset::Intset;
 use super::list::List;
 use super::packed::Packed;
@@ -57,6 +58,8 @@ pub enum Value {
     Str(Box<Vec<u8>>),
     List(Box<List>),
     HashPacked(Packed),
+    /// Fields, values and times: see [`super::hash`].
+    HashTimed(Packed),
     HashTable(Box<Fields>),
     SetInts(Intset),
     SetPacked(Packed),
@@ -70,7 +73,7 @@ impl Value {
         match self {
             Self::Str(_) => Kind::String,
             Self::List(_) => Kind::List,
-            Self::HashPacked(_) | Self::HashTable(_) => Kind::Hash,
+            Self::HashPacked(_) | Self::HashTimed(_) | Self::HashTable(_) => Kind::Hash,
             Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => Kind::Set,
             Self::ZsetPacked(_) | Self::ZsetTree(_) => Kind::Zset,
         }
@@ -81,10 +84,10 @@ impl Value {
         match self {
             Self::Str(_) => "raw",
             Self::List(_) => "quicklist",
-            Self::HashTable(fields) => fields.encoding(),
+            Self::HashTable(_) | Self::SetTable(_) => "hashtable",
+            Self::HashTimed(_) => "listpackex",
             Self::HashPacked(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => "listpack",
             Self::SetInts(_) => "intset",
-            Self::SetTable(_) => "hashtable",
             Self::ZsetTree(_) => "skiplist",
         }
     }
@@ -94,7 +97,7 @@ impl Value {
         match self {
             Self::Str(s) => s.capacity() + size_of::<Vec<u8>>(),
             Self::List(list) => list.heap_bytes() + size_of::<List>(),
-            Self::HashPacked(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.heap_bytes(),
+            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.heap_bytes(),
             Self::HashTable(fields) => fields.heap_bytes() + size_of::<Fields>(),
             Self::SetInts(ints) => ints.heap_bytes(),
             Self::SetTable(members) => members.heap_bytes() + size_of::<Members>(),
@@ -111,18 +114,26 @@ impl Value {
             Self::HashTable(fields) => fields.len(),
             Self::SetTable(members) => members.len(),
             Self::ZsetTree(ranked) => ranked.len(),
-            Self::HashPacked(_) | Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
+            Self::HashPacked(_) | Self::HashTimed(_) | Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
         }
     }
 
     /// When the first field of a hash expires; `None` if none does.
     pub fn fields_due(&self) -> Option<Millis> {
-        if let Self::HashTable(fields) = self { fields.next_due() } else { None }
+        match self {
+            Self::HashTimed(packed) => hash::first_due(packed),
+            Self::HashTable(fields) => fields.next_due(),
+            _ => None,
+        }
     }
 
     /// Takes the fields that are due out of a hash; their names.
     pub fn remove_due_fields(&mut self, now: Millis) -> Vec<Box<[u8]>> {
-        if let Self::HashTable(fields) = self { fields.remove_due(now) } else { Vec::new() }
+        match self {
+            Self::HashTimed(packed) => hash::remove_due(packed, now),
+            Self::HashTable(fields) => fields.remove_due(now),
+            _ => Vec::new(),
+        }
     }
 
     /// True for a collection without members, which must not stay in the keyspace.
@@ -130,7 +141,7 @@ impl Value {
         match self {
             Self::Str(_) => false,
             Self::List(list) => list.is_empty(),
-            Self::HashPacked(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.is_empty(),
+            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.is_empty(),
             Self::HashTable(fields) => fields.is_empty(),
             Self::SetInts(ints) => ints.is_empty(),
             Self::SetTable(members) => members.is_empty(),

@@ -2,8 +2,8 @@
 
 use crate::command::error::SYNTAX;
 use crate::command::*;
+use crate::persist::rdb::decode::Encodings;
 use crate::persist::rdb::dump::{self, Refused};
-use crate::persist::rdb::value::Encodings;
 
 pub const DUMP: Command = Command {
     name: "DUMP",

@@ -5,7 +5,8 @@
 
 use crate::keyspace::Db;
 use crate::keyspace::entry::{Body, Entry};
-use crate::types::{Kind, Value};
+use crate::types::hash::Hash;
+use crate::types::{Collection, Kind, Text, Value};
 use sha1::{Digest as _, Sha1};
 
 /// A fingerprint in the making.
@@ -48,11 +49,29 @@ impl Digest {
             Body::Bytes(bytes) => self.chain(bytes),
             Body::Int(n) => self.chain(itoa::Buffer::new().format(n).as_bytes()),
             Body::Value(Value::Str(bytes)) => self.chain(bytes),
+            Body::Value(Value::List(list)) => {
+                list.iter_from(0).for_each(|text| self.chain(text.bytes(&mut itoa::Buffer::new())));
+            }
+            Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
+                if let Some(hash) = Hash::of(value) {
+                    hash.for_each(|field, value, due| self.add_members(&[field, value], due.is_some()));
+                }
+            }
             Body::Value(_) => unreachable!("no command makes this type yet"),
         }
         if entry.expiry().is_some() {
             self.add(b"!!expire!!");
         }
+    }
+
+    /// Adds a member of a collection without order, chained from its parts.
+    fn add_members(&mut self, parts: &[Text<'_>], expires: bool) {
+        let mut one = Self::default();
+        parts.iter().for_each(|part| one.chain(part.bytes(&mut itoa::Buffer::new())));
+        if expires {
+            one.add(b"!!hexpire!!");
+        }
+        self.add(&one.0);
     }
 
     /// Adds a part whose place among others does not matter.

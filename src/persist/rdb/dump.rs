@@ -2,8 +2,9 @@
 //!
 //! `type 1 | value | RDB version 2 LE | CRC-64 over all before it 8 LE`
 
+use super::decode::{self, Content, Encodings};
 use super::read::Reader;
-use super::value::{self, Content, Encodings};
+use super::value;
 use super::{VERSION, VERSION_MAX, VERSION_TIMED};
 use crate::checksum::crc64;
 use crate::keyspace::entry::Body;
@@ -38,7 +39,7 @@ pub fn restore(payload: &[u8], encodings: &Encodings) -> Result<Content, Refused
     }
     let (&kind, rest) = body.split_first().ok_or(Refused::Format)?;
     let mut reader = Reader::new(rest);
-    let content = value::decode(&mut reader, kind, encodings).map_err(|_| Refused::Format)?;
+    let content = decode::decode(&mut reader, kind, encodings).map_err(|_| Refused::Format)?;
     // Bytes behind the value are ignored, as Redis does.
     Ok(content)
 }

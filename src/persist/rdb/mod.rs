@@ -1,6 +1,7 @@
-//! RDB: Redis's snapshot format. [`read`] and [`write`] are files, [`value`] what stands behind a key, [`dump`] a single
+//! RDB: Redis's snapshot format. [`read`] and [`write`] are files, [`value`] and [`decode`] what stands behind a key, [`dump`] a single
 //! value as DUMP and RESTORE carry it.
 
+pub mod decode;
 pub mod dump;
 pub mod read;
 pub mod value;

@@ -3,7 +3,7 @@
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
 //! types are refused with their number, functions and module data by name.
 
-use super::value::{self, Content, Encodings};
+use super::decode::{self, Content, Encodings};
 use super::*;
 use crate::checksum::Crc64;
 use crate::clock::Millis;
@@ -72,7 +72,7 @@ pub fn read(
             FUNCTION => return Err(bad("The RDB file contains functions, which this server cannot load yet")),
             kind => {
                 let key = r.string()?;
-                let content = value::decode(&mut r, kind, encodings)?;
+                let content = decode::decode(&mut r, kind, encodings)?;
                 let expiry = expiry.take();
                 if !matches!(content, Content::Empty) {
                     deliver(Loaded { db, key, content, expiry })?;

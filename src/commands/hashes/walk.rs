@@ -1,0 +1,136 @@
+//! Fields by chance and by cursor: HRANDFIELD, HSCAN.
+
+use crate::command::error::{NOT_INT, OUT_OF_RANGE, SYNTAX};
+use crate::command::*;
+use crate::glob;
+use crate::num;
+use crate::resp::{Out, Proto};
+use crate::types::Text;
+use crate::types::hash::Hash;
+
+pub const HRANDFIELD: Command = Command {
+    name: "HRANDFIELD",
+    args: "key [count [WITHVALUES]]",
+    arity: -2,
+    since: "6.2.0",
+    group: Group::Hash,
+    flags: READONLY,
+    keys: Keys::read(1),
+    doc: "Fields by chance: one, so many different ones, or, for a negative count, so many that may repeat. O(N) in them.",
+    examples: "> HSET h a 1\n(integer) 1\n> HRANDFIELD h\n\"a\"\n> HRANDFIELD h 5 WITHVALUES\n1) \"a\"\n2) \"1\"\n> HRANDFIELD h -2\n1) \"a\"\n2) \"a\"",
+    run: hrandfield,
+};
+
+fn hrandfield(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    if args.len() == 2 {
+        let Some(hash) = db.read::<Hash>(args.key(1))? else { return out.null() };
+        hash.sample(1, |field, _| {
+            out.put(field);
+            true
+        });
+        return Ok(());
+    }
+    let (count, with_values) = read_count(args)?;
+    let Some(hash) = db.read::<Hash>(args.key(1))? else { return out.empty_array() };
+    let repeating = count < 0;
+    let count = usize::try_from(count.unsigned_abs()).map_err(|_| OUT_OF_RANGE)?;
+    let count = if repeating { count } else { count.min(hash.len()) };
+    let pairs = with_values && out.proto == Proto::Resp3;
+    out.array(if with_values && !pairs { count * 2 } else { count });
+    let mut write = |field: Text<'_>, value: Text<'_>| {
+        if pairs {
+            out.0.array(2);
+        }
+        out.put(field);
+        if with_values {
+            out.put(value);
+        }
+        out.0.buf.len() <= REPLY_BYTES_MAX
+    };
+    let mut fits = true;
+    if repeating {
+        hash.sample(count, |field, value| {
+            fits = write(field, value);
+            fits
+        });
+    } else {
+        hash.sample_distinct(count, |field, value| _ = write(field, value));
+    }
+    if fits { Ok(()) } else { Err(OUT_OF_RANGE) }
+}
+
+fn read_count(args: &Args<'_>) -> Result<(i64, bool), Error> {
+    let count = num::parse_i64(args.get(2)).ok_or(NOT_INT)?;
+    if count == i64::MIN {
+        return Err(COUNT_OUT_OF_RANGE);
+    }
+    if args.len() == 3 {
+        return Ok((count, false));
+    }
+    if args.len() > 4 || *args.word_at(3) != *b"WITHVALUES" {
+        return Err(SYNTAX);
+    }
+    if count.unsigned_abs() > i64::MAX as u64 / 2 { Err(OUT_OF_RANGE) } else { Ok((count, true)) }
+}
+
+pub const HSCAN: Command = Command {
+    name: "HSCAN",
+    args: "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
+    arity: -3,
+    since: "2.8.0",
+    group: Group::Hash,
+    flags: READONLY,
+    keys: Keys::read(1),
+    doc: "Some of a hash's fields and a cursor for the next call; all calls together answer each field that was there throughout. O(1) a call.",
+    examples: "> HSET h a 1\n(integer) 1\n> HSCAN h 0\n1) \"0\"\n2) 1) \"a\"\n   2) \"1\"\n> HSCAN h 0 NOVALUES\n1) \"0\"\n2) 1) \"a\"",
+    run: hscan,
+};
+
+fn hscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    let cursor = args::scan_cursor(args.get(2)).ok_or(INVALID_CURSOR)?;
+    let Some(hash) = db.read::<Hash>(args.key(1))? else {
+        out.array(2);
+        out.bulk(b"0")?;
+        return out.empty_array();
+    };
+    let (mut count, mut pattern, mut values) = (COUNT_DEFAULT, None, true);
+    args.skip_to(3);
+    while let Some(word) = args.word() {
+        match &*word {
+            b"COUNT" => {
+                let n = num::parse_i64(args.required()?).ok_or(NOT_INT)?;
+                count = usize::try_from(n).ok().filter(|&n| n > 0).ok_or(SYNTAX)?;
+            }
+            b"MATCH" => pattern = Some(args.required()?).filter(|p| p != b"*"),
+            b"NOVALUES" => values = false,
+            _ => return Err(SYNTAX),
+        }
+    }
+    // The cursor stands in front of the fields and is known after them.
+    let (mut found, mut fields) = (0, Vec::new());
+    let mut reply = ctx::Reply(Out::new(&mut fields, out.proto));
+    let next = hash.scan(cursor, count, |field, value| {
+        if pattern.is_none_or(|pattern| glob::matches(pattern, field.bytes(&mut itoa::Buffer::new()), false)) {
+            reply.put(field);
+            found += 1;
+            if values {
+                reply.put(value);
+                found += 1;
+            }
+        }
+    });
+    out.array(2);
+    out.bulk(itoa::Buffer::new().format(next).as_bytes())?;
+    out.array(found);
+    out.buf.extend_from_slice(&fields);
+    Ok(())
+}
+
+const COUNT_DEFAULT: usize = 10;
+/// Fields drawn again and again make a reply of any length from a small hash; longer ones are refused.
+const REPLY_BYTES_MAX: usize = 512 << 20;
+const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");
+const COUNT_OUT_OF_RANGE: Error =
+    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");

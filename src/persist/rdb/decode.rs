@@ -1,0 +1,211 @@
+//! Values in RDB form, read: every form since Redis 2.4.
+//!
+//! What comes in is distrusted: blocks are checked entry by entry, members must be distinct, nothing is allocated by a
+//! declared length alone. A collection without members, as old servers wrote them by mistake, is [`Content::Empty`].
+
+use super::read::{Reader, bad};
+use super::value::CONTAINER_PACKED;
+use super::*;
+use crate::clock::Millis;
+use crate::config::Config;
+use crate::keyspace::{Db, Expiry};
+use crate::types::fields::Due;
+use crate::types::hash::Hash;
+use crate::types::list::{End, List, NodeMax};
+use crate::types::packed::Packed;
+use crate::types::{Collection, PackedMax, Text, Value, legacy};
+use ahash::AHashSet;
+use std::io::{self, Read};
+
+/// A value as read.
+pub enum Content {
+    Text(Vec<u8>),
+    Value(Value),
+    /// A collection without members, as old servers wrote them by mistake: no value, and no damage either.
+    Empty,
+}
+
+impl Content {
+    /// Makes a key of it, whatever was there. False if there is nothing to put.
+    pub fn put(self, db: &mut Db<'_>, key: &[u8], expiry: Option<Millis>, event: &'static str) -> bool {
+        let expiry = expiry.map_or(Expiry::Clear, Expiry::At);
+        match self {
+            Self::Text(text) => db.set_string_as(key, &text, expiry, event),
+            Self::Value(value) => db.put_value(key, value, expiry, b'g', event),
+            Self::Empty => return false,
+        }
+        true
+    }
+}
+
+/// The limits of the small encodings.
+#[derive(Clone, Copy)]
+pub struct Encodings {
+    list: NodeMax,
+    hash: PackedMax,
+    set: PackedMax,
+    set_ints: usize,
+    zset: PackedMax,
+}
+
+impl Encodings {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            list: NodeMax::of_directive(config.list_max_listpack_size.into()),
+            hash: PackedMax {
+                entries: config.hash_max_listpack_entries as usize,
+                bytes: config.hash_max_listpack_value as usize,
+            },
+            set: PackedMax {
+                entries: config.set_max_listpack_entries as usize,
+                bytes: config.set_max_listpack_value as usize,
+            },
+            set_ints: config.set_max_intset_entries as usize,
+            zset: PackedMax {
+                entries: config.zset_max_listpack_entries as usize,
+                bytes: config.zset_max_listpack_value as usize,
+            },
+        }
+    }
+}
+
+/// Reads a value behind its type byte.
+pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, encodings: &Encodings) -> io::Result<Content> {
+    let value = match kind {
+        STRING => return Ok(Content::Text(r.string()?)),
+        LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => list(r, kind, encodings.list)?,
+        HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | HASH_TIMED | HASH_TIMED_LISTPACK => {
+            hash(r, kind, encodings.hash)?
+        }
+        other => return Err(bad(format!("RDB type {other} is not supported"))),
+    };
+    Ok(if value.is_empty_collection() { Content::Empty } else { Content::Value(value) })
+}
+
+fn list<R: Read>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value> {
+    let mut list = List::default();
+    let mut push = |text: Text<'_>| list.push(End::Right, text.bytes(&mut itoa::Buffer::new()), max);
+    match kind {
+        LIST => {
+            for _ in 0..r.length()? {
+                push(Text::Bytes(&r.string()?));
+            }
+        }
+        LIST_ZIPLIST => ziplist(&r.string()?)?.into_iter().for_each(push),
+        LIST_QUICKLIST => {
+            for _ in 0..r.length()? {
+                ziplist(&r.string()?)?.into_iter().for_each(&mut push);
+            }
+        }
+        _ => {
+            for _ in 0..r.length()? {
+                match r.length()? {
+                    CONTAINER_PLAIN => list.push(End::Right, &r.string()?, max),
+                    CONTAINER_PACKED => list.push_pack(listpack(&r.string()?)?),
+                    other => return Err(bad(format!("Quicklist container {other} is unknown"))),
+                }
+            }
+        }
+    }
+    Ok(Value::List(Box::new(list)))
+}
+
+fn hash<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
+    if kind == HASH_LISTPACK {
+        let packed = listpack(&r.string()?)?;
+        if fits(&packed, max)? {
+            return Ok(Value::HashPacked(packed));
+        }
+        return hash_of(packed.iter().collect(), PAIR, max);
+    }
+    match kind {
+        HASH_ZIPMAP => {
+            hash_of(legacy::zipmap(&r.string()?).ok_or_else(|| bad("Zipmap integrity check failed."))?, PAIR, max)
+        }
+        HASH_ZIPLIST => hash_of(ziplist(&r.string()?)?, PAIR, max),
+        HASH_TIMED_LISTPACK => {
+            r.array::<8>()?;
+            hash_of(listpack(&r.string()?)?.iter().collect(), TRIPLE, max)
+        }
+        HASH_TIMED => {
+            let first = i64::from_le_bytes(r.array()?);
+            hash_members(r, Some(first), max)
+        }
+        _ => hash_members(r, None, max),
+    }
+}
+
+/// Field by field; with times behind `first` if there are any.
+fn hash_members<R: Read>(r: &mut Reader<R>, first: Option<Millis>, max: PackedMax) -> io::Result<Value> {
+    let mut value = Hash::empty();
+    let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
+    for _ in 0..r.length()? {
+        let due = match first {
+            None => Due::Clear,
+            Some(first) => match r.length()? {
+                0 => Due::Clear,
+                behind => {
+                    Due::At(i64::try_from(behind - 1).ok().and_then(|ms| first.checked_add(ms)).ok_or_else(bad_time)?)
+                }
+            },
+        };
+        if !hash.set(&r.string()?, &r.string()?, due, max) {
+            return Err(bad("Duplicate hash fields detected"));
+        }
+    }
+    Ok(value)
+}
+
+/// From the entries of one block, `stride` for each field.
+fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Value> {
+    let mut value = Hash::empty();
+    let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
+    let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
+    for chunk in texts.chunks(stride) {
+        let due = match chunk {
+            [_, _] => Due::Clear,
+            [_, _, Text::Int(0)] => Due::Clear,
+            [_, _, Text::Int(at @ 1..)] => Due::At(*at),
+            _ => return Err(bad("A hash's block is not made of whole fields")),
+        };
+        if !hash.set(chunk[0].bytes(&mut a), chunk[1].bytes(&mut b), due, max) {
+            return Err(bad("Duplicate hash fields detected"));
+        }
+    }
+    Ok(value)
+}
+
+/// Whether a block of pairs may stay as it is: within the limits. Names must be distinct and pairs whole.
+fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
+    let count = packed.len();
+    if count % 2 != 0 {
+        return Err(bad("A block of pairs is cut in the middle"));
+    }
+    let mut names: AHashSet<Text<'_>> = AHashSet::with_capacity(count / 2);
+    let mut within = count / 2 <= max.entries;
+    for (name, value) in packed.pairs() {
+        within &= name.len() <= max.bytes && value.len() <= max.bytes;
+        if !names.insert(name) {
+            return Err(bad("Duplicate members detected"));
+        }
+    }
+    Ok(within)
+}
+
+fn bad_time() -> io::Error {
+    bad("A field's expiry is out of range")
+}
+
+fn ziplist(bytes: &[u8]) -> io::Result<Vec<Text<'_>>> {
+    legacy::ziplist(bytes).ok_or_else(|| bad("Ziplist integrity check failed."))
+}
+
+fn listpack(bytes: &[u8]) -> io::Result<Packed> {
+    Packed::from_untrusted(bytes).ok_or_else(|| bad("Listpack integrity check failed."))
+}
+
+/// A quicklist node that is one element.
+const CONTAINER_PLAIN: u64 = 1;
+/// Entries of a block for each field.
+const PAIR: usize = 2;
+const TRIPLE: usize = 3;
