@@ -117,6 +117,16 @@ impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
         self.db.changes.dirty = self.db.changes.dirty + members as u64 - 1;
     }
 
+    /// A second keyspace event of one change.
+    pub fn notify(&mut self, event: &'static str) {
+        self.db.notify(T::KIND.event_class(), event, self.key);
+    }
+
+    /// The log is being read: what is due stays.
+    pub fn keeps_expired(&self) -> bool {
+        self.db.manner.keep_expired
+    }
+
     pub fn key(&self) -> &'d [u8] {
         self.key
     }

@@ -361,3 +361,149 @@ const NO_TIME: &[u8] = b"0";
 const STEPS_PER_FIELD: usize = 10;
 /// Drawing different fields one by one is quicker than a walk while no more than a third is asked for.
 const SPARSE: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Collection;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<Millis>)>;
+
+    fn contents(hash: &Hash) -> Model {
+        let mut all = Model::new();
+        hash.for_each(|field, value, due| assert!(all.insert(field.to_vec(), (value.to_vec(), due)).is_none()));
+        all
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            (0u8..30).prop_map(|n| format!("field {n}").into_bytes()),
+            (-9i64..9).prop_map(|n| n.to_string().into_bytes()),
+            (0usize..40).prop_map(|n| vec![b'x'; n]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_hash_is_a_map_whose_fields_expire(
+            entries in prop_oneof![Just(0usize), Just(6), Just(100)],
+            steps in prop::collection::vec((0u8..9, text(), text(), 1i64..50), 1..200),
+        ) {
+            let max = PackedMax { entries, bytes: 30 };
+            let (mut value, mut model) = (Hash::empty(), Model::new());
+            for (step, field, text, time) in steps {
+                let hash = Hash::of_mut(&mut value).unwrap();
+                let known = model.get(&field).cloned();
+                match step {
+                    0..4 => {
+                        let due = [Due::Clear, Due::Clear, Due::Keep, Due::At(time)][usize::from(step)];
+                        prop_assert_eq!(hash.set(&field, &text, due, max), known.is_none());
+                        let kept = match due {
+                            Due::Clear => None,
+                            Due::Keep => known.and_then(|(_, due)| due),
+                            Due::At(at) => Some(at),
+                        };
+                        model.insert(field, (text, kept));
+                    }
+                    4 | 5 => {
+                        let due = (step == 4).then_some(time);
+                        prop_assert_eq!(hash.set_due(&field, due), known.is_some());
+                        if let Some(entry) = model.get_mut(&field) { entry.1 = due; }
+                    }
+                    6 => prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some()),
+                    7 => {
+                        let mut removed = value.remove_due_fields(time / 3);
+                        removed.sort();
+                        let is_due = |due: Option<Millis>| due.is_some_and(|at| at <= time / 3);
+                        let due: Vec<_> = model.iter().filter(|(_, e)| is_due(e.1)).map(|(f, _)| f.clone().into()).collect();
+                        prop_assert_eq!(removed, due);
+                        model.retain(|_, e| !is_due(e.1));
+                    }
+                    _ => value = value.clone(),
+                }
+                let hash = Hash::of(&value).unwrap();
+                prop_assert_eq!(hash.len(), model.len());
+                prop_assert_eq!(&contents(hash), &model);
+                prop_assert_eq!(value.fields_due(), model.values().filter_map(|(_, due)| *due).min());
+                if value.encoding() != "hashtable" {
+                    prop_assert!(model.len() <= entries && model.iter().all(|(f, (v, _))| f.len().max(v.len()) <= 30));
+                    prop_assert!(value.encoding() == "listpackex" || model.values().all(|(_, due)| due.is_none()));
+                }
+            }
+            let hash = Hash::of(&value).unwrap();
+            for (field, (text, due)) in &model {
+                prop_assert_eq!((hash.get(field).map(Text::to_vec), hash.due(field)), (Some(text.clone()), Some(*due)));
+            }
+            let (mut scanned, mut cursor) = (Model::new(), 0);
+            loop {
+                cursor = hash.scan(cursor, 3, |f, v| _ = scanned.insert(f.to_vec(), (v.to_vec(), hash.due(&f.to_vec()).unwrap())));
+                if cursor == 0 { break; }
+            }
+            prop_assert_eq!(&scanned, &model);
+            for count in [0, 1, 5, model.len(), model.len() + 1] {
+                let mut drawn = Model::new();
+                hash.sample_distinct(count, |f, v| assert!(drawn.insert(f.to_vec(), (v.to_vec(), None)).is_none()));
+                prop_assert_eq!(drawn.len(), count.min(model.len()));
+                prop_assert!(drawn.iter().all(|(f, (v, _))| model[f].0 == *v));
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_is_drawn_as_often_as_any_other() {
+        for entries in [0, 100] {
+            let mut value = Hash::empty();
+            let hash = Hash::of_mut(&mut value).unwrap();
+            let max = PackedMax { entries, bytes: 64 };
+            (0..20).for_each(|n| assert!(hash.set(format!("field{n}").as_bytes(), b"v", Due::Clear, max)));
+            let mut drawn = BTreeMap::<Vec<u8>, usize>::new();
+            hash.sample(20_000, |f, _| {
+                *drawn.entry(f.to_vec()).or_default() += 1;
+                true
+            });
+            (0..10_000).for_each(|_| {
+                hash.sample(1, |f, _| {
+                    *drawn.entry(f.to_vec()).or_default() += 1;
+                    true
+                })
+            });
+            (0..5_000).for_each(|_| hash.sample_distinct(2, |f, _| *drawn.entry(f.to_vec()).or_default() += 1));
+            // 2,000 each on average; five standard deviations are about 220.
+            assert!(drawn.len() == 20 && drawn.values().all(|n| (1780..2220).contains(n)), "{drawn:?}");
+        }
+    }
+
+    #[test]
+    fn a_listpack_with_times_has_the_earliest_first() {
+        let mut value = Hash::empty();
+        let hash = Hash::of_mut(&mut value).unwrap();
+        let max = PackedMax { entries: 100, bytes: 64 };
+        for (field, due) in [("a", Due::Clear), ("b", Due::At(20)), ("c", Due::At(10)), ("d", Due::At(20))] {
+            hash.set(field.as_bytes(), b"v", due, max);
+        }
+        let order = |hash: &Hash| {
+            let mut all = String::new();
+            hash.for_each(|field, _, _| all.push(field.to_vec()[0] as char));
+            all
+        };
+        assert_eq!(order(hash), "cdba");
+        hash.set(b"c", b"w", Due::Clear, max);
+        hash.set(b"b", b"w", Due::Keep, max);
+        assert_eq!((order(hash), hash.due(b"b")), ("dbac".into(), Some(Some(20))));
+    }
+
+    /// The budget of design: fields of a big hash with short names and values.
+    #[test]
+    fn a_field_of_a_big_hash_is_small() {
+        let mut value = Hash::empty();
+        let hash = Hash::of_mut(&mut value).unwrap();
+        for n in 0..200_000 {
+            let (field, text) = (format!("field:{n:010}"), format!("value:{n:010}"));
+            hash.set(field.as_bytes(), text.as_bytes(), Due::Clear, PackedMax { entries: 512, bytes: 64 });
+        }
+        let bytes = value.heap_bytes() as f64 / 200_000.0;
+        assert!(bytes <= 61.0, "{bytes} bytes a field");
+    }
+}
