@@ -100,6 +100,8 @@ unsafe impl Item for Field {
         }
     }
 
+    /// # Safety
+    /// As the trait says.
     #[inline]
     unsafe fn from_word(word: Word) -> Self {
         // SAFETY: the caller's promise: the word came from `into_word`, whose bit is taken off again here.
