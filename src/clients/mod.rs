@@ -47,6 +47,8 @@ pub struct Facts {
     pub output_bytes: AtomicUsize,
     pub output_buffer_bytes: AtomicUsize,
     pub blocked: AtomicBool,
+    /// The blocking command has a timeout.
+    pub wait_ends: AtomicBool,
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
     pub monitor: AtomicBool,

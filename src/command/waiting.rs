@@ -88,6 +88,7 @@ pub(super) fn park(db: &mut Db<'_>, session: &mut Session, parts: &Parts<'_>, pa
     let waiter = Arc::new(waiter);
     db.park(&waiter);
     client.facts.blocked.store(true, Relaxed);
+    client.facts.wait_ends.store(patience.0.is_some(), Relaxed);
     session.waiting = Some(Waiting { waiter, deadline: patience.0 });
 }
 
@@ -148,6 +149,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
         return Attempt::Nothing;
     }
     client.facts.blocked.store(false, Relaxed);
+    client.facts.wait_ends.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
     Attempt::Served(ended.ready)
 }
@@ -170,6 +172,7 @@ pub fn give_up(turn: &Turn<'_>, client: &Client, waiter: &Waiter) -> bool {
     let keyspace = &turn.node.keyspace;
     Db::new(keyspace.lock_none(), waiter.db, turn.now, Manner::default()).unpark(waiter);
     client.facts.blocked.store(false, Relaxed);
+    client.facts.wait_ends.store(false, Relaxed);
     true
 }
 

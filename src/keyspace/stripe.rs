@@ -45,6 +45,8 @@ pub struct Keyspace {
     pub settings: Settings,
     /// Fields of some hash expire, or did: snapshots need the newer format.
     pub(super) timed_fields: AtomicBool,
+    /// Keys that blocked commands wait for.
+    pub awaited_keys: AtomicUsize,
     /// How late the last key was removed that expired by itself; 0 when nothing is due.
     pub expiry_lag_ms: AtomicI64,
     /// Milliseconds since the epoch at which the expiry index begins to count.
@@ -130,6 +132,7 @@ impl Keyspace {
             captures: Captures::default(),
             settings: Settings::default(),
             timed_fields: AtomicBool::new(false),
+            awaited_keys: AtomicUsize::new(0),
             expiry_lag_ms: AtomicI64::new(0),
             epoch: now,
         }

@@ -10,7 +10,9 @@ use super::db::Db;
 use crate::resp::{Argv, Proto};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{
+    AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 /// A command that found nothing, as it has to be run again.
 pub struct Waiter {
@@ -84,25 +86,32 @@ impl Waiters {
         self.0.keys().filter(move |(d, _)| *d == db).map(|(_, key)| &**key)
     }
 
-    fn add(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
+    /// Returns how many keys more are waited for: 0 or 1.
+    fn add(&mut self, key: &[u8], waiter: &Arc<Waiter>) -> usize {
+        let before = self.0.len();
         let queue = self.0.entry((waiter.db, key.into())).or_default();
         // Numbers are given before the locks are taken, so a later one may come first.
         let at = queue.partition_point(|other| other.number < waiter.number);
         queue.insert(at, waiter.clone());
+        self.0.len() - before
     }
 
-    fn remove(&mut self, key: &[u8], waiter: &Waiter) {
+    /// Returns how many keys fewer are waited for: 0 or 1.
+    fn remove(&mut self, key: &[u8], waiter: &Waiter) -> usize {
+        let before = self.0.len();
         let name = (waiter.db, Box::from(key));
-        let Some(queue) = self.0.get_mut(&name) else { return };
+        let Some(queue) = self.0.get_mut(&name) else { return 0 };
         if let Ok(at) = queue.binary_search_by_key(&waiter.number, |other| other.number) {
             queue.remove(at);
         }
         if queue.is_empty() {
             self.0.remove(&name);
         }
+        let removed = before - self.0.len();
         if self.0.is_empty() {
             self.0 = HashMap::new();
         }
+        removed
     }
 
     fn next(&self, db: usize, key: &[u8], after: Option<u64>) -> Option<Arc<Waiter>> {
@@ -117,7 +126,8 @@ impl Db<'_> {
     pub fn park(&mut self, waiter: &Arc<Waiter>) {
         for key in &waiter.keys {
             let stripe = self.keyspace().place(key).stripe as usize;
-            self.held.data(stripe).waiters.add(key, waiter);
+            let more = self.held.data(stripe).waiters.add(key, waiter);
+            self.keyspace().awaited_keys.fetch_add(more, Relaxed);
         }
     }
 
@@ -125,7 +135,8 @@ impl Db<'_> {
     pub fn unpark(&mut self, waiter: &Waiter) {
         for key in &waiter.keys {
             let stripe = self.keyspace().place(key).stripe as usize;
-            self.held.visit(stripe, |held| held.data(stripe).waiters.remove(key, waiter));
+            let fewer = self.held.visit(stripe, |held| held.data(stripe).waiters.remove(key, waiter));
+            self.keyspace().awaited_keys.fetch_sub(fewer, Relaxed);
         }
     }
 
@@ -133,12 +144,6 @@ impl Db<'_> {
     pub fn next_waiter(&mut self, db: usize, key: &[u8], after: Option<&Waiter>) -> Option<Arc<Waiter>> {
         let stripe = self.keyspace().place(key).stripe as usize;
         self.held.visit(stripe, |held| held.data(stripe).waiters.next(db, key, after.map(|w| w.number)))
-    }
-
-    /// How many keys somebody waits for.
-    pub fn awaited_keys(&mut self) -> usize {
-        let stripes = 0..self.keyspace().stripes();
-        stripes.map(|stripe| self.held.visit(stripe, |held| held.data(stripe).waiters.0.len())).sum()
     }
 }
 

@@ -148,7 +148,7 @@ pub const LRANGE: Command = Command {
     flags: READONLY,
     keys: Keys::read(1),
     doc: "Elements from one index to another, both included and counted from behind if negative. O(S+N).",
-    examples: "> RPUSH l a b c\n(integer) 3\n> LRANGE l 1 -1\n1) \"b\"\n2) \"c\"\n> LRANGE l 5 9\n(empty array)",
+    examples: "> RPUSH l a b c\n(integer) 3\n> LRANGE l 1 -1\n1) \"b\"\n2) \"c\"\n> LRANGE l 0 -5\n(empty array)",
     run: lrange,
 };
 
@@ -169,7 +169,7 @@ fn range(start: i64, stop: i64, len: usize) -> Option<std::ops::Range<usize>> {
     let len = len as i64;
     let from_left = |index: i64| if index < 0 { index.saturating_add(len) } else { index };
     let (start, stop) = (from_left(start).max(0), from_left(stop).min(len - 1));
-    (start <= stop).then_some(start as usize..stop as usize + 1)
+    (start <= stop).then(|| start as usize..stop as usize + 1)
 }
 
 pub const LREM: Command = Command {

@@ -79,11 +79,11 @@ const CLIENTS: &[Field] = &[
     field("tracking_clients", zero),
     field("pubsub_clients", zero),
     field("watching_clients", |r| clients_with(r, |f| f.watched.load(Relaxed) > 0).into()),
-    field("clients_in_timeout_table", zero),
+    field("clients_in_timeout_table", |r| clients_with(r, |f| f.wait_ends.load(Relaxed)).into()),
     field("total_watched_keys", |r| {
         r.node.clients.list().iter().map(|c| c.facts.watched.load(Relaxed)).sum::<usize>().into()
     }),
-    field("total_blocking_keys", zero),
+    field("total_blocking_keys", |r| r.node.keyspace.awaited_keys.load(Relaxed).into()),
     field("total_blocking_keys_on_nokey", zero),
 ];
 
