@@ -184,7 +184,7 @@ impl Hash {
             self.become_table();
         }
         if matches!(due, Due::At(_)) {
-            self.become_timed();
+            self.expect_times();
         }
         let created = match &mut self.0 {
             Value::HashPacked(packed) => set_pair(packed, field, value),
@@ -205,13 +205,26 @@ impl Hash {
         }
     }
 
+    /// Changes the encoding of a listpack to one that has times; Redis does so before it looks whether any is set.
+    pub fn expect_times(&mut self) {
+        if let Value::HashPacked(pairs) = &self.0 {
+            let (mut triples, mut digits) = (Packed::new(), itoa::Buffer::new());
+            for (field, value) in pairs.pairs() {
+                triples.push_back(field.bytes(&mut digits));
+                triples.push_back(value.bytes(&mut digits));
+                triples.push_back(NO_TIME);
+            }
+            self.0 = Value::HashTimed(triples);
+        }
+    }
+
     /// Sets or clears a field's expiry; says whether there is such a field.
     pub fn set_due(&mut self, field: &[u8], due: Option<Millis>) -> bool {
         if self.due(field).is_none() {
             return false;
         }
         if due.is_some() {
-            self.become_timed();
+            self.expect_times();
         }
         match &mut self.0 {
             Value::HashTimed(packed) => {
@@ -247,18 +260,6 @@ impl Hash {
     /// A listpack that has no room for so many bytes more, whatever the limits are set to.
     fn is_full(&self, more: usize) -> bool {
         matches!(self.repr(), Repr::Packed(packed, _) if packed.bytes().len() + more > PACKED_BYTES_MAX)
-    }
-
-    fn become_timed(&mut self) {
-        if let Value::HashPacked(pairs) = &self.0 {
-            let (mut triples, mut digits) = (Packed::new(), itoa::Buffer::new());
-            for (field, value) in pairs.pairs() {
-                triples.push_back(field.bytes(&mut digits));
-                triples.push_back(value.bytes(&mut digits));
-                triples.push_back(NO_TIME);
-            }
-            self.0 = Value::HashTimed(triples);
-        }
     }
 
     fn become_table(&mut self) {

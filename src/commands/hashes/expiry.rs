@@ -181,6 +181,7 @@ fn set_times<'a>(ctx: &mut Ctx<'a, '_>, key: &[u8], unit: Unit) -> Result<(Milli
         return Ok((at, Done::new()));
     };
     let (mut done, removes) = (Done::new(), at <= now && !keep_expired);
+    hash.expect_times();
     for field in fields {
         let answer = match hash.due(field) {
             None => MISSING,

@@ -95,12 +95,18 @@ fn get_and_act<'a>(ctx: &mut Ctx<'a, '_>, key: &[u8]) -> Result<(Act, Done<'a>),
         None if *word == *b"PERSIST" => (Act::Persist, 3),
         None => (Act::Nothing, 2),
     };
+    if args.len() < fields_at + 2 {
+        return Err(error::wrong_arity("hgetex"));
+    }
     let (fields, mut done) = (options::fields(args, fields_at)?, Done::new());
     out.array(fields.len());
     let Some(mut hash) = hash else {
         fields.for_each(|_| out.0.null());
         return Ok((act, done));
     };
+    if matches!(act, Act::Expire(_) | Act::Remove) {
+        hash.expect_times();
+    }
     for field in fields {
         match hash.get(field) {
             Some(value) => out.put(value),
@@ -165,6 +171,9 @@ fn hsetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return out.int(0);
     }
     out.int(1)?;
+    if matches!(options.due, Due::At(_)) {
+        hash.expect_times();
+    }
     match options.due {
         Due::At(at) if at <= now && !hash.keeps_expired() => {
             hash.notify("hset");
