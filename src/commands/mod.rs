@@ -11,6 +11,7 @@ pub mod keys;
 pub mod lists;
 pub mod persistence;
 pub mod server;
+pub mod sets;
 pub mod strings;
 pub mod transactions;
 
@@ -29,6 +30,7 @@ pub const FAMILIES: &[&[Command]] = &[
     lists::COMMANDS,
     persistence::COMMANDS,
     server::COMMANDS,
+    sets::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
 ];

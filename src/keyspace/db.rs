@@ -296,10 +296,14 @@ impl<'k> Db<'k> {
 
     /// Frees an entry's memory, or sends a big value to be freed elsewhere.
     pub(super) fn dispose(&mut self, entry: Entry) {
-        if let Some(value) = entry.into_value()
-            && self.manner.lazy_free
-            && value.free_effort() > LAZY_FREE_EFFORT
-        {
+        if let Some(value) = entry.into_value() {
+            self.discard(value);
+        }
+    }
+
+    /// Frees a value that is no longer anybody's, or sends it to be freed elsewhere if it is big.
+    pub fn discard(&mut self, value: Value) {
+        if self.manner.lazy_free && value.free_effort() > LAZY_FREE_EFFORT {
             self.changes.garbage.push(value);
         }
     }

@@ -33,6 +33,14 @@ impl Db<'_> {
         self.read_entry(key).map(view::<T>).transpose()
     }
 
+    /// Several collections at once, for reading; none where there is no such key.
+    pub fn read_all<'a, T: Collection>(
+        &mut self,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Option<&T>>, WrongType> {
+        keys.map(|key| self.read_entry(key).map(view::<T>).transpose()).collect()
+    }
+
     /// A collection that the command may change later, or that it only compares with: no statistics.
     #[inline]
     pub fn look<T: Collection>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {

@@ -1,14 +1,32 @@
 //! Sets: members without order.
+//!
+//! * `SetInts`: integers alone, sorted, up to `set-max-intset-entries`.
+//! * `SetPacked`: a listpack of members in the order they were added, up to the `set-max-listpack-*` limits.
+//! * `SetTable`: everything beyond, [`Members`].
+//!
+//! A set never goes back to a smaller encoding by losing members. Not here: keys, replies, combining several sets.
 
+use super::PackedMax;
+use super::intset::Intset;
 use super::items::Items;
+use super::packed::Packed;
 use super::piece::Piece;
+use super::text::{Text, as_int};
 use super::value::Value;
 use ref_cast::RefCast;
+use std::collections::HashSet;
 
 /// A value that is a set.
 #[derive(RefCast)]
 #[repr(transparent)]
-pub struct Set(#[allow(dead_code)] Value);
+pub struct Set(Value);
+
+/// Up to where a set is kept small: the `set-max-*` directives.
+#[derive(Clone, Copy, Debug)]
+pub struct SetMax {
+    pub ints: usize,
+    pub packed: PackedMax,
+}
 
 /// A big set.
 #[derive(Clone, Default)]
@@ -27,5 +45,401 @@ impl Members {
 
     pub fn heap_bytes(&self) -> usize {
         self.items.heap_bytes()
+    }
+
+    /// Adds a member; says whether it is new.
+    #[inline]
+    pub fn insert(&mut self, member: &[u8]) -> bool {
+        let is_new = !self.items.contains(member);
+        if is_new {
+            self.items.insert(Piece::new((), member, b""));
+        }
+        is_new
+    }
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Self(Value::SetInts(Intset::new()))
+    }
+}
+
+impl Set {
+    /// An empty one in the encoding for many members.
+    pub fn big() -> Self {
+        Self(Value::SetTable(Box::default()))
+    }
+
+    pub fn is_ints(&self) -> bool {
+        matches!(self.0, Value::SetInts(_))
+    }
+
+    pub fn into_value(self) -> Value {
+        self.0
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Value::SetInts(ints) => ints.len(),
+            Value::SetPacked(packed) => packed.len(),
+            Value::SetTable(members) => members.len(),
+            _ => not_a_set(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty_collection()
+    }
+
+    #[inline]
+    pub fn contains(&self, member: &[u8]) -> bool {
+        match &self.0 {
+            Value::SetInts(ints) => as_int(member).is_some_and(|n| ints.contains(n)),
+            Value::SetPacked(packed) => packed.find(packed.first(), member, 1).is_some(),
+            Value::SetTable(members) => members.items.contains(member),
+            _ => not_a_set(),
+        }
+    }
+
+    /// The same for a member of another set, which may be a number already.
+    #[inline]
+    pub fn has(&self, member: Text<'_>) -> bool {
+        match (&self.0, member) {
+            (Value::SetInts(ints), Text::Int(n)) => ints.contains(n),
+            _ => self.contains(member.bytes(&mut itoa::Buffer::new())),
+        }
+    }
+
+    /// Adds a member; says whether it is new.
+    pub fn insert(&mut self, member: &[u8], max: SetMax) -> bool {
+        match &mut self.0 {
+            Value::SetTable(members) => members.insert(member),
+            Value::SetInts(ints) => match as_int(member) {
+                Some(n) => {
+                    let is_new = ints.insert(n);
+                    if ints.len() > max.ints.min(INTS_MAX) {
+                        self.become_table();
+                    }
+                    is_new
+                }
+                None => {
+                    // The longest integers are the least and the greatest.
+                    let ends = [ints.iter().next(), ints.iter().next_back()];
+                    let longest = ends.into_iter().flatten().map(|n| Text::Int(n).len()).max().unwrap_or(0);
+                    if ints.len() < max.packed.entries && longest.max(member.len()) <= max.packed.bytes {
+                        self.become_packed();
+                    } else {
+                        self.become_table();
+                    }
+                    self.insert(member, max)
+                }
+            },
+            Value::SetPacked(packed) => {
+                if packed.find(packed.first(), member, 1).is_some() {
+                    return false;
+                }
+                let fits = packed.len() < max.packed.entries
+                    && member.len() <= max.packed.bytes
+                    && packed.bytes().len() + member.len() <= PACKED_BYTES_MAX;
+                if fits {
+                    packed.push_back(member);
+                    return true;
+                }
+                self.become_table();
+                self.insert(member, max)
+            }
+            _ => not_a_set(),
+        }
+    }
+
+    /// Prepares for so many members to be added, as far as is known: a set that will be big becomes so at once. `first`
+    /// is the first of them.
+    pub fn expect(&mut self, count: usize, first: &[u8], max: SetMax) {
+        if self.is_empty() && !(as_int(first).is_some() && count <= max.ints) {
+            self.become_packed();
+        }
+        match &self.0 {
+            Value::SetInts(_) if count > max.ints => self.become_table(),
+            Value::SetPacked(_) if count > max.packed.entries => self.become_table(),
+            _ => {}
+        }
+    }
+
+    /// Removes a member; says whether it was there.
+    pub fn remove(&mut self, member: &[u8]) -> bool {
+        match &mut self.0 {
+            Value::SetInts(ints) => as_int(member).is_some_and(|n| ints.remove(n)),
+            Value::SetPacked(packed) => {
+                let found = packed.find(packed.first(), member, 1);
+                found.inspect(|&at| packed.remove(at, 1)).is_some()
+            }
+            Value::SetTable(members) => members.items.remove(member).is_some(),
+            _ => not_a_set(),
+        }
+    }
+
+    /// Every member.
+    #[inline]
+    pub fn for_each(&self, mut visit: impl FnMut(Text<'_>)) {
+        match &self.0 {
+            Value::SetInts(ints) => ints.iter().for_each(|n| visit(Text::Int(n))),
+            Value::SetPacked(packed) => packed.iter().for_each(visit),
+            Value::SetTable(members) => members.items.for_each(|piece| visit(Text::Bytes(piece.name()))),
+            _ => not_a_set(),
+        }
+    }
+
+    /// Members until `visit` says no; a big set's come a bucket at a time, and the rest of the last one is passed over.
+    pub fn for_each_while(&self, mut visit: impl FnMut(Text<'_>) -> bool) {
+        let mut goes_on = true;
+        match &self.0 {
+            Value::SetInts(ints) => _ = ints.iter().all(|n| visit(Text::Int(n))),
+            Value::SetPacked(packed) => _ = packed.iter().all(visit),
+            Value::SetTable(members) => {
+                let mut cursor = 0;
+                while goes_on {
+                    cursor = members.items.scan(cursor, |piece| goes_on = goes_on && visit(Text::Bytes(piece.name())));
+                    goes_on = goes_on && cursor != 0;
+                }
+            }
+            _ => not_a_set(),
+        }
+    }
+
+    /// One step of a scan: about `count` members and the next cursor, 0 at the end. A small set comes whole, whatever the
+    /// cursor.
+    pub fn scan(&self, mut cursor: u64, count: usize, mut emit: impl FnMut(Text<'_>)) -> u64 {
+        let Value::SetTable(members) = &self.0 else {
+            self.for_each(emit);
+            return 0;
+        };
+        let (mut seen, mut steps) = (0, 0);
+        loop {
+            cursor = members.items.scan(cursor, |piece| {
+                seen += 1;
+                emit(Text::Bytes(piece.name()));
+            });
+            steps += 1;
+            if cursor == 0 || seen >= count || steps >= count.saturating_mul(STEPS_PER_MEMBER) {
+                return cursor;
+            }
+        }
+    }
+
+    /// `count` times a member, each time any with the same chance; ends early when `visit` says no. None from an empty set.
+    pub fn sample(&self, count: usize, mut visit: impl FnMut(Text<'_>) -> bool) {
+        let len = self.len();
+        if len == 0 {
+            return;
+        }
+        let mut draws = 0..count;
+        match &self.0 {
+            Value::SetInts(ints) => _ = draws.all(|_| visit(Text::Int(ints.get(fastrand::usize(..len))))),
+            // A single one is reached from the nearer end; many are looked up.
+            Value::SetPacked(packed) if count == 1 => {
+                packed.seek(fastrand::usize(..len) as isize).map(|at| visit(packed.get(at)));
+            }
+            Value::SetPacked(packed) => {
+                let all: Vec<Text<'_>> = packed.iter().collect();
+                draws.all(|_| visit(all[fastrand::usize(..len)]));
+            }
+            Value::SetTable(members) => {
+                draws.all(|_| members.items.sample().is_some_and(|piece| visit(Text::Bytes(piece.name()))));
+            }
+            _ => not_a_set(),
+        }
+    }
+
+    /// `count` different members, or all if there are fewer; every choice of them has the same chance.
+    pub fn sample_distinct(&self, count: usize, mut visit: impl FnMut(Text<'_>)) {
+        if let Value::SetTable(members) = &self.0
+            && count.saturating_mul(SPARSE) < self.len()
+        {
+            let mut seen = HashSet::with_capacity(count);
+            while seen.len() < count
+                && let Some(piece) = members.items.sample()
+            {
+                if seen.insert(piece.address()) {
+                    visit(Text::Bytes(piece.name()));
+                }
+            }
+            return;
+        }
+        let mut choice = Choice::new(count, self.len());
+        self.for_each(|member| {
+            if choice.takes_next() {
+                visit(member);
+            }
+        });
+    }
+
+    /// Takes `count` different members out, or all if there are fewer; every choice of them has the same chance. What is
+    /// left over of a big set that was made anew is returned, for the caller to free.
+    pub fn pop(&mut self, count: usize, max: SetMax, mut visit: impl FnMut(Text<'_>)) -> Option<Value> {
+        let len = self.len();
+        if let Value::SetTable(members) = &mut self.0
+            && count < len.saturating_mul(FEW_LEFT) / (FEW_LEFT + 1)
+        {
+            for _ in 0..count {
+                let Some(name) = members.items.sample().map(|piece| piece.name().to_vec()) else { break };
+                visit(Text::Bytes(&name));
+                members.items.remove(&name);
+            }
+            return None;
+        }
+        let (mut kept, mut choice) = (Self::empty_like(&self.0), Choice::new(count, len));
+        self.for_each(|member| match (choice.takes_next(), &mut kept.0) {
+            (true, _) => visit(member),
+            (false, Value::SetPacked(packed)) => packed.push_back(member.bytes(&mut itoa::Buffer::new())),
+            (false, _) => _ = kept.insert(member.bytes(&mut itoa::Buffer::new()), max),
+        });
+        Some(std::mem::replace(&mut self.0, kept.0))
+    }
+
+    /// An empty set as small as what is kept of another may be.
+    fn empty_like(value: &Value) -> Self {
+        Self(if let Value::SetPacked(_) = value {
+            Value::SetPacked(Packed::new())
+        } else {
+            Value::SetInts(Intset::new())
+        })
+    }
+
+    fn become_packed(&mut self) {
+        let mut packed = Packed::new();
+        self.for_each(|member| packed.push_back(member.bytes(&mut itoa::Buffer::new())));
+        self.0 = Value::SetPacked(packed);
+    }
+
+    fn become_table(&mut self) {
+        let mut members = Members::default();
+        self.for_each(|member| members.items.insert(Piece::new((), member.bytes(&mut itoa::Buffer::new()), b"")));
+        self.0 = Value::SetTable(Box::new(members));
+    }
+}
+
+/// Which of so many members met one after the other are among so many chosen: each with the chance that those still
+/// wanted bear to those still to come.
+struct Choice {
+    wanted: usize,
+    left: usize,
+}
+
+impl Choice {
+    fn new(wanted: usize, of: usize) -> Self {
+        Self { wanted: wanted.min(of), left: of }
+    }
+
+    fn takes_next(&mut self) -> bool {
+        let takes = fastrand::usize(..self.left.max(1)) < self.wanted;
+        self.left = self.left.saturating_sub(1);
+        self.wanted -= usize::from(takes);
+        takes
+    }
+}
+
+fn not_a_set() -> ! {
+    unreachable!("a set is one of the set variants")
+}
+
+/// However high the directive: an integer takes eight bytes, and one block has at most a gigabyte.
+const INTS_MAX: usize = 1 << 26;
+const PACKED_BYTES_MAX: usize = super::blob::BYTES_MAX / 2;
+/// A scan of a thin table looks at so many buckets for each member asked for, as in Redis.
+const STEPS_PER_MEMBER: usize = 10;
+/// From so many times the members asked for on, drawing until they differ is cheaper than a walk.
+const SPARSE: usize = 3;
+/// As long as one in so many members stays, those taken are drawn one by one; else those that stay are moved out.
+const FEW_LEFT: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const MAX: SetMax = SetMax { ints: 16, packed: PackedMax { entries: 8, bytes: 6 } };
+
+    fn members(set: &Set) -> BTreeSet<Vec<u8>> {
+        let mut all = BTreeSet::new();
+        set.for_each(|member| assert!(all.insert(member.to_vec()), "met twice: {member:?}"));
+        all
+    }
+
+    fn of(names: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Set {
+        let mut set = Set::default();
+        names.into_iter().for_each(|name| _ = set.insert(name.as_ref(), MAX));
+        set
+    }
+
+    #[test]
+    fn a_set_grows_through_its_encodings() {
+        let mut set = of((0..16).map(|n| n.to_string()));
+        assert_eq!(set.0.encoding(), "intset");
+        assert!(!set.insert(b"3", MAX) && set.insert(b"16", MAX));
+        assert_eq!(set.0.encoding(), "hashtable");
+        assert_eq!(of(["1", "2", "a"]).0.encoding(), "listpack");
+        assert_eq!(of(["1234567", "a"]).0.encoding(), "hashtable");
+        assert_eq!(of(["1", "abcdefg"]).0.encoding(), "hashtable");
+        assert_eq!(of(["a", "b", "c", "d", "e", "f", "g", "h"]).0.encoding(), "listpack");
+        assert_eq!(of(["a", "b", "c", "d", "e", "f", "g", "h", "i"]).0.encoding(), "hashtable");
+    }
+
+    #[test]
+    fn every_member_is_drawn_about_as_often() {
+        for names in [5, 12, 400] {
+            let set = of((0..names).map(|n| if names == 12 { format!("{n}") } else { format!("m{n}") }));
+            for distinct in [false, true] {
+                let mut drawn = std::collections::BTreeMap::<Vec<u8>, usize>::new();
+                for _ in 0..names * 100 {
+                    match distinct {
+                        true => set.sample_distinct(2, |member| *drawn.entry(member.to_vec()).or_default() += 1),
+                        false => set.sample(2, |member| {
+                            *drawn.entry(member.to_vec()).or_default() += 1;
+                            true
+                        }),
+                    }
+                }
+                // Twice a hundred draws each on average, give or take five standard deviations.
+                assert!(drawn.len() == names && drawn.values().all(|n| (130..=270).contains(n)), "{drawn:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_what_was_added_and_not_removed(
+            steps in prop::collection::vec((0u8..4, 0u8..30, prop_oneof![Just(""), Just("x"), Just("long-")]), 0..120),
+            pops in prop::collection::vec(0usize..12, 0..5),
+        ) {
+            let (mut set, mut model) = (Set::default(), BTreeSet::new());
+            for (step, n, prefix) in steps {
+                let name = format!("{prefix}{n}").into_bytes();
+                let (changed, expected) = match step {
+                    0 => (set.remove(&name), model.remove(&name)),
+                    _ => (set.insert(&name, MAX), model.insert(name.clone())),
+                };
+                prop_assert_eq!(changed, expected);
+                prop_assert_eq!((set.contains(&name), set.len()), (model.contains(&name), model.len()));
+            }
+            prop_assert_eq!(&members(&set), &model);
+            let mut scanned = BTreeSet::new();
+            let mut cursor = 0;
+            loop {
+                cursor = set.scan(cursor, 3, |member| _ = scanned.insert(member.to_vec()));
+                if cursor == 0 { break }
+            }
+            prop_assert_eq!(&scanned, &model);
+            for count in pops {
+                let mut sampled = BTreeSet::new();
+                set.sample_distinct(count, |member| assert!(sampled.insert(member.to_vec())));
+                prop_assert!(sampled.len() == count.min(model.len()) && sampled.is_subset(&model));
+                let before = model.len();
+                set.pop(count, MAX, |member| assert!(model.remove(&member.to_vec()), "{member:?}"));
+                prop_assert_eq!(model.len(), before - count.min(before));
+                prop_assert_eq!(&members(&set), &model);
+            }
+        }
     }
 }

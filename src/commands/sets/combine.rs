@@ -1,0 +1,184 @@
+//! Whole sets combined: what is in all of them, in any of them, or in the first alone.
+
+use super::max;
+use crate::command::error::SYNTAX;
+use crate::command::*;
+use crate::keyspace::Expiry;
+use crate::types::Text;
+use crate::types::set::{Set, SetMax};
+
+const RO_KEYS: u16 = keys::RO | keys::ACCESS;
+
+pub const SINTER: Command = Command {
+    name: "SINTER",
+    args: "key [key ...]",
+    arity: -2,
+    since: "1.0.0",
+    group: Group::Set,
+    flags: READONLY,
+    keys: Keys::range(1, -1, 1, RO_KEYS),
+    doc: "The members that are in all of several sets. O(N*M) in the size of the smallest and the number of sets.",
+    examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2 3 4\n(integer) 3\n> SINTER a b\n1) \"2\"\n2) \"3\"",
+    run: |ctx| reply(ctx, intersection),
+};
+
+pub const SINTERSTORE: Command = Command {
+    name: "SINTERSTORE",
+    args: "destination key [key ...]",
+    arity: -3,
+    flags: WRITE | DENYOOM,
+    keys: STORE_KEYS,
+    doc: "Stores the members that are in all of several sets. O(N*M) in the size of the smallest and the number of sets.",
+    examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2 3 4\n(integer) 3\n> SINTERSTORE c a b\n(integer) 2\n> SMEMBERS c\n1) \"2\"\n2) \"3\"",
+    run: |ctx| store(ctx, intersection, "sinterstore"),
+    ..SINTER
+};
+
+pub const SINTERCARD: Command = Command {
+    name: "SINTERCARD",
+    args: "numkeys key [key ...] [LIMIT limit]",
+    arity: -3,
+    since: "7.0.0",
+    flags: READONLY | MOVABLE_KEYS,
+    keys: Keys::counted(1, RO_KEYS),
+    doc: "How many members are in all of several sets, counted up to a limit. O(N*M) in the size of the smallest and the number of sets.",
+    examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2 3 4\n(integer) 3\n> SINTERCARD 2 a b\n(integer) 2\n> SINTERCARD 2 a b LIMIT 1\n(integer) 1",
+    run: sintercard,
+    ..SINTER
+};
+
+pub const SUNION: Command = Command {
+    name: "SUNION",
+    doc: "The members that are in any of several sets. O(N) in all their members.",
+    examples: "> SADD a 1 2\n(integer) 2\n> SADD b 2 3\n(integer) 2\n> SUNION a b\n1) \"1\"\n2) \"2\"\n3) \"3\"",
+    run: |ctx| reply(ctx, union),
+    ..SINTER
+};
+
+pub const SUNIONSTORE: Command = Command {
+    name: "SUNIONSTORE",
+    doc: "Stores the members that are in any of several sets. O(N) in all their members.",
+    examples: "> SADD a 1 2\n(integer) 2\n> SADD b 2 3\n(integer) 2\n> SUNIONSTORE c a b\n(integer) 3",
+    run: |ctx| store(ctx, union, "sunionstore"),
+    ..SINTERSTORE
+};
+
+pub const SDIFF: Command = Command {
+    name: "SDIFF",
+    doc: "The members of the first set that are in none of the others. O(N) in all their members.",
+    examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2\n(integer) 1\n> SDIFF a b\n1) \"1\"\n2) \"3\"",
+    run: |ctx| reply(ctx, difference),
+    ..SINTER
+};
+
+pub const SDIFFSTORE: Command = Command {
+    name: "SDIFFSTORE",
+    doc: "Stores the members of the first set that are in none of the others. O(N) in all their members.",
+    examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2\n(integer) 1\n> SDIFFSTORE c a b\n(integer) 2",
+    run: |ctx| store(ctx, difference, "sdiffstore"),
+    ..SINTERSTORE
+};
+
+const STORE_KEYS: Keys = Keys::one(1, keys::OW | keys::UPDATE).and(Keys::range(2, -1, 1, RO_KEYS));
+
+/// Calls the visitor with each member of a combination of sets, once; a set that is not there is empty.
+type Combine = fn(&[Option<&Set>], SetMax, &mut dyn FnMut(Text<'_>) -> bool);
+
+fn reply(ctx: &mut Ctx<'_, '_>, combine: Combine) -> Outcome {
+    let Ctx { args, db, out, config, .. } = ctx;
+    let sets = db.read_all::<Set>(args.from(1))?;
+    let (hole, mut found) = (out.later(), 0);
+    combine(&sets, max(config), &mut |member| {
+        found += 1;
+        out.text(member).is_ok()
+    });
+    out.fill_set(hole, found);
+    Ok(())
+}
+
+fn store(ctx: &mut Ctx<'_, '_>, combine: Combine, event: &'static str) -> Outcome {
+    let Ctx { args, db, out, config, .. } = ctx;
+    let (target, max, mut result) = (args.key(1), max(config), Set::default());
+    let sets = db.read_all::<Set>(args.from(2))?;
+    combine(&sets, max, &mut |member| {
+        result.insert(member.bytes(&mut itoa::Buffer::new()), max);
+        true
+    });
+    let len = result.len();
+    if len > 0 {
+        db.put_value(target, result.into_value(), Expiry::Clear, b's', event);
+    } else {
+        db.remove(target);
+    }
+    out.count(len)
+}
+
+fn sintercard(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, config, .. } = ctx;
+    let numkeys = args.int_in(1, 1..=i64::MAX, NO_KEYS).map_err(|_| NO_KEYS)?;
+    let numkeys = usize::try_from(numkeys).ok().filter(|&n| n <= args.len() - 2).ok_or(TOO_MANY_KEYS)?;
+    let mut limit = 0;
+    args.skip_to(2 + numkeys);
+    while let Some(word) = args.word() {
+        if *word != *b"LIMIT" || args.is_done() {
+            return Err(SYNTAX);
+        }
+        limit = args.int_in(args.cursor(), 0..=i64::MAX, NEGATIVE_LIMIT).map_err(|_| NEGATIVE_LIMIT)?;
+        args.shift();
+    }
+    let sets = db.read_all::<Set>(args.from(2).take(numkeys))?;
+    let mut found = 0;
+    intersection(&sets, max(config), &mut |_| {
+        found += 1;
+        found != limit
+    });
+    out.int(found)
+}
+
+fn intersection(sets: &[Option<&Set>], _: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
+    let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<&Set>>>() else { return };
+    sets.sort_by_key(|set| set.len());
+    let Some((smallest, others)) = sets.split_first() else { return };
+    smallest.for_each_while(|member| !others.iter().all(|set| set.has(member)) || visit(member));
+}
+
+fn union(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
+    let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
+    let mut seen = if sets.iter().all(|set| set.is_ints()) { Set::default() } else { Set::big() };
+    for set in sets {
+        set.for_each(|member| {
+            if seen.insert(member.bytes(&mut itoa::Buffer::new()), max) {
+                visit(member);
+            }
+        });
+    }
+}
+
+fn difference(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
+    let Some((Some(first), others)) = sets.split_first() else { return };
+    let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+    if others.iter().any(|set| std::ptr::eq(*set, *first)) {
+        return;
+    }
+    // Either every member of the first is looked up in the others, half of them in vain, or the others are walked.
+    let lookups = first.len() * (others.len() + 1) / 2;
+    let walk = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
+    if lookups <= walk {
+        others.sort_by_key(|set| std::cmp::Reverse(set.len()));
+        return first.for_each(|member| {
+            if !others.iter().any(|set| set.has(member)) {
+                visit(member);
+            }
+        });
+    }
+    let mut rest = Set::big();
+    first.for_each(|member| _ = rest.insert(member.bytes(&mut itoa::Buffer::new()), max));
+    for set in others {
+        set.for_each(|member| _ = rest.remove(member.bytes(&mut itoa::Buffer::new())));
+    }
+    rest.for_each(|member| _ = visit(member));
+}
+
+const NO_KEYS: Error = Error::new("ERR numkeys should be greater than 0");
+const TOO_MANY_KEYS: Error = Error::new("ERR Number of keys can't be greater than number of args");
+const NEGATIVE_LIMIT: Error = Error::new("ERR LIMIT can't be negative");
