@@ -1,6 +1,6 @@
 //! Blocking commands: parking one that found nothing, and running it again when a key of it is ready.
 //!
-//! A handler ends in [`Ctx::wait`]; [`call`](super::call) then lists the command under its keys while it still holds
+//! A handler ends in [`Ctx::wait_or`]; [`call`](super::call) then lists the command under its keys while it still holds
 //! their locks, so that no change is missed. The thread whose unit made a key ready serves the waiters before it runs
 //! anything else, and so before its client hears of the change: whoever learns of a push finds the waiters served. A
 //! served command may itself make keys ready (BLMOVE into an awaited list): the chain is followed to its end, which
@@ -58,17 +58,22 @@ impl Patience {
 }
 
 impl Ctx<'_, '_> {
-    /// Nothing there: waits until one of the command's keys changes, and is run again then. Only where waiting is
-    /// allowed; see [`Ctx::may_wait`].
-    pub fn wait(&mut self, patience: Patience) -> Outcome {
-        debug_assert!(self.may_wait);
+    /// Nothing there: waits until one of the command's keys changes, and is run again then. Inside EXEC and scripts
+    /// nobody may wait: there it answers at once, as `otherwise` does.
+    pub fn wait_or(&mut self, patience: Patience, otherwise: fn(&mut Self) -> Outcome) -> Outcome {
+        if !self.may_wait {
+            return otherwise(self);
+        }
         self.waiting = Some(patience);
         Ok(())
     }
 
-    /// False inside EXEC and scripts: there a blocking command answers at once.
-    pub fn may_wait(&self) -> bool {
-        self.may_wait
+    pub fn answer_null_array(&mut self) -> Outcome {
+        self.out.null_array()
+    }
+
+    pub fn answer_null(&mut self) -> Outcome {
+        self.out.null()
     }
 }
 

@@ -2,8 +2,11 @@
 
 use crate::clock::Millis;
 use crate::keyspace::entry::Body;
+use crate::num;
 use crate::resp::encode_request;
 use crate::types::hash::Hash;
+use crate::types::set::Set;
+use crate::types::zset::Zset;
 use crate::types::{Collection, Text, Value};
 
 /// Appends the commands that make a key as it is.
@@ -17,7 +20,8 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
             hash(out, key, value)
         }
-        Body::Value(_) => unreachable!("no command makes this type yet"),
+        Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
+        Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => zset(out, key, value),
     }
     if let Some(at) = expiry {
         request(out, &[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
@@ -26,6 +30,24 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
 
 fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
     encode_request(out, args.iter().copied());
+}
+
+fn set(out: &mut Vec<u8>, key: &[u8], value: &Value) {
+    let Some(set) = Set::of(value) else { return };
+    let mut members = Vec::new();
+    set.for_each(|member| members.push(member.to_vec()));
+    several(out, &[b"SADD", key], members.iter().map(|text| Text::Bytes(text)));
+}
+
+fn zset(out: &mut Vec<u8>, key: &[u8], value: &Value) {
+    let Some(zset) = Zset::of(value) else { return };
+    let mut pairs = Vec::new();
+    for (member, score) in zset.walk(0..zset.len(), false) {
+        let mut text = Vec::new();
+        num::push_f64(&mut text, score);
+        pairs.extend([text, member.to_vec()]);
+    }
+    several(out, &[b"ZADD", key], pairs.iter().map(|text| Text::Bytes(text)));
 }
 
 fn hash(out: &mut Vec<u8>, key: &[u8], value: &Value) {

@@ -211,7 +211,11 @@ impl<'a> Iterator for Walk<'a> {
                 let here = (*at)?;
                 let score_at = packed.behind(here);
                 *left -= 1;
-                *at = if *reverse { packed.prev(here).and_then(|score| packed.prev(score)) } else { packed.next(score_at) };
+                *at = if *reverse {
+                    packed.prev(here).and_then(|score| packed.prev(score))
+                } else {
+                    packed.next(score_at)
+                };
                 Some((packed.get(here), score_of(packed.get(score_at))))
             }
             Self::Tree(walk) => walk.next().map(|(name, score)| (Text::Bytes(name), score)),

@@ -46,7 +46,7 @@ fn move_or_wait(ctx: &mut Ctx<'_, '_>, from: End, to: End, patience: Patience, d
         ctx.propagate(does);
         return Ok(());
     }
-    if ctx.may_wait() { ctx.wait(patience) } else { ctx.out.null() }
+    ctx.wait_or(patience, Ctx::answer_null)
 }
 
 pub const BLPOP: Command = Command {
@@ -75,7 +75,7 @@ fn pop_or_wait(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
     let last = ctx.args.len() - 1;
     let patience = Patience::from_seconds(ctx.args.get(last), ctx.db.now())?;
     let Some(key) = first_there(ctx.db, &ctx.args, 1..last)? else {
-        return if ctx.may_wait() { ctx.wait(patience) } else { ctx.out.null_array() };
+        return ctx.wait_or(patience, Ctx::answer_null_array);
     };
     let Ctx { db, out, .. } = ctx;
     out.array(2);
@@ -102,8 +102,7 @@ pub const BLMPOP: Command = Command {
         let wanted = Several::parse(ctx, 2)?;
         match pop_several(ctx, &wanted)? {
             true => Ok(()),
-            false if ctx.may_wait() => ctx.wait(patience),
-            false => ctx.out.null_array(),
+            false => ctx.wait_or(patience, Ctx::answer_null_array),
         }
     },
 };

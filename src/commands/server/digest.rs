@@ -5,7 +5,10 @@
 
 use crate::keyspace::Db;
 use crate::keyspace::entry::{Body, Entry};
+use crate::num;
 use crate::types::hash::Hash;
+use crate::types::set::Set;
+use crate::types::zset::Zset;
 use crate::types::{Collection, Kind, Text, Value};
 use sha1::{Digest as _, Sha1};
 
@@ -57,7 +60,19 @@ impl Digest {
                     hash.for_each(|field, value, due| self.add_members(&[field, value], due.is_some()));
                 }
             }
-            Body::Value(_) => unreachable!("no command makes this type yet"),
+            Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => {
+                if let Some(set) = Set::of(value) {
+                    set.for_each(|member| self.add(member.bytes(&mut itoa::Buffer::new())));
+                }
+            }
+            Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => {
+                let members = Zset::of(value).into_iter().flat_map(|zset| zset.walk(0..zset.len(), false));
+                for (member, score) in members {
+                    let mut digits = Vec::new();
+                    num::push_g17(&mut digits, score);
+                    self.add_members(&[member, Text::Bytes(&digits)], false);
+                }
+            }
         }
         if entry.expiry().is_some() {
             self.add(b"!!expire!!");

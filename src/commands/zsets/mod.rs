@@ -1,9 +1,10 @@
 //! Sorted sets: members with scores, ranges by rank, score and name, set algebra.
 //!
 //! Every range is a range of ranks once [`span`] has read its ends; counting, replying, storing and removing then need
-//! no more than that. Not here: waiting for members (BZPOPMIN and its like are made of [`pop`]), places on Earth.
+//! no more than that. Not here: places on Earth.
 
 mod algebra;
+mod blocking;
 mod change;
 mod look;
 pub mod pop;
@@ -18,6 +19,9 @@ use crate::resp::Proto;
 use crate::types::{PackedMax, Text};
 
 pub const COMMANDS: &[Command] = &[
+    blocking::BZMPOP,
+    blocking::BZPOPMAX,
+    blocking::BZPOPMIN,
     change::ZADD,
     look::ZCARD,
     trim::ZCOUNT,

@@ -30,6 +30,18 @@ impl End {
         }
     }
 
+    /// Takes the outermost member and answers it and its score.
+    pub fn take_one(self, out: &mut ctx::Reply<'_>, mut set: Edit<'_, '_, Zset>) -> Outcome {
+        let rank = if self == Self::Min { 0 } else { set.len() - 1 };
+        if let Some((name, score)) = set.walk(rank..rank + 1, false).next() {
+            out.text(name)?;
+            out.double(score)?;
+        }
+        set.remove_ranks(rank..rank + 1);
+        set.changed(self.event());
+        Ok(())
+    }
+
     /// The command by which a pop propagates.
     pub fn command(self) -> &'static [u8] {
         match self {
@@ -104,7 +116,7 @@ fn pop(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
         3 => Some(usize::try_from(args.int_in(2, 0..=i64::MAX, NOT_POSITIVE)?).map_err(|_| NOT_POSITIVE)?),
         _ => return Err(SYNTAX),
     };
-    let Some(mut set) = db.edit::<Zset>(args.key(1))? else {
+    let Some(set) = db.edit::<Zset>(args.key(1))? else {
         out.array(0);
         return Ok(());
     };
@@ -112,15 +124,8 @@ fn pop(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
         return take(out, set, end, count).map(|_| ());
     }
     // Without a count it is one pair, whatever the protocol.
-    let rank = if end == End::Min { 0 } else { set.len() - 1 };
     out.array(2);
-    if let Some((name, score)) = set.walk(rank..rank + 1, false).next() {
-        out.text(name)?;
-        out.double(score)?;
-    }
-    set.remove_ranks(rank..rank + 1);
-    set.changed(end.event());
-    Ok(())
+    end.take_one(out, set)
 }
 
 pub const ZMPOP: Command = Command {

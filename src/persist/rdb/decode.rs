@@ -9,10 +9,14 @@ use super::*;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::keyspace::{Db, Expiry};
+use crate::num;
 use crate::types::fields::Due;
 use crate::types::hash::Hash;
+use crate::types::intset::Intset;
 use crate::types::list::{End, List, NodeMax};
 use crate::types::packed::Packed;
+use crate::types::set::{Set, SetMax};
+use crate::types::zset::Zset;
 use crate::types::{Collection, PackedMax, Text, Value, legacy};
 use ahash::AHashSet;
 use std::io::{self, Read};
@@ -43,8 +47,7 @@ impl Content {
 pub struct Encodings {
     list: NodeMax,
     hash: PackedMax,
-    set: PackedMax,
-    set_ints: usize,
+    set: SetMax,
     zset: PackedMax,
 }
 
@@ -52,19 +55,12 @@ impl Encodings {
     pub fn of(config: &Config) -> Self {
         Self {
             list: NodeMax::of_directive(config.list_max_listpack_size.into()),
-            hash: PackedMax {
-                entries: config.hash_max_listpack_entries as usize,
-                bytes: config.hash_max_listpack_value as usize,
+            hash: PackedMax { entries: config.hash_max_listpack_entries, bytes: config.hash_max_listpack_value },
+            set: SetMax {
+                ints: config.set_max_intset_entries,
+                packed: PackedMax { entries: config.set_max_listpack_entries, bytes: config.set_max_listpack_value },
             },
-            set: PackedMax {
-                entries: config.set_max_listpack_entries as usize,
-                bytes: config.set_max_listpack_value as usize,
-            },
-            set_ints: config.set_max_intset_entries as usize,
-            zset: PackedMax {
-                entries: config.zset_max_listpack_entries as usize,
-                bytes: config.zset_max_listpack_value as usize,
-            },
+            zset: PackedMax { entries: config.zset_max_listpack_entries, bytes: config.zset_max_listpack_value },
         }
     }
 }
@@ -77,6 +73,8 @@ pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, encodings: &Encodings) -> io
         HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | HASH_TIMED | HASH_TIMED_LISTPACK => {
             hash(r, kind, encodings.hash)?
         }
+        SET | SET_INTSET | SET_LISTPACK => set(r, kind, encodings.set)?,
+        ZSET | ZSET_BINARY | ZSET_ZIPLIST | ZSET_LISTPACK => zset(r, kind, encodings.zset)?,
         other => return Err(bad(format!("RDB type {other} is not supported"))),
     };
     Ok(if value.is_empty_collection() { Content::Empty } else { Content::Value(value) })
@@ -108,6 +106,89 @@ fn list<R: Read>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value>
         }
     }
     Ok(Value::List(Box::new(list)))
+}
+
+fn set<R: Read>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value> {
+    let mut set = Set::default();
+    let mut add = |member: &[u8]| match set.insert(member, max) {
+        true => Ok(()),
+        false => Err(bad("Duplicate set members detected")),
+    };
+    match kind {
+        SET => {
+            for _ in 0..r.length()? {
+                add(&r.string()?)?;
+            }
+        }
+        SET_INTSET => {
+            let bytes = r.string()?;
+            let ints = Intset::from_untrusted(&bytes).ok_or_else(|| bad("Intset integrity check failed."))?;
+            if ints.len() <= max.ints {
+                return Ok(Value::SetInts(ints));
+            }
+            ints.iter().try_for_each(|n| add(itoa::Buffer::new().format(n).as_bytes()))?;
+        }
+        _ => {
+            let packed = listpack(&r.string()?)?;
+            packed.iter().try_for_each(|member| add(member.bytes(&mut itoa::Buffer::new())))?;
+        }
+    }
+    Ok(set.into_value())
+}
+
+fn zset<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
+    let mut value = Zset::empty();
+    let zset = Zset::of_mut(&mut value).expect("an empty sorted set is one");
+    let mut add = |member: &[u8], score: f64| {
+        let mut is_new = !score.is_nan();
+        zset.update(member, max, |had| {
+            is_new &= had.is_none();
+            Some(score).filter(|_| is_new)
+        });
+        if is_new { Ok(()) } else { Err(bad("Duplicate members, or scores that are no numbers, detected")) }
+    };
+    match kind {
+        ZSET => {
+            for _ in 0..r.length()? {
+                let member = r.string()?;
+                add(&member, ascii_score(r)?)?;
+            }
+        }
+        ZSET_BINARY => {
+            for _ in 0..r.length()? {
+                let member = r.string()?;
+                add(&member, f64::from_le_bytes(r.array()?))?;
+            }
+        }
+        _ => {
+            let bytes = r.string()?;
+            let packed;
+            let texts = match kind {
+                ZSET_ZIPLIST => ziplist(&bytes)?,
+                _ => {
+                    packed = listpack(&bytes)?;
+                    packed.iter().collect()
+                }
+            };
+            for pair in texts.chunks(PAIR) {
+                let [member, score] = pair else { return Err(bad("A block of pairs is cut in the middle")) };
+                let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
+                let score = num::parse_f64(score.bytes(&mut b)).ok_or_else(|| bad("A score is not a number"))?;
+                add(member.bytes(&mut a), score)?;
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// A score as old files have it: digits behind their length, or a length that stands for no finite number.
+fn ascii_score<R: Read>(r: &mut Reader<R>) -> io::Result<f64> {
+    Ok(match r.byte()? {
+        253 => f64::NAN,
+        254 => f64::INFINITY,
+        255 => f64::NEG_INFINITY,
+        len => num::parse_f64(&r.bytes(len.into())?).ok_or_else(|| bad("A score is not a number"))?,
+    })
 }
 
 fn hash<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {

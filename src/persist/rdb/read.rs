@@ -104,7 +104,7 @@ impl<R: Read> Reader<R> {
         Ok(self.array::<1>()?[0])
     }
 
-    fn bytes(&mut self, len: u64) -> io::Result<Vec<u8>> {
+    pub(super) fn bytes(&mut self, len: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len.min(TRUSTED_BYTES_MAX) as usize);
         let read = (&mut self.input).take(len).read_to_end(&mut bytes)?;
         if (read as u64) < len {

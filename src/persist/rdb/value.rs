@@ -7,6 +7,8 @@ use super::write::{length, string};
 use super::*;
 use crate::keyspace::entry::Body;
 use crate::types::hash::Hash;
+use crate::types::set::Set;
+use crate::types::zset::Zset;
 use crate::types::{Collection, Value};
 
 /// The type byte that [`encode`] writes for.
@@ -22,7 +24,11 @@ pub fn kind(body: &Body<'_>) -> u8 {
                 HASH
             }
         }
-        Body::Value(_) => unreachable!("no command makes this type yet"),
+        Body::Value(Value::SetInts(_)) => SET_INTSET,
+        // Listpacks of sets came with Redis 7.2.
+        Body::Value(Value::SetPacked(_) | Value::SetTable(_)) => SET,
+        Body::Value(Value::ZsetPacked(_)) => ZSET_LISTPACK,
+        Body::Value(Value::ZsetTree(_)) => ZSET_BINARY,
     }
 }
 
@@ -41,7 +47,26 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, compress: bool) {
         }
         Body::Value(Value::HashPacked(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => hash(out, value, compress),
-        Body::Value(_) => unreachable!("no command makes this type yet"),
+        Body::Value(Value::SetInts(ints)) => string(out, ints.bytes(), compress),
+        Body::Value(value @ (Value::SetPacked(_) | Value::SetTable(_))) => set(out, value, compress),
+        Body::Value(Value::ZsetPacked(pairs)) => string(out, pairs.bytes(), compress),
+        Body::Value(value @ Value::ZsetTree(_)) => zset(out, value, compress),
+    }
+}
+
+fn set(out: &mut Vec<u8>, value: &Value, compress: bool) {
+    let Some(members) = Set::of(value) else { return };
+    length(out, members.len() as u64);
+    members.for_each(|member| string(out, member.bytes(&mut itoa::Buffer::new()), compress));
+}
+
+/// Members and scores, the highest first, as Redis writes them.
+fn zset(out: &mut Vec<u8>, value: &Value, compress: bool) {
+    let Some(members) = Zset::of(value) else { return };
+    length(out, members.len() as u64);
+    for (member, score) in members.walk(0..members.len(), true) {
+        string(out, member.bytes(&mut itoa::Buffer::new()), compress);
+        out.extend_from_slice(&score.to_le_bytes());
     }
 }
 
