@@ -11,6 +11,7 @@ UNORDERED = {"KEYS", "SMEMBERS", "SINTER", "SUNION", "SDIFF", "HKEYS", "HVALS", 
 PAIRS = {"HGETALL", "CONFIG"}
 SCANS = {"SCAN", "SSCAN", "HSCAN", "ZSCAN"}
 CLOCKS = {"TTL": SECONDS_APART, "EXPIRETIME": SECONDS_APART, "PTTL": MS_APART, "PEXPIRETIME": MS_APART}
+FIELD_CLOCKS = {"HTTL": SECONDS_APART, "HEXPIRETIME": SECONDS_APART, "HPTTL": MS_APART, "HPEXPIRETIME": MS_APART}
 # Only the kind of the reply can agree: a clock, an id, a size in this allocator, a picture.
 SHAPES = {("TIME",), ("LASTSAVE",), ("LOLWUT",), ("RANDOMKEY",), ("ROLE",), ("CLIENT", "ID"), ("MEMORY", "USAGE"), ("OBJECT", "IDLETIME"),
           ("COMMAND", "COUNT"), ("SLOWLOG", "GET"), ("SLOWLOG", "LEN"), ("MEMORY", "STATS"), ("MEMORY", "DOCTOR")}
@@ -39,6 +40,8 @@ def same(argv: tuple[bytes, ...], one: tuple, two: tuple, queued: list | None = 
         return True
     if name in CLOCKS:
         return apart(one, two) <= CLOCKS[name]
+    if name in FIELD_CLOCKS and one[0] == "*":
+        return len(one[1]) == len(two[1]) and all(apart(*both) <= FIELD_CLOCKS[name] for both in zip(one[1], two[1]))
     if name in PICKS:
         return one[0] == "$" or len(one[1]) == len(two[1])
     if name in SCANS:

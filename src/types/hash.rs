@@ -180,6 +180,25 @@ impl Hash {
 
     /// Writes a field; says whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], due: Due, max: PackedMax) -> bool {
+        self.set_guessing(field, value, due, max, &mut None)
+    }
+
+    /// Writes several fields; how many are new. Those written in the order they are stored in are met one behind the
+    /// other.
+    pub fn set_all<'a>(&mut self, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>, max: PackedMax) -> usize {
+        let mut guess = None;
+        pairs.filter(|(field, value)| self.set_guessing(field, value, Due::Clear, max, &mut guess)).count()
+    }
+
+    /// `guess`: where the field may stand in a listpack; afterwards, where the next one may.
+    fn set_guessing(
+        &mut self,
+        field: &[u8],
+        value: &[u8],
+        due: Due,
+        max: PackedMax,
+        guess: &mut Option<Position>,
+    ) -> bool {
         if field.len() > max.bytes || value.len() > max.bytes || self.is_full(field.len() + value.len()) {
             self.become_table();
         }
@@ -187,7 +206,7 @@ impl Hash {
             self.expect_times();
         }
         let created = match &mut self.0 {
-            Value::HashPacked(packed) => set_pair(packed, field, value),
+            Value::HashPacked(packed) => set_pair(packed, field, value, guess),
             Value::HashTimed(packed) => set_triple(packed, field, value, due),
             Value::HashTable(fields) => return fields.set(field, value, due),
             _ => unreachable!("a hash is one of the hash variants"),
@@ -229,7 +248,7 @@ impl Hash {
         match &mut self.0 {
             Value::HashTimed(packed) => {
                 if let Some(at) = packed.find(packed.first(), field, TRIPLE)
-                    && due_at(packed, at) != due
+                    && (due.is_some() || due_at(packed, at).is_some())
                 {
                     let value = packed.get(packed.behind(at)).to_vec();
                     packed.remove(at, TRIPLE);
@@ -274,15 +293,17 @@ impl Hash {
     }
 }
 
-fn set_pair(packed: &mut Packed, field: &[u8], value: &[u8]) -> bool {
-    match packed.find(packed.first(), field, PAIR) {
-        Some(at) => packed.replace(packed.behind(at), value),
-        None => {
-            packed.push_back(field);
-            packed.push_back(value);
-            return true;
-        }
-    }
+fn set_pair(packed: &mut Packed, field: &[u8], value: &[u8], guess: &mut Option<Position>) -> bool {
+    let guessed = guess.filter(|&at| packed.get(at).is(field));
+    let Some(at) = guessed.or_else(|| packed.find(packed.first(), field, PAIR)) else {
+        packed.push_back(field);
+        packed.push_back(value);
+        *guess = None;
+        return true;
+    };
+    let value_at = packed.behind(at);
+    packed.replace(value_at, value);
+    *guess = packed.next(value_at);
     false
 }
 
@@ -408,10 +429,16 @@ mod tests {
                         };
                         model.insert(field, (text, kept));
                     }
-                    4 | 5 => {
-                        let due = (step == 4).then_some(time);
+                    4 => {
+                        let due = (time % 3 > 0).then_some(time);
                         prop_assert_eq!(hash.set_due(&field, due), known.is_some());
                         if let Some(entry) = model.get_mut(&field) { entry.1 = due; }
+                    }
+                    5 => {
+                        let pairs: Vec<_> = model.keys().chain([&field]).map(|f| (f.clone(), text.clone())).collect();
+                        let created = hash.set_all(pairs.iter().map(|(f, v)| (&f[..], &v[..])), max);
+                        prop_assert_eq!(created, usize::from(known.is_none()));
+                        model = pairs.into_iter().map(|(f, v)| (f, (v, None))).collect();
                     }
                     6 => prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some()),
                     7 => {

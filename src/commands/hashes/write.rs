@@ -148,7 +148,7 @@ fn set_fields(ctx: &mut Ctx<'_, '_>, command: &str) -> Result<usize, Error> {
     // Most are taken to be new ones.
     hash.expect_fields(pairs.len(), max);
     let set = pairs.len();
-    let created = pairs.filter(|(field, value)| hash.set(field, value, Due::Clear, max)).count();
+    let created = hash.set_all(pairs, max);
     hash.changed_by("hset", set);
     Ok(created)
 }
