@@ -13,6 +13,7 @@ pub mod persistence;
 pub mod server;
 pub mod strings;
 pub mod transactions;
+pub mod zsets;
 
 use crate::command::{Command, HIDDEN};
 
@@ -31,6 +32,7 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
 ];
 
 /// All examples, each under a line `# NAME`.

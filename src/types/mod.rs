@@ -14,6 +14,8 @@ pub mod list;
 mod lookup;
 pub mod packed;
 pub mod piece;
+pub mod rank;
+mod ranked;
 pub mod set;
 mod text;
 pub mod value;

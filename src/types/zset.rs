@@ -1,31 +1,279 @@
-//! Sorted sets: members ordered by (score, member), found by either.
+//! Sorted sets: members ordered by (score, name), found by either.
+//!
+//! Few and short members are one listpack, names and scores in turn, in order; more are [`Ranked`]. A big set does not
+//! become a listpack again. Ranges of every kind are ranges of ranks here: whoever asks for scores or names first finds
+//! the ranks with [`Zset::count_before`]. Scores are never NaN.
+//! Invariant: the members are in order, and no two have the same name. Not here: what a range's ends look like, replies.
 
-use super::items::Items;
-use super::piece::Piece;
-use super::value::Value;
+use super::packed::{Packed, Position};
+use super::value::{Collection, Value};
+use super::{PackedMax, Text};
+use crate::num;
 use ref_cast::RefCast;
+use std::ops::Range;
+
+pub use super::ranked::Ranked;
 
 /// A value that is a sorted set.
 #[derive(RefCast)]
 #[repr(transparent)]
-pub struct Zset(#[allow(dead_code)] Value);
+pub struct Zset(Value);
 
-/// A big sorted set.
-#[derive(Clone, Default)]
-pub struct Ranked {
-    items: Items<Piece<f64, false>>,
+enum Repr<'a> {
+    Packed(&'a Packed),
+    Tree(&'a Ranked),
 }
 
-impl Ranked {
+enum ReprMut<'a> {
+    Packed(&'a mut Packed),
+    Tree(&'a mut Ranked),
+}
+
+impl Zset {
+    /// A sorted set of these members, as small as the limits allow.
+    pub fn build<'a>(members: impl IntoIterator<Item = (Text<'a>, f64)>, max: PackedMax) -> Value {
+        let (mut set, mut digits) = (Self(Self::empty()), itoa::Buffer::new());
+        members.into_iter().for_each(|(name, score)| set.update(name.bytes(&mut digits), max, |_| Some(score)));
+        set.0
+    }
+
+    #[inline]
+    fn repr(&self) -> Repr<'_> {
+        match &self.0 {
+            Value::ZsetPacked(packed) => Repr::Packed(packed),
+            Value::ZsetTree(ranked) => Repr::Tree(ranked),
+            _ => unreachable!("a sorted set is one of these"),
+        }
+    }
+
+    #[inline]
+    fn repr_mut(&mut self) -> ReprMut<'_> {
+        match &mut self.0 {
+            Value::ZsetPacked(packed) => ReprMut::Packed(packed),
+            Value::ZsetTree(ranked) => ReprMut::Tree(ranked),
+            _ => unreachable!("a sorted set is one of these"),
+        }
+    }
+
+    #[inline]
     pub fn len(&self) -> usize {
-        self.items.len()
+        match self.repr() {
+            Repr::Packed(packed) => packed.len() / 2,
+            Repr::Tree(ranked) => ranked.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
-    pub fn heap_bytes(&self) -> usize {
-        self.items.heap_bytes()
+    #[inline]
+    pub fn score(&self, name: &[u8]) -> Option<f64> {
+        match self.repr() {
+            Repr::Packed(packed) => packed.find(packed.first(), name, 2).map(|at| score_behind(packed, at)),
+            Repr::Tree(ranked) => ranked.score(name),
+        }
+    }
+
+    /// A member's rank and score.
+    pub fn rank(&self, name: &[u8]) -> Option<(usize, f64)> {
+        match self.repr() {
+            Repr::Packed(packed) => {
+                let rank = packed.pairs().position(|(other, _)| other.is(name))?;
+                Some((rank, self.score(name)?))
+            }
+            Repr::Tree(ranked) => ranked.rank(name),
+        }
+    }
+
+    /// Gives a member the score that `decide` makes of the one it has; absent or none: as it is.
+    #[inline]
+    pub fn update(&mut self, name: &[u8], max: PackedMax, decide: impl FnOnce(Option<f64>) -> Option<f64>) {
+        match self.repr_mut() {
+            ReprMut::Tree(ranked) => ranked.update(name, decide),
+            ReprMut::Packed(packed) => {
+                let at = packed.find(packed.first(), name, 2);
+                let Some(score) = decide(at.map(|at| score_behind(packed, at))) else { return };
+                match at {
+                    Some(at) => packed.remove(at, 2),
+                    None if packed.len() / 2 >= max.entries || name.len() > max.bytes => {
+                        return self.unpack().insert(name, score);
+                    }
+                    None => {}
+                }
+                put(packed, name, score);
+            }
+        }
+    }
+
+    /// Prepares an empty set for so many members.
+    pub fn expect(&mut self, members: usize, max: PackedMax) {
+        if members > max.entries && self.is_empty() {
+            self.unpack();
+        }
+    }
+
+    /// Takes a member out; its score.
+    pub fn remove(&mut self, name: &[u8]) -> Option<f64> {
+        match self.repr_mut() {
+            ReprMut::Packed(packed) => {
+                let at = packed.find(packed.first(), name, 2)?;
+                let score = score_behind(packed, at);
+                packed.remove(at, 2);
+                Some(score)
+            }
+            ReprMut::Tree(ranked) => ranked.remove(name),
+        }
+    }
+
+    /// Takes out the members of these ranks.
+    pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+        match self.repr_mut() {
+            ReprMut::Packed(packed) => {
+                if let Some(at) = seek(packed, ranks.start) {
+                    packed.remove(at, 2 * ranks.len());
+                }
+            }
+            ReprMut::Tree(ranked) => ranked.remove_ranks(ranks),
+        }
+    }
+
+    /// How many members are `before` a place: the rank of the first that is not. They precede all others.
+    pub fn count_before(&self, before: impl Fn(f64, &[u8]) -> bool) -> usize {
+        match self.repr() {
+            Repr::Packed(packed) => {
+                let mut digits = itoa::Buffer::new();
+                packed.pairs().take_while(|(name, score)| before(score_of(*score), name.bytes(&mut digits))).count()
+            }
+            Repr::Tree(ranked) => ranked.count_before(before),
+        }
+    }
+
+    /// The same for a place that scores alone tell.
+    pub fn count_scores(&self, before: impl Fn(f64) -> bool) -> usize {
+        match self.repr() {
+            Repr::Packed(packed) => packed.pairs().take_while(|(_, score)| before(score_of(*score))).count(),
+            Repr::Tree(ranked) => ranked.count_scores(before),
+        }
+    }
+
+    /// Members of these ranks with their scores, in order or in reverse.
+    pub fn walk(&self, ranks: Range<usize>, reverse: bool) -> Walk<'_> {
+        match self.repr() {
+            Repr::Packed(packed) => {
+                let ranks = ranks.start..ranks.end.min(self.len());
+                let first = if reverse { ranks.end.saturating_sub(1) } else { ranks.start };
+                Walk::Packed { packed, at: seek(packed, first), left: ranks.len(), reverse }
+            }
+            Repr::Tree(ranked) => Walk::Tree(ranked.walk(ranks, reverse)),
+        }
+    }
+
+    /// One step of a scan by name; the next cursor, 0 at the end. A listpack is scanned in one step.
+    pub fn scan(&self, cursor: u64, mut emit: impl FnMut(Text<'_>, f64)) -> u64 {
+        match self.repr() {
+            Repr::Packed(packed) => {
+                packed.pairs().for_each(|(name, score)| emit(name, score_of(score)));
+                0
+            }
+            Repr::Tree(ranked) => ranked.scan(cursor, |name, score| emit(Text::Bytes(name), score)),
+        }
+    }
+
+    /// Changes a listpack to the encoding of big sets.
+    fn unpack(&mut self) -> &mut Ranked {
+        if let Value::ZsetPacked(packed) = &self.0 {
+            let (mut ranked, mut digits) = (Box::<Ranked>::default(), itoa::Buffer::new());
+            packed.pairs().for_each(|(name, score)| ranked.insert(name.bytes(&mut digits), score_of(score)));
+            self.0 = Value::ZsetTree(ranked);
+        }
+        match &mut self.0 {
+            Value::ZsetTree(ranked) => ranked,
+            _ => unreachable!("unpacked just now"),
+        }
     }
 }
+
+/// Members in order.
+pub enum Walk<'a> {
+    Packed { packed: &'a Packed, at: Option<Position>, left: usize, reverse: bool },
+    Tree(super::ranked::Walk<'a>),
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = (Text<'a>, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Packed { left: 0, .. } => None,
+            Self::Packed { packed, at, left, reverse } => {
+                let here = (*at)?;
+                let score_at = packed.behind(here);
+                *left -= 1;
+                *at = if *reverse {
+                    packed.prev(here).and_then(|score| packed.prev(score))
+                } else {
+                    packed.next(score_at)
+                };
+                Some((packed.get(here), score_of(packed.get(score_at))))
+            }
+            Self::Tree(walk) => walk.next().map(|(name, score)| (Text::Bytes(name), score)),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match self {
+            Self::Packed { left, .. } => *left,
+            Self::Tree(walk) => walk.size_hint().0,
+        };
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Walk<'_> {}
+
+/// The position of the member of a rank.
+fn seek(packed: &Packed, rank: usize) -> Option<Position> {
+    packed.seek(isize::try_from(2 * rank).ok()?)
+}
+
+/// Puts a member that is not there in its place.
+fn put(packed: &mut Packed, name: &[u8], score: f64) {
+    let (mut at, mut digits) = (packed.first(), itoa::Buffer::new());
+    while let Some(here) = at {
+        let other = score_behind(packed, here);
+        if other > score || other == score && packed.get(here).bytes(&mut digits) > name {
+            break;
+        }
+        at = packed.next(packed.behind(here));
+    }
+    let at = at.unwrap_or(packed.end());
+    packed.insert(at, name);
+    let behind = packed.behind(at);
+    if score.fract() == 0.0 && score.abs() < INTEGER_MAX {
+        packed.insert(behind, itoa::Buffer::new().format(score as i64).as_bytes());
+    } else {
+        let mut text = Vec::with_capacity(SCORE_BYTES);
+        num::push_f64(&mut text, score);
+        packed.insert(behind, &text);
+    }
+}
+
+/// The score of the member at a position.
+fn score_behind(packed: &Packed, at: Position) -> f64 {
+    score_of(packed.get(packed.behind(at)))
+}
+
+/// A score as a listpack holds it. One that came from a file and is none counts as 0.
+fn score_of(text: Text<'_>) -> f64 {
+    match text {
+        Text::Int(n) => n as f64,
+        Text::Bytes(b) => num::parse_f64(b).unwrap_or(0.0),
+    }
+}
+
+/// From here on Redis writes whole scores as other doubles; -0 is 0 in a listpack.
+const INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0;
+/// No score is printed longer.
+const SCORE_BYTES: usize = 32;
