@@ -14,6 +14,7 @@ pub mod server;
 pub mod sets;
 pub mod strings;
 pub mod transactions;
+pub mod zsets;
 
 use crate::command::{Command, HIDDEN};
 
@@ -33,6 +34,7 @@ pub const FAMILIES: &[&[Command]] = &[
     sets::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
 ];
 
 /// All examples, each under a line `# NAME`.

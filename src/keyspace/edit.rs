@@ -33,6 +33,13 @@ impl Db<'_> {
         self.read_entry(key).map(view::<T>).transpose()
     }
 
+    /// Several values at once, for reading, where the type is not known yet; none where there is no such key. A string
+    /// is of the wrong type.
+    pub fn read_values<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Option<&Value>>, WrongType> {
+        let value = |entry: Entry| if let Body::Value(value) = entry.body() { Ok(value) } else { Err(WrongType) };
+        keys.map(|key| self.read_entry(key).map(value).transpose()).collect()
+    }
+
     /// Several collections at once, for reading; none where there is no such key.
     pub fn read_all<'a, T: Collection>(
         &mut self,

@@ -1,6 +1,6 @@
 //! Waiting for a member.
 
-use super::pop::{End, Query, first_with_members};
+use super::pop::{End, Query, first_with_members, take_one};
 use crate::command::*;
 use crate::types::zset::Zset;
 
@@ -53,10 +53,10 @@ fn pop_or_wait(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
         return ctx.wait_or(patience, Ctx::answer_null_array);
     };
     let Ctx { db, out, .. } = ctx;
-    if let Some(set) = db.edit::<Zset>(key)? {
+    if let Some(mut set) = db.edit::<Zset>(key)? {
         out.array(3);
         out.bulk(key)?;
-        end.take_one(out, set)?;
+        take_one(out, &mut set, end)?;
     }
     ctx.propagate(&[end.command(), key]);
     Ok(())

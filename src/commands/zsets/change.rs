@@ -119,7 +119,11 @@ fn add(ctx: &mut Ctx<'_, '_>, options: Options, from: usize) -> Outcome {
             let new = options.score(old, score);
             given = new;
             let new = new.filter(|&new| !new.is_nan() && old != Some(new))?;
-            if old.is_none() { added += 1 } else { updated += 1 }
+            if old.is_none() {
+                added += 1
+            } else {
+                updated += 1
+            }
             Some(new)
         });
     }

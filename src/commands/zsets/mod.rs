@@ -62,9 +62,23 @@ pub fn limits(config: &Config) -> PackedMax {
 }
 
 /// An array of members, with their scores if asked: side by side in RESP2, in pairs in RESP3.
-fn reply<'a>(out: &mut ctx::Reply<'_>, members: impl ExactSizeIterator<Item = (Text<'a>, f64)>, scores: bool) -> Outcome {
+fn reply<'a>(
+    out: &mut ctx::Reply<'_>,
+    members: impl ExactSizeIterator<Item = (Text<'a>, f64)>,
+    scores: bool,
+) -> Outcome {
     let pairs = scores && out.proto == Proto::Resp3;
     out.array(if scores && !pairs { 2 * members.len() } else { members.len() });
+    reply_members(out, members, scores)
+}
+
+/// The elements of such an array.
+fn reply_members<'a>(
+    out: &mut ctx::Reply<'_>,
+    members: impl Iterator<Item = (Text<'a>, f64)>,
+    scores: bool,
+) -> Outcome {
+    let pairs = scores && out.proto == Proto::Resp3;
     for (name, score) in members {
         if pairs {
             out.array(2);

@@ -1,4 +1,4 @@
-//! Members taken from either end. [`take`] and [`first_with_members`] are what the waiting commands are made of too.
+//! Members taken from either end. [`take_one`], [`first_with_members`] and [`Query`] are what the waiting commands are made of too.
 
 use super::reply;
 use crate::command::error::{NOT_POSITIVE, SYNTAX};
@@ -23,23 +23,20 @@ impl End {
         }
     }
 
+    /// The ranks of up to `count` outermost members.
+    fn ranks(self, len: usize, count: usize) -> std::ops::Range<usize> {
+        let count = count.min(len);
+        match self {
+            Self::Min => 0..count,
+            Self::Max => len - count..len,
+        }
+    }
+
     fn event(self) -> &'static str {
         match self {
             Self::Min => "zpopmin",
             Self::Max => "zpopmax",
         }
-    }
-
-    /// Takes the outermost member and answers it and its score.
-    pub fn take_one(self, out: &mut ctx::Reply<'_>, mut set: Edit<'_, '_, Zset>) -> Outcome {
-        let rank = if self == Self::Min { 0 } else { set.len() - 1 };
-        if let Some((name, score)) = set.walk(rank..rank + 1, false).next() {
-            out.text(name)?;
-            out.double(score)?;
-        }
-        set.remove_ranks(rank..rank + 1);
-        set.changed(self.event());
-        Ok(())
     }
 
     /// The command by which a pop propagates.
@@ -51,20 +48,28 @@ impl End {
     }
 }
 
-/// Replies up to `count` members of an end, in pairs or flat as [`reply`] does, and removes them; how many.
-pub fn take(out: &mut ctx::Reply<'_>, mut set: Edit<'_, '_, Zset>, end: End, count: usize) -> Result<usize, Error> {
-    let len = set.len();
-    let count = count.min(len);
-    let ranks = match end {
-        End::Min => 0..count,
-        End::Max => len - count..len,
-    };
+/// Takes the outermost member and answers it and its score, which are part of an array.
+pub fn take_one(out: &mut ctx::Reply<'_>, set: &mut Edit<'_, '_, Zset>, end: End) -> Outcome {
+    let ranks = end.ranks(set.len(), 1);
+    if let Some((name, score)) = set.walk(ranks.clone(), false).next() {
+        out.text(name)?;
+        out.double(score)?;
+    }
+    set.remove_ranks(ranks);
+    set.changed(end.event());
+    Ok(())
+}
+
+/// Takes up to `count` members and answers them with their scores, outermost first.
+fn take(out: &mut ctx::Reply<'_>, set: &mut Edit<'_, '_, Zset>, end: End, count: usize) -> Outcome {
+    let ranks = end.ranks(set.len(), count);
     reply(out, set.walk(ranks.clone(), end == End::Max), true)?;
-    if count > 0 {
+    if !ranks.is_empty() {
+        let count = ranks.len();
         set.remove_ranks(ranks);
         set.changed_by(end.event(), count);
     }
-    Ok(count)
+    Ok(())
 }
 
 /// The first of the keys that holds members; a key of another type in front of it is an error.
@@ -116,16 +121,18 @@ fn pop(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
         3 => Some(usize::try_from(args.int_in(2, 0..=i64::MAX, NOT_POSITIVE)?).map_err(|_| NOT_POSITIVE)?),
         _ => return Err(SYNTAX),
     };
-    let Some(set) = db.edit::<Zset>(args.key(1))? else {
+    let Some(mut set) = db.edit::<Zset>(args.key(1))? else {
         out.array(0);
         return Ok(());
     };
-    if let Some(count) = count {
-        return take(out, set, end, count).map(|_| ());
+    match count {
+        Some(count) => take(out, &mut set, end, count),
+        // Without a count it is one pair, whatever the protocol.
+        None => {
+            out.array(2);
+            take_one(out, &mut set, end)
+        }
     }
-    // Without a count it is one pair, whatever the protocol.
-    out.array(2);
-    end.take_one(out, set)
 }
 
 pub const ZMPOP: Command = Command {
@@ -143,10 +150,7 @@ pub const ZMPOP: Command = Command {
 
 fn zmpop(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let query = Query::read(&mut ctx.args, 1)?;
-    if !query.run(ctx)? {
-        return ctx.out.null_array();
-    }
-    Ok(())
+    if query.run(ctx)? { Ok(()) } else { ctx.out.null_array() }
 }
 
 /// What ZMPOP and BZMPOP ask for.
@@ -188,9 +192,9 @@ impl<'a> Query<'a> {
         let Ctx { db, out, .. } = ctx;
         let Some(key) = first_with_members(db, self.keys.iter().copied())? else { return Ok(false) };
         let Some(mut set) = db.edit::<Zset>(key)? else { return Ok(false) };
-        let (len, end) = (set.len(), self.end);
-        let count = self.count.min(len);
-        let ranks = if end == End::Min { 0..count } else { len - count..len };
+        let end = self.end;
+        let ranks = end.ranks(set.len(), self.count);
+        let count = ranks.len();
         out.array(2);
         out.bulk(key)?;
         out.array(count);

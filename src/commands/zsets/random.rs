@@ -4,6 +4,7 @@ use super::reply;
 use crate::command::error::{NOT_INT, OUT_OF_RANGE, SYNTAX};
 use crate::command::*;
 use crate::num;
+use crate::resp::Proto;
 use crate::types::Text;
 use crate::types::zset::Zset;
 use hashbrown::HashSet;
@@ -45,20 +46,27 @@ fn zrandmember(ctx: &mut Ctx<'_, '_>) -> Outcome {
         out.array(0);
         return Ok(());
     };
-    let Ok(distinct) = usize::try_from(count) else {
-        let picks = usize::try_from(count.unsigned_abs()).map_err(|_| OUT_OF_RANGE)?;
-        if picks > PICKS_MAX {
-            return Err(OUT_OF_RANGE);
-        }
-        let picked = (0..picks).filter_map(|_| member(set, fastrand::usize(..set.len())));
-        return reply(out, Counted(picked, picks), scores);
-    };
+    let Ok(distinct) = usize::try_from(count) else { return repeated(out, set, count.unsigned_abs(), scores) };
     if distinct >= set.len() {
         return reply(out, set.walk(0..set.len(), true), scores);
     }
     let ranks = different_below(set.len(), distinct);
-    let picked = ranks.iter().filter_map(|&rank| member(set, rank));
-    reply(out, Counted(picked, distinct), scores)
+    let picked: Vec<_> = ranks.iter().filter_map(|&rank| member(set, rank)).collect();
+    reply(out, picked.into_iter(), scores)
+}
+
+fn repeated(out: &mut ctx::Reply<'_>, set: &Zset, count: u64, scores: bool) -> Outcome {
+    let count = usize::try_from(count).map_err(|_| OUT_OF_RANGE)?;
+    let pairs = scores && out.proto == Proto::Resp3;
+    out.array(if scores && !pairs { 2 * count } else { count });
+    for _ in 0..count {
+        let rank = fastrand::usize(..set.len());
+        super::reply_members(out, set.walk(rank..rank + 1, false), scores)?;
+        if out.buf.len() > REPLY_BYTES_MAX {
+            return Err(OUT_OF_RANGE);
+        }
+    }
+    Ok(())
 }
 
 fn member(set: &Zset, rank: usize) -> Option<(Text<'_>, f64)> {
@@ -77,27 +85,9 @@ fn different_below(n: usize, count: usize) -> HashSet<usize> {
     chosen
 }
 
-/// An iterator whose length its maker knows.
-struct Counted<I>(I, usize);
-
-impl<I: Iterator> Iterator for Counted<I> {
-    type Item = I::Item;
-
-    fn next(&mut self) -> Option<I::Item> {
-        self.1 = self.1.saturating_sub(1);
-        self.0.next()
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.1, Some(self.1))
-    }
-}
-
-impl<I: Iterator> ExactSizeIterator for Counted<I> {}
-
 /// Redis refuses more pairs, whose reply would have more elements than a number can say.
 const PAIRS_MAX: u64 = i64::MAX as u64 / 2;
-/// Redis tries to reply any number of repeated picks; this many are some 2 GB of the smallest members.
-const PICKS_MAX: usize = 1 << 27;
+/// Members drawn again and again make a reply of any length from a small set; longer ones are refused.
+const REPLY_BYTES_MAX: usize = 512 << 20;
 const COUNT_RANGE: Error =
     Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
