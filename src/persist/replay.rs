@@ -4,6 +4,7 @@ use crate::clock::Millis;
 use crate::keyspace::entry::Body;
 use crate::resp::encode_request;
 use crate::types::hash::Hash;
+use crate::types::set::Set;
 use crate::types::{Collection, Text, Value};
 
 /// Appends the commands that make a key as it is.
@@ -14,6 +15,7 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         Body::Int(n) => request(out, &[b"SET", key, digits.format(*n).as_bytes()]),
         Body::Value(Value::Str(bytes)) => request(out, &[b"SET", key, bytes]),
         Body::Value(Value::List(list)) => several(out, &[b"RPUSH", key], list.iter_from(0)),
+        Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
         Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
             hash(out, key, value)
         }
@@ -26,6 +28,19 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
 
 fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
     encode_request(out, args.iter().copied());
+}
+
+fn set(out: &mut Vec<u8>, key: &[u8], value: &Value) {
+    let Some(set) = Set::of(value) else { return };
+    let mut some = Vec::with_capacity(MEMBERS_PER_COMMAND);
+    set.for_each(|member| {
+        some.push(member.to_vec());
+        if some.len() == MEMBERS_PER_COMMAND {
+            several(out, &[b"SADD", key], some.iter().map(|text| Text::Bytes(text)));
+            some.clear();
+        }
+    });
+    several(out, &[b"SADD", key], some.iter().map(|text| Text::Bytes(text)));
 }
 
 fn hash(out: &mut Vec<u8>, key: &[u8], value: &Value) {

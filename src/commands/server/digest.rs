@@ -6,6 +6,7 @@
 use crate::keyspace::Db;
 use crate::keyspace::entry::{Body, Entry};
 use crate::types::hash::Hash;
+use crate::types::set::Set;
 use crate::types::{Collection, Kind, Text, Value};
 use sha1::{Digest as _, Sha1};
 
@@ -55,6 +56,11 @@ impl Digest {
             Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
                 if let Some(hash) = Hash::of(value) {
                     hash.for_each(|field, value, due| self.add_members(&[field, value], due.is_some()));
+                }
+            }
+            Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => {
+                if let Some(set) = Set::of(value) {
+                    set.for_each(|member| self.add(member.bytes(&mut itoa::Buffer::new())));
                 }
             }
             Body::Value(_) => unreachable!("no command makes this type yet"),

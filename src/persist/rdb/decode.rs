@@ -11,8 +11,10 @@ use crate::config::Config;
 use crate::keyspace::{Db, Expiry};
 use crate::types::fields::Due;
 use crate::types::hash::Hash;
+use crate::types::intset::Intset;
 use crate::types::list::{End, List, NodeMax};
 use crate::types::packed::Packed;
+use crate::types::set::{Set, SetMax};
 use crate::types::{Collection, PackedMax, Text, Value, legacy};
 use ahash::AHashSet;
 use std::io::{self, Read};
@@ -43,8 +45,7 @@ impl Content {
 pub struct Encodings {
     list: NodeMax,
     hash: PackedMax,
-    set: PackedMax,
-    set_ints: usize,
+    set: SetMax,
     zset: PackedMax,
 }
 
@@ -56,11 +57,13 @@ impl Encodings {
                 entries: config.hash_max_listpack_entries as usize,
                 bytes: config.hash_max_listpack_value as usize,
             },
-            set: PackedMax {
-                entries: config.set_max_listpack_entries as usize,
-                bytes: config.set_max_listpack_value as usize,
+            set: SetMax {
+                ints: config.set_max_intset_entries,
+                packed: PackedMax {
+                    entries: config.set_max_listpack_entries as usize,
+                    bytes: config.set_max_listpack_value as usize,
+                },
             },
-            set_ints: config.set_max_intset_entries as usize,
             zset: PackedMax {
                 entries: config.zset_max_listpack_entries as usize,
                 bytes: config.zset_max_listpack_value as usize,
@@ -74,6 +77,7 @@ pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, encodings: &Encodings) -> io
     let value = match kind {
         STRING => return Ok(Content::Text(r.string()?)),
         LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => list(r, kind, encodings.list)?,
+        SET | SET_INTSET | SET_LISTPACK => set(r, kind, encodings.set)?,
         HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | HASH_TIMED | HASH_TIMED_LISTPACK => {
             hash(r, kind, encodings.hash)?
         }
@@ -108,6 +112,30 @@ fn list<R: Read>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value>
         }
     }
     Ok(Value::List(Box::new(list)))
+}
+
+fn set<R: Read>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value> {
+    let mut set = Set::default();
+    let mut add = |member: Text<'_>| match set.insert(member.bytes(&mut itoa::Buffer::new()), max) {
+        true => Ok(()),
+        false => Err(bad("Duplicate set members detected")),
+    };
+    match kind {
+        SET_INTSET => {
+            let ints = Intset::from_untrusted(&r.string()?).ok_or_else(|| bad("Intset integrity check failed."))?;
+            if ints.len() <= max.ints {
+                return Ok(Value::SetInts(ints));
+            }
+            ints.iter().try_for_each(|n| add(Text::Int(n)))?;
+        }
+        SET_LISTPACK => listpack(&r.string()?)?.iter().try_for_each(add)?,
+        _ => {
+            for _ in 0..r.length()? {
+                add(Text::Bytes(&r.string()?))?;
+            }
+        }
+    }
+    Ok(set.into_value())
 }
 
 fn hash<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {

@@ -7,6 +7,7 @@ use super::write::{length, string};
 use super::*;
 use crate::keyspace::entry::Body;
 use crate::types::hash::Hash;
+use crate::types::set::Set;
 use crate::types::{Collection, Value};
 
 /// The type byte that [`encode`] writes for.
@@ -14,6 +15,9 @@ pub fn kind(body: &Body<'_>) -> u8 {
     match body {
         Body::Bytes(_) | Body::Int(_) | Body::Value(Value::Str(_)) => STRING,
         Body::Value(Value::List(_)) => LIST_QUICKLIST_2,
+        Body::Value(Value::SetInts(_)) => SET_INTSET,
+        // Redis has a form for listpacks since 7.2 only.
+        Body::Value(Value::SetPacked(_) | Value::SetTable(_)) => SET,
         Body::Value(Value::HashPacked(_)) => HASH_LISTPACK,
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => {
             if value.fields_due().is_some() {
@@ -39,10 +43,18 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, compress: bool) {
                 string(out, pack.bytes(), compress);
             }
         }
+        Body::Value(Value::SetInts(ints)) => string(out, ints.bytes(), compress),
+        Body::Value(value @ (Value::SetPacked(_) | Value::SetTable(_))) => set(out, value, compress),
         Body::Value(Value::HashPacked(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => hash(out, value, compress),
         Body::Value(_) => unreachable!("no command makes this type yet"),
     }
+}
+
+fn set(out: &mut Vec<u8>, value: &Value, compress: bool) {
+    let Some(set) = Set::of(value) else { return };
+    length(out, set.len() as u64);
+    set.for_each(|member| string(out, member.bytes(&mut itoa::Buffer::new()), compress));
 }
 
 /// Fields and values, and times if there are any, as milliseconds behind the earliest and one more; 0 for none.
