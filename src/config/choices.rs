@@ -2,6 +2,8 @@
 //!
 //! The order of the words is the order in which an error names them. Invariant: `NAMES` and `ALL` run in parallel.
 
+use crate::types::Kind;
+
 /// Writes an enum, its words, and the way from one to the other; the first word is the blank value.
 macro_rules! choices {
     ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? })+) => {$(
@@ -36,6 +38,14 @@ choices! {
     }
 
     AclPubsubDefault { Allchannels = "allchannels", Resetchannels = "resetchannels" }
+
+    /// Whose names for encodings OBJECT ENCODING answers.
+    EncodingNames {
+        /// Redis 7.0 knew no listpacks of sets and lists: small ones are a `hashtable` and a `quicklist`.
+        Redis7 = "7.0",
+        /// What it is.
+        Redis8 = "8.2",
+    }
 
     ClusterConfigSaveBehavior { Sync = "sync", BestEffort = "best-effort" }
 
@@ -86,6 +96,17 @@ choices! {
     TlsAuthClients { No = "no", Yes = "yes", Optional = "optional" }
 
     TlsAuthClientsUser { Cn = "CN", Uri = "URI", Off = "off" }
+}
+
+impl EncodingNames {
+    /// The name of a value's encoding.
+    pub fn shown(self, kind: Kind, encoding: &'static str) -> &'static str {
+        match (self, kind, encoding) {
+            (Self::Redis7, Kind::Set, "listpack") => "hashtable",
+            (Self::Redis7, Kind::List, "listpack") => "quicklist",
+            _ => encoding,
+        }
+    }
 }
 
 /// How `oom-score-adj-values` are meant.

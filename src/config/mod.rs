@@ -362,6 +362,7 @@ config! {
     slot_migration_max_failover_repl_bytes: i64,
 
     // Data types
+    encoding_names: EncodingNames,
     hash_max_listpack_entries: usize,
     hash_max_listpack_value: usize,
     hll_sparse_max_bytes: usize,

@@ -83,6 +83,7 @@ impl Value {
     pub fn encoding(&self) -> &'static str {
         match self {
             Self::Str(_) => "raw",
+            Self::List(list) if list.nodes() == 1 => "listpack",
             Self::List(_) => "quicklist",
             Self::HashTable(_) | Self::SetTable(_) => "hashtable",
             Self::HashTimed(_) => "listpackex",

@@ -33,9 +33,9 @@ pub const OBJECT_ENCODING: Command = Command {
 };
 
 fn encoding(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let Ctx { args, db, out, .. } = ctx;
+    let Ctx { args, db, out, config, .. } = ctx;
     match db.peek(args.key(2)) {
-        Some(entry) => out.bulk(entry.encoding().as_bytes()),
+        Some(entry) => out.bulk(config.encoding_names.shown(entry.kind(), entry.encoding()).as_bytes()),
         None => out.null(),
     }
 }

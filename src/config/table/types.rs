@@ -3,12 +3,14 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, I32_MIN, INT, Kind, LONG, MODIFIABLE, Param, UNSUPPORTED, at, int, memory, num, row,
+    DEBUG, EXTENSION, I32_MIN, INT, Kind, LONG, MODIFIABLE, Param, UNSUPPORTED, at, choice, int, memory, num, row,
 };
 use crate::config::special;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Param] = &[
+    row("encoding-names", Kind::Choice(choice!(encoding_names, EncodingNames)), "7.0", MODIFIABLE | EXTENSION,
+        "Whose names OBJECT ENCODING answers: 7.0, or 8.2, which knows listpacks of sets and lists."),
     row("hash-max-listpack-entries", int(num!(hash_max_listpack_entries), 0, LONG), "512", MODIFIABLE,
         "Fields up to which a hash is kept in one compact block.").alias("hash-max-ziplist-entries"),
     row("hash-max-listpack-value", memory(num!(hash_max_listpack_value), 0, LONG), "64", MODIFIABLE,
