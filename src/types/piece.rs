@@ -148,6 +148,8 @@ unsafe impl<H: Copy, const VALUES: bool> Item for Piece<H, VALUES> {
         word
     }
 
+    /// # Safety
+    /// As the trait says.
     #[inline]
     unsafe fn from_word(word: Word) -> Self {
         // SAFETY: the caller's promise: the word came from `into_word`.
