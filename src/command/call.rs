@@ -12,8 +12,8 @@ use super::session::{Origin, Queue, Then};
 use super::table::Row;
 use super::waiting;
 use super::{
-    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session, WALK,
-    WORLD, WRITE,
+    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, PATTERNS, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session,
+    WALK, WORLD, WRITE,
 };
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
@@ -161,7 +161,7 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
         return Called::Done;
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
-    let world = row.command.has(WORLD) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
+    let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
     let parts = Parts { row, argv, canonical, hint, again: None };
     let ended;
     if world {
@@ -221,7 +221,14 @@ fn lock_keys<'k>(keyspace: &'k Keyspace, session: &Session, request: &Parts<'_>)
 }
 
 fn queue_needs_world(session: &Session) -> bool {
-    session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WORLD | WALK)))
+    let needs = |row: Row, argv: &Argv| row.command.has(WALK) || owns_world(row, argv.view());
+    session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, argv)| needs(*row, argv)))
+}
+
+/// Whether a command reaches keys that its arguments do not name.
+#[inline]
+fn owns_world(row: Row, argv: ArgvView<'_>) -> bool {
+    row.command.has(WORLD) || (row.command.has(PATTERNS) && argv.iter().skip(2).any(|arg| arg.contains(&b'*')))
 }
 
 /// Runs an atomic unit under its locks and appends its effects to the journal before they are released.

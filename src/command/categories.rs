@@ -4,8 +4,8 @@
 //! ([`super::IN_KEYSPACE`] and its like, [`super::DANGEROUS`]). Containers are in no category of their group.
 
 use super::{
-    ADMIN, BLOCKING, CONTAINER, Command, DANGEROUS, FAST, Group, IN_ADMIN, IN_CONNECTION, IN_KEYSPACE, PUBSUB,
-    READONLY, WRITE,
+    ADMIN, BLOCKING, CONTAINER, Command, DANGEROUS, FAST, Group, IN_ADMIN, IN_CONNECTION, IN_KEYSPACE, PATTERNS,
+    PUBSUB, READONLY, WRITE,
 };
 
 /// A category and what puts a command into it.
@@ -16,12 +16,15 @@ struct Category {
 
 /// In the order COMMAND INFO prints them.
 const CATEGORIES: &[Category] = &[
-    Category { name: "keyspace", holds: |c| (is(c, Group::Generic) && !c.has(IN_CONNECTION)) || c.has(IN_KEYSPACE) },
+    Category {
+        name: "keyspace",
+        holds: |c| (is(c, Group::Generic) && !c.has(IN_CONNECTION | PATTERNS)) || c.has(IN_KEYSPACE),
+    },
     Category { name: "read", holds: |c| c.has(READONLY) && !is(c, Group::Scripting) },
     Category { name: "write", holds: |c| c.has(WRITE) },
-    Category { name: "set", holds: |c| is(c, Group::Set) },
-    Category { name: "sortedset", holds: |c| is(c, Group::SortedSet) },
-    Category { name: "list", holds: |c| is(c, Group::List) },
+    Category { name: "set", holds: |c| is(c, Group::Set) || c.has(PATTERNS) },
+    Category { name: "sortedset", holds: |c| is(c, Group::SortedSet) || c.has(PATTERNS) },
+    Category { name: "list", holds: |c| is(c, Group::List) || c.has(PATTERNS) },
     Category { name: "hash", holds: |c| is(c, Group::Hash) },
     Category { name: "string", holds: |c| is(c, Group::String) },
     Category { name: "bitmap", holds: |c| is(c, Group::Bitmap) },

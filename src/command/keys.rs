@@ -28,15 +28,26 @@ pub enum Begin {
     Index(usize),
     /// Behind this word, searched from an argument number on (from the end if negative).
     Keyword(&'static str, i32),
+    /// Where, only the command knows; its row brings a function.
+    Unknown,
 }
 
 #[derive(Clone, Copy)]
 pub enum Find {
     /// Every `step`th argument up to `last`, counted from the beginning's argument (negative: from the end of all).
     /// `limit` n > 1: only the first 1/n of the rest.
-    Range { last: i32, step: usize, limit: usize },
+    Range {
+        last: i32,
+        step: usize,
+        limit: usize,
+    },
     /// The number of keys stands `at` arguments behind the beginning, the first key `first` behind it.
-    Counted { at: usize, first: usize, step: usize },
+    Counted {
+        at: usize,
+        first: usize,
+        step: usize,
+    },
+    Unknown,
 }
 
 pub const RW: u16 = 1;
@@ -92,6 +103,11 @@ impl Keys {
     /// `numkeys` at argument `at`, the keys right behind it.
     pub const fn counted(at: usize, flags: u16) -> Self {
         Self::spec(Spec { begin: Begin::Index(at), find: Find::Counted { at: 0, first: 1, step: 1 }, flags })
+    }
+
+    /// Keys somewhere: beside others, and only with [`Self::found_by`].
+    pub const fn unknown(flags: u16) -> Self {
+        Self::spec(Spec { begin: Begin::Unknown, find: Find::Unknown, flags })
     }
 
     pub const fn spec(spec: Spec) -> Self {
@@ -169,6 +185,7 @@ impl Spec {
                 };
                 (begin..=end).step_by(step).take_while(|&i| i < argv.len()).for_each(|i| visit(i, self.flags));
             }
+            Find::Unknown => {}
             Find::Counted { at, first, step } => {
                 let count = crate::num::parse_i64(argv.get(begin + at)).and_then(|n| usize::try_from(n).ok());
                 let Some(count) = count.filter(|&n| n <= argv.len()) else { return };
@@ -182,6 +199,7 @@ impl Spec {
 impl Begin {
     fn find(&self, argv: ArgvView<'_>) -> Option<usize> {
         match *self {
+            Self::Unknown => None,
             Self::Index(i) => (i < argv.len()).then_some(i),
             Self::Keyword(word, from) => {
                 let matches = |i: &usize| argv.get(*i).eq_ignore_ascii_case(word.as_bytes());

@@ -120,6 +120,9 @@ pub const IN_KEYSPACE: Flags = 1 << 48;
 pub const IN_CONNECTION: Flags = 1 << 49;
 /// In the ACL category `@admin` without being flagged `admin`.
 pub const IN_ADMIN: Flags = 1 << 50;
+/// SORT and SORT_RO: a `*` in their arguments reaches keys that these do not name, for which they own the world. Their
+/// ACL categories are those of what they sort.
+pub const PATTERNS: Flags = 1 << 51;
 
 /// The handler of a container: it never runs, because its arity asks for a subcommand and those have their own rows.
 pub fn container(ctx: &mut Ctx<'_, '_>) -> Outcome {

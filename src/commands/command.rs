@@ -302,6 +302,7 @@ fn write_spec(out: &mut Out<'_>, spec: &Spec) {
     write_key_flags(out, spec.flags);
     out.bulk(b"begin_search");
     match spec.begin {
+        Begin::Unknown => write_part(out, "unknown", &[]),
         Begin::Index(index) => write_part(out, "index", &[("index", index as i64)]),
         Begin::Keyword(word, from) => {
             write_part_head(out, "keyword", 2);
@@ -313,6 +314,7 @@ fn write_spec(out: &mut Out<'_>, spec: &Spec) {
     }
     out.bulk(b"find_keys");
     match spec.find {
+        Find::Unknown => write_part(out, "unknown", &[]),
         Find::Range { last, step, limit } => {
             let fields = [("lastkey", i64::from(last)), ("keystep", step as i64), ("limit", limit as i64)];
             write_part(out, "range", &fields);

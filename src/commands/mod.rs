@@ -12,6 +12,7 @@ pub mod lists;
 pub mod persistence;
 pub mod server;
 pub mod sets;
+pub mod sort;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -32,6 +33,7 @@ pub const FAMILIES: &[&[Command]] = &[
     persistence::COMMANDS,
     server::COMMANDS,
     sets::COMMANDS,
+    sort::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,
