@@ -67,6 +67,11 @@ impl Zset {
         self.len() == 0
     }
 
+    /// Whether it is a listpack, which keeps scores as text.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.repr(), Repr::Packed(_))
+    }
+
     #[inline]
     pub fn score(&self, name: &[u8]) -> Option<f64> {
         match self.repr() {

@@ -165,6 +165,8 @@ fn zscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     // The cursor stands in front of the members and is known after them.
     let (mut met, mut found, mut members) = (0, 0, Vec::new());
     let (mut digits, mut text) = (itoa::Buffer::new(), Vec::new());
+    // As Redis: a listpack's own text, and all digits of a double.
+    let print = if set.is_packed() { num::push_f64 } else { num::push_g17 };
     for _ in 0..count.saturating_mul(STEPS_PER_COUNT) {
         cursor = set.scan(cursor, |name, score| {
             met += 1;
@@ -172,7 +174,7 @@ fn zscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
                 let mut members = Out::new(&mut members, out.proto);
                 members.bulk(name.bytes(&mut digits));
                 text.clear();
-                num::push_g17(&mut text, score);
+                print(&mut text, score);
                 members.bulk(&text);
                 found += 2;
             }
