@@ -9,6 +9,7 @@ use crate::command::table::Row;
 use crate::command::*;
 use crate::keyspace::{Db, Expiry};
 use crate::num;
+use crate::types::set::Set;
 use crate::types::zset::Zset;
 use crate::types::{Collection, Text, Value};
 use hashbrown::HashMap;
@@ -302,13 +303,18 @@ impl Options {
 enum Source<'s> {
     Absent,
     Ranked(&'s Zset),
+    /// A set: every member scores 1.
+    Plain(&'s Set),
 }
 
 impl<'s> Source<'s> {
     fn of(value: Option<&'s Value>) -> Result<Self, Error> {
         match value {
             None => Ok(Self::Absent),
-            Some(value) => Zset::of(value).map(Self::Ranked).ok_or(WRONG_TYPE),
+            Some(value) => {
+                let ranked = Zset::of(value).map(Self::Ranked);
+                ranked.or_else(|| Set::of(value).map(Self::Plain)).ok_or(WRONG_TYPE)
+            }
         }
     }
 
@@ -316,6 +322,7 @@ impl<'s> Source<'s> {
         match self {
             Self::Absent => 0,
             Self::Ranked(set) => set.len(),
+            Self::Plain(set) => set.len(),
         }
     }
 
@@ -323,6 +330,7 @@ impl<'s> Source<'s> {
         match self {
             Self::Absent => None,
             Self::Ranked(set) => set.score(name),
+            Self::Plain(set) => set.contains(name).then_some(1.0),
         }
     }
 
@@ -334,6 +342,7 @@ impl<'s> Source<'s> {
             Self::Ranked(set) => {
                 set.walk(0..set.len(), false).all(|(name, score)| visit(name.bytes(&mut digits), score));
             }
+            Self::Plain(set) => set.for_each_while(|name| visit(name.bytes(&mut digits), 1.0)),
         }
     }
 }
