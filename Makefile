@@ -66,6 +66,7 @@ bench: oracles ## criterion on the hot core, then memkv beside real servers, AOF
 	$(CARGO) build --release
 	$(PYTHON) scripts/bench.py
 	$(PYTHON) scripts/bench.py --aof everysec
+	$(PYTHON) scripts/bench.py --work types
 
 bench-quick: oracles ## memkv beside real servers, in a few minutes
 	$(CARGO) build --release
