@@ -4,7 +4,7 @@
 //! no more than that. Not here: waiting for members (BZPOPMIN and its like are made of [`pop`]), places on Earth.
 
 mod algebra;
-mod change;
+pub mod change;
 mod look;
 pub mod pop;
 mod random;
