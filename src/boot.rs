@@ -35,7 +35,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Reads the configuration that a command line asks for, and the commands as it names them. The error's text is for stderr.
@@ -184,13 +185,19 @@ fn serve(
         let tcp = listeners::tcp(config)?;
         let unix = listeners::unix(config)?;
         admin::start(node, config)?;
-        load_data(node, registry, config, slots)?;
-        batcher::start(&node.journal, pace)?;
-        cron::start(node, slots, pace)?;
         let stats = node.observatory.worker(slots.main);
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
         node.doors.connect(doors);
+        node.life.set_loading(true);
         tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
+        // Clients that come meanwhile hear that the data is being loaded.
+        let loading = config.clone();
+        tokio::task::spawn_blocking(move || load_data(node, registry, &loading, slots))
+            .await
+            .map_err(io::Error::other)??;
+        node.life.set_loading(false);
+        batcher::start(&node.journal, pace)?;
+        cron::start(node, slots, pace)?;
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
         }
@@ -203,9 +210,21 @@ fn serve(
         if config.supervised != choices::Supervised::No {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
-        node.life.shutdown_asked.notified().await;
-        drop(stop);
-        Ok(shut_down(node))
+        loop {
+            node.life.shutdown_asked.notified().await;
+            while node.life.is_shutdown_held() && node.life.is_shutdown_asked() {
+                tokio::time::sleep(SHUTDOWN_LOOK).await;
+            }
+            if !node.life.is_shutdown_asked() {
+                continue;
+            }
+            // On another thread: a second signal must be heard meanwhile.
+            let ended = tokio::task::spawn_blocking(move || shut_down(node)).await.map_err(io::Error::other)?;
+            if let Some(code) = ended {
+                drop(stop);
+                return Ok(code);
+            }
+        }
     })
 }
 
@@ -214,24 +233,27 @@ fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>>
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     Ok(tokio::spawn(async move {
-        let asked = AtomicBool::new(false);
         loop {
             let name = tokio::select! {
                 _ = term.recv() => "SIGTERM",
                 _ = int.recv() => "SIGINT",
                 _ = hup.recv() => continue,
             };
-            if asked.swap(true, Relaxed) {
+            let config = node.config.load();
+            let flags = if name == "SIGTERM" { config.shutdown_on_sigterm } else { config.shutdown_on_sigint };
+            if node.life.is_shutdown_asked() && !node.life.is_shutdown_held() {
                 warning!("You insist... exiting now.");
+                let _ = std::fs::remove_file(save::temp_path());
                 std::process::exit(1);
             }
             warning!("Received {name} scheduling shutdown...");
-            node.life.ask_shutdown(choices::ShutdownFlags::default());
+            node.life.ask_shutdown(flags);
         }
     }))
 }
 
-fn shut_down(node: &Node) -> i32 {
+/// Ends orderly; `None` if the data cannot be saved, and the server goes on.
+fn shut_down(node: &Node) -> Option<i32> {
     let config = node.config.load();
     warning!("User requested shutdown...");
     // Nobody runs a command from here on.
@@ -248,7 +270,9 @@ fn shut_down(node: &Node) -> i32 {
         let mut db = Db::new(node.keyspace.own_world(&everything), 0, clock::now_ms(), Manner::default());
         let changes = node.observatory.counts().changes;
         if save::save_now(&mut db, &node.rdb, &config, changes).is_err() && !flags.force {
-            warning!("Error trying to save the DB at shutdown.");
+            warning!("Error trying to save the DB, can't exit.");
+            node.life.abort_shutdown();
+            return None;
         }
     }
     process::remove_pid_file(&config);
@@ -258,7 +282,7 @@ fn shut_down(node: &Node) -> i32 {
     }
     warning!("Redis is now ready to exit, bye bye...");
     std::mem::forget(everything);
-    0
+    Some(0)
 }
 
 /// Loads the append-only log if there shall be one, and begins to record.
@@ -268,12 +292,10 @@ fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, 
     }
     let started = std::time::Instant::now();
     let mut files = AofDir::open(config).map_err(fatal)?;
-    node.life.set_loading(true);
     let mut replay = Replay::new(node, registry, slots.main);
     let loaded = load::load(&files, config, &mut replay);
     drop(replay);
     loaded.map_err(fatal)?;
-    node.life.set_loading(false);
     let (keys, _) =
         (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
     if files.manifest.to_load().next().is_some() {
@@ -296,7 +318,6 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
     if !path.exists() {
         return Ok(());
     }
-    node.life.set_loading(true);
     let mut replay = Replay::new(node, registry, slots.main);
     let counts = load::load_snapshot(&path, config, clock::now_ms(), &mut |loaded| {
         // A snapshot's keys are never refused.
@@ -304,7 +325,6 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
     })
     .map_err(|e| io::Error::new(e.kind(), format!("Fatal error loading the DB, check server logs. Exiting. {e}")))?;
     drop(replay);
-    node.life.set_loading(false);
     node.rdb.keys_loaded.store(counts.loaded, Relaxed);
     node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
     notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", counts.loaded, counts.expired);
@@ -326,13 +346,22 @@ struct Replay {
     session: Session,
     out: Vec<u8>,
     registry: &'static Registry,
+    loaded: u64,
 }
 
 impl Replay {
     fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
         let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(slot)));
         let turn = Turn::begin(node, stats, registry, node.config.load_full(), slot);
-        Self { turn, session: Session::for_log(clock::now_ms()), out: Vec::new(), registry }
+        Self { turn, session: Session::for_log(clock::now_ms()), out: Vec::new(), registry, loaded: 0 }
+    }
+
+    /// Lets those in who must own the world, now and then.
+    fn breathe(&mut self) {
+        self.loaded += 1;
+        if self.loaded.is_multiple_of(LOADED_PER_BREATH) {
+            self.turn.step_out_and_in();
+        }
     }
 }
 
@@ -344,6 +373,7 @@ impl Apply for Replay {
                 String::from_utf8_lossy(argv.get(0))
             ));
         }
+        self.breathe();
         let prepared = self.turn.prepare(argv, true);
         call(&mut self.turn, &mut self.session, prepared, &mut self.out);
         self.out.clear();
@@ -351,6 +381,7 @@ impl Apply for Replay {
     }
 
     fn key(&mut self, loaded: Loaded) -> Result<(), String> {
+        self.breathe();
         let Loaded { db, key, content, expiry } = loaded;
         self.turn.with_db(db, &key, |db| content.put(db, &key, expiry, ""));
         Ok(())
@@ -398,3 +429,8 @@ fn show_logo(config: &Config) {
         std::process::id()
     );
 }
+
+/// How often a shutdown that is held back is looked at.
+const SHUTDOWN_LOOK: Duration = Duration::from_millis(10);
+/// Keys or commands loaded before others may enter the gate alone.
+const LOADED_PER_BREATH: u64 = 256;

@@ -40,6 +40,8 @@ pub struct Life {
     replication_id: Mutex<String>,
     loading: AtomicBool,
     shutdown: Mutex<Option<ShutdownFlags>>,
+    /// A shutdown asked for is held back, as DEBUG PAUSE-CRON wishes.
+    shutdown_held: AtomicBool,
     /// Wakes the main task when a shutdown is asked for.
     pub shutdown_asked: tokio::sync::Notify,
 }
@@ -53,6 +55,7 @@ impl Life {
             replication_id: Mutex::new(random_id()),
             loading: AtomicBool::new(false),
             shutdown: Mutex::new(None),
+            shutdown_held: AtomicBool::new(false),
             shutdown_asked: tokio::sync::Notify::new(),
         }
     }
@@ -77,6 +80,23 @@ impl Life {
     pub fn ask_shutdown(&self, flags: ShutdownFlags) {
         *self.shutdown.lock() = Some(flags);
         self.shutdown_asked.notify_one();
+    }
+
+    /// Takes back a shutdown that has not begun. False if there is none.
+    pub fn abort_shutdown(&self) -> bool {
+        self.shutdown.lock().take().is_some()
+    }
+
+    pub fn is_shutdown_asked(&self) -> bool {
+        self.shutdown.lock().is_some()
+    }
+
+    pub fn hold_shutdown(&self, yes: bool) {
+        self.shutdown_held.store(yes, Relaxed);
+    }
+
+    pub fn is_shutdown_held(&self) -> bool {
+        self.shutdown_held.load(Relaxed)
     }
 
     pub fn shutdown_flags(&self) -> ShutdownFlags {
@@ -188,6 +208,11 @@ impl Node {
             return Ok(());
         }
         self.journal.detach();
+        if self.aof.rewriting.load(Relaxed) {
+            crate::log::notice!("Killing AOF child: the rewrite in progress has no log to be the base of");
+            self.aof.cancelled.store(true, Relaxed);
+            self.keyspace.captures.tear();
+        }
         *self.aof.files.lock() = None;
         Ok(())
     }

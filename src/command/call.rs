@@ -87,6 +87,13 @@ impl<'n> Turn<'n> {
         }
     }
 
+    /// Leaves the gate and enters it again: whoever waits to own the world gets it in between.
+    pub fn step_out_and_in(&mut self) {
+        self.inside = None;
+        self.now = clock::now_ms();
+        self.inside = Some(self.node.keyspace.gate.enter(self.slot));
+    }
+
     /// Appends what a unit did to the journal. Under the unit's locks.
     #[inline]
     pub(super) fn append_effects(&mut self) {

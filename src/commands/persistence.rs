@@ -99,7 +99,8 @@ const SAVE: Command = Command {
 
 /// Saves inside a unit that owns the world.
 pub(super) fn save_here(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let changes = ctx.node.observatory.counts().changes;
+    // This unit's own changes are counted when it is over.
+    let changes = ctx.node.observatory.counts().changes + ctx.db.changes.dirty;
     save::save_now(ctx.db, &ctx.node.rdb, ctx.config, changes).map_err(|_| Error::new("ERR"))
 }
 

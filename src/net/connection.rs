@@ -154,8 +154,10 @@ impl Connection {
             cx.waker().wake_by_ref();
             return;
         }
+        worker.stats.call(waiter.row, 0);
         match self.unblock {
             Some(Unblock::Error) => {
+                worker.stats.failed(waiter.row);
                 worker.stats.counters.total_error_replies.add(1);
                 worker.node.observatory.errors.record(&[b"-", UNBLOCKED.text()].concat());
                 self.end_wait(|out| Out::new(out, waiter.proto).error(UNBLOCKED.text()));
@@ -295,6 +297,7 @@ impl Connection {
             self.protocol_error(&error.text());
         }
         spans.clear();
+        spans.shrink_to(KEPT_SPANS_MAX);
         self.spans = spans;
         self.input = input;
         self.compact_input();
@@ -626,5 +629,7 @@ const PAUSE_CHECK_MS: i64 = 100;
 const WAIT_STEP_MS: i64 = 10_000;
 /// Requests read while a command waits.
 const WAITING_INPUT_MAX: usize = 64 << 10;
+/// A request with very many arguments leaves no more than this behind.
+const KEPT_SPANS_MAX: usize = 1024;
 /// A connection with more than its share of a read in its buffers.
 const LARGE_BYTES: usize = 4 * READ_BYTES;

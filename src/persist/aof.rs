@@ -29,6 +29,8 @@ pub struct Aof {
     pub rewrites: AtomicU64,
     pub last_rewrite_seconds: AtomicI64,
     pub rewrite_started_ms: AtomicI64,
+    /// The log was turned off: the rewrite in progress is in vain.
+    pub cancelled: AtomicBool,
     /// Do not try again before this time, after failures.
     pub retry_at_ms: AtomicI64,
 }

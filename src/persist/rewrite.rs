@@ -33,12 +33,16 @@ impl Job<'_> {
     pub fn run(&self) -> io::Result<()> {
         let started = clock::now_ms();
         self.aof.rewrite_started_ms.store(started, Relaxed);
+        self.aof.cancelled.store(false, Relaxed);
         let mut result = self.attempt();
-        while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) {
+        while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) && !self.aof.cancelled.load(Relaxed) {
             result = self.attempt();
         }
         match &result {
             Ok(()) => crate::log::notice!("Background AOF rewrite finished successfully"),
+            Err(_) if self.aof.cancelled.load(Relaxed) => {
+                crate::log::notice!("Background AOF rewrite ended early: the log is off");
+            }
             Err(e) => {
                 crate::log::warning!("Background AOF rewrite terminated with error: {e}");
                 self.aof.retry_at_ms.store(clock::now_ms() + RETRY_AFTER_MS, Relaxed);

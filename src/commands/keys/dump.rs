@@ -4,6 +4,7 @@ use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::persist::rdb::decode::Encodings;
 use crate::persist::rdb::dump::{self, Refused};
+use std::sync::atomic::Ordering::Relaxed;
 
 pub const DUMP: Command = Command {
     name: "DUMP",
@@ -47,7 +48,7 @@ struct Options {
 
 fn restore(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let options = parse(&mut ctx.args)?;
-    let Ctx { args, db, out, config, .. } = ctx;
+    let Ctx { args, db, out, config, node, .. } = ctx;
     let key = args.key(1);
     if !options.replace && db.kind(key).is_some() {
         return Err(BUSY_KEY);
@@ -56,9 +57,13 @@ fn restore(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if ttl < 0 {
         return Err(BAD_TTL);
     }
-    let content = dump::restore(args.get(3), &Encodings::of(config)).map_err(|refused| match refused {
+    let checked = !node.rdb.skips_checksums.load(Relaxed);
+    let content = dump::restore(args.get(3), &Encodings::of(config), checked).map_err(|refused| match refused {
         Refused::Footer => BAD_FOOTER,
-        Refused::Format => BAD_FORMAT,
+        Refused::Format(cause) => {
+            crate::log::warning!("Bad data format in RESTORE: {cause}");
+            BAD_FORMAT
+        }
     })?;
     let expiry = match (ttl, options.absolute) {
         (0, _) => None,

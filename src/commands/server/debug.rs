@@ -52,7 +52,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"LOADAOF", argc: 2..=2, run: reload::load_log },
     Sub { name: b"LOG", argc: 3..=3, run: write_log },
     Sub { name: b"OBJECT", argc: 3..=3, run: object },
-    Sub { name: b"PAUSE-CRON", argc: 3..=3, run: accept },
+    Sub { name: b"PAUSE-CRON", argc: 3..=3, run: pause_cron },
     Sub { name: b"POPULATE", argc: 3..=5, run: populate },
     Sub { name: b"PROTOCOL", argc: 3..=3, run: protocol },
     Sub { name: b"QUICKLIST-PACKED-THRESHOLD", argc: 3..=3, run: packed_threshold },
@@ -60,6 +60,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
     Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
+    Sub { name: b"SET-SKIP-CHECKSUM-VALIDATION", argc: 3..=3, run: skip_checksums },
     Sub { name: b"SLEEP", argc: 3..=3, run: sleep },
     Sub { name: b"STRINGMATCH-LEN", argc: 4..=4, run: stringmatch_len },
     Sub { name: b"STRINGMATCH-TEST", argc: 2..=2, run: stringmatch_test },
@@ -81,7 +82,14 @@ fn unknown(name: &[u8]) -> Error {
     Error::owned(parts.concat())
 }
 
-fn accept(ctx: &mut Ctx<'_, '_>) -> Outcome {
+fn skip_checksums(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    ctx.node.rdb.skips_checksums.store(ctx.args.int(2)? != 0, Relaxed);
+    ctx.out.ok()
+}
+
+/// A shutdown asked for by a signal waits while the cron is paused.
+fn pause_cron(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    ctx.node.life.hold_shutdown(ctx.args.int(2)? != 0);
     ctx.out.ok()
 }
 

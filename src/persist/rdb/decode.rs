@@ -112,7 +112,7 @@ fn set<R: Read>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value> {
     let mut set = Set::default();
     let mut add = |member: &[u8]| match set.insert(member, max) {
         true => Ok(()),
-        false => Err(bad("Duplicate set members detected")),
+        false => Err(bad("Set integrity check failed: a member is there twice.")),
     };
     match kind {
         SET => {
@@ -145,7 +145,11 @@ fn zset<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Valu
             is_new &= had.is_none();
             Some(score).filter(|_| is_new)
         });
-        if is_new { Ok(()) } else { Err(bad("Duplicate members, or scores that are no numbers, detected")) }
+        if is_new {
+            Ok(())
+        } else {
+            Err(bad("Zset integrity check failed: a member is there twice, or a score is no number."))
+        }
     };
     match kind {
         ZSET => {
@@ -171,7 +175,7 @@ fn zset<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Valu
                 }
             };
             for pair in texts.chunks(PAIR) {
-                let [member, score] = pair else { return Err(bad("A block of pairs is cut in the middle")) };
+                let [member, score] = pair else { return Err(bad("Listpack integrity check failed: a pair is cut.")) };
                 let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
                 let score = num::parse_f64(score.bytes(&mut b)).ok_or_else(|| bad("A score is not a number"))?;
                 add(member.bytes(&mut a), score)?;
@@ -231,7 +235,7 @@ fn hash_members<R: Read>(r: &mut Reader<R>, first: Option<Millis>, max: PackedMa
             },
         };
         if !hash.set(&r.string()?, &r.string()?, due, max) {
-            return Err(bad("Duplicate hash fields detected"));
+            return Err(bad("Hash integrity check failed: a field is there twice."));
         }
     }
     Ok(value)
@@ -247,10 +251,10 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
             [_, _] => Due::Clear,
             [_, _, Text::Int(0)] => Due::Clear,
             [_, _, Text::Int(at @ 1..)] => Due::At(*at),
-            _ => return Err(bad("A hash's block is not made of whole fields")),
+            _ => return Err(bad("Hash integrity check failed: a field is cut.")),
         };
         if !hash.set(chunk[0].bytes(&mut a), chunk[1].bytes(&mut b), due, max) {
-            return Err(bad("Duplicate hash fields detected"));
+            return Err(bad("Hash integrity check failed: a field is there twice."));
         }
     }
     Ok(value)
@@ -260,14 +264,14 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
 fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
     let count = packed.len();
     if count % 2 != 0 {
-        return Err(bad("A block of pairs is cut in the middle"));
+        return Err(bad("Listpack integrity check failed: a pair is cut."));
     }
     let mut names: AHashSet<Text<'_>> = AHashSet::with_capacity(count / 2);
     let mut within = count / 2 <= max.entries;
     for (name, value) in packed.pairs() {
         within &= name.len() <= max.bytes && value.len() <= max.bytes;
         if !names.insert(name) {
-            return Err(bad("Duplicate members detected"));
+            return Err(bad("Listpack integrity check failed: a member is there twice."));
         }
     }
     Ok(within)

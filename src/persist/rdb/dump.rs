@@ -8,6 +8,7 @@ use super::value;
 use super::{VERSION, VERSION_MAX, VERSION_TIMED};
 use crate::checksum::crc64;
 use crate::keyspace::entry::Body;
+use std::io;
 
 /// The payload of a value. Version 10, or 12 if fields expire.
 pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
@@ -22,24 +23,25 @@ pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
 }
 
 /// Why a payload is refused.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Refused {
     /// Version or checksum: nothing of it was looked at.
     Footer,
     /// What it says is not a value.
-    Format,
+    Format(io::Error),
 }
 
-/// The value of a payload from a client.
-pub fn restore(payload: &[u8], encodings: &Encodings) -> Result<Content, Refused> {
+/// The value of a payload from a client. `checked`: whether the checksum must be right.
+pub fn restore(payload: &[u8], encodings: &Encodings, checked: bool) -> Result<Content, Refused> {
     let (summed, crc) = payload.split_last_chunk::<8>().ok_or(Refused::Footer)?;
     let (body, version) = summed.split_last_chunk::<2>().ok_or(Refused::Footer)?;
-    if u16::from_le_bytes(*version) > VERSION_MAX || u64::from_le_bytes(*crc) != crc64(0, summed) {
+    let sum_is_right = || u64::from_le_bytes(*crc) == crc64(0, summed);
+    if u16::from_le_bytes(*version) > VERSION_MAX || checked && !sum_is_right() {
         return Err(Refused::Footer);
     }
-    let (&kind, rest) = body.split_first().ok_or(Refused::Format)?;
+    let (&kind, rest) = body.split_first().ok_or_else(|| Refused::Format(io::ErrorKind::UnexpectedEof.into()))?;
     let mut reader = Reader::new(rest);
-    let content = decode::decode(&mut reader, kind, encodings).map_err(|_| Refused::Format)?;
+    let content = decode::decode(&mut reader, kind, encodings).map_err(Refused::Format)?;
     // Bytes behind the value are ignored, as Redis does.
     Ok(content)
 }

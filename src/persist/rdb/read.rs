@@ -162,7 +162,7 @@ impl<R: Read> Reader<R> {
             0 => Ok(()),
             found if found == expected => Ok(()),
             found => {
-                Err(bad(format!("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). Aborting now.")))
+                Err(bad(format!("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). RDB CRC error.")))
             }
         }
     }
