@@ -323,7 +323,13 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
         // A snapshot's keys are never refused.
         let _ = replay.key(loaded);
     })
-    .map_err(|e| io::Error::new(e.kind(), format!("Fatal error loading the DB, check server logs. Exiting. {e}")))?;
+    .map_err(|e| {
+        warning!("{e}");
+        if e.kind() == io::ErrorKind::InvalidData {
+            warning!("Terminating server after rdb file reading failure.");
+        }
+        io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
+    })?;
     drop(replay);
     node.rdb.keys_loaded.store(counts.loaded, Relaxed);
     node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);

@@ -285,7 +285,8 @@ pub(super) fn unit(
             waiter.served();
             db.unpark(waiter);
         }
-        _ => {}
+        (Some(_), Some(waiter)) => waiter.release(),
+        (None, None) => {}
     }
     turn.tick = clock::ticks();
     turn.effects = effects;

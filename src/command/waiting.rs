@@ -107,11 +107,8 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
             if waiter.claim() {
                 match attempt(turn, &waiter, &key) {
                     Attempt::Served(more) => ready.extend(more),
-                    Attempt::Nothing => waiter.release(),
-                    Attempt::KeyGone => {
-                        waiter.release();
-                        break;
-                    }
+                    Attempt::Nothing => {}
+                    Attempt::KeyGone => break,
                 }
             }
             last = Some(waiter);
@@ -136,14 +133,25 @@ enum Attempt {
 /// Runs a parked command again.
 fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let node = turn.node;
-    let Some(client) = node.clients.get(waiter.client) else { return Attempt::Nothing };
+    let Some(client) = node.clients.get(waiter.client) else {
+        // The connection is ending and takes its waiter along.
+        waiter.release();
+        return Attempt::Nothing;
+    };
     let row = Row { id: waiter.row, command: turn.registry.rows()[waiter.row] };
     let (argv, mut stripes) = (waiter.argv.view(), SmallVec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
     let mut db = Db::new(node.keyspace.lock(stripes), waiter.db, turn.now, Manner::default());
+    // Released under the locks, as in `unit`: a change from now on finds a waiter that can be claimed.
     match db.kind_present(key) {
-        None => return Attempt::KeyGone,
-        Some(kind) if awaits(row) != Some(kind) => return Attempt::Nothing,
+        None => {
+            waiter.release();
+            return Attempt::KeyGone;
+        }
+        Some(kind) if awaits(row) != Some(kind) => {
+            waiter.release();
+            return Attempt::Nothing;
+        }
         Some(_) => {}
     }
     let mut session = Session::stand_in(client.clone(), waiter);

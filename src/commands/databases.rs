@@ -41,6 +41,7 @@ const FLUSHALL: Command = Command {
 fn flushall(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let databases = ctx.db.keyspace().databases();
     flush(ctx, 0..databases)?;
+    ctx.node.rdb.cancel_request();
     if !ctx.config.save.is_empty() {
         // A snapshot that still has everything would bring it back. A failure is in the log and in INFO.
         let _ = super::persistence::save_here(ctx);

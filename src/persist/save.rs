@@ -68,6 +68,13 @@ impl Rdb {
         self.requested.swap(false, Relaxed)
     }
 
+    /// The data is gone: a save that was asked for and has not begun is in vain.
+    pub fn cancel_request(&self) {
+        if self.take_request() {
+            self.saving.store(false, Relaxed);
+        }
+    }
+
     /// A save of everything up to this count of changes succeeded.
     fn succeeded(&self, changes: u64) {
         self.changes_saved.store(changes, Relaxed);

@@ -69,7 +69,8 @@ pub fn zipmap(bytes: &[u8]) -> Option<Vec<Text<'_>>> {
         at = next;
     }
     let count = usize::from(bytes[0]);
-    (at + 1 == bytes.len() && (count >= LONG as usize || count * 2 == texts.len())).then_some(texts)
+    (at + 1 == bytes.len() && !texts.is_empty() && (count >= LONG as usize || count * 2 == texts.len()))
+        .then_some(texts)
 }
 
 fn zipmap_text(bytes: &[u8], at: usize, is_value: bool) -> Option<(Text<'_>, usize)> {

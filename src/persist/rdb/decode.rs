@@ -96,9 +96,18 @@ fn list<R: Read>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value>
             }
         }
         _ => {
-            for _ in 0..r.length()? {
+            let nodes = r.length()?;
+            if nodes == 0 {
+                return Err(bad("Quicklist without nodes: integrity check failed."));
+            }
+            for _ in 0..nodes {
                 match r.length()? {
-                    CONTAINER_PLAIN => list.push(End::Right, &r.string()?, max),
+                    CONTAINER_PLAIN => match r.string()? {
+                        empty if empty.is_empty() => {
+                            return Err(bad("Quicklist integrity check failed: an empty node."));
+                        }
+                        text => list.push(End::Right, &text, max),
+                    },
                     CONTAINER_PACKED => list.push_pack(listpack(&r.string()?)?),
                     other => return Err(bad(format!("Quicklist container {other} is unknown"))),
                 }
@@ -148,7 +157,7 @@ fn zset<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Valu
         if is_new {
             Ok(())
         } else {
-            Err(bad("Zset integrity check failed: a member is there twice, or a score is no number."))
+            Err(bad("Zset ziplist integrity check failed: a member is there twice, or a score is no number."))
         }
     };
     match kind {
@@ -271,7 +280,7 @@ fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
     for (name, value) in packed.pairs() {
         within &= name.len() <= max.bytes && value.len() <= max.bytes;
         if !names.insert(name) {
-            return Err(bad("Listpack integrity check failed: a member is there twice."));
+            return Err(bad("Hash listpack with dup elements: integrity check failed."));
         }
     }
     Ok(within)
@@ -282,7 +291,7 @@ fn bad_time() -> io::Error {
 }
 
 fn ziplist(bytes: &[u8]) -> io::Result<Vec<Text<'_>>> {
-    legacy::ziplist(bytes).ok_or_else(|| bad("Ziplist integrity check failed."))
+    legacy::ziplist(bytes).ok_or_else(|| bad("Zset ziplist integrity check failed, or another type's."))
 }
 
 fn listpack(bytes: &[u8]) -> io::Result<Packed> {

@@ -42,7 +42,7 @@ pub fn read(
     if !(1..=VERSION_MAX).contains(&version) {
         return Err(bad(format!("Can't handle RDB format version {version}")));
     }
-    let (mut db, mut expiry) = (0, None);
+    let (mut db, mut expiry, mut empty_keys) = (0, None, 0);
     loop {
         match r.byte()? {
             END => return r.finish(version),
@@ -74,9 +74,14 @@ pub fn read(
                 let key = r.string()?;
                 let content = decode::decode(&mut r, kind, encodings)?;
                 let expiry = expiry.take();
-                if !matches!(content, Content::Empty) {
-                    deliver(Loaded { db, key, content, expiry })?;
+                if matches!(content, Content::Empty) {
+                    empty_keys += 1;
+                    if empty_keys <= EMPTY_KEYS_SHOWN {
+                        crate::log::notice!("RDB load: skipping empty key: {}", String::from_utf8_lossy(&key));
+                    }
+                    continue;
                 }
+                deliver(Loaded { db, key, content, expiry })?;
             }
         }
     }
@@ -172,6 +177,8 @@ pub(super) fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
 }
 
+/// Keys with empty collections that are named in the log.
+const EMPTY_KEYS_SHOWN: usize = 10;
 /// A buffer is reserved up to this from a declared length; beyond it grows with what really comes.
 const TRUSTED_BYTES_MAX: u64 = 1 << 20;
 
