@@ -75,11 +75,7 @@ pub fn fields_after<'a>(
     if usize::try_from(count) == Ok(fields.len()) { Ok(fields) } else { Err(FIELDS_MISCOUNTED) }
 }
 
-/// Nothing at all for no fields.
 pub fn propagate_hdel(ctx: &mut Ctx<'_, '_>, key: &[u8], fields: &[&[u8]]) {
-    if fields.is_empty() {
-        return ctx.propagate_nothing();
-    }
     let said: SmallVec<[&[u8]; 16]> = [b"HDEL", key].into_iter().chain(fields.iter().copied()).collect();
     ctx.propagate(&said);
 }

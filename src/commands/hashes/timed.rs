@@ -171,20 +171,17 @@ fn hsetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return out.int(0);
     }
     out.int(1)?;
-    if matches!(options.due, Due::At(_)) {
-        hash.expect_times();
-    }
+    hash.expect_fields(set, max);
+    pairs.clone().for_each(|(field, value)| _ = hash.set(field, value, options.due, max));
     match options.due {
         Due::At(at) if at <= now && !hash.keeps_expired() => {
+            let removed: Done<'_> = pairs.map(|(field, _)| field).filter(|field| hash.remove(field)).collect();
             hash.notify("hset");
-            let removed: Done<'_> = pairs.map(|(field, _)| field).filter(|f| hash.remove(f)).collect();
             hash.changed_by("hdel", set);
             drop(hash);
             options::propagate_hdel(ctx, key, &removed);
         }
         due => {
-            hash.expect_fields(set, max);
-            pairs.for_each(|(field, value)| _ = hash.set(field, value, due, max));
             hash.changed_by("hset", set);
             if let Due::At(at) = due {
                 hash.notify("hexpire");
