@@ -63,6 +63,7 @@ def numbers(tree: tuple):
 RULES: list[Rule] = [
     Rule(r"OBJECT ENCODING", "7.2 keeps small lists and small sets of strings as listpacks",
          words(("quicklist", "listpack"), ("hashtable", "listpack"))),
+    Rule(r"OBJECT ENCODING", "memkv sorts a small sorted set without making it a big one", words(("listpack", "skiplist"))),
     Rule(r"OBJECT ENCODING", "8.2 embeds a string only where value and key fit one small block",
          words(("embstr", "raw"))),
     Rule(r"Z|GEO", "7.2 prints a score with the fewest digits that read back; 7.0 with 17", one_number),
