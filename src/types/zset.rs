@@ -111,9 +111,9 @@ impl Zset {
         }
     }
 
-    /// Prepares an empty set for so many members.
+    /// Prepares for members of one command: more than a listpack may have are not put into one first.
     pub fn expect(&mut self, members: usize, max: PackedMax) {
-        if members > max.entries && self.is_empty() {
+        if members > max.entries {
             self.unpack();
         }
     }
