@@ -5,6 +5,7 @@
 pub mod bits;
 mod blob;
 pub mod fields;
+pub mod geo;
 pub mod hash;
 pub mod hll;
 pub mod intset;

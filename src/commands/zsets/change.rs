@@ -5,6 +5,7 @@ use crate::command::error::{NOT_FLOAT, SYNTAX};
 use crate::command::*;
 use crate::num;
 use crate::types::zset::Zset;
+use smallvec::SmallVec;
 
 pub const ZADD: Command = Command {
     name: "ZADD",
@@ -22,7 +23,7 @@ pub const ZADD: Command = Command {
 fn zadd(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let options = Options::read(&mut ctx.args)?;
     let from = ctx.args.cursor();
-    add(ctx, options, from)
+    scored(ctx, options, from)
 }
 
 pub const ZINCRBY: Command = Command {
@@ -39,18 +40,18 @@ pub const ZINCRBY: Command = Command {
 };
 
 fn zincrby(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    add(ctx, Options { incr: true, ..Options::default() }, 2)
+    scored(ctx, Options { incr: true, ..Options::default() }, 2)
 }
 
 /// What may stand in front of ZADD's scores.
 #[derive(Clone, Copy, Default)]
 pub struct Options {
-    nx: bool,
-    xx: bool,
-    gt: bool,
-    lt: bool,
-    ch: bool,
-    incr: bool,
+    pub nx: bool,
+    pub xx: bool,
+    pub gt: bool,
+    pub lt: bool,
+    pub ch: bool,
+    pub incr: bool,
 }
 
 impl Options {
@@ -101,24 +102,33 @@ impl Options {
     }
 }
 
-fn add(ctx: &mut Ctx<'_, '_>, options: Options, from: usize) -> Outcome {
+/// Adds the members behind argument `from`, each with its score in front.
+fn scored(ctx: &mut Ctx<'_, '_>, options: Options, from: usize) -> Outcome {
+    let pairs = ctx.args.pairs(from);
+    let members: Result<SmallVec<[_; 4]>, Error> =
+        pairs.map(|(score, name)| Ok((num::parse_f64(score).ok_or(NOT_FLOAT)?, name))).collect();
+    add(ctx, options, &members?).map(|_| ())
+}
+
+/// Adds members and replies as ZADD does; how many were added or rescored.
+pub fn add(ctx: &mut Ctx<'_, '_>, options: Options, members: &[(f64, &[u8])]) -> Result<usize, Error> {
     let Ctx { args, db, out, config, .. } = ctx;
     let (key, max) = (args.key(1), limits(config));
-    for (score, _) in args.pairs(from) {
-        num::parse_f64(score).ok_or(NOT_FLOAT)?;
-    }
     let (mut added, mut updated, mut given) = (0, 0, None);
     if options.xx && db.look::<Zset>(key)?.is_none() {
-        return if options.incr { out.null() } else { out.int(0) };
+        if options.incr {
+            out.null()?
+        } else {
+            out.int(0)?
+        }
+        return Ok(0);
     }
     let mut set = db.upsert::<Zset>(key)?;
-    set.expect(args.pairs(from).len(), max);
-    for (score, name) in args.pairs(from) {
-        let score = num::parse_f64(score).ok_or(NOT_FLOAT)?;
+    set.expect(members.len(), max);
+    for &(score, name) in members {
         set.update(name, max, |old| {
-            let new = options.score(old, score);
-            given = new;
-            let new = new.filter(|&new| !new.is_nan() && old != Some(new))?;
+            given = options.score(old, score);
+            let new = given.filter(|&new| !new.is_nan() && old != Some(new))?;
             if old.is_none() {
                 added += 1
             } else {
@@ -131,12 +141,13 @@ fn add(ctx: &mut Ctx<'_, '_>, options: Options, from: usize) -> Outcome {
         set.changed_by(if options.incr { "zincr" } else { "zadd" }, added + updated);
     }
     match given {
-        _ if !options.incr => out.count(if options.ch { added + updated } else { added }),
+        _ if !options.incr => out.count(if options.ch { added + updated } else { added })?,
         // Only an increment can make one: infinities of both signs.
-        Some(score) if score.is_nan() => Err(NOT_A_NUMBER),
-        Some(score) => out.double(score),
-        None => out.null(),
+        Some(score) if score.is_nan() => return Err(NOT_A_NUMBER),
+        Some(score) => out.double(score)?,
+        None => out.null()?,
     }
+    Ok(added + updated)
 }
 
 pub const ZREM: Command = Command {

@@ -5,7 +5,7 @@
 
 mod algebra;
 mod blocking;
-mod change;
+pub mod change;
 mod look;
 pub mod pop;
 mod random;

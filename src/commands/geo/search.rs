@@ -1,0 +1,366 @@
+//! Members inside a circle or a box, replied with what is asked about them, or stored.
+
+use super::{coordinates, distance, metres, place};
+use crate::command::error::{NOT_INT, SYNTAX};
+use crate::command::keys::{Begin, Find, Spec};
+use crate::command::*;
+use crate::commands::zsets::limits;
+use crate::keyspace::Expiry;
+use crate::num;
+use crate::types::geo::{Extent, Place, Shape};
+use crate::types::zset::Zset;
+use crate::types::{Kind, Text};
+
+const STORE_WORDS: [&str; 2] = ["STORE", "STOREDIST"];
+
+/// A source, and the keys behind the words that store.
+const fn keys_storing(from: i32) -> Keys {
+    let find = Find::Range { last: 0, step: 1, limit: 0 };
+    let flags = keys::OW | keys::UPDATE;
+    let store = Spec { begin: Begin::Keyword(STORE_WORDS[0], from), find, flags };
+    let store_distances = Spec { begin: Begin::Keyword(STORE_WORDS[1], from), find, flags };
+    Keys::read(1).and(Keys::spec(store)).and(Keys::spec(store_distances))
+}
+
+pub const GEORADIUS: Command = Command {
+    name: "GEORADIUS",
+    args: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+    arity: -6,
+    since: "3.2.0",
+    group: Group::Geo,
+    flags: WRITE | DENYOOM | MOVABLE_KEYS,
+    keys: keys_storing(6),
+    doc: "Members within a radius of a place. O(N + log M), N members in the cells around, M in all.",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEORADIUS Sicily 15 37 200 km WITHDIST ASC\n1) 1) \"Catania\"\n   2) \"56.4413\"\n2) 1) \"Palermo\"\n   2) \"190.4424\"",
+    run: |ctx| search(ctx, Form::Radius { stores: true }),
+};
+
+pub const GEORADIUS_RO: Command = Command {
+    name: "GEORADIUS_RO",
+    args: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+    since: "3.2.10",
+    flags: READONLY,
+    keys: Keys::read(1),
+    doc: "Members within a radius of a place; stores nothing. O(N + log M).",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEORADIUS_RO Sicily 15 37 100 km\n1) \"Catania\"",
+    run: |ctx| search(ctx, Form::Radius { stores: false }),
+    ..GEORADIUS
+};
+
+pub const GEORADIUSBYMEMBER: Command = Command {
+    name: "GEORADIUSBYMEMBER",
+    args: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+    arity: -5,
+    keys: keys_storing(5),
+    doc: "Members within a radius of one of them. O(N + log M).",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEORADIUSBYMEMBER Sicily Palermo 200 km STORE near\n(integer) 2",
+    run: |ctx| search(ctx, Form::ByMember { stores: true }),
+    ..GEORADIUS
+};
+
+pub const GEORADIUSBYMEMBER_RO: Command = Command {
+    name: "GEORADIUSBYMEMBER_RO",
+    args: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+    since: "3.2.10",
+    flags: READONLY,
+    keys: Keys::read(1),
+    doc: "Members within a radius of one of them; stores nothing. O(N + log M).",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEORADIUSBYMEMBER_RO Sicily Palermo 10 km\n1) \"Palermo\"",
+    run: |ctx| search(ctx, Form::ByMember { stores: false }),
+    ..GEORADIUSBYMEMBER
+};
+
+pub const GEOSEARCH: Command = Command {
+    name: "GEOSEARCH",
+    args: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+    arity: -7,
+    since: "6.2.0",
+    flags: READONLY,
+    keys: Keys::read(1),
+    doc: "Members inside a circle or a box around a place or a member. O(N + log M).",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEOSEARCH Sicily FROMLONLAT 15 37 BYBOX 400 400 km ASC COUNT 1\n1) \"Catania\"",
+    run: |ctx| search(ctx, Form::Search { source: 1 }),
+    ..GEORADIUS
+};
+
+pub const GEOSEARCHSTORE: Command = Command {
+    name: "GEOSEARCHSTORE",
+    args: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
+    arity: -8,
+    flags: WRITE | DENYOOM,
+    keys: Keys::one(1, keys::OW | keys::UPDATE).and(Keys::read(2)),
+    doc: "Stores the members inside a circle or a box, with their places or their distances as scores; how many. O(N + log M).",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEOSEARCHSTORE near Sicily FROMMEMBER Palermo BYRADIUS 200 km STOREDIST\n(integer) 2\n> ZRANGE near 0 -1\n1) \"Palermo\"\n2) \"Catania\"",
+    run: |ctx| search(ctx, Form::Search { source: 2 }),
+    ..GEOSEARCH
+};
+
+/// How a command is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Radius {
+        stores: bool,
+    },
+    ByMember {
+        stores: bool,
+    },
+    /// `source`: the argument with the key that is searched; the first one is the target if it is the second.
+    Search {
+        source: usize,
+    },
+}
+
+/// What is asked for. Where the source key is missing, what depends on its members is not.
+#[derive(Default)]
+struct Query<'a> {
+    centre: Option<Place>,
+    /// A centre was named, whether or not it could be looked up.
+    from: Option<From>,
+    extent: Option<(Extent, f64)>,
+    order: Option<Order>,
+    /// 0: all.
+    count: usize,
+    any: bool,
+    with_distance: bool,
+    with_hash: bool,
+    with_coordinates: bool,
+    target: Option<&'a [u8]>,
+    store_distances: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Member,
+    Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Nearest,
+    Farthest,
+}
+
+/// A member found.
+struct Found<'s> {
+    name: Text<'s>,
+    score: f64,
+    place: Place,
+    metres: f64,
+}
+
+fn search(ctx: &mut Ctx<'_, '_>, form: Form) -> Outcome {
+    let Ctx { args, db, out, config, .. } = ctx;
+    let source = if let Form::Search { source } = form { source } else { 1 };
+    let set = db.read::<Zset>(args.key(source))?;
+    let query = Query::read(args, form, set)?;
+    let found = match (set, query.centre, query.extent) {
+        (Some(set), Some(centre), Some((extent, metres))) => query.run(set, &Shape { centre, extent, metres }),
+        _ => Vec::new(),
+    };
+    let unit = query.extent.map_or(1.0, |(_, metres)| metres);
+    let Some(target) = query.target else { return query.reply(out, &found, unit) };
+    if found.is_empty() {
+        db.remove(target);
+        return out.int(0);
+    }
+    let members = found.iter().map(|f| (f.name, if query.store_distances { f.metres / unit } else { f.score }));
+    let (count, stored) = (found.len(), Zset::build(members, limits(config)));
+    drop(found);
+    let event = if matches!(form, Form::Search { .. }) { "geosearchstore" } else { "georadiusstore" };
+    db.put_value(target, stored, Expiry::Clear, Kind::Zset.event_class(), event);
+    db.changes.dirty += count as u64 - 1;
+    out.count(count)
+}
+
+impl<'a> Query<'a> {
+    fn read(args: &mut Args<'a>, form: Form, set: Option<&Zset>) -> Result<Self, Error> {
+        let mut query = Self::default();
+        match form {
+            Form::Radius { .. } => {
+                query.centre = Some(place(args.get(2), args.get(3))?);
+                query.extent = Some(radius(args.get(4), args.get(5))?);
+                args.skip_to(6);
+            }
+            Form::ByMember { .. } => {
+                if let Some(set) = set {
+                    query.centre = Some(member(set, args.get(2))?);
+                    query.extent = Some(radius(args.get(3), args.get(4))?);
+                }
+                args.skip_to(5);
+            }
+            Form::Search { source } => {
+                query.target = (source == 2).then(|| args.key(1));
+                args.skip_to(source + 1);
+            }
+        }
+        while let Some(word) = args.word() {
+            if !query.accept(&word, args)? && !query.accept_of_form(&word, args, form, set)? {
+                return Err(SYNTAX);
+            }
+        }
+        query.check(args, form)?;
+        Ok(query)
+    }
+
+    /// Takes an option that all forms have.
+    fn accept(&mut self, word: &[u8], args: &mut Args<'a>) -> Result<bool, Error> {
+        match word {
+            b"WITHDIST" => self.with_distance = true,
+            b"WITHHASH" => self.with_hash = true,
+            b"WITHCOORD" => self.with_coordinates = true,
+            b"ANY" => self.any = true,
+            b"ASC" => self.order = Some(Order::Nearest),
+            b"DESC" => self.order = Some(Order::Farthest),
+            b"COUNT" if !args.is_done() => {
+                let count = num::parse_i64(args.required()?).ok_or(NOT_INT)?;
+                self.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(COUNT_NOT_POSITIVE)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes an option that this form has.
+    fn accept_of_form(
+        &mut self,
+        word: &[u8],
+        args: &mut Args<'a>,
+        form: Form,
+        set: Option<&Zset>,
+    ) -> Result<bool, Error> {
+        let left = args.left();
+        let Form::Search { source } = form else {
+            let stores = matches!(form, Form::Radius { stores: true } | Form::ByMember { stores: true });
+            if !stores || left == 0 || !STORE_WORDS.iter().any(|w| w.as_bytes() == word) {
+                return Ok(false);
+            }
+            self.target = args.shift();
+            self.store_distances = word == b"STOREDIST";
+            return Ok(true);
+        };
+        let is_box = self.extent.map(|(extent, _)| matches!(extent, Extent::Box { .. }));
+        match word {
+            b"STOREDIST" if source == 2 => self.store_distances = true,
+            b"FROMMEMBER" if left >= 1 && self.from != Some(From::Place) => {
+                let name = args.required()?;
+                self.centre = set.map(|set| member(set, name)).transpose()?;
+                self.from = Some(From::Member);
+            }
+            b"FROMLONLAT" if left >= 2 && self.from != Some(From::Member) => {
+                self.centre = Some(place(args.required()?, args.required()?)?);
+                self.from = Some(From::Place);
+            }
+            b"BYRADIUS" if left >= 2 && is_box != Some(true) => {
+                self.extent = Some(radius(args.required()?, args.required()?)?);
+            }
+            b"BYBOX" if left >= 3 && is_box != Some(false) => {
+                let length = |text, error| num::parse_f64(text).ok_or(error);
+                let (width, height) = (args.required()?, args.required()?);
+                let (width, height) = (length(width, BAD_WIDTH)?, length(height, BAD_HEIGHT)?);
+                if width < 0.0 || height < 0.0 {
+                    return Err(NEGATIVE_SIDE);
+                }
+                self.extent = Some((Extent::Box { width, height }, metres(args.required()?)?));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn check(&mut self, args: &Args<'_>, form: Form) -> Result<(), Error> {
+        let searches = matches!(form, Form::Search { .. });
+        if self.target.is_some() && (self.with_distance || self.with_hash || self.with_coordinates) {
+            return Err(if searches { SEARCHSTORE_WITH } else { STORE_WITH });
+        }
+        let missing = match (self.from, self.extent) {
+            _ if !searches => None,
+            (None, _) => Some("FROMMEMBER or FROMLONLAT"),
+            (_, None) => Some("BYRADIUS and BYBOX"),
+            _ => None,
+        };
+        if let Some(words) = missing {
+            let text = format!("ERR exactly one of {words} can be specified for ");
+            return Err(Error::owned([text.as_bytes(), args.get(0)].concat()));
+        }
+        if self.any && self.count == 0 {
+            return Err(ANY_NEEDS_COUNT);
+        }
+        if self.count > 0 && !self.any {
+            // The first few of no order would be of little use.
+            self.order.get_or_insert(Order::Nearest);
+        }
+        Ok(())
+    }
+
+    fn run<'s>(&self, set: &'s Zset, shape: &Shape) -> Vec<Found<'s>> {
+        let limit = if self.any { self.count } else { usize::MAX };
+        let mut found = Vec::new();
+        for range in shape.ranges() {
+            let from = set.count_scores(|score| score < range.start);
+            for (name, score) in set.walk(from..usize::MAX, false) {
+                if found.len() >= limit || score >= range.end {
+                    break;
+                }
+                let place = Place::of_score(score);
+                if let Some(metres) = shape.reach(place) {
+                    found.push(Found { name, score, place, metres });
+                }
+            }
+        }
+        match self.order {
+            Some(Order::Nearest) => found.sort_by(|a, b| a.metres.total_cmp(&b.metres)),
+            Some(Order::Farthest) => found.sort_by(|a, b| b.metres.total_cmp(&a.metres)),
+            None => {}
+        }
+        if self.count > 0 {
+            found.truncate(self.count);
+        }
+        found
+    }
+
+    fn reply(&self, out: &mut ctx::Reply<'_>, found: &[Found<'_>], unit: f64) -> Outcome {
+        let extras = [self.with_distance, self.with_hash, self.with_coordinates].iter().filter(|&&with| with).count();
+        out.array(found.len());
+        for Found { name, score, place, metres } in found {
+            if extras > 0 {
+                out.array(1 + extras);
+            }
+            out.text(*name)?;
+            if self.with_distance {
+                distance(out, metres / unit)?;
+            }
+            if self.with_hash {
+                out.int(*score as i64)?;
+            }
+            if self.with_coordinates {
+                coordinates(out, *place)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn radius(radius: &[u8], unit: &[u8]) -> Result<(Extent, f64), Error> {
+    let radius = num::parse_f64(radius).ok_or(BAD_RADIUS)?;
+    if radius < 0.0 {
+        return Err(NEGATIVE_RADIUS);
+    }
+    Ok((Extent::Radius(radius), metres(unit)?))
+}
+
+fn member(set: &Zset, name: &[u8]) -> Result<Place, Error> {
+    set.score(name).map(Place::of_score).ok_or(NO_MEMBER)
+}
+
+const BAD_RADIUS: Error = Error::new("ERR need numeric radius");
+const BAD_WIDTH: Error = Error::new("ERR need numeric width");
+const BAD_HEIGHT: Error = Error::new("ERR need numeric height");
+const NEGATIVE_RADIUS: Error = Error::new("ERR radius cannot be negative");
+const NEGATIVE_SIDE: Error = Error::new("ERR height or width cannot be negative");
+const NO_MEMBER: Error = Error::new("ERR could not decode requested zset member");
+const COUNT_NOT_POSITIVE: Error = Error::new("ERR COUNT must be > 0");
+const ANY_NEEDS_COUNT: Error = Error::new("ERR the ANY argument requires COUNT argument");
+const STORE_WITH: Error =
+    Error::new("ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options");
+const SEARCHSTORE_WITH: Error =
+    Error::new("ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options");
