@@ -305,6 +305,7 @@ impl<T> Seek<T> for ByRank {
 }
 
 /// A walk over ranks, from the front and from the back. Finds each leaf anew, which a leaf's items pay for together.
+#[derive(Clone)]
 pub struct Items<'a, T> {
     tree: &'a Tree<T>,
     ranks: Range<usize>,

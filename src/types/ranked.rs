@@ -167,6 +167,7 @@ impl Clone for Ranked {
 }
 
 /// Members in order.
+#[derive(Clone)]
 pub struct Walk<'a> {
     slots: rank::Items<'a, Slot>,
     reverse: bool,

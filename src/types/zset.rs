@@ -31,9 +31,14 @@ enum ReprMut<'a> {
 
 impl Zset {
     /// A sorted set of these members, as small as the limits allow.
-    pub fn build<'a>(members: impl IntoIterator<Item = (Text<'a>, f64)>, max: PackedMax) -> Value {
-        let (mut set, mut digits) = (Self(Self::empty()), itoa::Buffer::new());
-        members.into_iter().for_each(|(name, score)| set.update(name.bytes(&mut digits), max, |_| Some(score)));
+    pub fn build<'a>(members: impl Iterator<Item = (Text<'a>, f64)> + Clone, max: PackedMax) -> Value {
+        let mut set = Self(Self::empty());
+        let (count, longest) = members.clone().fold((0, 0), |(n, longest), (name, _)| (n + 1, name.len().max(longest)));
+        if count > max.entries || longest > max.bytes {
+            set.unpack();
+        }
+        let mut digits = itoa::Buffer::new();
+        members.for_each(|(name, score)| set.update(name.bytes(&mut digits), max, |_| Some(score)));
         set.0
     }
 
@@ -200,6 +205,7 @@ impl Zset {
 }
 
 /// Members in order.
+#[derive(Clone)]
 pub enum Walk<'a> {
     Packed { packed: &'a Packed, at: Option<Position>, left: usize, reverse: bool },
     Tree(super::ranked::Walk<'a>),

@@ -133,7 +133,7 @@ fn zintercard(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// A result, in order.
 type Members = Vec<(Box<[u8]>, f64)>;
 
-fn listed(members: &Members) -> impl ExactSizeIterator<Item = (Text<'_>, f64)> {
+fn listed(members: &Members) -> impl ExactSizeIterator<Item = (Text<'_>, f64)> + Clone {
     members.iter().map(|(name, score)| (Text::Bytes(name), *score))
 }
 
