@@ -288,3 +288,80 @@ fn score_of(text: Text<'_>) -> f64 {
 const INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0;
 /// No score is printed longer.
 const SCORE_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Model = Vec<(f64, Vec<u8>)>;
+
+    fn listed(walk: Walk<'_>) -> Model {
+        walk.map(|(name, score)| (score, name.to_vec())).collect()
+    }
+
+    fn check(set: &Zset, model: &Model, from: usize, to: usize) {
+        assert_eq!(set.len(), model.len());
+        assert_eq!(&listed(set.walk(0..usize::MAX, false)), model);
+        let (from, to) = (from.min(model.len()), to.clamp(from.min(model.len()), model.len()));
+        assert_eq!(listed(set.walk(from..to, false)), model[from..to]);
+        assert!(listed(set.walk(from..to, true)).iter().eq(model[from..to].iter().rev()));
+        if let Some((score, name)) = model.get(from) {
+            assert_eq!((set.rank(name), set.score(name)), (Some((from, *score)), Some(*score)));
+            assert_eq!(set.count_scores(|s| s < *score), model.partition_point(|(s, _)| s < score));
+            let before = |s: f64, n: &[u8]| (s, n) < (*score, name);
+            assert_eq!(set.count_before(before), from);
+        }
+        let mut scanned = Model::new();
+        let mut cursor = 0;
+        loop {
+            cursor = set.scan(cursor, |name, score| scanned.push((score, name.to_vec())));
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert_eq!(scanned.len(), model.len());
+        assert!(scanned.iter().all(|(score, name)| set.score(name) == Some(*score)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_sorted_set_is_a_sorted_vector(
+            entries in prop_oneof![Just(0usize), Just(20), Just(10_000)],
+            steps in prop::collection::vec((0u8..8, 0u16..500, -20i16..20, 0usize..300), 1..400),
+        ) {
+            let max = PackedMax { entries, bytes: 64 };
+            let (mut set, mut model) = (Zset(Zset::empty()), Model::new());
+            for (step, name, score, from) in steps {
+                let (name, score) = (name.to_string().into_bytes(), f64::from(score) / 2.0);
+                let at = model.iter().position(|(_, other)| *other == name);
+                match step {
+                    0..=4 => {
+                        let mut old = None;
+                        set.update(&name, max, |was| {
+                            old = was;
+                            Some(score)
+                        });
+                        prop_assert_eq!(old, at.map(|at| model.remove(at).0));
+                        let new = (score, name);
+                        model.insert(model.partition_point(|other| *other < new), new);
+                    }
+                    5 | 6 => prop_assert_eq!(set.remove(&name), at.map(|at| model.remove(at).0)),
+                    _ => {
+                        let ranks = from.min(model.len())..(from + 3).min(model.len());
+                        set.remove_ranks(ranks.clone());
+                        model.drain(ranks);
+                    }
+                }
+                prop_assert_eq!(set.is_packed(), set.is_packed() && model.len() <= entries);
+            }
+            for from in [0, 1, model.len() / 2, model.len().saturating_sub(1)] {
+                check(&set, &model, from, from + 7);
+            }
+            let built = Zset(Zset::build(set.walk(0..set.len(), false), max));
+            prop_assert_eq!(built.is_packed(), model.len() <= entries);
+            check(&Zset(built.0.clone()), &model, 0, 9);
+        }
+    }
+}
