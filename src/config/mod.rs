@@ -14,6 +14,7 @@
 
 pub mod choices;
 pub mod cli;
+mod encodings;
 pub mod events;
 pub mod file;
 pub mod help;

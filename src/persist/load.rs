@@ -7,7 +7,6 @@
 
 use super::aof::{AofDir, at};
 use super::rdb;
-use super::rdb::decode::Encodings;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
@@ -31,13 +30,12 @@ pub fn empty_rdb() -> Vec<u8> {
 
 /// Loads the whole log. The error's text is for the operator.
 pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
-    let encodings = Encodings::of(config);
     let all: Vec<_> = files.manifest.to_load().cloned().collect();
     for (i, info) in all.iter().enumerate() {
         let path = files.path(info);
         let started = std::time::Instant::now();
         let last = i + 1 == all.len();
-        load_file(&path, last.then_some(config.aof_load_truncated), &encodings, apply)?;
+        load_file(&path, last.then_some(config.aof_load_truncated), config, apply)?;
         apply.end_of_file();
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
         crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
@@ -66,7 +64,7 @@ pub fn load_snapshot(
         file => file.map_err(at(path))?,
     };
     let input = io::BufReader::with_capacity(READ_BYTES, file);
-    rdb::read::read(input, &Encodings::of(config), |loaded| {
+    rdb::read::read(input, config, |loaded| {
         if loaded.expiry.is_some_and(|at| at <= now) {
             counts.expired += 1;
         } else {
@@ -80,7 +78,7 @@ pub fn load_snapshot(
 }
 
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
-fn load_file(path: &Path, truncate: Option<bool>, encodings: &Encodings, apply: &mut impl Apply) -> io::Result<()> {
+fn load_file(path: &Path, truncate: Option<bool>, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
     let mut file = File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("The AOF file {} doesn't exist", path.display())),
         _ => at(path)(e),
@@ -91,7 +89,7 @@ fn load_file(path: &Path, truncate: Option<bool>, encodings: &Encodings, apply: 
     if start[..head] == *b"REDIS" {
         let whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
         let mut counted = Counted { input: whole, count: 0 };
-        rdb::read::read(&mut counted, encodings, |loaded| apply.key(loaded).map_err(io::Error::other))
+        rdb::read::read(&mut counted, config, |loaded| apply.key(loaded).map_err(io::Error::other))
             .map_err(at(path))?;
         // Commands may follow the preamble: what the buffer holds already, then the rest.
         reader.offset = counted.count;

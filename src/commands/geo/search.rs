@@ -4,7 +4,6 @@ use super::{coordinates, distance, metres, place};
 use crate::command::error::{NOT_INT, SYNTAX};
 use crate::command::keys::{Begin, Find, Spec};
 use crate::command::*;
-use crate::commands::zsets::limits;
 use crate::keyspace::Expiry;
 use crate::num;
 use crate::types::geo::{Extent, Place, Shape};
@@ -164,7 +163,7 @@ fn search(ctx: &mut Ctx<'_, '_>, form: Form) -> Outcome {
         return out.int(0);
     }
     let members = found.iter().map(|f| (f.name, if query.store_distances { f.metres / unit } else { f.score }));
-    let (count, stored) = (found.len(), Zset::build(members, limits(config)));
+    let (count, stored) = (found.len(), Zset::build(members, config.zset_max()));
     drop(found);
     let event = if matches!(form, Form::Search { .. }) { "geosearchstore" } else { "georadiusstore" };
     db.put_value(target, stored, Expiry::Clear, Kind::Zset.event_class(), event);

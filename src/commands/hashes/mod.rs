@@ -11,8 +11,6 @@ mod walk;
 mod write;
 
 use crate::command::*;
-use crate::config::Config;
-use crate::types::PackedMax;
 
 pub const COMMANDS: &[Command] = &[
     write::HDEL,
@@ -44,8 +42,3 @@ pub const COMMANDS: &[Command] = &[
     expiry::HTTL,
     read::HVALS,
 ];
-
-/// Up to where a hash is a listpack.
-fn packed_max(config: &Config) -> PackedMax {
-    PackedMax { entries: config.hash_max_listpack_entries, bytes: config.hash_max_listpack_value }
-}

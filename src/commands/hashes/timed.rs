@@ -1,7 +1,6 @@
 //! Several fields at once together with their expiry: HGETDEL, HGETEX, HSETEX.
 
 use super::options::{self, Done, Unit};
-use super::packed_max;
 use crate::clock::Millis;
 use crate::command::*;
 use crate::num;
@@ -163,7 +162,7 @@ pub const HSETEX: Command = Command {
 
 fn hsetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
-    let (key, now, max) = (args.key(1), db.now(), packed_max(config));
+    let (key, now, max) = (args.key(1), db.now(), config.hash_max());
     let options = SetOptions::read(args, now)?;
     let (pairs, set) = (args.pairs(options.pairs_at), args.pairs(options.pairs_at).len());
     let mut hash = db.upsert::<Hash>(key)?;

@@ -1,6 +1,5 @@
 //! Writing hashes: setting and removing fields, and counting in them.
 
-use super::packed_max;
 use crate::command::error::{NOT_FLOAT, OVERFLOW};
 use crate::command::*;
 use crate::num::{self, LongDouble};
@@ -54,7 +53,7 @@ fn hincrby(ctx: &mut Ctx<'_, '_>) -> Outcome {
         Some(Text::Bytes(text)) => num::parse_i64(text).ok_or(NOT_INT_IN_HASH)?,
     };
     let value = value.checked_add(by).ok_or(OVERFLOW)?;
-    hash.set(field, itoa::Buffer::new().format(value).as_bytes(), Due::Keep, packed_max(config));
+    hash.set(field, itoa::Buffer::new().format(value).as_bytes(), Due::Keep, config.hash_max());
     hash.changed("hincrby");
     out.int(value)
 }
@@ -90,7 +89,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     let text = sum.to_text();
     let expires = hash.due(field).flatten().is_some();
-    hash.set(field, &text, Due::Keep, packed_max(config));
+    hash.set(field, &text, Due::Keep, config.hash_max());
     hash.changed("hincrbyfloat");
     drop(hash);
     out.bulk(&text)?;
@@ -143,7 +142,7 @@ fn set_fields(ctx: &mut Ctx<'_, '_>, command: &str) -> Result<usize, Error> {
     if !args.len().is_multiple_of(2) {
         return Err(error::wrong_arity(command));
     }
-    let (pairs, max) = (args.pairs(2), packed_max(config));
+    let (pairs, max) = (args.pairs(2), config.hash_max());
     let mut hash = db.upsert::<Hash>(args.key(1))?;
     // Most are taken to be new ones.
     hash.expect_fields(pairs.len(), max);
@@ -172,7 +171,7 @@ fn hsetnx(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if hash.get(args.get(2)).is_some() {
         return out.int(0);
     }
-    hash.set(args.get(2), args.get(3), Due::Clear, packed_max(config));
+    hash.set(args.get(2), args.get(3), Due::Clear, config.hash_max());
     hash.changed("hset");
     out.int(1)
 }

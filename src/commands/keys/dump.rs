@@ -2,7 +2,6 @@
 
 use crate::command::error::SYNTAX;
 use crate::command::*;
-use crate::persist::rdb::decode::Encodings;
 use crate::persist::rdb::dump::{self, Refused};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -58,7 +57,7 @@ fn restore(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Err(BAD_TTL);
     }
     let checked = !node.rdb.skips_checksums.load(Relaxed);
-    let content = dump::restore(args.get(3), &Encodings::of(config), checked).map_err(|refused| match refused {
+    let content = dump::restore(args.get(3), config, checked).map_err(|refused| match refused {
         Refused::Footer => BAD_FOOTER,
         Refused::Format(cause) => {
             crate::log::warning!("Bad data format in RESTORE: {cause}");

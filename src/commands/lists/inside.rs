@@ -1,6 +1,5 @@
 //! Looking into a list, and changing it in its middle.
 
-use super::node_max;
 use crate::command::error::{INDEX_OUT_OF_RANGE, NO_SUCH_KEY, SYNTAX};
 use crate::command::*;
 use crate::types::list::{End, List};
@@ -41,7 +40,7 @@ pub const LINSERT: Command = Command {
 };
 
 fn linsert(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let max = node_max(ctx);
+    let max = ctx.config.list_max();
     let Ctx { args, db, out, .. } = ctx;
     let after = match &*args.word_at(2) {
         b"BEFORE" => 0,
@@ -211,7 +210,7 @@ pub const LSET: Command = Command {
 };
 
 fn lset(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let max = node_max(ctx);
+    let max = ctx.config.list_max();
     let Ctx { args, db, out, .. } = ctx;
     let mut list = db.edit::<List>(args.key(1))?.ok_or(NO_SUCH_KEY)?;
     let index = list.index(args.int(2)?).ok_or(INDEX_OUT_OF_RANGE)?;

@@ -8,8 +8,8 @@ mod moving;
 mod pop;
 mod push;
 
-use crate::command::{Command, Ctx, Error, error::SYNTAX};
-use crate::types::list::{End, NodeMax};
+use crate::command::{Command, Error, error::SYNTAX};
+use crate::types::list::End;
 
 pub const COMMANDS: &[Command] = &[
     blocking::BLMOVE,
@@ -35,11 +35,6 @@ pub const COMMANDS: &[Command] = &[
     push::RPUSH,
     push::RPUSHX,
 ];
-
-/// The size of a listpack, as configured at the moment.
-fn node_max(ctx: &Ctx<'_, '_>) -> NodeMax {
-    NodeMax::of_directive(ctx.config.list_max_listpack_size.into())
-}
 
 /// `LEFT` or `RIGHT`.
 fn end(word: &[u8]) -> Result<End, Error> {

@@ -1,6 +1,6 @@
 //! Moving an element from one list to another, or around within one.
 
-use super::{end, node_max, pop, push};
+use super::{end, pop, push};
 use crate::command::*;
 use crate::types::list::{End, List};
 
@@ -33,7 +33,7 @@ pub const RPOPLPUSH: Command = Command {
 
 /// Moves an element between the lists of arguments 1 and 2 and answers it. False if the first is not there.
 pub fn move_one(ctx: &mut Ctx<'_, '_>, from: End, to: End) -> Result<bool, Error> {
-    let max = node_max(ctx);
+    let max = ctx.config.list_max();
     let Ctx { args, db, out, .. } = ctx;
     let (source, target) = (args.key(1), args.key(2));
     let Some(list) = db.look::<List>(source)? else { return Ok(false) };

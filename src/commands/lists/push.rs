@@ -1,6 +1,5 @@
 //! Pushing at an end.
 
-use super::node_max;
 use crate::command::*;
 use crate::types::list::{End, List};
 
@@ -52,7 +51,7 @@ pub fn event(end: End) -> &'static str {
 }
 
 fn push(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
-    let max = node_max(ctx);
+    let max = ctx.config.list_max();
     let Ctx { args, db, out, .. } = ctx;
     let mut list = db.upsert::<List>(args.key(1))?;
     args.from(2).for_each(|element| list.push(end, element, max));
@@ -61,7 +60,7 @@ fn push(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
 }
 
 fn push_existing(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
-    let max = node_max(ctx);
+    let max = ctx.config.list_max();
     let Ctx { args, db, out, .. } = ctx;
     let Some(mut list) = db.edit::<List>(args.key(1))? else { return out.int(0) };
     args.from(2).for_each(|element| list.push(end, element, max));

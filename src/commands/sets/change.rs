@@ -1,6 +1,5 @@
 //! Adding, removing and moving members.
 
-use super::max;
 use crate::command::*;
 use crate::types::set::Set;
 
@@ -19,7 +18,7 @@ pub const SADD: Command = Command {
 
 fn sadd(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
-    let (max, members) = (max(config), args.from(2));
+    let (max, members) = (config.set_max(), args.from(2));
     let mut set = db.upsert::<Set>(args.key(1))?;
     set.expect(members.len(), args.get(2), max);
     let added = members.filter(|member| set.insert(member, max)).count();
@@ -79,8 +78,8 @@ fn smove(ctx: &mut Ctx<'_, '_>) -> Outcome {
         set.changed("srem");
     }
     let mut set = db.upsert::<Set>(target)?;
-    set.expect(1, member, max(config));
-    if set.insert(member, max(config)) {
+    set.expect(1, member, config.set_max());
+    if set.insert(member, config.set_max()) {
         set.changed("sadd");
     }
     out.int(1)

@@ -1,6 +1,5 @@
 //! Whole sets combined: what is in all of them, in any of them, or in the first alone.
 
-use super::max;
 use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::keyspace::Expiry;
@@ -88,7 +87,7 @@ fn reply(ctx: &mut Ctx<'_, '_>, combine: Combine) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
     let sets = db.read_all::<Set>(args.from(1))?;
     let (hole, mut found) = (out.later(), 0);
-    combine(&sets, max(config), &mut |member| {
+    combine(&sets, config.set_max(), &mut |member| {
         found += 1;
         out.text(member).is_ok()
     });
@@ -98,7 +97,7 @@ fn reply(ctx: &mut Ctx<'_, '_>, combine: Combine) -> Outcome {
 
 fn store(ctx: &mut Ctx<'_, '_>, combine: Combine, event: &'static str) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
-    let (target, max, mut result) = (args.key(1), max(config), Set::default());
+    let (target, max, mut result) = (args.key(1), config.set_max(), Set::default());
     let sets = db.read_all::<Set>(args.from(2))?;
     combine(&sets, max, &mut |member| {
         result.insert(member.bytes(&mut itoa::Buffer::new()), max);
@@ -128,7 +127,7 @@ fn sintercard(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     let sets = db.read_all::<Set>(args.from(2).take(numkeys))?;
     let mut found = 0;
-    intersection(&sets, max(config), &mut |_| {
+    intersection(&sets, config.set_max(), &mut |_| {
         found += 1;
         found != limit
     });

@@ -9,9 +9,6 @@ mod random;
 mod read;
 
 use crate::command::Command;
-use crate::config::Config;
-use crate::types::PackedMax;
-use crate::types::set::SetMax;
 
 pub const COMMANDS: &[Command] = &[
     change::SADD,
@@ -32,11 +29,3 @@ pub const COMMANDS: &[Command] = &[
     combine::SUNION,
     combine::SUNIONSTORE,
 ];
-
-/// Up to where sets are small, as configured at the moment.
-fn max(config: &Config) -> SetMax {
-    SetMax {
-        ints: config.set_max_intset_entries,
-        packed: PackedMax { entries: config.set_max_listpack_entries, bytes: config.set_max_listpack_value },
-    }
-}

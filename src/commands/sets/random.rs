@@ -1,6 +1,5 @@
 //! Members by chance: looking at them, or taking them out.
 
-use super::max;
 use crate::command::error::{NOT_INT, NOT_POSITIVE, OUT_OF_RANGE, SYNTAX};
 use crate::command::*;
 use crate::num;
@@ -63,7 +62,7 @@ fn pop_several(ctx: &mut Ctx<'_, '_>, count: usize) -> Outcome {
     // The names one behind the other, and where each ends.
     let (mut names, mut ends) = (Vec::new(), Vec::new());
     out.set(count);
-    let leftover = set.pop(count, max(config), |member| {
+    let leftover = set.pop(count, config.set_max(), |member| {
         _ = out.text(member);
         if !takes_all {
             names.extend_from_slice(member.bytes(&mut itoa::Buffer::new()));

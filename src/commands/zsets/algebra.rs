@@ -3,7 +3,6 @@
 //! Members of plain sets count with a score of 1. Scores are multiplied by their input's weight and put together in the
 //! order of growing inputs, as Redis does: sums of doubles depend on it. What would be no number is 0.
 
-use super::limits;
 use crate::command::error::{NOT_INT, SYNTAX, WRONG_TYPE};
 use crate::command::table::Row;
 use crate::command::*;
@@ -108,7 +107,7 @@ fn answer(ctx: &mut Ctx<'_, '_>, operation: Operation) -> Outcome {
 
 fn store(ctx: &mut Ctx<'_, '_>, operation: Operation, event: &'static str) -> Outcome {
     let Ctx { args, db, out, row, config, .. } = ctx;
-    let (target, max) = (args.key(1), limits(config));
+    let (target, max) = (args.key(1), config.zset_max());
     let members = Query::read(args, db, *row, 2, operation)?.members(operation);
     if members.is_empty() {
         db.remove(target);

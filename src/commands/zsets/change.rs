@@ -1,6 +1,5 @@
 //! Members added, rescored and removed.
 
-use super::limits;
 use crate::command::error::{NOT_FLOAT, SYNTAX};
 use crate::command::*;
 use crate::num;
@@ -113,7 +112,7 @@ fn scored(ctx: &mut Ctx<'_, '_>, options: Options, from: usize) -> Outcome {
 /// Adds members and replies as ZADD does; how many were added or rescored.
 pub fn add(ctx: &mut Ctx<'_, '_>, options: Options, members: &[(f64, &[u8])]) -> Result<usize, Error> {
     let Ctx { args, db, out, config, .. } = ctx;
-    let (key, max) = (args.key(1), limits(config));
+    let (key, max) = (args.key(1), config.zset_max());
     let (mut added, mut updated, mut given) = (0, 0, None);
     if options.xx && db.look::<Zset>(key)?.is_none() {
         if options.incr {

@@ -14,9 +14,8 @@ mod span;
 mod trim;
 
 use crate::command::*;
-use crate::config::Config;
 use crate::resp::Proto;
-use crate::types::{PackedMax, Text};
+use crate::types::Text;
 
 pub const COMMANDS: &[Command] = &[
     blocking::BZMPOP,
@@ -55,11 +54,6 @@ pub const COMMANDS: &[Command] = &[
     algebra::ZUNION,
     algebra::ZUNIONSTORE,
 ];
-
-/// Up to where a sorted set is a listpack.
-pub fn limits(config: &Config) -> PackedMax {
-    PackedMax { entries: config.zset_max_listpack_entries, bytes: config.zset_max_listpack_value }
-}
 
 /// An array of members, with their scores if asked: side by side in RESP2, in pairs in RESP3.
 fn reply<'a>(

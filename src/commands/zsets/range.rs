@@ -1,7 +1,7 @@
 //! Members by rank, score or name, in either direction, replied or stored.
 
+use super::reply;
 use super::span::{By, Span};
-use super::{limits, reply};
 use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::keyspace::Expiry;
@@ -131,7 +131,7 @@ pub const ZRANGESTORE: Command = Command {
 fn zrangestore(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let query = Query::read(&mut ctx.args, 2, None, None)?;
     let Ctx { args, db, out, config, .. } = ctx;
-    let (target, max) = (args.key(1), limits(config));
+    let (target, max) = (args.key(1), config.zset_max());
     let Some(members) = db.read::<Zset>(args.key(2))?.map(|set| query.members(set)).filter(|m| m.len() > 0) else {
         db.remove(target);
         return out.int(0);

@@ -42,39 +42,16 @@ impl Content {
     }
 }
 
-/// The limits of the small encodings.
-#[derive(Clone, Copy)]
-pub struct Encodings {
-    list: NodeMax,
-    hash: PackedMax,
-    set: SetMax,
-    zset: PackedMax,
-}
-
-impl Encodings {
-    pub fn of(config: &Config) -> Self {
-        Self {
-            list: NodeMax::of_directive(config.list_max_listpack_size.into()),
-            hash: PackedMax { entries: config.hash_max_listpack_entries, bytes: config.hash_max_listpack_value },
-            set: SetMax {
-                ints: config.set_max_intset_entries,
-                packed: PackedMax { entries: config.set_max_listpack_entries, bytes: config.set_max_listpack_value },
-            },
-            zset: PackedMax { entries: config.zset_max_listpack_entries, bytes: config.zset_max_listpack_value },
-        }
-    }
-}
-
 /// Reads a value behind its type byte.
-pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, encodings: &Encodings) -> io::Result<Content> {
+pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::Result<Content> {
     let value = match kind {
         STRING => return Ok(Content::Text(r.string()?)),
-        LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => list(r, kind, encodings.list)?,
+        LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => list(r, kind, config.list_max())?,
         HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | HASH_TIMED | HASH_TIMED_LISTPACK => {
-            hash(r, kind, encodings.hash)?
+            hash(r, kind, config.hash_max())?
         }
-        SET | SET_INTSET | SET_LISTPACK => set(r, kind, encodings.set)?,
-        ZSET | ZSET_BINARY | ZSET_ZIPLIST | ZSET_LISTPACK => zset(r, kind, encodings.zset)?,
+        SET | SET_INTSET | SET_LISTPACK => set(r, kind, config.set_max())?,
+        ZSET | ZSET_BINARY | ZSET_ZIPLIST | ZSET_LISTPACK => zset(r, kind, config.zset_max())?,
         other => return Err(bad(format!("RDB type {other} is not supported"))),
     };
     Ok(if value.is_empty_collection() { Content::Empty } else { Content::Value(value) })

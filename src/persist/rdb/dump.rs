@@ -2,11 +2,12 @@
 //!
 //! `type 1 | value | RDB version 2 LE | CRC-64 over all before it 8 LE`
 
-use super::decode::{self, Content, Encodings};
+use super::decode::{self, Content};
 use super::read::Reader;
 use super::value;
 use super::{VERSION, VERSION_MAX, VERSION_TIMED};
 use crate::checksum::crc64;
+use crate::config::Config;
 use crate::keyspace::entry::Body;
 use std::io;
 
@@ -32,7 +33,7 @@ pub enum Refused {
 }
 
 /// The value of a payload from a client. `checked`: whether the checksum must be right.
-pub fn restore(payload: &[u8], encodings: &Encodings, checked: bool) -> Result<Content, Refused> {
+pub fn restore(payload: &[u8], config: &Config, checked: bool) -> Result<Content, Refused> {
     let (summed, crc) = payload.split_last_chunk::<8>().ok_or(Refused::Footer)?;
     let (body, version) = summed.split_last_chunk::<2>().ok_or(Refused::Footer)?;
     let sum_is_right = || u64::from_le_bytes(*crc) == crc64(0, summed);
@@ -41,7 +42,7 @@ pub fn restore(payload: &[u8], encodings: &Encodings, checked: bool) -> Result<C
     }
     let (&kind, rest) = body.split_first().ok_or_else(|| Refused::Format(io::ErrorKind::UnexpectedEof.into()))?;
     let mut reader = Reader::new(rest);
-    let content = decode::decode(&mut reader, kind, encodings).map_err(Refused::Format)?;
+    let content = decode::decode(&mut reader, kind, config).map_err(Refused::Format)?;
     // Bytes behind the value are ignored, as Redis does.
     Ok(content)
 }

@@ -3,10 +3,11 @@
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
 //! types are refused with their number, functions and module data by name.
 
-use super::decode::{self, Content, Encodings};
+use super::decode::{self, Content};
 use super::*;
 use crate::checksum::Crc64;
 use crate::clock::Millis;
+use crate::config::Config;
 use crate::lzf;
 use std::io::{self, Read};
 
@@ -28,11 +29,7 @@ pub fn empty() -> Vec<u8> {
 }
 
 /// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out.
-pub fn read(
-    input: impl Read,
-    encodings: &Encodings,
-    mut deliver: impl FnMut(Loaded) -> io::Result<()>,
-) -> io::Result<()> {
+pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -> io::Result<()>) -> io::Result<()> {
     let mut r = Reader::new(input);
     let magic = r.bytes(9)?;
     let version: u16 = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
@@ -72,7 +69,7 @@ pub fn read(
             FUNCTION => return Err(bad("The RDB file contains functions, which this server cannot load yet")),
             kind => {
                 let key = r.string()?;
-                let content = decode::decode(&mut r, kind, encodings)?;
+                let content = decode::decode(&mut r, kind, config)?;
                 let expiry = expiry.take();
                 if matches!(content, Content::Empty) {
                     empty_keys += 1;
@@ -205,8 +202,8 @@ mod tests {
         }
         writer.end(&mut out, true);
         file.append(&mut out);
-        let (mut seen, encodings) = (Vec::new(), Encodings::of(&Config::default()));
-        read(&file[..], &encodings, |l| {
+        let mut seen = Vec::new();
+        read(&file[..], &Config::default(), |l| {
             let Content::Text(text) = l.content else { panic!("all are strings") };
             seen.push((l.db, l.key, text, l.expiry));
             Ok(())
@@ -218,6 +215,6 @@ mod tests {
             assert_eq!(expiry, (i % 2 == 0).then_some(1_900_000_000_000 + i as i64));
         }
         file[40] ^= 1;
-        assert!(read(&file[..], &encodings, |_| Ok(())).is_err(), "a flipped bit is found");
+        assert!(read(&file[..], &Config::default(), |_| Ok(())).is_err(), "a flipped bit is found");
     }
 }

@@ -1,0 +1,26 @@
+//! Up to where collections are small: what the types ask of the `*-max-listpack-*` directives.
+
+use super::Config;
+use crate::types::PackedMax;
+use crate::types::list::NodeMax;
+use crate::types::set::SetMax;
+
+impl Config {
+    /// How much one listpack of a list holds.
+    pub fn list_max(&self) -> NodeMax {
+        NodeMax::of_directive(self.list_max_listpack_size.into())
+    }
+
+    pub fn hash_max(&self) -> PackedMax {
+        PackedMax { entries: self.hash_max_listpack_entries, bytes: self.hash_max_listpack_value }
+    }
+
+    pub fn set_max(&self) -> SetMax {
+        let packed = PackedMax { entries: self.set_max_listpack_entries, bytes: self.set_max_listpack_value };
+        SetMax { ints: self.set_max_intset_entries, packed }
+    }
+
+    pub fn zset_max(&self) -> PackedMax {
+        PackedMax { entries: self.zset_max_listpack_entries, bytes: self.zset_max_listpack_value }
+    }
+}
