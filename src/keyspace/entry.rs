@@ -1,9 +1,9 @@
 //! A key in memory: one allocation for header, expiry, key and short value.
 //!
 //! ```text
-//! Head 16 | expiry 8, if any | integer 8 or Value 16, if any | key | string bytes, to the allocation's end
+//! Head 8 | lengths of the string 8, or integer 8, or Value 16 | expiry 8, if any | key | string, to the allocation's end
 //! ```
-//! The header keeps the access word (24 bits of LRU clock or LFU counter, as Redis), flags and lengths. A string up to
+//! The header keeps the access word (24 bits of LRU clock or LFU counter, as Redis), flags and key length. A string up to
 //! [`INLINE_BYTES_MAX`] lives behind its key and is overwritten in place while it fits; longer ones are a
 //! [`Value::Str`], so that EXPIRE or RENAME never copy them. A 16-byte key with a 16-byte value takes 48 bytes.
 //!
@@ -28,9 +28,14 @@ struct Head {
     /// 24 bits of access clock, 8 bits of flags.
     access: u32,
     key_len: u32,
-    /// Inline string: its length and the room for it.
-    value_len: u32,
-    value_room: u32,
+}
+
+/// Of an inline string: its length and the room for it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Text {
+    len: u32,
+    room: u32,
 }
 
 /// What an entry holds, for reading.
@@ -65,8 +70,6 @@ impl Entry {
         let head = Head {
             access: access & ACCESS_MASK | flags << FLAGS_SHIFT,
             key_len: u32::try_from(key.len()).expect("a key is shorter than 4 GiB"),
-            value_len: 0,
-            value_room: if body_flag == INLINE { (size - key_at - key.len()) as u32 } else { 0 },
         };
         let layout = Layout::from_size_align(size, 8).expect("an entry is smaller than the address space");
         // SAFETY: the layout is not empty; every write below stays inside `size` by the offsets computed above.
@@ -76,11 +79,15 @@ impl Entry {
             this.write(head);
             let mut entry = Self(this);
             if let Some(at) = expiry {
-                memory.add(size_of::<Head>()).cast::<i64>().write(at);
+                entry.expiry_ptr().write(at);
             }
             std::ptr::copy_nonoverlapping(key.as_ptr(), memory.add(key_at), key.len());
             match body {
-                New::Bytes { bytes, .. } => entry.write_inline(bytes),
+                New::Bytes { bytes, .. } => {
+                    let room = (size - key_at - key.len()) as u32;
+                    entry.body_ptr().cast::<Text>().write(Text { len: 0, room });
+                    entry.write_inline(bytes);
+                }
                 New::Int(n) => entry.body_ptr().cast::<i64>().write(n),
                 New::Value(value) => entry.body_ptr().cast::<Value>().write(value),
             }
@@ -126,7 +133,23 @@ impl Entry {
 
     #[inline]
     fn body_ptr(&self) -> *mut u8 {
-        self.at(size_of::<Head>() + if self.flags() & EXPIRES != 0 { 8 } else { 0 })
+        self.at(size_of::<Head>())
+    }
+
+    #[inline]
+    fn expiry_ptr(&self) -> *mut i64 {
+        self.at(expiry_offset(self.flags())).cast()
+    }
+
+    /// Lengths of an inline string; of other bodies nothing.
+    #[inline]
+    fn text(&self) -> Text {
+        // SAFETY: the flag says that `new` wrote them.
+        if self.flags() & BODY == INLINE {
+            unsafe { self.body_ptr().cast::<Text>().read() }
+        } else {
+            Text { len: 0, room: 0 }
+        }
     }
 
     /// The lifetime is the caller's to bound: as long as the stripe is locked and the entry in place.
@@ -139,7 +162,7 @@ impl Entry {
     #[inline]
     pub fn expiry(self) -> Option<Millis> {
         // SAFETY: the flag says the field is there.
-        (self.flags() & EXPIRES != 0).then(|| unsafe { self.at(size_of::<Head>()).cast::<i64>().read() })
+        (self.flags() & EXPIRES != 0).then(|| unsafe { self.expiry_ptr().read() })
     }
 
     #[inline]
@@ -172,7 +195,7 @@ impl Entry {
     pub fn write_expiry(self, at: Millis) {
         debug_assert!(self.flags() & EXPIRES != 0);
         // SAFETY: the flag says the field is there.
-        unsafe { self.at(size_of::<Head>()).cast::<i64>().write(at) }
+        unsafe { self.expiry_ptr().write(at) }
     }
 
     #[inline]
@@ -180,7 +203,7 @@ impl Entry {
         // SAFETY: the flags say which body was written by `new`.
         unsafe {
             match self.flags() & BODY {
-                INLINE => Body::Bytes(std::slice::from_raw_parts(self.inline_ptr(), self.head().value_len as usize)),
+                INLINE => Body::Bytes(std::slice::from_raw_parts(self.inline_ptr(), self.text().len as usize)),
                 INT => Body::Int(self.body_ptr().cast::<i64>().read()),
                 _ => Body::Value(&*self.body_ptr().cast::<Value>()),
             }
@@ -196,7 +219,7 @@ impl Entry {
 
     /// The inline string's bytes, for changing in place.
     pub fn inline_mut<'a>(self) -> Option<&'a mut [u8]> {
-        let len = self.head().value_len as usize;
+        let len = self.text().len as usize;
         // SAFETY: as in `body` and `value_mut`.
         (self.flags() & BODY == INLINE).then(|| unsafe { std::slice::from_raw_parts_mut(self.inline_ptr(), len) })
     }
@@ -219,7 +242,7 @@ impl Entry {
     /// Room for an inline string; 0 for other bodies.
     #[inline]
     pub fn room(self) -> usize {
-        self.head().value_room as usize
+        self.text().room as usize
     }
 
     /// Puts a string in place of an inline one; it must fit the room.
@@ -228,16 +251,23 @@ impl Entry {
         assert!(bytes.len() <= self.room(), "the string fits its entry");
         // SAFETY: checked against the room just above; source and entry do not overlap (a client's buffer).
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.inline_ptr(), bytes.len()) };
-        self.head_mut().value_len = bytes.len() as u32;
+        self.set_text_len(bytes.len());
     }
 
     /// Lengthens an inline string with zero bytes; it must fit the room.
     pub fn extend_inline(&mut self, len: usize) {
-        let had = self.head().value_len as usize;
+        let had = self.text().len as usize;
         assert!(len <= self.room() && len >= had, "the string fits its entry");
         // SAFETY: inside the room, checked above.
         unsafe { std::ptr::write_bytes(self.inline_ptr().add(had), 0, len - had) };
-        self.head_mut().value_len = len as u32;
+        self.set_text_len(len);
+    }
+
+    #[inline]
+    fn set_text_len(&mut self, len: usize) {
+        debug_assert!(self.flags() & BODY == INLINE);
+        // SAFETY: the lengths of an inline string stand there; callers write inline strings only.
+        unsafe { (*self.body_ptr().cast::<Text>()).len = len as u32 }
     }
 
     pub fn kind(self) -> Kind {
@@ -298,7 +328,7 @@ impl Entry {
 
     fn size(self) -> usize {
         let head = self.head();
-        (key_offset(self.flags()) + head.key_len as usize + head.value_room as usize).next_multiple_of(8)
+        (key_offset(self.flags()) + head.key_len as usize + self.room()).next_multiple_of(8)
     }
 
     /// Bytes of the entry and of what it points to.
@@ -336,13 +366,14 @@ impl Entry {
 }
 
 #[inline]
+fn expiry_offset(flags: u32) -> usize {
+    let body = if flags & BODY == BOXED { size_of::<Value>() } else { size_of::<Text>() };
+    size_of::<Head>() + body
+}
+
+#[inline]
 fn key_offset(flags: u32) -> usize {
-    let body = match flags & BODY {
-        INLINE => 0,
-        INT => 8,
-        _ => size_of::<Value>(),
-    };
-    size_of::<Head>() + if flags & EXPIRES != 0 { 8 } else { 0 } + body
+    expiry_offset(flags) + if flags & EXPIRES != 0 { 8 } else { 0 }
 }
 
 const FLAGS_SHIFT: u32 = 24;
