@@ -66,6 +66,11 @@ impl Place {
     }
 }
 
+/// Opposite ends of the Earth may be no number of metres apart, by rounding; that is not beyond anything.
+fn is_within(distance: f64, limit: f64) -> bool {
+    distance <= limit || distance.is_nan()
+}
+
 fn latitude_distance(a: f64, b: f64) -> f64 {
     EARTH_RADIUS * (b * RADIANS - a * RADIANS).abs()
 }
@@ -89,7 +94,7 @@ impl Shape {
     pub fn reach(&self, place: Place) -> Option<f64> {
         match self.extent {
             Extent::Radius(radius) => {
-                Some(self.centre.distance(place)).filter(|&distance| !(distance > radius * self.metres))
+                Some(self.centre.distance(place)).filter(|&distance| is_within(distance, radius * self.metres))
             }
             Extent::Box { width, height } => {
                 let (width, height) = (width * self.metres, height * self.metres);
@@ -98,7 +103,7 @@ impl Shape {
                     return None;
                 }
                 let beside = Place { longitude: self.centre.longitude, latitude: place.latitude };
-                (!(place.distance(beside) > width / 2.0)).then(|| self.centre.distance(place))
+                is_within(place.distance(beside), width / 2.0).then(|| self.centre.distance(place))
             }
         }
     }

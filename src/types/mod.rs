@@ -15,7 +15,7 @@ pub mod list;
 mod lookup;
 pub mod packed;
 pub mod piece;
-pub mod rank;
+mod rank;
 mod ranked;
 pub mod set;
 mod text;

@@ -64,7 +64,7 @@ impl Slot {
 impl Ranked {
     #[inline]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.order.len()
     }
 
     pub fn is_empty(&self) -> bool {
