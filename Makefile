@@ -35,7 +35,7 @@ check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --test tidy
-	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/clients compat/harness compat/run.py
+	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/harness compat/run.py
 
 compat: oracles $(SERVER_BUILT) ## every client library and tool, the differential, against SERVER
 	$(PYTHON) compat/run.py --server $(SERVER) $(ARGS)
@@ -48,6 +48,9 @@ crash: oracles $(SERVER_BUILT) ## kill -9 loop with a ledger: KILLS=200 SEED=1
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
 	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
+exchange: oracles $(SERVER_BUILT) ## values, snapshots and logs to real servers and back; damaged payloads: SEED=1
+	$(PYTHON) compat/exchange/exchange.py --server $(SERVER) --seed $(SEED) $(ARGS)
 
 introspect: oracles $(SERVER_BUILT) ## what SERVER says in COMMAND, CONFIG and INFO, against real servers
 	$(PYTHON) compat/differential/introspect.py --server $(SERVER) $(ARGS)
@@ -86,5 +89,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast crash diff introspect suite suite-sentinel suite-cluster bench bench-quick \
-	doc release oracles FORCE
+.PHONY: help run test check compat compat-fast crash diff exchange introspect suite suite-sentinel suite-cluster bench \
+	bench-quick doc release oracles FORCE

@@ -94,7 +94,7 @@ fn lpos(ctx: &mut Ctx<'_, '_>) -> Outcome {
         let at = args.cursor();
         match &*word {
             b"RANK" => {
-                rank = args.int_in(at, -i64::MAX..=i64::MAX, RANK_OUT_OF_RANGE)?;
+                rank = negatable(args.int(at)?)?;
                 if rank == 0 {
                     return Err(RANK_ZERO);
                 }
@@ -186,7 +186,7 @@ pub const LREM: Command = Command {
 
 fn lrem(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let count = args.int_in(2, -i64::MAX..=i64::MAX, COUNT_OUT_OF_RANGE)?;
+    let count = negatable(args.int(2)?)?;
     let Some(mut list) = db.edit::<List>(args.key(1))? else { return out.int(0) };
     let max = if count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
     let removed = list.remove(args.get(3), if count < 0 { End::Right } else { End::Left }, max);
@@ -194,6 +194,11 @@ fn lrem(ctx: &mut Ctx<'_, '_>) -> Outcome {
         list.changed_by("lrem", removed);
     }
     out.count(removed)
+}
+
+/// Any integer but the one without a counterpart.
+fn negatable(n: i64) -> Result<i64, Error> {
+    if n == i64::MIN { Err(NOT_NEGATABLE) } else { Ok(n) }
 }
 
 pub const LSET: Command = Command {
@@ -249,9 +254,7 @@ fn ltrim(ctx: &mut Ctx<'_, '_>) -> Outcome {
 const RANK_ZERO: Error = Error::new(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
 );
-const RANK_OUT_OF_RANGE: Error =
-    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
-const COUNT_OUT_OF_RANGE: Error =
+const NOT_NEGATABLE: Error =
     Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 const NEGATIVE_COUNT: Error = Error::new("ERR COUNT can't be negative");
 const NEGATIVE_MAXLEN: Error = Error::new("ERR MAXLEN can't be negative");

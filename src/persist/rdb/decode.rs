@@ -215,9 +215,7 @@ fn hash_members<R: Read>(r: &mut Reader<R>, first: Option<Millis>, max: PackedMa
             None => Due::Clear,
             Some(first) => match r.length()? {
                 0 => Due::Clear,
-                behind => {
-                    Due::At(i64::try_from(behind - 1).ok().and_then(|ms| first.checked_add(ms)).ok_or_else(bad_time)?)
-                }
+                behind => due_at(first.checked_add_unsigned(behind - 1))?,
             },
         };
         if !hash.set(&r.string()?, &r.string()?, due, max) {
@@ -236,7 +234,7 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
         let due = match chunk {
             [_, _] => Due::Clear,
             [_, _, Text::Int(0)] => Due::Clear,
-            [_, _, Text::Int(at @ 1..)] => Due::At(*at),
+            [_, _, Text::Int(at)] => due_at(Some(*at))?,
             _ => return Err(bad("Hash integrity check failed: a field is cut.")),
         };
         if !hash.set(chunk[0].bytes(&mut a), chunk[1].bytes(&mut b), due, max) {
@@ -263,8 +261,9 @@ fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
     Ok(within)
 }
 
-fn bad_time() -> io::Error {
-    bad("A field's expiry is out of range")
+/// A field's time, if it is one that any server can hold.
+fn due_at(at: Option<Millis>) -> io::Result<Due> {
+    at.filter(|at| FIELD_TIMES.contains(at)).map(Due::At).ok_or_else(|| bad("A field's expiry is out of range"))
 }
 
 fn ziplist(bytes: &[u8]) -> io::Result<Vec<Text<'_>>> {
@@ -275,8 +274,35 @@ fn listpack(bytes: &[u8]) -> io::Result<Packed> {
     Packed::from_untrusted(bytes).ok_or_else(|| bad("Listpack integrity check failed."))
 }
 
+/// Redis has 48 bits for a field's time and refuses a file with a greater one.
+const FIELD_TIMES: std::ops::Range<Millis> = 0..1 << 48;
 /// A quicklist node that is one element.
 const CONTAINER_PLAIN: u64 = 1;
 /// Entries of a block for each field.
 const PAIR: usize = 2;
 const TRIPLE: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refused(kind: u8, bytes: &[u8]) -> bool {
+        decode(&mut Reader::new(bytes), kind, &Encodings::of(&Config::default())).is_err()
+    }
+
+    #[test]
+    fn a_field_time_beyond_48_bits_is_refused() {
+        let by_field = |at: i64| [&at.to_le_bytes()[..], b"\x01\x01\x01f\x01v"].concat();
+        assert!(!is_refused(HASH_TIMED, &by_field((1 << 48) - 1)));
+        for at in [1 << 48, i64::MAX, -1, i64::MIN] {
+            assert!(is_refused(HASH_TIMED, &by_field(at)), "{at}");
+        }
+        let packed = |at: i64| {
+            let mut block = Packed::new();
+            [b"f", b"v", at.to_string().as_bytes()].iter().for_each(|text: &&[u8]| block.push_back(text));
+            [&[0; 8][..], &[block.bytes().len() as u8], block.bytes()].concat()
+        };
+        assert!(!is_refused(HASH_TIMED_LISTPACK, &packed((1 << 48) - 1)));
+        assert!(is_refused(HASH_TIMED_LISTPACK, &packed(1 << 48)));
+    }
+}
