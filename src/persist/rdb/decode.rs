@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     fn is_refused(kind: u8, bytes: &[u8]) -> bool {
-        decode(&mut Reader::new(bytes), kind, &Encodings::of(&Config::default())).is_err()
+        decode(&mut Reader::new(bytes), kind, &Config::default()).is_err()
     }
 
     #[test]
