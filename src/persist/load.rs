@@ -31,6 +31,14 @@ pub fn empty_rdb() -> Vec<u8> {
 /// Loads the whole log. The error's text is for the operator.
 pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
     let all: Vec<_> = files.manifest.to_load().cloned().collect();
+    // Nothing is loaded of a set that is not complete.
+    for info in &all {
+        std::fs::metadata(files.path(info)).map_err(|e| {
+            let cause =
+                if e.kind() == io::ErrorKind::NotFound { "No such file or directory".into() } else { e.to_string() };
+            io::Error::new(e.kind(), format!("Unable to obtain the AOF file {} length. stat: {cause}", info.name))
+        })?;
+    }
     for (i, info) in all.iter().enumerate() {
         let path = files.path(info);
         let started = std::time::Instant::now();
@@ -79,10 +87,7 @@ pub fn load_snapshot(
 
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
 fn load_file(path: &Path, truncate: Option<bool>, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
-    let mut file = File::open(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("The AOF file {} doesn't exist", path.display())),
-        _ => at(path)(e),
-    })?;
+    let mut file = File::open(path).map_err(at(path))?;
     let mut start = [0; 5];
     let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
     let mut reader = LogReader::default();
