@@ -135,7 +135,7 @@ fn close_idle_clients(node: &Node, config: &Config, now: i64) {
     let limit_ms = i64::from(config.timeout) * 1000;
     for client in node.clients.list() {
         let idle = now - client.facts.last_active_ms.load(Relaxed);
-        if idle > limit_ms && !client.facts.blocked.load(Relaxed) && !client.facts.monitor.load(Relaxed) {
+        if idle > limit_ms && !client.facts.is_waiting() && !client.facts.monitor.load(Relaxed) {
             crate::log::verbose!("Closing idle client");
             client.close();
         }

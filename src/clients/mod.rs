@@ -47,6 +47,8 @@ pub struct Facts {
     pub output_bytes: AtomicUsize,
     pub output_buffer_bytes: AtomicUsize,
     pub blocked: AtomicBool,
+    /// CLIENT PAUSE holds its command back.
+    pub paused: AtomicBool,
     /// The blocking command has a timeout.
     pub wait_ends: AtomicBool,
     pub no_evict: AtomicBool,
@@ -102,6 +104,11 @@ pub struct Mail {
 }
 
 impl Facts {
+    /// In a blocking command, or held back: what `blocked_clients` counts.
+    pub fn is_waiting(&self) -> bool {
+        self.blocked.load(Relaxed) || self.paused.load(Relaxed)
+    }
+
     /// MULTI queued one more command; all of them take so many bytes.
     pub fn queued_more(&self, bytes: usize) {
         self.queued.fetch_add(1, Relaxed);

@@ -67,7 +67,10 @@ impl Waiter {
 
 /// A stripe's waiters, by database and key.
 #[derive(Default)]
-pub(super) struct Waiters(HashMap<(usize, Box<[u8]>), VecDeque<Arc<Waiter>>>);
+pub(super) struct Waiters(HashMap<Awaited, VecDeque<Arc<Waiter>>>);
+
+/// A database and a key.
+type Awaited = (usize, Box<[u8]>);
 
 impl Waiters {
     #[inline]

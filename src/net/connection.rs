@@ -483,6 +483,7 @@ impl Connection {
             cx.waker().wake_by_ref();
         }
         self.pause_timer = Some(timer);
+        self.session.client.facts.paused.store(true, Relaxed);
     }
 }
 
@@ -506,7 +507,9 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.pause_timer = None;
+        if this.pause_timer.take().is_some() {
+            this.session.client.facts.paused.store(false, Relaxed);
+        }
         this.collect_mail(cx);
         let mut has_input = this.consumed < this.input.len();
         loop {

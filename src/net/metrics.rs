@@ -57,7 +57,7 @@ fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.gauge("redis_start_time_seconds", "When the server started, in Unix time.", seconds(node.life.started_ms));
     page.gauge("redis_uptime_in_seconds", "Seconds since then.", (now - node.life.started_ms) / 1000);
     page.gauge("redis_connected_clients", "Connections of clients.", node.clients.len());
-    let blocked = node.clients.list().iter().filter(|c| c.facts.blocked.load(Relaxed)).count();
+    let blocked = node.clients.list().iter().filter(|c| c.facts.is_waiting()).count();
     page.gauge("redis_blocked_clients", "Clients that wait in a blocking command.", blocked);
     page.gauge("redis_connected_slaves", "Connected replicas.", 0);
     page.gauge("redis_config_maxclients", "The directive maxclients.", config.maxclients);

@@ -438,7 +438,7 @@ fn read_back_length(bytes: &[u8], end: Position) -> usize {
 
 /// Whether bytes from outside are a listpack: lengths in both directions, count and end.
 fn is_well_formed(bytes: &[u8]) -> bool {
-    let total_fits = bytes.len() >= HEADER + 1
+    let total_fits = bytes.len() > HEADER
         && bytes.len() <= super::blob::BYTES_MAX
         && bytes[..4] == (bytes.len() as u32).to_le_bytes()
         && bytes[bytes.len() - 1] == END;

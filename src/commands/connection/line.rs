@@ -47,7 +47,7 @@ fn flags(client: &Client) -> String {
     let letters = [
         ('O', facts.monitor.load(Relaxed)),
         ('x', facts.queued.load(Relaxed) >= 0),
-        ('b', facts.blocked.load(Relaxed)),
+        ('b', facts.is_waiting()),
         ('A', facts.close_asap.load(Relaxed)),
         ('U', client.is_unix),
         ('e', facts.no_evict.load(Relaxed)),

@@ -75,7 +75,7 @@ const CLIENTS: &[Field] = &[
         largest(r, |f| f.query_bytes.load(Relaxed) + f.query_free_bytes.load(Relaxed)).into()
     }),
     field("client_recent_max_output_buffer", |r| largest(r, |f| f.output_bytes.load(Relaxed)).into()),
-    field("blocked_clients", |r| clients_with(r, |f| f.blocked.load(Relaxed)).into()),
+    field("blocked_clients", |r| clients_with(r, |f| f.is_waiting()).into()),
     field("tracking_clients", zero),
     field("pubsub_clients", zero),
     field("watching_clients", |r| clients_with(r, |f| f.watched.load(Relaxed) > 0).into()),

@@ -247,7 +247,7 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
 /// Whether a block of pairs may stay as it is: within the limits. Names must be distinct and pairs whole.
 fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
     let count = packed.len();
-    if count % 2 != 0 {
+    if !count.is_multiple_of(2) {
         return Err(bad("Listpack integrity check failed: a pair is cut."));
     }
     let mut names: AHashSet<Text<'_>> = AHashSet::with_capacity(count / 2);
