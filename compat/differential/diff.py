@@ -35,7 +35,7 @@ def main() -> int:
     try:
         common = stage.commands()
         generator = Generator(common, options.families)
-        used = sum(len(names) for _, names in generator.tables)
+        used = sum(len(table) for _, table in generator.tables)
         print(f"{options.server} with {', '.join(options.peers)}: {len(common)} commands in common, {used} with a grammar", flush=True)
         if options.replay:
             return replay(stage, generator, options.replay)
@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--families", type=lambda text: text.split(","), help="only these")
     parser.add_argument("--max", type=int, default=DIFFERENCES_MAX, help="stop after this many differences")
+    parser.add_argument("--versions", action="store_true", help="show what differs between the peers too")
     parser.add_argument("--replay", metavar="SEED:ROUND")
     return parser.parse_args()
 
@@ -85,6 +86,8 @@ class Search:
         name = step_name(steps, result.difference)
         if result.difference.as_peer:
             self.versions[f"{name}: as {result.difference.as_peer}"] += 1
+            if self.options.versions:
+                print(f"\n--- versions differ, --replay {self.options.seed}:{self.rounds}\n{show(self.stage, steps, result)}", flush=True)
             return
         first_look = f"{name}: {replies_outline(result.difference)}"
         self.looks[first_look] += 1
@@ -141,13 +144,15 @@ def show(stage: Stage, steps: list[Step], result: Result) -> str:
     """The transcript: replies on which all agree once, others per server."""
     lines = []
     several = len({step.connection for step in steps}) > 1
-    for step, replies in zip(steps, result.replies):
+    for number, (step, replies) in enumerate(zip(steps, result.replies)):
         mark = f"[{step.connection}] " if several else ""
         mark += "(same write) " if step.joined else ""
         lines.append(f"{mark}> {transcript.command(list(step.argv))}" if step.argv else f"raw> {step.raw[:200]!r}")
-        lines += outcomes(stage, replies)
+        lines += outcomes(stage, replies) if replies else ["(not sent: the connection waits)"]
         if step.pause_ms:
             lines.append(f"(wait {step.pause_ms} ms)")
+        for connection, answers in result.served.get(number, []):
+            lines += [f"[{connection}] is served", *outcomes(stage, answers)]
     difference = result.difference
     if difference and difference.at >= len(steps):
         lines.append(f"at the end> {transcript.command(list(difference.argv))}")

@@ -1,8 +1,8 @@
 """What may be sent: one table per family, command -> its grammar (the language is pattern.py's).
 
 A command is used only when both servers have it, so families wake up as a server learns them. Left out on purpose:
-what stops or blocks the server or a client (SHUTDOWN, DEBUG, CLIENT PAUSE, blocking pops without data), what changes
-it for later rounds (CONFIG SET), and replies that only one instant can give (INFO, MONITOR).
+what stops the server (SHUTDOWN, DEBUG, CLIENT PAUSE), what changes it for later rounds (CONFIG SET), and replies that
+only one instant can give (INFO, MONITOR).
 """
 
 STRINGS = {
@@ -238,9 +238,29 @@ SORT = {
     "SORT_RO": "<list> [LIMIT <index> <index>] [ASC|DESC] [ALPHA] | <list> STORE <list>",
 }
 
+# Every one of them may wait; none is drawn on the last connection, so that somebody can always go on.
+BLOCKING = {
+    "BLMOVE": "<list> <list> (LEFT|RIGHT) (LEFT|RIGHT) <patience> | <list> <list> <text> LEFT <patience>",
+    "BLMPOP": "<patience> 1 <list> (LEFT|RIGHT) [COUNT <count>] | <patience> 2 <list> <list> (LEFT|RIGHT) [COUNT <count>]",
+    "BLPOP": "<list> <patience> | <list> <list> <patience> | <list> <zset> <patience>",
+    "BRPOP": "<list> <patience> | <list> <list> <patience>",
+    "BRPOPLPUSH": "<list> <list> <patience>",
+    "BZMPOP": "<patience> 1 <zset> (MIN|MAX) [COUNT <count>] | <patience> 2 <zset> <zset> (MIN|MAX) [COUNT <count>]",
+    "BZPOPMAX": "<zset> <patience> | <zset> <zset> <patience>",
+    "BZPOPMIN": "<zset> <patience> | <zset> <zset> <patience>",
+}
+# What a waiter waits for, and what ends it otherwise; $ID1 stands for the id of that connection.
+WAKING = {
+    "CLIENT": "UNBLOCK ($ID0|$ID1|$ID2) [TIMEOUT|ERROR|<text>]",
+    "LPUSH": "<list> <member>...",
+    "RPUSH": "<list> <member>...",
+    "ZADD": "<zset> (<score> <member>)...",
+}
+
 # Family -> (its commands, how often it is drawn).
 FAMILIES = {
     "strings": (STRINGS, 6), "keys": (KEYS, 4), "transactions": (TRANSACTIONS, 2), "connection": (CONNECTION, 2),
     "lists": (LISTS, 4), "hashes": (HASHES, 4), "sets": (SETS, 4), "zsets": (ZSETS, 5), "bits": (BITS, 2),
     "hyperloglogs": (HYPERLOGLOGS, 1), "geo": (GEO, 1), "sort": (SORT, 1),
+    "blocking": (BLOCKING, 3), "waking": (WAKING, 3),
 }

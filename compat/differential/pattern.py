@@ -200,6 +200,12 @@ class Words:
         self.soon = self.soon or word == SOON_MS
         return word
 
+    def _patience(self) -> bytes:
+        """How long to wait for data: for ever, so short that the step waits until it is over, or not a time."""
+        word = self.mostly(b"0", [b"0", b"0.0", SHORT_S, SHORT_S, SHORT_S, b"-1", b"abc", b"1e30", b"inf", b"1e-400"])
+        self.soon = self.soon or word == SHORT_S
+        return word
+
     def _at(self) -> bytes:
         return self.mostly(b"%d" % self.random.randint(4_000_000_000, 4_000_000_999), [b"1", b"0", b"-1", *EXPIRIES[4:]])
 
@@ -218,5 +224,6 @@ class Words:
 
 # A key that is due in two milliseconds; the step that makes one waits until it is gone (see steps.py).
 SOON_MS = b"2"
+SHORT_S = b"0.003"  # and a wait as short
 EXPIRIES = [b"0", b"-1", b"-100", b"abc", b"", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775",
             b"9223370399119966", b"1.5", b"01"]

@@ -4,6 +4,9 @@ The first server is the one under test, the others are peers of different versio
 server agrees with every peer. Agreeing with some is a version difference: no failure, but the states may now differ,
 so the sequence ends there unless a rule (rules.py) says that the difference changes no data. Agreeing with none is a
 failure unless a rule covers it. After the last step the data of all databases in use is compared the same way.
+
+A command that waits for data is a reply too, `WAITS`. Its connection plays no further steps until it is answered; after
+each write the connections that wait are looked at, and who was served with what must agree.
 """
 
 import time
@@ -14,11 +17,13 @@ import rules
 from harness.resp import EOF, SILENT, Connection
 from harness.server import Server
 from same import same
-from steps import CONNECTIONS, Step
+from steps import CONNECTIONS, Step, may_wait
 
 DATABASES = (0, 1, 9, 15)  # those the generator's SELECT, MOVE, COPY and SWAPDB reach
 QUIET_S = 0.03  # malformed requests: silence this long means the server has said all
 FIRST_READ_WAIT_S = 5.0
+WAITS = ("waits", None)
+AGREE_WAIT_S = 0.3  # servers that tell different numbers of waiting clients are asked again this long
 TOO_MANY = 20  # arguments with which a command that exists does nothing but complain
 NO_ANSWER = "no server answered in time (a reply too large to make)"
 CONTENT = {b"string": [b"GET"], b"list": [b"LRANGE", 0, -1], b"hash": [b"HGETALL"], b"set": [b"SMEMBERS"], b"zset": [b"ZRANGE", 0, -1, b"WITHSCORES"]}
@@ -38,9 +43,11 @@ class Difference:
 @dataclass
 class Result:
     difference: Difference | None = None
-    steps: int = 0
+    steps: int = 0  # replies compared
+    at: int = 0  # the step that is being played, or one past the last
     covered: dict[str, int] = field(default_factory=dict)  # rule's reason -> how often
-    replies: list = field(default_factory=list)  # per step, one (raw, tree) per server
+    replies: list = field(default_factory=list)  # per step, one (raw, tree) per server; none for a step left out
+    served: dict[int, list] = field(default_factory=dict)  # after which step: (connection, replies) of those that waited
 
 
 class Player:
@@ -52,6 +59,7 @@ class Player:
         self.control = Connection(self.server.port)
         self.connections = [Connection(self.server.port) for _ in range(CONNECTIONS)]
         self.queued: list[list] = [[] for _ in range(CONNECTIONS)]
+        self.waiting: dict[int, Step] = {}
 
     def commands(self) -> set[str]:
         """The names of what this server's COMMAND lists; a server too young for COMMAND is asked name by name."""
@@ -73,7 +81,15 @@ class Player:
             self.server.start()
             self.control = Connection(self.server.port)
             self.connections = [Connection(self.server.port) for _ in range(CONNECTIONS)]
+            self.waiting = {}
             return
+        if self.waiting:
+            for number in self.waiting:
+                self.connections[number].close()
+            self.waiting = {}
+            # One that still counts as a client could be served by the next round.
+            while self.blocked():
+                time.sleep(0.001)
         for number, connection in enumerate(self.connections):
             connection.reopen()
             self.queued[number] = []
@@ -83,7 +99,34 @@ class Player:
         if connection.socket is None:
             connection.reopen()
             self.queued[step.connection] = []
-        connection.send(list(step.argv))
+        connection.send([self.id_of(word) if word.startswith(b"$ID") else word for word in step.argv])
+
+    def id_of(self, word: bytes) -> bytes:
+        """The id of the connection that the word names, as the server tells it by its address."""
+        connection = self.connections[int(word[3:])]
+        if connection.socket is None:
+            return b"999999999"
+        address = b" addr=127.0.0.1:%d " % connection.socket.getsockname()[1]
+        for line in self.control.call("CLIENT", "LIST")[1].splitlines():
+            if address in line:
+                return line.split()[0].removeprefix(b"id=")
+        return b"999999999"
+
+    def blocked(self) -> int:
+        """How many clients wait. A real server notices a timeout only after the first command behind it."""
+        self.control.call("PING")
+        text = self.control.call("INFO", "clients")[1]
+        return int(text.split(b"blocked_clients:")[1].split(b"\r\n")[0])
+
+    def receive_or_wait(self, step: Step) -> tuple[bytes, tuple]:
+        """The reply of a command that may wait."""
+        connection = self.connections[step.connection]
+        deadline = time.monotonic() + FIRST_READ_WAIT_S
+        while connection.socket is not None and not connection.ready() and time.monotonic() < deadline:
+            if self.blocked() > len(self.waiting) and not connection.ready():
+                self.waiting[step.connection] = step
+                return b"", WAITS
+        return self.receive(step)
 
     def receive(self, step: Step) -> tuple[bytes, tuple]:
         connection = self.connections[step.connection]
@@ -123,6 +166,9 @@ STRICT_REASON = "memkv refuses a bulk that does not end in CRLF: a smuggled requ
 EXACT_EXPIRY = "memkv removes a due key at once, a real server when its cycle comes to it: DBSIZE may be smaller"
 
 
+SORTED = "a real server makes a sorted set a skiplist when it sorts it, memkv only reads it"
+
+
 class Stage:
     """The servers that play together."""
 
@@ -141,7 +187,11 @@ class Stage:
         for player in self.players:
             player.reset()
         result = Result()
+        self.sorts = any(b"SORT" in word.upper() for step in steps for word in step.argv[:1])
         for chunk in chunks(steps):
+            if chunk[0].connection in self.players[0].waiting and chunk[0].argv:
+                result.replies += [[] for _ in chunk]
+                continue
             for player in self.players:
                 for step in chunk:
                     if step.argv:
@@ -151,8 +201,32 @@ class Stage:
                     return result
             if chunk[-1].pause_ms:
                 time.sleep(chunk[-1].pause_ms / 1000)
+            if self.players[0].waiting and self.serve(result):
+                return result
         self.state(result)
         return result
+
+    def serve(self, result: Result) -> bool:
+        """Reads the replies of those that waited and judges them; True ends the sequence."""
+        deadline = time.monotonic() + AGREE_WAIT_S
+        while len(counts := {player.blocked() for player in self.players}) > 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if counts == {len(self.players[0].waiting)}:
+            return False
+        for number, step in list(self.players[0].waiting.items()):
+            replies = []
+            for player in self.players:
+                here = player.connections[number].ready()
+                replies.append(player.receive(step) if here else (b"", WAITS))
+                if here:
+                    del player.waiting[number]
+            if all(tree == WAITS for _, tree in replies):
+                continue
+            result.steps += 1
+            result.served.setdefault(len(result.replies) - 1, []).append((number, replies))
+            if self.judge(step.argv, replies, result):
+                return True
+        return False
 
     def step(self, step: Step, result: Result) -> bool:
         """Reads and judges one step; True ends the sequence."""
@@ -160,8 +234,11 @@ class Stage:
             replies = [player.raw(step.raw) for player in self.players]
             queued = None
         else:
-            replies = [player.receive(step) for player in self.players]
+            if may_wait(step.argv) and step.pause_ms:
+                time.sleep(step.pause_ms / 1000)  # a short wait is over before anybody is asked whether it is
+            replies = [player.receive_or_wait(step) if may_wait(step.argv) else player.receive(step) for player in self.players]
             queued = [player.ended(step, tree) for player, (_, tree) in zip(self.players, replies)][0]
+        result.at = len(result.replies)
         result.replies.append(replies)
         result.steps += 1
         return self.judge(step.argv, replies, result, queued)
@@ -184,17 +261,20 @@ class Stage:
         if argv[:1] == (b"DBSIZE",) and all(int(first[1][1]) <= int(other[1][1]) for other in others):
             result.covered[EXACT_EXPIRY] = result.covered.get(EXACT_EXPIRY, 0) + 1
             return False
+        if argv[:2] == (b"OBJECT", b"ENCODING") and self.sorts and first[1] == ("$", b"listpack") and others[0][1] == ("$", b"skiplist"):
+            result.covered[SORTED] = result.covered.get(SORTED, 0) + 1
+            return False
         rule = rules.covering(argv, [tree for _, tree in replies], queued)
         if rule and (any(agree) or len(others) == 1):
             result.covered[rule.reason] = result.covered.get(rule.reason, 0) + 1
             return rule.ends
         as_peer = self.players[1 + agree.index(True)].label if any(agree) else ""
-        result.difference = Difference(result.steps - 1, argv, replies, as_peer)
+        result.difference = Difference(result.at, argv, replies, as_peer)
         return True
 
     def state(self, result: Result) -> None:
         """Compares the data: for each database its keys, and of each key type, encoding, life and content."""
-        result.steps += 1
+        result.steps, result.at = result.steps + 1, len(result.replies)
         for database in DATABASES:
             if self.ask(result, b"SELECT", b"%d" % database):
                 return
@@ -230,7 +310,7 @@ def chunks(steps: list[Step]) -> list[list[Step]]:
     out: list[list[Step]] = []
     for step in steps:
         last = out[-1][-1] if out else None
-        if last and step.joined and step.argv and last.argv and step.connection == last.connection and not last.pause_ms:
+        if last and step.joined and step.argv and last.argv and step.connection == last.connection and not last.pause_ms and not may_wait(last.argv):
             out[-1].append(step)
         else:
             out.append([step])

@@ -73,6 +73,7 @@ RULES: list[Rule] = [
     Rule(r"BITOP", "8.2 has four more operations", some_error("syntax error", "at least two source keys"), ends=True),
     Rule(r"BITPOS", "7.2 checks the arguments before it looks for the key", some_error("syntax error", "not an integer", "bit argument must be")),
     Rule(r"ZRANK|ZREVRANK", "7.2 added WITHSCORE, so a third argument is no longer one too many", some_error("wrong number"), ends=True),
+    Rule(r"BL|BR|BZ", "7.2 calls a timeout that is too large so, not negative", some_error("timeout is out of range")),
     Rule(r"CLIENT (SETINFO|NO-TOUCH)", "came with 7.2", some_error("unknown subcommand"), ends=True),
     Rule(r"WAIT ", "7.2 refuses a timeout that overflows", some_error("out of range")),
     Rule(r"COMMAND GETKEYS", "a missing command is now an invalid one", some_error("wrong number"), ends=True),

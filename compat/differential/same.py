@@ -71,8 +71,8 @@ def pairs(items: list) -> list[str]:
 
 def scans(argv: tuple[bytes, ...], one: list, two: list) -> bool:
     """A whole scan must agree as a set; one that may stop half-way can only look alike."""
-    name, whole = argv[0].upper(), b"1000" in argv
-    if not whole and name == b"SCAN":
+    name, small = argv[0].upper(), b"COUNT" in map(bytes.upper, argv) and b"1000" not in argv
+    if small or name == b"SCAN" and b"1000" not in argv:
         return True
     first, second = one[1][1], two[1][1]
     if name in (b"HSCAN", b"ZSCAN"):

@@ -12,7 +12,7 @@ import grammar
 from harness import resp
 from pattern import Pattern, Words
 
-CONNECTIONS = 3
+CONNECTIONS = 4
 STEPS_MIN, STEPS_MAX = 5, 60
 # Longer than SOON_MS plus what an idle server may take to notice.
 SOON_PAUSE_MS = 15
@@ -38,20 +38,19 @@ class Generator:
     """Draws sequences over the commands both servers have."""
 
     def __init__(self, commands: set[str], families: list[str] | None = None):
-        self.patterns: dict[str, Pattern] = {}
-        self.tables = []  # (weight, names)
+        self.tables = []  # (weight, command -> pattern)
         for family, (table, weight) in grammar.FAMILIES.items():
             names = [name for name in table if name in commands or name == "NOSUCHCOMMAND"]
             if not names or (families and family not in families):
                 continue
-            self.patterns |= {name: Pattern.parse(table[name]) for name in names}
-            self.tables.append((weight, names))
+            self.tables.append((weight, {name: Pattern.parse(table[name]) for name in names}))
+        self.has_hello = "HELLO" in commands
 
     def sequence(self, seed: str) -> list[Step]:
         source = random.Random(seed)
         words = Words(source)
         steps = [Step(number, (b"HELLO", b"3")) for number in range(CONNECTIONS)
-                 if source.random() < RESP3 and "HELLO" in self.patterns]
+                 if source.random() < RESP3 and self.has_hello]
         state = [{"multi": False, "soon": False} for _ in range(CONNECTIONS)]
         current = 0
         for _ in range(source.randint(STEPS_MIN, STEPS_MAX)):
@@ -62,6 +61,8 @@ class Generator:
                 current = source.randrange(CONNECTIONS)
             joined = bool(steps) and source.random() < JOINED and not steps[-1].pause_ms
             argv = tuple(self.command(words, state[current]))
+            if current == CONNECTIONS - 1 and may_wait(argv):
+                current = source.randrange(CONNECTIONS - 1)
             if authenticates(argv):
                 joined = False
                 argv = (b"PING",) if state[current]["multi"] else argv
@@ -72,12 +73,17 @@ class Generator:
     def command(self, words: Words, state: dict) -> list[bytes]:
         source = words.random
         if state["multi"] and source.random() < 0.25:
-            name = "EXEC" if source.random() < 0.8 else "DISCARD"
+            argv = [b"EXEC" if source.random() < 0.8 else b"DISCARD"]
         else:
-            weights = [weight for weight, _ in self.tables]
-            name = source.choice(source.choices(self.tables, weights)[0][1])
-        argv = [words.cased(name.encode()), *self.patterns[name].expand(words)] if name in self.patterns else [name.encode()]
+            table = source.choices(self.tables, [weight for weight, _ in self.tables])[0][1]
+            name = source.choice(list(table))
+            argv = [words.cased(name.encode()), *table[name].expand(words)]
         return mutated(argv, words) if source.random() < MUTATED else argv
+
+
+def may_wait(argv: tuple[bytes, ...]) -> bool:
+    """A command that may keep its connection waiting for data."""
+    return bool(argv) and argv[0].decode("latin-1").upper() in grammar.BLOCKING
 
 
 def authenticates(argv: tuple[bytes, ...]) -> bool:

@@ -65,6 +65,10 @@ class Connection:
         self.buffer, self.at = self.buffer[self.at:], 0
         return raw, tree
 
+    def ready(self, wait_s: float = 0.0) -> bool:
+        """Whether something to read is there: a reply or the end."""
+        return self.at < len(self.buffer) or bool(select.select([self.socket], [], [], wait_s)[0])
+
     def call(self, *argv) -> tuple:
         """Sends a command of str, bytes and int words and returns the reply's tree."""
         self.send([word if isinstance(word, bytes) else str(word).encode() for word in argv])

@@ -58,8 +58,8 @@ def _word(line: str, at: int) -> tuple[bytes, int]:
 def reply(tree: tuple, indent: str = "") -> str:
     """A reply, without a newline at its end."""
     kind, payload = tree
-    if kind in ("eof", "silent"):
-        return {"eof": "(connection closed)", "silent": "(no reply)"}[kind]
+    if kind in ("eof", "silent", "waits"):
+        return {"eof": "(connection closed)", "silent": "(no reply)", "waits": "(waits)"}[kind]
     if payload is None:
         return "(nil)"
     if kind == "+":

@@ -180,7 +180,7 @@ pub const LREM: Command = Command {
     flags: WRITE,
     keys: Keys::one(1, keys::RW | keys::DELETE),
     doc: "Removes elements that equal the given one: the first `count`, the last if negative, all if 0. O(N).",
-    examples: "> RPUSH l a b a a\n(integer) 4\n> LREM l -2 a\n(integer) 2\n> LRANGE l 0 -1\n1) \"a\"\n2) \"b\"",
+    examples: "> RPUSH l a b a a\n(integer) 4\n> LREM l -2 a\n(integer) 2\n> LRANGE l 0 -1\n1) \"a\"\n2) \"b\"\n> LREM l x a\n(error) ERR value is not an integer or out of range",
     run: lrem,
 };
 
