@@ -202,7 +202,7 @@ class Words:
 
     def _patience(self) -> bytes:
         """How long to wait for data: for ever, so short that the step waits until it is over, or not a time."""
-        word = self.mostly(b"0", [b"0", b"0.0", SHORT_S, SHORT_S, SHORT_S, b"-1", b"abc", b"1e30", b"inf", b"1e-400"])
+        word = self.mostly(b"0", [b"0", b"0.0", SHORT_S, SHORT_S, SHORT_S, b"-1", b"abc", b"1e30", b"inf"])
         self.soon = self.soon or word == SHORT_S
         return word
 

@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod effects;
 pub mod error;
 pub mod gates;
+pub mod hints;
 pub mod keys;
 mod room;
 pub mod session;

@@ -242,7 +242,7 @@ fn write_info(out: &mut Out<'_>, registry: &Registry, row: Row) {
     out.int(last);
     out.int(step);
     write_words(out, command.categories().map(|name| format!("@{name}")));
-    out.set(0);
+    write_words(out, hints::of(&command.full_name()).iter().map(|hint| (*hint).to_owned()));
     out.set(command.keys.specs().count());
     command.keys.specs().for_each(|spec| write_spec(out, spec));
     if command.has(CONTAINER) {

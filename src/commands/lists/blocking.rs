@@ -98,8 +98,8 @@ pub const BLMPOP: Command = Command {
     doc: "As LMPOP, but waits for an element up to `timeout` seconds, 0 for ever. O(N+M) in the numbers of keys and of elements taken.",
     examples: "> RPUSH l a b c\n(integer) 3\n> BLMPOP 0 2 none l LEFT COUNT 2\n1) \"l\"\n2) 1) \"a\"\n   2) \"b\"",
     run: |ctx| {
-        let patience = Patience::from_seconds(ctx.args.get(1), ctx.db.now())?;
         let wanted = Several::parse(ctx, 2)?;
+        let patience = Patience::from_seconds(ctx.args.get(1), ctx.db.now())?;
         match pop_several(ctx, &wanted)? {
             true => Ok(()),
             false => ctx.wait_or(patience, Ctx::answer_null_array),

@@ -15,8 +15,8 @@ pub const BZMPOP: Command = Command {
     doc: "As ZMPOP, but waits for a member up to `timeout` seconds, 0 for ever. O(K + M log N).",
     examples: "> ZADD z 1 a 2 b\n(integer) 2\n> BZMPOP 0 2 missing z MIN\n1) \"z\"\n2) 1) 1) \"a\"\n      2) \"1\"",
     run: |ctx| {
-        let patience = Patience::from_seconds(ctx.args.get(1), ctx.db.now())?;
         let query = Query::read(&mut ctx.args, 2)?;
+        let patience = Patience::from_seconds(ctx.args.get(1), ctx.db.now())?;
         match query.run(ctx)? {
             true => Ok(()),
             false => ctx.wait_or(patience, Ctx::answer_null_array),
