@@ -1,0 +1,209 @@
+//! Commands that wait, served across threads: nothing is lost, nothing is served twice, nobody is forgotten.
+//!
+//! Many clients on both workers push, move and pop the same lists at once. A wake-up that is lost leaves an element in a
+//! list while somebody waits for it, and shows as a reply that never comes.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        // The port may be taken between finding and using it.
+        (0..5).find_map(|_| Self::try_start()).expect("the server starts")
+    }
+
+    fn try_start() -> Option<Self> {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_memkv-server"))
+            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--threads", "2"])
+            .args(["--appendonly", "yes", "--dir", dir.path().to_str().unwrap()])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(address).is_ok() {
+                return Some(Self { child, address, _dir: dir });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        None
+    }
+
+    fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client(BufReader::new(stream))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn ask(&mut self, line: &str) -> Vec<String> {
+        self.send(line);
+        self.reply()
+    }
+
+    fn send(&mut self, line: &str) {
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    /// Runs a command that answers an element. False when the server is gone.
+    fn moves(&mut self, line: &str) -> bool {
+        let (mut length, mut element) = (String::new(), String::new());
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).is_ok()
+            && self.0.read_line(&mut length).is_ok_and(|n| n > 0)
+            && self.0.read_line(&mut element).is_ok_and(|n| n > 0)
+    }
+
+    /// The scalars of a reply, aggregates flattened.
+    fn reply(&mut self) -> Vec<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a reply comes in time");
+        let (kind, text) = (line.as_bytes()[0], line[1..].trim_end());
+        match kind {
+            b'*' => (0..text.parse::<i64>().unwrap()).flat_map(|_| self.reply()).collect(),
+            b'$' => {
+                let Ok(len) = text.parse::<usize>() else { return vec![] };
+                let mut bytes = vec![0; len + 2];
+                self.0.read_exact(&mut bytes).unwrap();
+                vec![String::from_utf8_lossy(&bytes[..len]).into_owned()]
+            }
+            _ => vec![text.to_owned()],
+        }
+    }
+}
+
+#[test]
+fn every_element_reaches_one_waiter() {
+    let server = Server::start();
+    let pushers: Vec<_> = (0..CLIENTS)
+        .map(|p| {
+            let mut client = server.connect();
+            thread::spawn(move || {
+                for i in 0..ELEMENTS {
+                    let (list, side) = ((p + i) % LISTS, if i % 3 == 0 { "LPUSH" } else { "RPUSH" });
+                    client.ask(&format!("{side} list{list} {p}:{i}"));
+                }
+            })
+        })
+        .collect();
+    // Half of the clients pop from the lists; the others move from them to one more, from which yet others pop.
+    let sources: String = (0..LISTS).map(|n| format!("list{n} ")).collect();
+    let poppers = (0..CLIENTS).map(|_| format!("BLPOP {sources}0"));
+    let takers = (0..CLIENTS).map(|_| "BLPOP moved 0".to_owned());
+    let popping: Vec<_> = poppers
+        .chain(takers)
+        .map(|command| {
+            let mut client = server.connect();
+            thread::spawn(move || {
+                let mut popped = vec![];
+                loop {
+                    let element = client.ask(&command).pop().expect("a key and an element");
+                    if element == "stop" {
+                        return popped;
+                    }
+                    popped.push(element);
+                }
+            })
+        })
+        .collect();
+    for n in 0..CLIENTS {
+        let mut client = server.connect();
+        let command = format!("BLMOVE list{} moved LEFT RIGHT 0", n % LISTS);
+        // Moves until the server is gone.
+        thread::spawn(move || while client.moves(&command) {});
+    }
+    pushers.into_iter().for_each(|thread| thread.join().unwrap());
+    let mut client = server.connect();
+    wait_until_empty(&mut client);
+    let popped: BTreeSet<String> = send_home(&mut client, popping);
+    let expected: BTreeSet<String> =
+        (0..CLIENTS).flat_map(|p| (0..ELEMENTS).map(move |i| format!("{p}:{i}"))).collect();
+    assert_eq!(popped.len(), expected.len());
+    assert_eq!(popped, expected);
+}
+
+/// Ends the poppers; what they popped. An element popped twice fails.
+fn send_home(client: &mut Client, popping: Vec<thread::JoinHandle<Vec<String>>>) -> BTreeSet<String> {
+    let mut popped = BTreeSet::new();
+    // More words than clients: those who move take some of them along.
+    for _ in 0..2 * CLIENTS {
+        client.ask("RPUSH moved stop");
+    }
+    for _ in 0..CLIENTS * 4 {
+        (0..LISTS).for_each(|n| _ = client.ask(&format!("RPUSH list{n} stop")));
+    }
+    for thread in popping {
+        for element in thread.join().unwrap() {
+            assert!(popped.insert(element.clone()), "{element} was popped twice");
+        }
+    }
+    popped
+}
+
+/// Until every list is empty: with somebody waiting on each, an element that stays was forgotten.
+fn wait_until_empty(client: &mut Client) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left: usize = (0..LISTS)
+            .map(|n| format!("LLEN list{n}"))
+            .chain(["LLEN moved".to_owned()])
+            .map(|command| client.ask(&command)[0].parse::<usize>().unwrap())
+            .sum();
+        if left == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{left} elements are left although clients wait for them");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_thousand_waiters_are_served_in_order() {
+    let server = Server::start();
+    let mut waiters: Vec<Client> = (0..1000).map(|_| server.connect()).collect();
+    let mut client = server.connect();
+    for (n, waiter) in waiters.iter_mut().enumerate() {
+        waiter.send("BLPOP queue 0");
+        // The next one comes when this one is known to wait.
+        let deadline = Instant::now() + PATIENCE;
+        while !client.ask("INFO clients")[0].contains(&format!("blocked_clients:{}\r\n", n + 1)) {
+            assert!(Instant::now() < deadline);
+        }
+    }
+    for n in 0..waiters.len() {
+        client.ask(&format!("RPUSH queue {n}"));
+    }
+    for (n, waiter) in waiters.iter_mut().enumerate() {
+        assert_eq!(waiter.reply(), ["queue".to_owned(), n.to_string()]);
+    }
+    assert!(client.ask("INFO clients")[0].contains("blocked_clients:0\r\n"));
+}
+
+const CLIENTS: usize = 8;
+const LISTS: usize = 3;
+const ELEMENTS: usize = 500;
+/// Far more than a reply takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
