@@ -73,9 +73,17 @@ impl<'a> Out<'a> {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        // One reservation for header, payload and CRLF: this is the hottest reply of all.
+        // One reservation for header, payload and CRLF, and the header of a short one in one piece: this is the hottest
+        // reply of all.
         self.buf.reserve(bytes.len() + 32);
-        self.header(b'$', bytes.len() as u64);
+        match bytes.len() {
+            len @ 0..10 => self.buf.extend_from_slice(&[b'$', b'0' + len as u8, b'\r', b'\n']),
+            len @ 10..100 => {
+                let (tens, ones) = (b'0' + (len / 10) as u8, b'0' + (len % 10) as u8);
+                self.buf.extend_from_slice(&[b'$', tens, ones, b'\r', b'\n']);
+            }
+            len => self.header(b'$', len as u64),
+        }
         self.buf.extend_from_slice(bytes);
         self.buf.extend_from_slice(b"\r\n");
     }
