@@ -118,6 +118,11 @@ class Player:
         text = self.control.call("INFO", "clients")[1]
         return int(text.split(b"blocked_clients:")[1].split(b"\r\n")[0])
 
+    def await_replies(self, expected: int, deadline: float) -> None:
+        """Until so many of the waiting connections have something to read: a reply may be on its way."""
+        while sum(self.connections[number].ready() for number in self.waiting) < expected and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
     def receive_or_wait(self, step: Step) -> tuple[bytes, tuple]:
         """The reply of a command that may wait."""
         connection = self.connections[step.connection]
@@ -210,6 +215,8 @@ class Stage:
             time.sleep(0.001)
         if counts == {len(self.players[0].waiting)}:
             return False
+        for player in self.players:
+            player.await_replies(len(player.waiting) - player.blocked(), deadline)
         for number, step in list(self.players[0].waiting.items()):
             replies = []
             for player in self.players:

@@ -66,7 +66,7 @@ RULES: list[Rule] = [
     Rule(r"OBJECT ENCODING", "memkv sorts a small sorted set without making it a big one", words(("listpack", "skiplist"))),
     Rule(r"OBJECT ENCODING", "8.2 embeds a string only where value and key fit one small block",
          words(("embstr", "raw"))),
-    Rule(r"Z|GEO", "7.2 prints a score with the fewest digits that read back; 7.0 with 17", one_number),
+    Rule(r"B?Z|GEO", "7.2 prints a score with the fewest digits that read back; 7.0 with 17", one_number),
     Rule(r"[SHZ]?SCAN", "7.4 refuses a negative cursor", some_error("invalid cursor")),
     Rule(r"BITCOUNT", "7.2 checks the arguments before it looks for the key; a lone start became an error",
          some_error("syntax error", "not an integer")),

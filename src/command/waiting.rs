@@ -152,6 +152,11 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
             waiter.release();
             return Attempt::Nothing;
         }
+        // CLIENT UNBLOCK was first: its connection ends the wait.
+        Some(_) if !client.facts.blocked.swap(false, Relaxed) => {
+            waiter.release();
+            return Attempt::Nothing;
+        }
         Some(_) => {}
     }
     let mut session = Session::stand_in(client.clone(), waiter);
@@ -159,9 +164,9 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let mut reply = Vec::new();
     let ended = unit(turn, &mut session, parts, db.into_held(), &mut reply);
     if ended.waits {
+        client.facts.blocked.store(true, Relaxed);
         return Attempt::Nothing;
     }
-    client.facts.blocked.store(false, Relaxed);
     client.facts.wait_ends.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
     Attempt::Served(ended.ready)
