@@ -77,7 +77,7 @@ RULES: list[Rule] = [
     Rule(r"CLIENT (SETINFO|NO-TOUCH)", "came with 7.2", some_error("unknown subcommand"), ends=True),
     Rule(r"WAIT ", "7.2 refuses a timeout that overflows", some_error("out of range")),
     Rule(r"COMMAND GETKEYS", "a missing command is now an invalid one", some_error("wrong number"), ends=True),
-    Rule(r"LPOS|LREM", "7.2 refuses the one RANK or count that cannot be negated", some_error("value is out of range, value must between")),
+    Rule(r"LPOS|LREM", "7.2 refuses the one RANK or count that cannot be negated", some_error("value is out of range, value must between"), ends=True),
     Rule(r"OBJECT REFCOUNT", "8.2 shares fewer small integers"),
     Rule(r"LSET|LINDEX", "a listpack's index is 32 bits: 8.2 takes one beyond that for a small one", ends=True),
     Rule(r"SORT", "members that collate alike (a NUL ends the comparison) come in the container's order"),
