@@ -43,7 +43,12 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
     loop {
         match r.byte()? {
             END => return r.finish(version),
-            SELECT_DB => db = r.length()? as usize,
+            SELECT_DB => {
+                let databases = config.databases as usize;
+                db = usize::try_from(r.length()?).ok().filter(|&db| db < databases).ok_or_else(|| {
+                    bad(format!("FATAL: Data file was created with a Redis server configured to handle more than {databases} databases. Exiting"))
+                })?;
+            }
             EXPIRE_SECONDS => expiry = Some(i64::from(i32::from_le_bytes(r.array()?)) * 1000),
             EXPIRE_MILLIS => expiry = Some(i64::from_le_bytes(r.array()?)),
             RESIZE_DB => {
@@ -214,6 +219,8 @@ mod tests {
             assert_eq!((db, key, value.as_slice()), (i / 4, format!("key{i}").into_bytes(), values[i]));
             assert_eq!(expiry, (i % 2 == 0).then_some(1_900_000_000_000 + i as i64));
         }
+        let few = Config { databases: 1, ..Config::default() };
+        assert!(read(&file[..], &few, |_| Ok(())).is_err(), "a database that is not there is refused");
         file[40] ^= 1;
         assert!(read(&file[..], &Config::default(), |_| Ok(())).is_err(), "a flipped bit is found");
     }
