@@ -246,6 +246,35 @@ impl Table {
         }
     }
 
+    /// The words of one bucket, below [`Table::buckets`].
+    #[inline]
+    pub fn for_each_in(&self, index: usize, mut visit: impl FnMut(Word)) {
+        assert!(index < self.buckets, "a bucket of this table");
+        self.chain(index, &mut visit);
+    }
+
+    /// Asks the memory for the bucket that `hash` addresses: for finds that follow each other and should not wait in turn.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        if self.buckets > 0 {
+            prefetch(self.bucket(address(hash, self.buckets)).as_ptr().cast());
+        }
+    }
+
+    /// Calls `hint` with each word in the addressed bucket whose tag fits, and asks the memory for a bucket chained to it.
+    #[inline]
+    pub fn prefetch_words(&self, hash: u64, hint: impl FnMut(u64)) {
+        if self.buckets == 0 {
+            return;
+        }
+        // SAFETY: live while `&self` is held.
+        let b = unsafe { self.bucket(address(hash, self.buckets)).as_ref() };
+        let meta = b.hint(hash, hint);
+        if let Some(next) = b.next(meta) {
+            prefetch(next.as_ptr().cast());
+        }
+    }
+
     /// A word chosen with equal chance for all: a random bucket is accepted with a chance proportional to what it
     /// holds. Chains beyond `FAIR_CHAIN` words, which a keyed hash makes astronomically rare, count as that long.
     pub fn sample(&self, mut random: impl FnMut() -> u64) -> Option<Word> {
@@ -540,15 +569,10 @@ impl Probe {
 
     /// Calls `hint` with each word in the addressed bucket whose tag fits: candidates to prefetch.
     #[inline]
-    pub fn prefetch_words(&self, hash: u64, mut hint: impl FnMut(u64)) {
-        let Some(bucket) = self.bucket_racing(hash) else { return };
-        // SAFETY: segments outlive racing readers (header); all fields are atomics.
-        let b = unsafe { bucket.as_ref() };
-        let meta = b.meta.load(Relaxed);
-        let mut hits = tag_hits(meta, tag_of(hash));
-        while hits != 0 {
-            hint(b.words[hits.trailing_zeros() as usize].load(Relaxed));
-            hits &= hits - 1;
+    pub fn prefetch_words(&self, hash: u64, hint: impl FnMut(u64)) {
+        if let Some(bucket) = self.bucket_racing(hash) {
+            // SAFETY: segments outlive racing readers (header); all fields are atomics.
+            unsafe { bucket.as_ref() }.hint(hash, hint);
         }
     }
 
@@ -603,6 +627,18 @@ impl Bucket {
     #[inline]
     fn next(&self, meta: u64) -> Option<NonNull<Bucket>> {
         if meta & CHAINED == 0 { None } else { NonNull::new(self.words[SLOTS - 1].load(Relaxed) as *mut Bucket) }
+    }
+
+    /// Calls `hint` with each word whose tag fits; returns the meta word they were found by.
+    #[inline]
+    fn hint(&self, hash: u64, mut hint: impl FnMut(u64)) -> u64 {
+        let meta = self.meta.load(Relaxed);
+        let mut hits = tag_hits(meta, tag_of(hash));
+        while hits != 0 {
+            hint(self.words[hits.trailing_zeros() as usize].load(Relaxed));
+            hits &= hits - 1;
+        }
+        meta
     }
 
     #[inline]

@@ -2,8 +2,13 @@
 //!
 //! Grows and shrinks a bucket at a time, scans with the SCAN guarantee, samples fairly; see `crate::table`. The members
 //! themselves are small owned allocations ([`super::piece::Piece`]) with whatever their type keeps beside the name.
+//!
+//! A member looked at costs a memory miss or two. Whoever looks at many does it in batches, whose misses overlap:
+//! [`Items::for_each_batch`], [`Items::contains_each`].
 
-use crate::table::{Table, Word};
+use super::text::Text;
+use crate::table::{Table, Word, prefetch};
+use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -75,6 +80,19 @@ impl<T: Item> Items<T> {
         self.find(name).is_some()
     }
 
+    /// Which of these names are there, in their order: what many [`Items::contains`] would say, in a fraction of the time.
+    pub fn contains_each(&self, names: &[Text<'_>]) -> SmallVec<[bool; BATCH_ROOM]> {
+        let mut digits = itoa::Buffer::new();
+        let hashes: SmallVec<[u64; BATCH_ROOM]> = names.iter().map(|name| hash(name.bytes(&mut digits))).collect();
+        hashes.iter().for_each(|&hash| self.table.prefetch_bucket(hash));
+        hashes.iter().for_each(|&hash| self.table.prefetch_words(hash, |word| prefetch(word as *const u8)));
+        let found = names.iter().zip(&hashes).map(|(name, &hash)| {
+            let name = name.bytes(&mut digits);
+            self.table.find(hash, |word| lent::<T>(word).name() == name).is_some()
+        });
+        found.collect()
+    }
+
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<Lent<'_, T>> {
         self.find(name).map(|slot| lent(self.table.word(slot)))
@@ -121,7 +139,33 @@ impl<T: Item> Items<T> {
 
     /// Every member, in no particular order.
     pub fn for_each(&self, mut visit: impl FnMut(&T)) {
-        self.table.for_each(|word| visit(&lent::<T>(word)));
+        self.walk(|batch| {
+            batch.iter().for_each(|item| visit(item));
+            true
+        });
+    }
+
+    /// Every member, about [`BATCH`] at a time, until `visit` says no.
+    pub fn for_each_batch(&self, mut visit: impl FnMut(&[Lent<'_, T>]) -> bool) {
+        self.walk(|batch| visit(batch));
+    }
+
+    /// Batches of whole buckets. Their members' memory is asked for while the batch is gathered.
+    fn walk(&self, mut visit: impl FnMut(&mut [Lent<'_, T>]) -> bool) {
+        let mut batch = SmallVec::<[Lent<'_, T>; BATCH_ROOM]>::new();
+        for index in 0..self.table.buckets() {
+            self.table.for_each_in(index, |word| {
+                prefetch(word.get() as *const u8);
+                batch.push(lent(word));
+            });
+            if batch.len() >= BATCH {
+                if !visit(&mut batch) {
+                    return;
+                }
+                batch.clear();
+            }
+        }
+        visit(&mut batch);
     }
 
     /// One step of a scan: the members of a bucket; the next cursor, 0 at the end.
@@ -144,8 +188,11 @@ impl<T: Item> Items<T> {
 
 impl<T: Item> Drop for Items<T> {
     fn drop(&mut self) {
-        // SAFETY: the table owns its words and is not looked at again.
-        self.table.for_each(|word| drop(unsafe { T::from_word(word) }));
+        self.walk(|batch| {
+            // SAFETY: the table owns its words, lends each once, and is not looked at again.
+            batch.iter_mut().for_each(|item| unsafe { ManuallyDrop::drop(&mut item.0) });
+            true
+        });
     }
 }
 
@@ -182,6 +229,11 @@ fn hash(name: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// Members looked at together: more than a core's misses in flight, fewer than its first cache holds.
+pub const BATCH: usize = 32;
+/// A batch ends with a bucket, which seldom holds so many more.
+pub const BATCH_ROOM: usize = BATCH + 16;
+
 #[cfg(test)]
 mod tests {
     use super::super::piece::Piece;
@@ -216,6 +268,10 @@ mod tests {
             prop_assert_eq!(&all, &model);
             let bytes: usize = { let mut n = 0; items.for_each(|f| n += f.heap_bytes()); n };
             prop_assert_eq!(items.bytes, bytes);
+            let names: Vec<Vec<u8>> = (0..310).map(|n| format!("name{n}").into_bytes()).collect();
+            let texts: Vec<Text<'_>> = names.iter().map(|name| Text::Bytes(name)).collect();
+            let expected: Vec<bool> = names.iter().map(|name| model.contains_key(name)).collect();
+            prop_assert_eq!(items.contains_each(&texts).to_vec(), expected);
             prop_assert_eq!(items.sample().is_some(), !model.is_empty());
         }
     }

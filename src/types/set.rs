@@ -8,18 +8,22 @@
 
 use super::PackedMax;
 use super::intset::Intset;
-use super::items::Items;
+use super::items::{BATCH, BATCH_ROOM, Items};
 use super::packed::Packed;
 use super::piece::Piece;
 use super::text::{Text, as_int};
 use super::value::Value;
 use ref_cast::RefCast;
+use smallvec::SmallVec;
 use std::collections::HashSet;
 
 /// A value that is a set.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct Set(Value);
+
+/// Some members of a set: looked up in other sets together, they wait for memory together.
+pub type Batch<'a> = SmallVec<[Text<'a>; BATCH_ROOM]>;
 
 /// Up to where a set is kept small: the `set-max-*` directives.
 #[derive(Clone, Copy, Debug)]
@@ -190,20 +194,30 @@ impl Set {
         }
     }
 
-    /// Members until `visit` says no; a big set's come a bucket at a time, and the rest of the last one is passed over.
+    /// Members until `visit` says no.
     pub fn for_each_while(&self, mut visit: impl FnMut(Text<'_>) -> bool) {
-        let mut goes_on = true;
+        self.for_each_batch(|batch| batch.iter().all(|&member| visit(member)));
+    }
+
+    /// Every member, some at a time, until `visit` says no: for [`Set::retain`].
+    pub fn for_each_batch(&self, mut visit: impl FnMut(&mut Batch<'_>) -> bool) {
         match &self.0 {
-            Value::SetInts(ints) => _ = ints.iter().all(|n| visit(Text::Int(n))),
-            Value::SetPacked(packed) => _ = packed.iter().all(visit),
-            Value::SetTable(members) => {
-                let mut cursor = 0;
-                while goes_on {
-                    cursor = members.items.scan(cursor, |piece| goes_on = goes_on && visit(Text::Bytes(piece.name())));
-                    goes_on = goes_on && cursor != 0;
-                }
-            }
+            Value::SetInts(ints) => visit_chunks(ints.iter().map(Text::Int), visit),
+            Value::SetPacked(packed) => visit_chunks(packed.iter(), visit),
+            Value::SetTable(members) => members
+                .items
+                .for_each_batch(|pieces| visit(&mut pieces.iter().map(|piece| Text::Bytes(piece.name())).collect())),
             _ => not_a_set(),
+        }
+    }
+
+    /// Keeps of a batch what this set has, or with `has` false what it does not have.
+    pub fn retain(&self, batch: &mut Batch<'_>, has: bool) {
+        if let Value::SetTable(members) = &self.0 {
+            let mut found = members.items.contains_each(batch).into_iter();
+            batch.retain(|_| found.next() == Some(has));
+        } else {
+            batch.retain(|&mut member| self.has(member) == has);
         }
     }
 
@@ -319,6 +333,17 @@ impl Set {
     }
 }
 
+fn visit_chunks<'a>(mut members: impl Iterator<Item = Text<'a>>, mut visit: impl FnMut(&mut Batch<'a>) -> bool) {
+    let mut batch: Batch<'a> = Batch::new();
+    loop {
+        batch.extend(members.by_ref().take(BATCH));
+        if batch.is_empty() || !visit(&mut batch) {
+            return;
+        }
+        batch.clear();
+    }
+}
+
 /// Which of so many members met one after the other are among so many chosen: each with the chance that those still
 /// wanted bear to those still to come.
 struct Choice {
@@ -431,6 +456,17 @@ mod tests {
                 if cursor == 0 { break }
             }
             prop_assert_eq!(&scanned, &model);
+            let mut batched = BTreeSet::new();
+            set.for_each_batch(|batch| batch.iter().all(|member| batched.insert(member.to_vec())));
+            prop_assert_eq!(&batched, &model);
+            let every: Vec<Vec<u8>> = ["", "x", "long-"].iter().flat_map(|p| (0..30).map(move |n| format!("{p}{n}").into_bytes())).collect();
+            for has in [true, false] {
+                let texts = every.iter().map(|name| as_int(name).map_or(Text::Bytes(name), Text::Int));
+                let mut batch: Batch<'_> = texts.collect();
+                set.retain(&mut batch, has);
+                let expected: Vec<_> = every.iter().filter(|name| model.contains(*name) == has).cloned().collect();
+                prop_assert_eq!(batch.iter().map(|member| member.to_vec()).collect::<Vec<_>>(), expected);
+            }
             for count in pops {
                 let mut sampled = BTreeSet::new();
                 set.sample_distinct(count, |member| assert!(sampled.insert(member.to_vec())));

@@ -138,7 +138,10 @@ fn intersection(sets: &[Option<&Set>], _: SetMax, visit: &mut dyn FnMut(Text<'_>
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<&Set>>>() else { return };
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else { return };
-    smallest.for_each_while(|member| !others.iter().all(|set| set.has(member)) || visit(member));
+    smallest.for_each_batch(|batch| {
+        others.iter().for_each(|set| set.retain(batch, true));
+        batch.iter().all(|&member| visit(member))
+    });
 }
 
 fn union(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
@@ -164,10 +167,9 @@ fn difference(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>
     let walk = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
     if lookups <= walk {
         others.sort_by_key(|set| std::cmp::Reverse(set.len()));
-        return first.for_each(|member| {
-            if !others.iter().any(|set| set.has(member)) {
-                visit(member);
-            }
+        return first.for_each_batch(|batch| {
+            others.iter().for_each(|set| set.retain(batch, false));
+            batch.iter().all(|&member| visit(member))
         });
     }
     let mut rest = Set::big();
