@@ -25,7 +25,6 @@ const UNSAFE_FILES: &[&str] = &[
     "src/listeners.rs",
     "src/process.rs",
     "src/table.rs",
-    "src/types/bits.rs",
     "src/types/blob.rs",
     "src/types/fields.rs",
     "src/types/items.rs",
