@@ -40,7 +40,7 @@ const BGSAVE: Command = Command {
     flags: ADMIN | NOSCRIPT | NO_ASYNC_LOADING,
     keys: Keys::NONE,
     doc: "Writes a snapshot of one instant of the data to disk, in the background and without fork.",
-    examples: "> BGSAVE\nBackground saving started\n> BGSAVE now\n(error) ERR syntax error",
+    examples: "> BGSAVE now\n(error) ERR syntax error\n> BGSAVE SCHEDULE now\n(error) ERR syntax error",
     run: bgsave,
 };
 
