@@ -189,13 +189,19 @@ fn serve(
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
         node.doors.connect(doors);
         node.life.set_loading(true);
+        let of_load = config.clone();
+        let mut loading = tokio::task::spawn_blocking(move || load_data(node, registry, &of_load, slots));
+        let soon = tokio::time::timeout(LOADING_GRACE, &mut loading).await;
+        if let Ok(loaded) = soon {
+            loaded.map_err(io::Error::other)??;
+            node.life.set_loading(false);
+        }
         tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
-        // Clients that come meanwhile hear that the data is being loaded.
-        let loading = config.clone();
-        tokio::task::spawn_blocking(move || load_data(node, registry, &loading, slots))
-            .await
-            .map_err(io::Error::other)??;
-        node.life.set_loading(false);
+        if node.life.is_loading() {
+            // Clients that come meanwhile hear that the data is being loaded.
+            loading.await.map_err(io::Error::other)??;
+            node.life.set_loading(false);
+        }
         batcher::start(&node.journal, pace)?;
         cron::start(node, slots, pace)?;
         if config.port != 0 {
@@ -440,3 +446,5 @@ fn show_logo(config: &Config) {
 const SHUTDOWN_LOOK: Duration = Duration::from_millis(10);
 /// Keys or commands loaded before others may enter the gate alone.
 const LOADED_PER_BREATH: u64 = 256;
+/// Connections wait for a load that ends within this, as Redis lets them; only a longer one answers -LOADING.
+const LOADING_GRACE: Duration = Duration::from_millis(200);

@@ -285,7 +285,10 @@ pub(super) fn unit(
             waiter.served();
             db.unpark(waiter);
         }
-        (Some(_), Some(waiter)) => waiter.release(),
+        (Some(_), Some(waiter)) => {
+            session.client.facts.blocked.store(true, Relaxed);
+            waiter.release();
+        }
         (None, None) => {}
     }
     turn.tick = clock::ticks();

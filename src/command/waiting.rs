@@ -164,7 +164,6 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let mut reply = Vec::new();
     let ended = unit(turn, &mut session, parts, db.into_held(), &mut reply);
     if ended.waits {
-        client.facts.blocked.store(true, Relaxed);
         return Attempt::Nothing;
     }
     client.facts.wait_ends.store(false, Relaxed);
