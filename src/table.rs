@@ -22,6 +22,14 @@ use std::num::NonZeroU64;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+/// A hasher for names that clients choose: keyed at random, so that nobody can choose names that collide.
+pub fn keyed_hasher() -> ahash::RandomState {
+    let mut seeds = [0u8; 32];
+    getrandom::fill(&mut seeds).expect("the system's random source answers");
+    let seed = |i: usize| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes"));
+    ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
+}
+
 /// What a slot holds: usually a pointer. Never zero.
 pub type Word = NonZeroU64;
 

@@ -54,6 +54,9 @@ pub const SYNTAX: Error = Error::new("ERR syntax error");
 pub const NOT_INT: Error = Error::new("ERR value is not an integer or out of range");
 pub const NOT_FLOAT: Error = Error::new("ERR value is not a valid float");
 pub const OUT_OF_RANGE: Error = Error::new("ERR value is out of range");
+/// Any integer would do but the one without a counterpart.
+pub const NOT_NEGATABLE: Error =
+    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 pub const NOT_POSITIVE: Error = Error::new("ERR value is out of range, must be positive");
 pub const OVERFLOW: Error = Error::new("ERR increment or decrement would overflow");
 pub const NO_SUCH_KEY: Error = Error::new("ERR no such key");

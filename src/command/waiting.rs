@@ -43,17 +43,13 @@ impl Patience {
         if ms.is_nan() || ms > i64::MAX as f64 {
             return Err(TIMEOUT_TOO_LARGE);
         }
-        Self::from_ms(ms as i64, seconds < 0.0, now)
-    }
-
-    fn from_ms(ms: i64, negative: bool, now: Millis) -> Result<Self, Error> {
-        if negative || ms < 0 {
+        if seconds < 0.0 {
             return Err(TIMEOUT_NEGATIVE);
         }
-        if ms == 0 {
-            return Ok(Self(None));
+        match ms as i64 {
+            0 => Ok(Self(None)),
+            ms => now.checked_add(ms).map(|at| Self(Some(at))).ok_or(TIMEOUT_TOO_LARGE),
         }
-        now.checked_add(ms).map(|at| Self(Some(at))).ok_or(TIMEOUT_TOO_LARGE)
     }
 }
 

@@ -36,8 +36,7 @@ impl Db<'_> {
     /// Several values at once, for reading, where the type is not known yet; none where there is no such key. A string
     /// is of the wrong type.
     pub fn read_values<'a>(&mut self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Option<&Value>>, WrongType> {
-        let value = |entry: Entry| if let Body::Value(value) = entry.body() { Ok(value) } else { Err(WrongType) };
-        keys.map(|key| self.read_entry(key).map(value).transpose()).collect()
+        self.read_each(keys, |entry| if let Body::Value(value) = entry.body() { Ok(value) } else { Err(WrongType) })
     }
 
     /// Several collections at once, for reading; none where there is no such key.
@@ -45,7 +44,15 @@ impl Db<'_> {
         &mut self,
         keys: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Vec<Option<&T>>, WrongType> {
-        keys.map(|key| self.read_entry(key).map(view::<T>).transpose()).collect()
+        self.read_each(keys, view::<T>)
+    }
+
+    fn read_each<'a, V>(
+        &mut self,
+        keys: impl Iterator<Item = &'a [u8]>,
+        view: impl Fn(Entry) -> Result<V, WrongType>,
+    ) -> Result<Vec<Option<V>>, WrongType> {
+        keys.map(|key| self.read_entry(key).map(&view).transpose()).collect()
     }
 
     /// A collection that the command may change later, or that it only compares with: no statistics.

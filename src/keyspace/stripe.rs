@@ -17,7 +17,7 @@ use super::snapshot::Captures;
 use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
-use crate::table::{Probe, Retired, Table};
+use crate::table::{Probe, Retired, Table, keyed_hasher};
 use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::RawMutex as _;
 use parking_lot::{Mutex, RawMutex};
@@ -119,12 +119,9 @@ impl Keyspace {
                 shared: (0..databases).map(|_| PartShared::default()).collect(),
             })
         };
-        let mut seeds = [0u8; 32];
-        getrandom::fill(&mut seeds).expect("the system's random source answers");
-        let seed = |i: usize| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes"));
         Self {
             stripes: (0..stripes.clamp(1, STRIPES_MAX).next_power_of_two()).map(stripe).collect(),
-            hasher: ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3)),
+            hasher: keyed_hasher(),
             databases,
             gate: Gate::new(gate_slots),
             graveyard: Mutex::new(Vec::new()),

@@ -218,12 +218,7 @@ fn rehash<T: Item>(word: Word) -> u64 {
 #[inline]
 fn hash(name: &[u8]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(|| {
-        let mut seeds = [0u8; 32];
-        getrandom::fill(&mut seeds).expect("the system's random source answers");
-        let seed = |i: usize| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes"));
-        ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
-    });
+    static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(crate::table::keyed_hasher);
     let mut hasher = HASHER.build_hasher();
     hasher.write(name);
     hasher.finish()

@@ -1,8 +1,7 @@
 //! Fields by chance and by cursor: HRANDFIELD, HSCAN.
 
-use crate::command::error::{NOT_INT, OUT_OF_RANGE, SYNTAX};
+use crate::command::error::{NOT_INT, NOT_NEGATABLE, OUT_OF_RANGE, SYNTAX};
 use crate::command::*;
-use crate::glob;
 use crate::num;
 use crate::resp::{Out, Proto};
 use crate::types::Text;
@@ -63,7 +62,7 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn read_count(args: &Args<'_>) -> Result<(i64, bool), Error> {
     let count = num::parse_i64(args.get(2)).ok_or(NOT_INT)?;
     if count == i64::MIN {
-        return Err(COUNT_OUT_OF_RANGE);
+        return Err(NOT_NEGATABLE);
     }
     if args.len() == 3 {
         return Ok((count, false));
@@ -89,30 +88,20 @@ pub const HSCAN: Command = Command {
 
 fn hscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let cursor = args::scan_cursor(args.get(2)).ok_or(INVALID_CURSOR)?;
-    let Some(hash) = db.read::<Hash>(args.key(1))? else {
-        out.array(2);
-        out.bulk(b"0")?;
-        return out.empty_array();
-    };
-    let (mut count, mut pattern, mut values) = (COUNT_DEFAULT, None, true);
-    args.skip_to(3);
-    while let Some(word) = args.word() {
-        match &*word {
-            b"COUNT" => {
-                let n = num::parse_i64(args.required()?).ok_or(NOT_INT)?;
-                count = usize::try_from(n).ok().filter(|&n| n > 0).ok_or(SYNTAX)?;
-            }
-            b"MATCH" => pattern = Some(args.required()?).filter(|p| p != b"*"),
-            b"NOVALUES" => values = false,
-            _ => return Err(SYNTAX),
+    let cursor = scanning::cursor(args.get(2))?;
+    let Some(hash) = db.read::<Hash>(args.key(1))? else { return out.scanned(0, 0, &[]) };
+    let mut values = true;
+    let scan = Scan::parse(args, 3, |word, _| match &**word {
+        b"NOVALUES" => {
+            values = false;
+            Ok(())
         }
-    }
-    // The cursor stands in front of the fields and is known after them.
+        _ => Err(SYNTAX),
+    })?;
     let (mut found, mut fields) = (0, Vec::new());
     let mut reply = ctx::Reply(Out::new(&mut fields, out.proto));
-    let next = hash.scan(cursor, count, |field, value| {
-        if pattern.is_none_or(|pattern| glob::matches(pattern, field.bytes(&mut itoa::Buffer::new()), false)) {
+    let next = hash.scan(cursor, scan.count, |field, value| {
+        if scan.wants(field.bytes(&mut itoa::Buffer::new())) {
             reply.put(field);
             found += 1;
             if values {
@@ -121,16 +110,8 @@ fn hscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
             }
         }
     });
-    out.array(2);
-    out.bulk(itoa::Buffer::new().format(next).as_bytes())?;
-    out.array(found);
-    out.buf.extend_from_slice(&fields);
-    Ok(())
+    out.scanned(next, found, &fields)
 }
 
-const COUNT_DEFAULT: usize = 10;
 /// Fields drawn again and again make a reply of any length from a small hash; longer ones are refused.
 const REPLY_BYTES_MAX: usize = 512 << 20;
-const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");
-const COUNT_OUT_OF_RANGE: Error =
-    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");

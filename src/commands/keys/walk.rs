@@ -1,9 +1,8 @@
 //! Walks over the keyspace: KEYS, RANDOMKEY, SCAN. Keys that are due are passed over.
 
-use crate::command::error::{NOT_INT, SYNTAX};
+use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::glob;
-use crate::num;
 use crate::resp::Out;
 
 pub const KEYS: Command = Command {
@@ -79,37 +78,23 @@ pub const SCAN: Command = Command {
 
 fn scan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let cursor = args::scan_cursor(args.get(1)).ok_or(INVALID_CURSOR)?;
-    let (mut count, mut pattern, mut kind) = (COUNT_DEFAULT, None, None);
-    args.skip_to(2);
-    while let Some(word) = args.word() {
-        match &*word {
-            b"COUNT" => {
-                let n = num::parse_i64(args.required()?).ok_or(NOT_INT)?;
-                count = usize::try_from(n).ok().filter(|&n| n > 0).ok_or(SYNTAX)?;
-            }
-            b"MATCH" => pattern = Some(args.required()?).filter(|p| p != b"*"),
-            b"TYPE" => kind = Some(args.required()?),
-            _ => return Err(SYNTAX),
+    let (cursor, mut kind) = (scanning::cursor(args.get(1))?, None);
+    let scan = Scan::parse(args, 2, |word, args| match &**word {
+        b"TYPE" => {
+            kind = Some(args.required()?);
+            Ok(())
         }
-    }
-    // The cursor stands in front of the keys and is known after them.
+        _ => Err(SYNTAX),
+    })?;
     let (mut found, mut keys) = (0, Vec::new());
-    let next = db.scan(cursor, count, |met| {
+    let next = db.scan(cursor, scan.count, |met| {
         let wanted = !met.due
             && kind.is_none_or(|kind: &[u8]| kind.eq_ignore_ascii_case(met.kind.name().as_bytes()))
-            && pattern.is_none_or(|pattern| glob::matches(pattern, met.key, false));
+            && scan.wants(met.key);
         if wanted {
             Out::new(&mut keys, out.proto).bulk(met.key);
             found += 1;
         }
     });
-    out.array(2);
-    out.bulk(itoa::Buffer::new().format(next).as_bytes())?;
-    out.array(found);
-    out.buf.extend_from_slice(&keys);
-    Ok(())
+    out.scanned(next, found, &keys)
 }
-
-const COUNT_DEFAULT: usize = 10;
-const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");

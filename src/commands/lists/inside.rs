@@ -1,6 +1,6 @@
 //! Looking into a list, and changing it in its middle.
 
-use crate::command::error::{INDEX_OUT_OF_RANGE, NO_SUCH_KEY, SYNTAX};
+use crate::command::error::{INDEX_OUT_OF_RANGE, NO_SUCH_KEY, NOT_NEGATABLE, SYNTAX};
 use crate::command::*;
 use crate::types::list::{End, List};
 
@@ -254,7 +254,5 @@ fn ltrim(ctx: &mut Ctx<'_, '_>) -> Outcome {
 const RANK_ZERO: Error = Error::new(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
 );
-const NOT_NEGATABLE: Error =
-    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 const NEGATIVE_COUNT: Error = Error::new("ERR COUNT can't be negative");
 const NEGATIVE_MAXLEN: Error = Error::new("ERR MAXLEN can't be negative");

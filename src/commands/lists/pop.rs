@@ -1,6 +1,6 @@
 //! Popping at an end: of one list, or of the first of several that has something.
 
-use super::{end, end_name};
+use super::end;
 use crate::command::error::{NOT_POSITIVE, SYNTAX};
 use crate::command::*;
 use crate::keyspace::{Db, Edit};
@@ -135,7 +135,7 @@ pub fn pop_several(ctx: &mut Ctx<'_, '_>, wanted: &Several) -> Result<bool, Erro
     out.bulk(key)?;
     take(&mut list, wanted.end, wanted.count, out)?;
     drop(list);
-    let name: &[u8] = if end_name(wanted.end) == b"LEFT" { b"LPOP" } else { b"RPOP" };
+    let name: &[u8] = if wanted.end == End::Left { b"LPOP" } else { b"RPOP" };
     ctx.propagate(&[name, key, itoa::Buffer::new().format(popped).as_bytes()]);
     Ok(true)
 }

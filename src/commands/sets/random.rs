@@ -1,6 +1,6 @@
 //! Members by chance: looking at them, or taking them out.
 
-use crate::command::error::{NOT_INT, NOT_POSITIVE, OUT_OF_RANGE, SYNTAX};
+use crate::command::error::{NOT_INT, NOT_NEGATABLE, NOT_POSITIVE, OUT_OF_RANGE, SYNTAX};
 use crate::command::*;
 use crate::num;
 use crate::types::set::Set;
@@ -106,7 +106,7 @@ fn srandmember(ctx: &mut Ctx<'_, '_>) -> Outcome {
         _ => return Err(SYNTAX),
     };
     if wanted == Some(i64::MIN) {
-        return Err(COUNT_OUT_OF_RANGE);
+        return Err(NOT_NEGATABLE);
     }
     let set = db.read::<Set>(args.key(1))?;
     match (wanted, set) {
@@ -140,8 +140,6 @@ fn repeated(out: &mut ctx::Reply<'_>, set: &Set, count: u64) -> Outcome {
     if fits { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
 
-const COUNT_OUT_OF_RANGE: Error =
-    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 /// Members drawn again and again make a reply of any length from a small set; longer ones are refused.
 const REPLY_BYTES_MAX: usize = 512 << 20;
 /// Members in one propagated SREM.

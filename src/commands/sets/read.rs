@@ -1,9 +1,7 @@
 //! Looking at a set: how many members, which ones, some at a time.
 
-use crate::command::error::{NOT_INT, SYNTAX};
+use crate::command::error::SYNTAX;
 use crate::command::*;
-use crate::glob;
-use crate::num;
 use crate::resp::Out;
 use crate::types::set::Set;
 
@@ -100,42 +98,16 @@ pub const SSCAN: Command = Command {
 
 fn sscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let cursor = args::scan_cursor(args.get(2)).ok_or(INVALID_CURSOR)?;
-    let Some(set) = db.read::<Set>(args.key(1))? else {
-        out.array(2);
-        out.bulk(b"0")?;
-        out.array(0);
-        return Ok(());
-    };
-    let (mut count, mut pattern) = (COUNT_DEFAULT, None);
-    args.skip_to(3);
-    while let Some(word) = args.word() {
-        match &*word {
-            b"COUNT" => {
-                let n = num::parse_i64(args.required()?).ok_or(NOT_INT)?;
-                count = usize::try_from(n).ok().filter(|&n| n > 0).ok_or(SYNTAX)?;
-            }
-            b"MATCH" => pattern = Some(args.required()?).filter(|p| p != b"*"),
-            b"NOVALUES" => return Err(NO_VALUES),
-            _ => return Err(SYNTAX),
-        }
-    }
-    // The cursor stands in front of the members and is known after them.
+    let cursor = scanning::cursor(args.get(2))?;
+    let Some(set) = db.read::<Set>(args.key(1))? else { return out.scanned(0, 0, &[]) };
+    let scan = Scan::parse(args, 3, |word, _| Err(if **word == *b"NOVALUES" { scanning::NO_VALUES } else { SYNTAX }))?;
     let (mut found, mut members) = (0, Vec::new());
     let mut reply = ctx::Reply(Out::new(&mut members, out.proto));
-    let next = set.scan(cursor, count, |member| {
-        if pattern.is_none_or(|pattern| glob::matches(pattern, member.bytes(&mut itoa::Buffer::new()), false)) {
+    let next = set.scan(cursor, scan.count, |member| {
+        if scan.wants(member.bytes(&mut itoa::Buffer::new())) {
             _ = reply.text(member);
             found += 1;
         }
     });
-    out.array(2);
-    out.bulk(itoa::Buffer::new().format(next).as_bytes())?;
-    out.array(found);
-    out.buf.extend_from_slice(&members);
-    Ok(())
+    out.scanned(next, found, &members)
 }
-
-const COUNT_DEFAULT: usize = 10;
-const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");
-const NO_VALUES: Error = Error::new("ERR NOVALUES option can only be used in HSCAN");

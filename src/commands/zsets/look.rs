@@ -1,8 +1,7 @@
 //! Members by name: how many, their scores and ranks; ZSCAN.
 
-use crate::command::error::{NOT_INT, SYNTAX};
+use crate::command::error::SYNTAX;
 use crate::command::*;
-use crate::glob;
 use crate::num;
 use crate::resp::Out;
 use crate::types::zset::Zset;
@@ -142,35 +141,17 @@ pub const ZSCAN: Command = Command {
 
 fn zscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let mut cursor = args::scan_cursor(args.get(2)).ok_or(INVALID_CURSOR)?;
-    let Some(set) = db.read::<Zset>(args.key(1))? else {
-        out.array(2);
-        out.bulk(b"0")?;
-        out.array(0);
-        return Ok(());
-    };
-    let (mut count, mut pattern) = (COUNT_DEFAULT, None);
-    args.skip_to(3);
-    while let Some(word) = args.word() {
-        match &*word {
-            b"COUNT" => {
-                let n = num::parse_i64(args.required()?).ok_or(NOT_INT)?;
-                count = usize::try_from(n).ok().filter(|&n| n > 0).ok_or(SYNTAX)?;
-            }
-            b"MATCH" => pattern = Some(args.required()?).filter(|p| p != b"*"),
-            b"NOVALUES" => return Err(NOVALUES),
-            _ => return Err(SYNTAX),
-        }
-    }
-    // The cursor stands in front of the members and is known after them.
+    let mut cursor = scanning::cursor(args.get(2))?;
+    let Some(set) = db.read::<Zset>(args.key(1))? else { return out.scanned(0, 0, &[]) };
+    let scan = Scan::parse(args, 3, |word, _| Err(if **word == *b"NOVALUES" { scanning::NO_VALUES } else { SYNTAX }))?;
     let (mut met, mut found, mut members) = (0, 0, Vec::new());
     let (mut digits, mut text) = (itoa::Buffer::new(), Vec::new());
     // As Redis: a listpack's own text, and all digits of a double.
     let print = if set.is_packed() { num::push_f64 } else { num::push_g17 };
-    for _ in 0..count.saturating_mul(STEPS_PER_COUNT) {
+    for _ in 0..scan.count.saturating_mul(STEPS_PER_COUNT) {
         cursor = set.scan(cursor, |name, score| {
             met += 1;
-            if pattern.is_none_or(|pattern| glob::matches(pattern, name.bytes(&mut digits), false)) {
+            if scan.wants(name.bytes(&mut digits)) {
                 let mut members = Out::new(&mut members, out.proto);
                 members.bulk(name.bytes(&mut digits));
                 text.clear();
@@ -179,19 +160,12 @@ fn zscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
                 found += 2;
             }
         });
-        if cursor == 0 || met >= count {
+        if cursor == 0 || met >= scan.count {
             break;
         }
     }
-    out.array(2);
-    out.bulk(itoa::Buffer::new().format(cursor).as_bytes())?;
-    out.array(found);
-    out.buf.extend_from_slice(&members);
-    Ok(())
+    out.scanned(cursor, found, &members)
 }
 
-const COUNT_DEFAULT: usize = 10;
 /// Empty buckets in a row end a call at last.
 const STEPS_PER_COUNT: usize = 10;
-const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");
-const NOVALUES: Error = Error::new("ERR NOVALUES option can only be used in HSCAN");

@@ -1,7 +1,7 @@
 //! ZRANDMEMBER: members at random.
 
 use super::reply;
-use crate::command::error::{NOT_INT, OUT_OF_RANGE, SYNTAX};
+use crate::command::error::{NOT_INT, NOT_NEGATABLE, OUT_OF_RANGE, SYNTAX};
 use crate::command::*;
 use crate::num;
 use crate::resp::Proto;
@@ -34,7 +34,7 @@ fn zrandmember(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let scores = args.len() > 3;
     let count = num::parse_i64(args.get(2)).ok_or(NOT_INT)?;
     if count == i64::MIN {
-        return Err(COUNT_RANGE);
+        return Err(NOT_NEGATABLE);
     }
     if args.len() > 4 || scores && *args.word_at(3) != *b"WITHSCORES" {
         return Err(SYNTAX);
@@ -89,5 +89,3 @@ fn different_below(n: usize, count: usize) -> HashSet<usize> {
 const PAIRS_MAX: u64 = i64::MAX as u64 / 2;
 /// Members drawn again and again make a reply of any length from a small set; longer ones are refused.
 const REPLY_BYTES_MAX: usize = 512 << 20;
-const COUNT_RANGE: Error =
-    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
