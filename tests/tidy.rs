@@ -29,6 +29,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/types/cut.rs",
     "src/types/fields.rs",
     "src/types/items.rs",
+    "src/types/nodes.rs",
     "src/types/piece.rs",
     "src/types/ranked.rs",
 ];

@@ -12,6 +12,7 @@ use super::stripe::{Held, Keyspace, Part, Place};
 use crate::clock::Millis;
 use crate::table::Slot;
 use crate::types::{Kind, Value, as_int};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The key holds another type than the command works on.
@@ -605,7 +606,7 @@ pub(super) fn string_body(bytes: &[u8]) -> New<'_> {
 
 pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
     if bytes.len() > INLINE_BYTES_MAX {
-        New::Value(Value::Str(Box::new(bytes.to_vec())))
+        New::Value(Value::Str(Arc::new(bytes.to_vec())))
     } else {
         New::Bytes { bytes, room: 0 }
     }

@@ -2,6 +2,7 @@
 //!
 //! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name.
 
+pub mod big;
 pub mod bits;
 mod blob;
 pub mod cut;
@@ -14,6 +15,7 @@ pub mod items;
 pub mod legacy;
 pub mod list;
 mod lookup;
+mod nodes;
 pub mod packed;
 pub mod piece;
 mod rank;
