@@ -63,7 +63,7 @@ fn keyspace(c: &mut Criterion) {
     let open = |key: &str| {
         let place = keyspace.place(key.as_bytes());
         let mut db = Db::new(keyspace.lock_one(place.stripe as usize), 0, 1, Manner::default());
-        db.hint(Hint { key: key.as_ptr(), place });
+        db.hint(std::iter::once(Hint { key: key.as_ptr(), place }).collect());
         db
     };
     for key in &keys {

@@ -35,7 +35,7 @@ fn open_accounts(c: &mut Connection) {
     (0..MEMBERS).for_each(|i| _ = all.hset("timed", format!("field:{i}"), OPENING).ignore());
     all.cmd("HPEXPIRE").arg("timed").arg(100_000_000).arg("FIELDS").arg(2).arg("field:1").arg("field:2").ignore();
     all.exec(c).unwrap();
-    rebuild(&mut Pipeline::new().atomic()).exec(c).unwrap();
+    rebuild(Pipeline::new().atomic()).exec(c).unwrap();
 }
 
 /// A big key is removed and comes back with as many members, in one transaction.

@@ -23,11 +23,11 @@ use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Db, Expired, Held, Hint, Inside, Keyspace, Manner, Place, Seldom, walk::Garbage};
+use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Manner, Place, Seldom, walk::Garbage};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{Argv, ArgvView, Out};
-use smallvec::SmallVec;
+use smallvec::smallvec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -173,23 +173,17 @@ pub fn call(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
 fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
     let Prepared { argv, canonical, looked_up: LookedUp { row, place } } = request;
     let hint = place.zip(row).map(|(place, row)| Hint { key: argv.get(row.key_at.into()).as_ptr(), place });
-    let (Some(row), Some(hint)) = (row, hint) else { return dispatch_any(turn, session, request, None, out) };
+    let (Some(row), Some(hint)) = (row, hint) else { return dispatch_any(turn, session, request, out) };
     if !turn.calm || row.command.has(PLAIN_WITHOUT) || turn.config.maxmemory > 0 {
-        return dispatch_any(turn, session, request, Some(hint), out);
+        return dispatch_any(turn, session, request, out);
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
     let held = turn.node.keyspace.lock_one(hint.place.stripe as usize);
-    finish(turn, session, Parts { row, argv, canonical, hint: Some(hint), again: None }, held, out)
+    finish(turn, session, Parts { row, argv, canonical, again: None }, smallvec![hint], held, out)
 }
 
 /// Any command in any weather.
-fn dispatch_any(
-    turn: &mut Turn<'_>,
-    session: &mut Session,
-    request: Prepared<'_>,
-    hint: Option<Hint>,
-    out: &mut Vec<u8>,
-) -> Called {
+fn dispatch_any(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
     let Prepared { argv, canonical, looked_up } = request;
     let Some(row) = looked_up.row else {
         if gates::is_cross_protocol(argv.get(0)) {
@@ -202,7 +196,7 @@ fn dispatch_any(
         refuse(turn, session, row, &error, out);
         return Called::Done;
     };
-    let called = pass_and_run(turn, session, Parts { row, argv, canonical, hint, again: None }, out);
+    let called = pass_and_run(turn, session, Parts { row, argv, canonical, again: None }, out);
     turn.feel_the_weather(session);
     called
 }
@@ -229,13 +223,14 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     session.client.facts.last_command.store(row.id + 1, Relaxed);
     let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
     if !world {
-        let held = lock_keys(&turn.node.keyspace, session, &parts);
-        return finish(turn, session, parts, held, out);
+        let hints = find_keys(&turn.node.keyspace, session, &parts);
+        let held = turn.node.keyspace.lock(hints.iter().map(|hint| hint.place.stripe).collect());
+        return finish(turn, session, parts, hints, held, out);
     }
     turn.inside = None;
     let node = turn.node;
     let exclusive = node.keyspace.gate.exclusive();
-    let ended = unit(turn, session, parts, node.keyspace.own_world(&exclusive), out);
+    let ended = unit(turn, session, parts, Hints::new(), node.keyspace.own_world(&exclusive), out);
     drop(exclusive);
     turn.inside = Some(node.keyspace.gate.enter(turn.slot));
     after(turn, row, ended)
@@ -243,9 +238,16 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
 
 /// Runs a unit under its locks, and what follows from it.
 #[inline]
-fn finish(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, held: Held<'_>, out: &mut Vec<u8>) -> Called {
+fn finish(
+    turn: &mut Turn<'_>,
+    session: &mut Session,
+    parts: Parts<'_>,
+    hints: Hints,
+    held: Held<'_>,
+    out: &mut Vec<u8>,
+) -> Called {
     let row = parts.row;
-    let ended = unit(turn, session, parts, held, out);
+    let ended = unit(turn, session, parts, hints, held, out);
     after(turn, row, ended)
 }
 
@@ -265,7 +267,6 @@ pub(super) struct Parts<'a> {
     pub row: Row,
     pub argv: ArgvView<'a>,
     pub canonical: bool,
-    pub hint: Option<Hint>,
     /// A parked command is tried again.
     pub again: Option<&'a Waiter>,
 }
@@ -278,22 +279,30 @@ pub(super) struct Ended {
     pub ready: Vec<(usize, Box<[u8]>)>,
 }
 
-#[inline]
-fn lock_keys<'k>(keyspace: &'k Keyspace, session: &Session, request: &Parts<'_>) -> Held<'k> {
-    if let Some(hint) = request.hint {
-        return keyspace.lock_one(hint.place.stripe as usize);
-    }
-    let mut stripes: SmallVec<[u32; 8]> = SmallVec::new();
+/// Where the keys live that a unit will touch, in the order it will touch them. The memory is asked for all of them, step
+/// by step, so that the misses of a wide read overlap.
+fn find_keys(keyspace: &Keyspace, session: &Session, request: &Parts<'_>) -> Hints {
+    let mut hints = Hints::new();
     let mut add = |argv: ArgvView<'_>, row: Row| {
-        row.command.keys.for_each(argv, &mut |i, _| stripes.push(keyspace.place(argv.get(i)).stripe));
+        row.command.keys.for_each(argv, &mut |i, _| {
+            let key = argv.get(i);
+            let place = keyspace.place(key);
+            keyspace.prefetch_stripe(place);
+            hints.push(Hint { key: key.as_ptr(), place });
+        });
     };
     add(request.argv, request.row);
     if request.row.command.has(RUNS_QUEUE) {
         session.queue.iter().flat_map(|q| &q.commands).for_each(|(row, argv)| add(argv.view(), *row));
         let watched = session.watch.iter().flat_map(|w| &w.keys);
-        stripes.extend(watched.map(|(_, key)| keyspace.place(key).stripe));
+        hints.extend(watched.map(|(_, key)| Hint { key: key.as_ptr(), place: keyspace.place(key) }));
     }
-    if stripes.is_empty() { keyspace.lock_none() } else { keyspace.lock(stripes) }
+    if hints.len() > 1 {
+        let some = || hints.iter().take(PREFETCHED_MAX).map(|hint| hint.place);
+        some().for_each(|place| keyspace.prefetch_bucket(session.db, place));
+        some().for_each(|place| keyspace.prefetch_entry(session.db, place));
+    }
+    hints
 }
 
 fn queue_needs_world(session: &Session) -> bool {
@@ -313,10 +322,11 @@ pub(super) fn unit(
     turn: &mut Turn<'_>,
     session: &mut Session,
     parts: Parts<'_>,
+    hints: Hints,
     held: Held<'_>,
     out: &mut Vec<u8>,
 ) -> Ended {
-    let Parts { row, argv, canonical, hint, again } = parts;
+    let Parts { row, argv, canonical, again } = parts;
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.origin == Origin::Log,
@@ -325,9 +335,7 @@ pub(super) fn unit(
         lazy_free: true,
     };
     let mut db = Db::new(held, session.db, turn.now, manner);
-    if let Some(hint) = hint {
-        db.hint(hint);
-    }
+    db.hint(hints);
     let mut ctx = Ctx {
         args: Args::new(argv),
         db: &mut db,
@@ -598,6 +606,8 @@ fn queue_writes(session: &Session) -> bool {
         .is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(WRITE | MAY_REPLICATE | DENYOOM)))
 }
 
+/// What the first cache keeps of a unit's keys until their turn comes.
+const PREFETCHED_MAX: usize = 128;
 /// Fields in one HDEL of the log.
 const FIELDS_PER_EFFECT: usize = 512;
 /// What stands in the slow log for a secret.

@@ -15,7 +15,7 @@ use super::{Group, Outcome, keys};
 use crate::clients::Client;
 use crate::clock::Millis;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Db, Manner};
+use crate::keyspace::{Db, Hints, Manner};
 use crate::num;
 use crate::resp::Out;
 use crate::types::Kind;
@@ -156,9 +156,9 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
         Some(_) => {}
     }
     let mut session = Session::stand_in(client.clone(), waiter);
-    let parts = Parts { row, argv, canonical: false, hint: None, again: Some(waiter) };
+    let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
-    let ended = unit(turn, &mut session, parts, db.into_held(), &mut reply);
+    let ended = unit(turn, &mut session, parts, Hints::new(), db.into_held(), &mut reply);
     if ended.waits {
         return Attempt::Nothing;
     }

@@ -12,6 +12,8 @@ use super::stripe::{Held, Keyspace, Part, Place};
 use crate::clock::Millis;
 use crate::table::Slot;
 use crate::types::{Kind, Value, as_int};
+use smallvec::SmallVec;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -112,33 +114,32 @@ pub struct Db<'k> {
     pub(super) held: Held<'k>,
     pub(super) index: usize,
     pub(super) now: Millis,
-    hint: Hint,
+    hints: Hints,
+    /// The hint that was right last.
+    at_hint: Cell<usize>,
     pub manner: Manner,
     pub changes: Changes,
 }
 
-/// The places of a command's keys as the batch computed them, found again by the argument's address.
+/// The place of a command's key as it was computed beforehand, found again by the argument's address.
 #[derive(Clone, Copy)]
 pub struct Hint {
     pub key: *const u8,
     pub place: Place,
 }
 
-impl Default for Hint {
-    fn default() -> Self {
-        Self { key: std::ptr::null(), place: Place { stripe: 0, hash: 0 } }
-    }
-}
+/// Those of a unit's keys, in the order it touches them.
+pub type Hints = SmallVec<[Hint; 1]>;
 
 impl<'k> Db<'k> {
     pub fn new(held: Held<'k>, index: usize, now: Millis, manner: Manner) -> Self {
-        Self { held, index, now, hint: Hint::default(), manner, changes: Changes::default() }
+        Self { held, index, now, hints: Hints::new(), at_hint: Cell::new(0), manner, changes: Changes::default() }
     }
 
-    /// Tells where a key lives whose place is known already; the address must be the very argument handed in later.
+    /// Tells where keys live whose place is known already; the addresses must be the very arguments handed in later.
     #[inline]
-    pub fn hint(&mut self, hint: Hint) {
-        self.hint = hint;
+    pub fn hint(&mut self, hints: Hints) {
+        self.hints = hints;
     }
 
     pub fn index(&self) -> usize {
@@ -165,7 +166,17 @@ impl<'k> Db<'k> {
 
     #[inline]
     pub(super) fn place(&self, key: &[u8]) -> Place {
-        if std::ptr::eq(self.hint.key, key.as_ptr()) { self.hint.place } else { self.keyspace().place(key) }
+        let at = self.at_hint.get();
+        // The key that was asked for last, the one behind it, or the first again.
+        for i in [at, at + 1, 0] {
+            if let Some(hint) = self.hints.get(i)
+                && std::ptr::eq(hint.key, key.as_ptr())
+            {
+                self.at_hint.set(i);
+                return hint.place;
+            }
+        }
+        self.keyspace().place(key)
     }
 
     #[inline]

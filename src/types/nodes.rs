@@ -210,7 +210,6 @@ const PIECE: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::super::list::{End, List, NodeMax};
-    use super::*;
     use proptest::prelude::*;
 
     proptest! {
