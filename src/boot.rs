@@ -16,7 +16,7 @@ use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::keyspace::{Db, Keyspace, Manner};
 use crate::listeners::{self, Doors};
-use crate::log::{self, notice, warning};
+use crate::log::{self, cause, notice, warning};
 use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
@@ -92,12 +92,6 @@ impl Host for World {
             RenameError::Exists => file::COMMAND_EXISTS.to_owned(),
         })
     }
-}
-
-/// The system's own words, without Rust's addition.
-fn cause(e: &io::Error) -> String {
-    let text = e.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Serves until told to stop; returns the exit code.

@@ -92,14 +92,11 @@ fn load_file(path: &Path, truncate: Option<bool>, config: &Config, apply: &mut i
     let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
     let mut reader = LogReader::default();
     if start[..head] == *b"REDIS" {
-        let whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
-        let mut counted = Counted { input: whole, count: 0 };
-        rdb::read::read(&mut counted, config, |loaded| apply.key(loaded).map_err(io::Error::other))
-            .map_err(at(path))?;
+        let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
         // Commands may follow the preamble: what the buffer holds already, then the rest.
-        reader.offset = counted.count;
-        let rest = counted.input.buffer().to_vec();
-        reader.held.extend_from_slice(&rest);
+        reader.offset = rdb::read::read(&mut whole, config, |loaded| apply.key(loaded).map_err(io::Error::other))
+            .map_err(at(path))?;
+        reader.held.extend_from_slice(whole.buffer());
     } else {
         reader.held.extend_from_slice(&start[..head]);
     }
@@ -253,20 +250,6 @@ fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// Counts what the RDB reader takes, so that offsets of commands behind it are true.
-struct Counted<R> {
-    input: R,
-    count: u64,
-}
-
-impl<R: Read> Read for &mut Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buffer)?;
-        self.count += n as u64;
-        Ok(n)
-    }
 }
 
 const READ_BYTES: usize = 1 << 20;
