@@ -15,11 +15,11 @@
 //! either ends the process, as Redis does.
 //! Invariant: `durable <= written <= appended`; bytes are written in the order of `append`.
 
+use super::storage::StoredFile;
 use crate::clock::Millis;
 use crate::resp::encode_select;
 use parking_lot::{Condvar, Mutex};
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ struct Pending {
 /// The open file, under the writer's lock.
 #[derive(Default)]
 struct Sink {
-    file: Option<File>,
+    file: Option<StoredFile>,
     /// Bytes of whole records in the file.
     len: u64,
     /// Taken from pending, not yet written: the batch in progress, or what an error left.
@@ -90,7 +90,7 @@ struct Sink {
     last_attempt: Option<Instant>,
     fsync_failed: bool,
     /// The file left behind; it must be durable before anything is written to the present one.
-    left_behind: Option<File>,
+    left_behind: Option<StoredFile>,
 }
 
 /// What wakes the batcher.
@@ -339,8 +339,7 @@ impl Journal {
         }
         sink.last_attempt = Some(Instant::now());
         let len = sink.len;
-        let restored = sink.file.as_mut().map(|f| f.set_len(len).and_then(|()| f.seek(SeekFrom::Start(len))));
-        if let Some(Err(e)) = restored {
+        if let Some(Err(e)) = sink.file.as_mut().map(|file| file.cut(len)) {
             crate::log::warning!("Could not remove short write from the append-only file: {e}");
         }
         self.fail(cause.to_string());
@@ -362,10 +361,10 @@ impl Journal {
     }
 
     /// The batcher's part: writes what workers left to it.
-    pub(super) fn batch(&self) {
+    pub fn batch(&self) {
         let mut sink = self.sink.lock();
         if let Some(old) = sink.left_behind.take()
-            && let Err(e) = old.sync_data()
+            && let Err(e) = old.sync()
         {
             crate::log::warning!("fsync of the previous append-only file failed: {e}");
         }
@@ -380,7 +379,7 @@ impl Journal {
     }
 
     /// Makes what is written durable. The sink's lock is not held over the fsync: writes go on meanwhile.
-    pub(super) fn sync(&self) {
+    pub fn sync(&self) {
         let (target, file) = {
             let sink = self.sink.lock();
             let Some(file) = &sink.file else { return };
@@ -390,7 +389,7 @@ impl Journal {
             return;
         }
         let started = Instant::now();
-        match file.and_then(|f| f.sync_data()) {
+        match file.and_then(|f| f.sync()) {
             Ok(()) => {
                 let us = started.elapsed().as_micros() as u64;
                 self.stats.fsyncs.fetch_add(1, Relaxed);
@@ -427,7 +426,7 @@ impl Journal {
     }
 
     /// Begins or goes on with a file that holds `len` bytes; recording is on from here.
-    pub fn attach(&self, file: File, len: u64) {
+    pub fn attach(&self, file: StoredFile, len: u64) {
         let mut sink = self.sink.lock();
         self.pending.lock().db = None;
         *sink = Sink { file: Some(file), len, batch_end: self.appended(), ..Sink::default() };
@@ -437,7 +436,7 @@ impl Journal {
 
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. The gate's
     /// owner calls it, so that no record is split.
-    pub fn switch(&self, file: File) -> io::Result<()> {
+    pub fn switch(&self, file: StoredFile) -> io::Result<()> {
         let mut sink = self.sink.lock();
         let mut left_behind = None;
         if self.is_on() && !sink.fsync_failed {
@@ -517,6 +516,12 @@ const BATCH_KEPT_MAX: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persist::Storage;
+    use std::path::Path;
+
+    fn create(path: &Path) -> StoredFile {
+        Storage::default().create(path).unwrap()
+    }
 
     #[test]
     fn bytes_reach_the_file_in_order_with_their_databases() {
@@ -524,7 +529,7 @@ mod tests {
         let path = dir.path().join("incr");
         let journal = Journal::default();
         assert_eq!(journal.append_command(0, &[b"SET"]), 0, "nothing is recorded while off");
-        journal.attach(File::create(&path).unwrap(), 0);
+        journal.attach(create(&path), 0);
         journal.append_command(0, &[b"A"]);
         journal.append_command(0, &[b"B"]);
         let end = journal.append_command(3, &[b"C"]);
@@ -543,7 +548,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::default();
         journal.set_policy(Fsync::Always, ReplyAfter::Durable, false, 50);
-        journal.attach(File::create(dir.path().join("incr")).unwrap(), 0);
+        journal.attach(create(&dir.path().join("incr")), 0);
         let end = journal.append_command(0, &[b"A"]);
         journal.flush();
         assert!(journal.reply_offset() < end, "a worker's turn does not make it durable");
@@ -556,13 +561,13 @@ mod tests {
     #[test]
     fn a_write_error_refuses_writes_until_it_is_gone() {
         let journal = Journal::default();
-        journal.attach(File::options().write(true).open("/dev/full").unwrap(), 0);
+        journal.attach(Storage::default().append(Path::new("/dev/full")).unwrap(), 0);
         let end = journal.append_command(0, &[b"A"]);
         journal.flush();
         assert!(journal.write_error().is_some() && journal.reply_offset() < end);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("next");
-        journal.sink.lock().file = Some(File::create(&path).unwrap());
+        journal.sink.lock().file = Some(create(&path));
         std::thread::sleep(RETRY_INTERVAL);
         journal.batch();
         assert!(journal.write_error().is_none() && journal.reply_offset() == end);

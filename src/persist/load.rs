@@ -7,10 +7,11 @@
 
 use super::aof::{AofDir, at};
 use super::rdb;
+use super::storage::Storage;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -43,7 +44,7 @@ pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Resu
         let path = files.path(info);
         let started = std::time::Instant::now();
         let last = i + 1 == all.len();
-        load_file(&path, last.then_some(config.aof_load_truncated), config, apply)?;
+        load_file(&files.storage, &path, last.then_some(config.aof_load_truncated), config, apply)?;
         apply.end_of_file();
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
         crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
@@ -86,7 +87,13 @@ pub fn load_snapshot(
 }
 
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
-fn load_file(path: &Path, truncate: Option<bool>, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
+fn load_file(
+    storage: &Storage,
+    path: &Path,
+    truncate: Option<bool>,
+    config: &Config,
+    apply: &mut impl Apply,
+) -> io::Result<()> {
     let mut file = File::open(path).map_err(at(path))?;
     let mut start = [0; 5];
     let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
@@ -102,12 +109,12 @@ fn load_file(path: &Path, truncate: Option<bool>, config: &Config, apply: &mut i
     }
     match reader.run(&mut file, apply).map_err(at(path))? {
         Ended::Whole => Ok(()),
-        Ended::Torn(offset) => cut(path, offset, truncate),
+        Ended::Torn(offset) => cut(storage, path, offset, truncate),
         Ended::Damaged(text) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {text}", path.display()))),
     }
 }
 
-fn cut(path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
+fn cut(storage: &Storage, path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if truncate != Some(true) {
         let advice = "You can: 1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. \
@@ -118,8 +125,8 @@ fn cut(path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
     crate::log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
     crate::log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
     crate::log::warning!("Truncating the AOF {name} at offset {offset}");
-    let file = OpenOptions::new().write(true).open(path).map_err(at(path))?;
-    file.set_len(offset).and_then(|()| file.sync_all()).map_err(at(path))
+    let mut file = storage.append(path)?;
+    file.cut(offset).and_then(|()| file.sync()).map_err(at(path))
 }
 
 enum Ended {
@@ -305,8 +312,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("a.1.incr.aof"), bytes).unwrap();
         let incr = vec![FileInfo { name: "a.1.incr.aof".into(), seq: 1 }];
-        let files =
-            AofDir { dir: temp.path().into(), name: "a".into(), manifest: Manifest { incr, ..Manifest::default() } };
+        let files = AofDir {
+            dir: temp.path().into(),
+            name: "a".into(),
+            manifest: Manifest { incr, ..Manifest::default() },
+            storage: Storage::default(),
+        };
         (temp, files)
     }
 

@@ -6,13 +6,13 @@
 use super::aof::at;
 use super::rdb::write::{Purpose, Writer};
 use super::replay;
+use super::storage::Storage;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::entry::Body;
 use crate::keyspace::snapshot::Walk;
 use crate::resp::encode_select;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub enum Form {
 }
 
 /// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
-pub fn write(mut walk: Walk<'_>, path: &Path, form: Form, config: &Config) -> io::Result<()> {
-    let mut file = File::create(path).map_err(at(path))?;
+pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, config: &Config) -> io::Result<()> {
+    let mut file = storage.create(path)?;
     let (mut buffer, mut unsynced) = (Vec::with_capacity(2 * WRITE_BYTES), 0);
     let mut writing = Writing::begin(&mut buffer, form, config);
     let (keys_per_step, delay) = pace(config);
@@ -42,7 +42,7 @@ pub fn write(mut walk: Walk<'_>, path: &Path, form: Form, config: &Config) -> io
         if !more {
             writing.end(&mut buffer, config.rdbchecksum);
             file.write_all(&buffer).map_err(at(path))?;
-            return file.sync_all().map_err(at(path));
+            return file.sync().map_err(at(path));
         }
         if buffer.len() >= WRITE_BYTES {
             writing.sum(&buffer);
@@ -52,7 +52,7 @@ pub fn write(mut walk: Walk<'_>, path: &Path, form: Form, config: &Config) -> io
             buffer.shrink_to(2 * WRITE_BYTES);
         }
         if unsynced >= SYNC_BYTES && incremental_sync(form, config) {
-            file.sync_data().map_err(at(path))?;
+            file.sync().map_err(at(path))?;
             unsynced = 0;
         }
         if !wait(&walk, delay) {
