@@ -4,6 +4,7 @@
 
 pub mod bits;
 mod blob;
+pub mod cut;
 pub mod fields;
 pub mod geo;
 pub mod hash;
