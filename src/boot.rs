@@ -159,8 +159,8 @@ fn build_node(
     let node = Node {
         keyspace,
         journal: Journal::default(),
-        aof: Aof { storage: storage.clone(), ..Aof::default() },
-        rdb: Rdb { storage, ..Rdb::default() },
+        aof: Aof::on(storage.clone()),
+        rdb: Rdb::on(storage),
         clients: Clients::default(),
         doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),

@@ -39,6 +39,10 @@ pub struct Aof {
 }
 
 impl Aof {
+    pub fn on(storage: Storage) -> Self {
+        Self { storage, ..Self::default() }
+    }
+
     /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.
     pub fn request_rewrite(&self) -> bool {
         if self.rewriting.swap(true, Relaxed) {

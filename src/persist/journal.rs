@@ -89,6 +89,8 @@ struct Sink {
     calm: u32,
     last_attempt: Option<Instant>,
     fsync_failed: bool,
+    /// The file before failed; until a new base is in force, a crash may lose what lies between the two.
+    awaits_base: bool,
     /// The file left behind; it must be durable before anything is written to the present one.
     left_behind: Option<StoredFile>,
 }
@@ -290,6 +292,11 @@ impl Journal {
 
     /// Writes everything appended so far. True when nothing is left.
     fn write_pending(&self, sink: &mut Sink) -> bool {
+        if sink.left_behind.is_some() {
+            // A worker that was on its way while the files changed: the batcher syncs first.
+            self.bell.ring();
+            return false;
+        }
         if sink.batch.is_empty() {
             let mut p = self.pending.lock();
             std::mem::swap(&mut p.bytes, &mut sink.batch);
@@ -318,7 +325,7 @@ impl Journal {
         if sink.batch.capacity() > BATCH_KEPT_MAX {
             sink.batch = Vec::new();
         }
-        if !sink.fsync_failed {
+        if !sink.fsync_failed && !sink.awaits_base {
             self.heal();
         }
         self.written.store(sink.batch_end, Release);
@@ -327,12 +334,34 @@ impl Journal {
 
     /// What an earlier error left, and what came since.
     fn write_everything(&self, sink: &mut Sink) -> bool {
+        self.settle(sink);
         while self.appended() != self.written.load(Acquire) {
             if !self.write_pending(sink) {
                 return false;
             }
         }
         true
+    }
+
+    /// Makes the file left behind durable, before anything is written or called durable in the present one.
+    fn settle(&self, sink: &mut Sink) {
+        if let Some(old) = sink.left_behind.take()
+            && let Err(e) = old.sync()
+        {
+            self.fsync_failed(sink, &e);
+        }
+    }
+
+    /// A failed fsync is final: the kernel may have thrown away what it could not write.
+    fn fsync_failed(&self, sink: &mut Sink, cause: &io::Error) {
+        if self.fsync_policy() == Fsync::Always {
+            crate::log::warning!(
+                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {cause}. Exiting..."
+            );
+            std::process::exit(1);
+        }
+        sink.fsync_failed = true;
+        self.fail(format!("{cause} (fsync of the append-only file; a rewrite into a new file is needed)"));
     }
 
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
@@ -369,11 +398,7 @@ impl Journal {
     /// The batcher's part: writes what workers left to it.
     pub fn batch(&self) {
         let mut sink = self.sink.lock();
-        if let Some(old) = sink.left_behind.take()
-            && let Err(e) = old.sync()
-        {
-            crate::log::warning!("fsync of the previous append-only file failed: {e}");
-        }
+        self.settle(&mut sink);
         let idle = self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed);
         let too_soon = sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty();
         if idle || too_soon {
@@ -387,8 +412,12 @@ impl Journal {
     /// Makes what is written durable. The sink's lock is not held over the fsync: writes go on meanwhile.
     pub fn sync(&self) {
         let (target, file) = {
-            let sink = self.sink.lock();
+            let mut sink = self.sink.lock();
+            self.settle(&mut sink);
             let Some(file) = &sink.file else { return };
+            if sink.fsync_failed || sink.awaits_base {
+                return;
+            }
             (self.written.load(Acquire), file.try_clone())
         };
         if target == self.durable.load(Acquire) {
@@ -403,16 +432,7 @@ impl Journal {
                 self.stats.fsync_us_max.fetch_max(us, Relaxed);
                 self.durable.fetch_max(target, Release);
             }
-            Err(e) if self.fsync_policy() == Fsync::Always => {
-                crate::log::warning!(
-                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
-                );
-                std::process::exit(1);
-            }
-            Err(e) => {
-                self.sink.lock().fsync_failed = true;
-                self.fail(format!("{e} (fsync of the append-only file; a rewrite into a new file is needed)"));
-            }
+            Err(e) => self.fsync_failed(&mut self.sink.lock(), &e),
         }
         self.announce();
     }
@@ -428,7 +448,10 @@ impl Journal {
 
     /// A failed fsync calls for a new file.
     pub fn needs_new_file(&self) -> bool {
-        self.failed.load(Relaxed) && self.sink.lock().fsync_failed
+        self.failed.load(Relaxed) && {
+            let sink = self.sink.lock();
+            sink.fsync_failed || sink.awaits_base
+        }
     }
 
     /// Begins or goes on with a file that holds `len` bytes; recording is on from here.
@@ -444,24 +467,16 @@ impl Journal {
     /// owner calls it, so that no record is split.
     pub fn switch(&self, file: StoredFile) -> io::Result<()> {
         let mut sink = self.sink.lock();
-        let mut left_behind = None;
-        if self.is_on() && !sink.fsync_failed {
-            if !self.write_everything(&mut sink) {
-                return Err(io::Error::other(self.write_error().unwrap_or_default()));
-            }
-            left_behind = sink.file.take();
-        } else {
-            // What the failed file did not take is in the memory the new base is made from.
-            sink.batch.clear();
-            let mut p = self.pending.lock();
-            p.bytes.clear();
-            self.written.store(p.end, Release);
-            self.durable.fetch_max(p.end, Release);
+        // Also to a file whose fsync failed: a kernel that goes on has the bytes, so their replies may leave.
+        if self.is_on() && !self.write_everything(&mut sink) {
+            return Err(io::Error::other(self.write_error().unwrap_or_default()));
         }
+        let awaits_base = sink.fsync_failed || sink.awaits_base;
+        let left_behind = sink.file.take().filter(|_| !awaits_base);
         let end = self.appended();
         // The batcher syncs what is left behind and writes until then; no worker waits for that.
         self.slow.store(left_behind.is_some(), Relaxed);
-        *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
+        *sink = Sink { file: Some(file), batch_end: end, awaits_base, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
         let left = self.stats.file_bytes.swap(0, Relaxed);
         self.stats.behind_bytes.fetch_add(left, Relaxed);
@@ -471,9 +486,13 @@ impl Journal {
         Ok(())
     }
 
-    pub fn clear_fsync_error(&self) {
-        self.sink.lock().fsync_failed = false;
-        self.heal();
+    /// The base that begins with the present file is in force: what a file before it lost no longer matters.
+    pub fn base_is_in_force(&self) {
+        let mut sink = self.sink.lock();
+        sink.awaits_base = false;
+        if !sink.fsync_failed {
+            self.heal();
+        }
     }
 
     /// Stops recording: what is pending is written and synced first.

@@ -1,6 +1,6 @@
 //! Reading the log back: base and increments, command by command.
 //!
-//! The last file may end in the middle: a crash cuts it anywhere. With `aof-load-truncated` it is cut back to the last
+//! The last file that holds anything may end in the middle: a crash cuts it anywhere. With `aof-load-truncated` it is cut back to the last
 //! whole unit, which is before MULTI when the cut lies inside a transaction (Redis keeps the open MULTI and so loses
 //! what is written next), and a tail of zero bytes, as some filesystems leave it, is a torn tail too. Anything else
 //! that is not a command is damage: the start is refused and nothing is changed.
@@ -43,7 +43,9 @@ pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Resu
     for (i, info) in all.iter().enumerate() {
         let path = files.path(info);
         let started = std::time::Instant::now();
-        let last = i + 1 == all.len();
+        // A rewrite names the next increment before the present one is synced for the last time, and writes nothing to
+        // it until then: a power cut may tear a file that only empty ones follow.
+        let last = all[i + 1..].iter().all(|next| std::fs::metadata(files.path(next)).is_ok_and(|m| m.len() == 0));
         load_file(&files.storage, &path, last.then_some(config.aof_load_truncated), config, apply)?;
         apply.end_of_file();
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };

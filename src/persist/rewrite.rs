@@ -127,7 +127,7 @@ impl Job<'_> {
         manifest.history.extend(old.base.iter().cloned());
         manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
         dir.persist(manifest)?;
-        self.journal.clear_fsync_error();
+        self.journal.base_is_in_force();
         let base_bytes = dir.base_size();
         self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
         self.journal.stats.base_bytes.store(base_bytes, Relaxed);

@@ -51,6 +51,10 @@ impl Default for Seconds {
 }
 
 impl Rdb {
+    pub fn on(storage: Storage) -> Self {
+        Self { storage, ..Self::default() }
+    }
+
     /// Asks for a background save. False if one is running.
     pub fn request(&self) -> bool {
         if self.saving.swap(true, Relaxed) {
