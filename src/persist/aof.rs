@@ -151,7 +151,7 @@ impl AofDir {
         if let Some(last) = self.manifest.incr.last() {
             let path = self.path(last);
             let file = self.storage.append(&path)?;
-            let len = file.len().map_err(at(&path))?;
+            let len = file.size().map_err(at(&path))?;
             return Ok((file, len));
         }
         let mut manifest = self.manifest.clone();

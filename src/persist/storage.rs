@@ -150,7 +150,7 @@ impl StoredFile {
         }
     }
 
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn size(&self) -> io::Result<u64> {
         self.file.metadata().map(|m| m.len())
     }
 
