@@ -64,10 +64,10 @@ impl Watch for Disk {
             Operation::SyncDir { path } => Event::SyncDir(own(path)),
         });
         let temporary = |path: &Path| path.to_string_lossy().starts_with("temp-");
-        if matches!(operation, Operation::Open { path, .. } if temporary(path)) {
-            if let Some(mut run) = MEANWHILE.take() {
-                run();
-            }
+        if matches!(operation, Operation::Open { path, .. } if temporary(path))
+            && let Some(mut run) = MEANWHILE.take()
+        {
+            run();
         }
         Ok(!matches!(operation, Operation::Sync { .. } | Operation::SyncDir { .. }))
     }
