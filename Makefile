@@ -43,14 +43,16 @@ compat: oracles $(SERVER_BUILT) ## every client library and tool, the differenti
 compat-fast: oracles ## the part of compat that takes seconds
 	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
 
-crash: oracles $(SERVER_BUILT) ## kill -9 loop with a ledger: KILLS=200 SEED=1
+crash: oracles $(SERVER_BUILT) ## power cuts at every point, then a kill -9 loop with a ledger: KILLS=200 SEED=1
+	POWER_CUTS=8 POWER_SEED=$(SEED) $(CARGO) test --test power_cut -- --nocapture
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
 	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
-exchange: oracles $(SERVER_BUILT) ## values, snapshots and logs to real servers and back; damaged payloads: SEED=1
+exchange: oracles $(SERVER_BUILT) ## values, snapshots and logs to real servers and back; damage; the file checkers: SEED=1
 	$(PYTHON) compat/exchange/exchange.py --server $(SERVER) --seed $(SEED) $(ARGS)
+	$(PYTHON) compat/exchange/check.py --server $(SERVER) --seed $(SEED)
 
 introspect: oracles $(SERVER_BUILT) ## what SERVER says in COMMAND, CONFIG and INFO, against real servers
 	$(PYTHON) compat/differential/introspect.py --server $(SERVER) $(ARGS)
@@ -78,8 +80,10 @@ bench-quick: oracles ## memkv beside real servers, in a few minutes
 doc: ## the source's own pages
 	$(CARGO) doc --no-deps
 
-release: ## the optimised binary, target/release/memkv-server
+release: ## the optimised binary, target/release/memkv-server, and its links memkv-check-aof and -rdb
 	$(CARGO) build --release
+	ln -sf memkv-server target/release/memkv-check-aof
+	ln -sf memkv-server target/release/memkv-check-rdb
 
 oracles: ## fetch what the black-box tests compare with (quick when it is there)
 	@scripts/oracles.sh

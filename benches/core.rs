@@ -89,7 +89,8 @@ fn keyspace(c: &mut Criterion) {
 
 fn journal(c: &mut Criterion) {
     let journal = Journal::default();
-    let file = std::fs::File::options().write(true).open("/dev/null").expect("the null device opens");
+    let null = std::path::Path::new("/dev/null");
+    let file = memkv::persist::Storage::default().append(null).expect("the null device opens");
     journal.attach(file, 0);
     let mut record = Vec::new();
     encode_request(&mut record, [b"SET".as_slice(), b"sixteen byte key", &[b'v'; 64]].into_iter());

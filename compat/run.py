@@ -52,6 +52,8 @@ def clients(fast: bool) -> list[Client]:
         Client("node-redis RESP3", ["node", str(CLIENTS / "node_redis.js"), "{port}", "3"]),
         Client("hiredis", [str(WORK / "hiredis-client"), "{port}"], fast=True),
         Client("examples", [python, str(HERE / "differential" / "examples.py"), "--server", "{server}"], fast=True, own_server=True),
+        Client("file checks", [python, str(HERE / "exchange" / "check.py"), "--server", "{server}", *(["--fast"] if fast else [])],
+               fast=True, own_server=True),
         Client("differential", [python, str(HERE / "differential" / "diff.py"), "--server", "{server}", "--seconds", seconds],
                fast=True, own_server=True),
     ]

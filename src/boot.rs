@@ -16,7 +16,7 @@ use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::keyspace::{Db, Keyspace, Manner};
 use crate::listeners::{self, Doors};
-use crate::log::{self, notice, warning};
+use crate::log::{self, cause, notice, warning};
 use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
@@ -24,7 +24,7 @@ use crate::persist::aof::AofDir;
 use crate::persist::batcher::{self, Pace};
 use crate::persist::load::{self, Apply};
 use crate::persist::rdb::read::Loaded;
-use crate::persist::{Aof, Journal, Rdb, save};
+use crate::persist::{Aof, Journal, Rdb, Storage, save};
 use crate::process;
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
@@ -94,12 +94,6 @@ impl Host for World {
     }
 }
 
-/// The system's own words, without Rust's addition.
-fn cause(e: &io::Error) -> String {
-    let text = e.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
 /// Serves until told to stop; returns the exit code.
 pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Result<i32> {
     if config.daemonize {
@@ -131,7 +125,7 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
     if let Ok(dir) = std::env::current_dir() {
         config.dir = dir.to_string_lossy().into_owned();
     }
-    let node = build_node(config.clone(), registry, threads)?;
+    let node = build_node(config.clone(), registry, threads, Storage::default())?;
     if let Some(path) = &startup.file {
         let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
     }
@@ -142,12 +136,22 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
 
 /// A server without threads that serve, sockets and files, for tests: its commands run through a turn in slot 0.
 pub fn offline(config: Config) -> io::Result<(&'static Node, &'static Registry)> {
-    clock::init();
-    let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
-    Ok((build_node(config, registry, 1)?, registry))
+    offline_on(Storage::default(), config)
 }
 
-fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io::Result<&'static Node> {
+/// The same on another disk. [`load_data`] gives it files.
+pub fn offline_on(storage: Storage, config: Config) -> io::Result<(&'static Node, &'static Registry)> {
+    clock::init();
+    let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
+    Ok((build_node(config, registry, 1, storage)?, registry))
+}
+
+fn build_node(
+    config: Config,
+    registry: &'static Registry,
+    threads: usize,
+    storage: Storage,
+) -> io::Result<&'static Node> {
     let names = registry.rows().iter().map(|c: &&Command| c.full_name()).collect();
     let threads_counting = threads + Slots::COUNT;
     let now = clock::now_ms();
@@ -155,8 +159,8 @@ fn build_node(config: Config, registry: &'static Registry, threads: usize) -> io
     let node = Node {
         keyspace,
         journal: Journal::default(),
-        aof: Aof::default(),
-        rdb: Rdb::default(),
+        aof: Aof::on(storage.clone()),
+        rdb: Rdb::on(storage),
         clients: Clients::default(),
         doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
@@ -292,12 +296,12 @@ fn shut_down(node: &Node) -> Option<i32> {
 }
 
 /// Loads the append-only log if there shall be one, and begins to record.
-fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
     if !config.appendonly {
         return load_snapshot(node, registry, config, slots).map_err(fatal);
     }
     let started = std::time::Instant::now();
-    let mut files = AofDir::open(config).map_err(fatal)?;
+    let mut files = AofDir::open(config, &node.aof.storage).map_err(fatal)?;
     let mut replay = Replay::new(node, registry, slots.main);
     let loaded = load::load(&files, config, &mut replay);
     drop(replay);

@@ -28,7 +28,8 @@ pub mod listeners;
 pub mod persist;
 pub mod process;
 
-// floor 5: the list of services, and what the machine says of us
+// floor 5: the list of services, what the machine says of us, and tools for files
+pub mod check;
 pub mod node;
 pub mod usage;
 

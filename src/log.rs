@@ -58,6 +58,12 @@ pub enum Role {
     Sentinel,
 }
 
+/// The system's own words for an error, without Rust's addition.
+pub fn cause(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 static ROLE: AtomicU8 = AtomicU8::new(b'C');
 
 /// Sets the role that lines show from now on. Until the first call it is [`Role::Starting`].

@@ -1,6 +1,7 @@
-//! The server's binary: reads the command line and does what it asks.
+//! The server's binary: reads the command line and does what it asks. Under the name of a tool it is that tool.
 
 use memkv::boot;
+use memkv::check;
 use memkv::config::cli::{self, Action};
 use memkv::config::{help, sample};
 use std::ffi::OsStr;
@@ -10,8 +11,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 static ALLOCATOR: memkv::memory::Counting = memkv::memory::Counting;
 
 fn main() {
-    let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
-    let code = match cli::parse(&args) {
+    let words: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
+    if let Some(tool) = words.first().and_then(|program| check::tool(program)) {
+        std::process::exit(check::run(tool, &words));
+    }
+    let code = match cli::parse(words.get(1..).unwrap_or_default()) {
         Action::Serve(startup) => serve(startup),
         Action::Version => print(&format!("{}\n", cli::version_line())),
         Action::Help { short } => print(&help::help(short)),

@@ -12,7 +12,9 @@ import signal
 import time
 from pathlib import Path
 
-TOOLS = ("redis-cli", "redis-benchmark", "redis-check-aof", "redis-check-rdb", "redis-sentinel")
+TOOLS = ("redis-cli", "redis-benchmark", "redis-sentinel")
+# The server under test is these, too, under their names.
+OWN_TOOLS = ("redis-check-aof", "redis-check-rdb")
 
 
 class Tree:
@@ -30,6 +32,8 @@ class Tree:
         shutil.copytree(source / "tests", root / "tests", symlinks=True)
         (root / "src").mkdir()
         shutil.copy2(server.resolve(), root / "src" / "redis-server")
+        for tool in OWN_TOOLS:
+            (root / "src" / tool).symlink_to("redis-server")
         for tool in TOOLS:
             found = shutil.which(tool)
             if found is None:

@@ -123,13 +123,7 @@ const REWRITE: Command = Command {
 
 fn failed(what: &str, e: &io::Error) -> Error {
     log::warning!("CONFIG REWRITE failed: {e}");
-    Error::owned(format!("{what}{}", cause(e)))
-}
-
-/// The system's own words, without Rust's addition.
-fn cause(e: &io::Error) -> String {
-    let text = e.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    Error::owned(format!("{what}{}", log::cause(e)))
 }
 
 /// Puts the rewritten file in the place of the old one, whole or not at all.
@@ -221,7 +215,7 @@ pub fn log_level(level: LogLevel) -> log::Level {
 
 /// `dir`: the process changes its directory, and the directive shows it by its full name.
 fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
-    std::env::set_current_dir(&new.dir).map_err(|e| cause(&e))?;
+    std::env::set_current_dir(&new.dir).map_err(|e| log::cause(&e))?;
     if let Ok(dir) = std::env::current_dir() {
         new.dir = dir.to_string_lossy().into_owned();
     }

@@ -5,10 +5,11 @@
 //! A log of the older single-file kind is adopted as base at the first start.
 
 use super::manifest::{FileInfo, Manifest};
+use super::storage::{Storage, StoredFile, directory_of};
 use crate::config::Config;
 use parking_lot::Mutex;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -17,11 +18,13 @@ pub struct AofDir {
     pub dir: PathBuf,
     pub name: String,
     pub manifest: Manifest,
+    pub storage: Storage,
 }
 
 /// The log's files and what INFO tells of rewrites.
 #[derive(Default)]
 pub struct Aof {
+    pub storage: Storage,
     pub files: Mutex<Option<AofDir>>,
     pub rewriting: AtomicBool,
     scheduled: AtomicBool,
@@ -36,6 +39,10 @@ pub struct Aof {
 }
 
 impl Aof {
+    pub fn on(storage: Storage) -> Self {
+        Self { storage, ..Self::default() }
+    }
+
     /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.
     pub fn request_rewrite(&self) -> bool {
         if self.rewriting.swap(true, Relaxed) {
@@ -71,7 +78,7 @@ pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
 
 impl AofDir {
     /// Reads the directory's manifest, adopts an old log, or begins with nothing. Creates no file.
-    pub fn open(config: &Config) -> io::Result<Self> {
+    pub fn open(config: &Config, storage: &Storage) -> io::Result<Self> {
         let dir = PathBuf::from(&config.appenddirname);
         let name = config.appendfilename.clone();
         let path = dir.join(format!("{name}.manifest"));
@@ -82,7 +89,7 @@ impl AofDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Manifest::default(),
             Err(e) => return Err(at(&path)(e)),
         };
-        let mut this = Self { dir, name, manifest };
+        let mut this = Self { dir, name, manifest, storage: storage.clone() };
         if this.manifest == Manifest::default() || this.is_half_adopted() {
             this.adopt_old_log()?;
         }
@@ -107,8 +114,9 @@ impl AofDir {
         manifest.base = Some(FileInfo { name: self.name.clone(), seq: 1 });
         self.persist(manifest)?;
         let new = self.dir.join(&self.name);
-        fs::rename(&old, &new).map_err(at(&old))?;
-        sync_dir(&self.dir)?;
+        self.storage.rename(&old, &new)?;
+        self.storage.sync_dir(&self.dir)?;
+        self.storage.sync_dir(directory_of(&old))?;
         crate::log::notice!(
             "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
             self.name,
@@ -121,32 +129,29 @@ impl AofDir {
         self.dir.join(&file.name)
     }
 
-    pub fn create_dir(&self) -> io::Result<()> {
-        match fs::create_dir(&self.dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(at(&self.dir)(e)),
-            _ => Ok(()),
-        }
+    fn create_dir(&self) -> io::Result<()> {
+        self.storage.create_dir(&self.dir)
     }
 
     /// Puts another manifest in force.
     pub fn persist(&mut self, manifest: Manifest) -> io::Result<()> {
         let path = self.dir.join(format!("{}.manifest", self.name));
         let temp = self.dir.join(format!("temp-{}.manifest", self.name));
-        let mut file = File::create(&temp).map_err(at(&temp))?;
-        file.write_all(manifest.format().as_bytes()).and_then(|()| file.sync_all()).map_err(at(&temp))?;
-        fs::rename(&temp, &path).map_err(at(&path))?;
-        sync_dir(&self.dir)?;
+        let mut file = self.storage.create(&temp)?;
+        file.write_all(manifest.format().as_bytes()).and_then(|()| file.sync()).map_err(at(&temp))?;
+        self.storage.rename(&temp, &path)?;
+        self.storage.sync_dir(&self.dir)?;
         self.manifest = manifest;
         Ok(())
     }
 
     /// The increment to append to after loading: the last one, or a first one (beside an empty base if there is none).
-    pub fn open_last_incr(&mut self, config: &Config) -> io::Result<(File, u64)> {
+    pub fn open_last_incr(&mut self, config: &Config) -> io::Result<(StoredFile, u64)> {
         self.create_dir()?;
         if let Some(last) = self.manifest.incr.last() {
             let path = self.path(last);
-            let file = OpenOptions::new().append(true).create(true).open(&path).map_err(at(&path))?;
-            let len = file.metadata().map_err(at(&path))?.len();
+            let file = self.storage.append(&path)?;
+            let len = file.size().map_err(at(&path))?;
             return Ok((file, len));
         }
         let mut manifest = self.manifest.clone();
@@ -155,8 +160,8 @@ impl AofDir {
             let base = FileInfo { name: format!("{}.1.base.{suffix}", self.name), seq: 1 };
             let path = self.path(&base);
             let content: Vec<u8> = if config.aof_use_rdb_preamble { super::load::empty_rdb() } else { Vec::new() };
-            let mut file = File::create(&path).map_err(at(&path))?;
-            file.write_all(&content).and_then(|()| file.sync_all()).map_err(at(&path))?;
+            let mut file = self.storage.create(&path)?;
+            file.write_all(&content).and_then(|()| file.sync()).map_err(at(&path))?;
             manifest.base = Some(base);
         }
         let (file, info) = self.create_incr(&manifest)?;
@@ -166,14 +171,13 @@ impl AofDir {
     }
 
     /// A new, empty increment that no manifest names yet.
-    pub fn create_incr(&self, manifest: &Manifest) -> io::Result<(File, FileInfo)> {
+    pub fn create_incr(&self, manifest: &Manifest) -> io::Result<(StoredFile, FileInfo)> {
         self.create_dir()?;
         let seq = manifest.next_incr_seq();
         let info = FileInfo { name: format!("{}.{seq}.incr.aof", self.name), seq };
         let path = self.path(&info);
-        let file = OpenOptions::new().append(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-        file.set_len(0).map_err(at(&path))?;
-        sync_dir(&self.dir)?;
+        let file = self.storage.create(&path)?;
+        self.storage.sync_dir(&self.dir)?;
         Ok((file, info))
     }
 
@@ -185,8 +189,8 @@ impl AofDir {
         for old in &self.manifest.history {
             let path = self.path(old);
             crate::log::notice!("Removing the history file {} in the background", old.name);
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(&path)(e)),
+            match self.storage.remove(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
         }
@@ -202,9 +206,4 @@ impl AofDir {
     pub fn base_size(&self) -> u64 {
         self.manifest.base.iter().filter_map(|f| fs::metadata(self.path(f)).ok()).map(|m| m.len()).sum()
     }
-}
-
-/// Makes renames and creations in a directory survive a power cut.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(at(dir))
 }

@@ -15,11 +15,11 @@
 //! either ends the process, as Redis does.
 //! Invariant: `durable <= written <= appended`; bytes are written in the order of `append`.
 
+use super::storage::StoredFile;
 use crate::clock::Millis;
 use crate::resp::encode_select;
 use parking_lot::{Condvar, Mutex};
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ struct Pending {
 /// The open file, under the writer's lock.
 #[derive(Default)]
 struct Sink {
-    file: Option<File>,
+    file: Option<StoredFile>,
     /// Bytes of whole records in the file.
     len: u64,
     /// Taken from pending, not yet written: the batch in progress, or what an error left.
@@ -89,8 +89,10 @@ struct Sink {
     calm: u32,
     last_attempt: Option<Instant>,
     fsync_failed: bool,
+    /// The file before failed; until a new base is in force, a crash may lose what lies between the two.
+    awaits_base: bool,
     /// The file left behind; it must be durable before anything is written to the present one.
-    left_behind: Option<File>,
+    left_behind: Option<StoredFile>,
 }
 
 /// What wakes the batcher.
@@ -290,6 +292,11 @@ impl Journal {
 
     /// Writes everything appended so far. True when nothing is left.
     fn write_pending(&self, sink: &mut Sink) -> bool {
+        if sink.left_behind.is_some() {
+            // A worker that was on its way while the files changed: the batcher syncs first.
+            self.bell.ring();
+            return false;
+        }
         if sink.batch.is_empty() {
             let mut p = self.pending.lock();
             std::mem::swap(&mut p.bytes, &mut sink.batch);
@@ -318,7 +325,7 @@ impl Journal {
         if sink.batch.capacity() > BATCH_KEPT_MAX {
             sink.batch = Vec::new();
         }
-        if !sink.fsync_failed {
+        if !sink.fsync_failed && !sink.awaits_base {
             self.heal();
         }
         self.written.store(sink.batch_end, Release);
@@ -327,12 +334,34 @@ impl Journal {
 
     /// What an earlier error left, and what came since.
     fn write_everything(&self, sink: &mut Sink) -> bool {
+        self.settle(sink);
         while self.appended() != self.written.load(Acquire) {
             if !self.write_pending(sink) {
                 return false;
             }
         }
         true
+    }
+
+    /// Makes the file left behind durable, before anything is written or called durable in the present one.
+    fn settle(&self, sink: &mut Sink) {
+        if let Some(old) = sink.left_behind.take()
+            && let Err(e) = old.sync()
+        {
+            self.fsync_failed(sink, &e);
+        }
+    }
+
+    /// A failed fsync is final: the kernel may have thrown away what it could not write.
+    fn fsync_failed(&self, sink: &mut Sink, cause: &io::Error) {
+        if self.fsync_policy() == Fsync::Always {
+            crate::log::warning!(
+                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {cause}. Exiting..."
+            );
+            std::process::exit(1);
+        }
+        sink.fsync_failed = true;
+        self.fail(format!("{cause} (fsync of the append-only file; a rewrite into a new file is needed)"));
     }
 
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
@@ -345,8 +374,7 @@ impl Journal {
         }
         sink.last_attempt = Some(Instant::now());
         let len = sink.len;
-        let restored = sink.file.as_mut().map(|f| f.set_len(len).and_then(|()| f.seek(SeekFrom::Start(len))));
-        if let Some(Err(e)) = restored {
+        if let Some(Err(e)) = sink.file.as_mut().map(|file| file.cut(len)) {
             crate::log::warning!("Could not remove short write from the append-only file: {e}");
         }
         self.fail(cause.to_string());
@@ -368,13 +396,9 @@ impl Journal {
     }
 
     /// The batcher's part: writes what workers left to it.
-    pub(super) fn batch(&self) {
+    pub fn batch(&self) {
         let mut sink = self.sink.lock();
-        if let Some(old) = sink.left_behind.take()
-            && let Err(e) = old.sync_data()
-        {
-            crate::log::warning!("fsync of the previous append-only file failed: {e}");
-        }
+        self.settle(&mut sink);
         let idle = self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed);
         let too_soon = sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty();
         if idle || too_soon {
@@ -386,17 +410,21 @@ impl Journal {
     }
 
     /// Makes what is written durable. The sink's lock is not held over the fsync: writes go on meanwhile.
-    pub(super) fn sync(&self) {
+    pub fn sync(&self) {
         let (target, file) = {
-            let sink = self.sink.lock();
+            let mut sink = self.sink.lock();
+            self.settle(&mut sink);
             let Some(file) = &sink.file else { return };
+            if sink.fsync_failed || sink.awaits_base {
+                return;
+            }
             (self.written.load(Acquire), file.try_clone())
         };
         if target == self.durable.load(Acquire) {
             return;
         }
         let started = Instant::now();
-        match file.and_then(|f| f.sync_data()) {
+        match file.and_then(|f| f.sync()) {
             Ok(()) => {
                 let us = started.elapsed().as_micros() as u64;
                 self.stats.fsyncs.fetch_add(1, Relaxed);
@@ -404,16 +432,7 @@ impl Journal {
                 self.stats.fsync_us_max.fetch_max(us, Relaxed);
                 self.durable.fetch_max(target, Release);
             }
-            Err(e) if self.fsync_policy() == Fsync::Always => {
-                crate::log::warning!(
-                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {e}. Exiting..."
-                );
-                std::process::exit(1);
-            }
-            Err(e) => {
-                self.sink.lock().fsync_failed = true;
-                self.fail(format!("{e} (fsync of the append-only file; a rewrite into a new file is needed)"));
-            }
+            Err(e) => self.fsync_failed(&mut self.sink.lock(), &e),
         }
         self.announce();
     }
@@ -429,11 +448,14 @@ impl Journal {
 
     /// A failed fsync calls for a new file.
     pub fn needs_new_file(&self) -> bool {
-        self.failed.load(Relaxed) && self.sink.lock().fsync_failed
+        self.failed.load(Relaxed) && {
+            let sink = self.sink.lock();
+            sink.fsync_failed || sink.awaits_base
+        }
     }
 
     /// Begins or goes on with a file that holds `len` bytes; recording is on from here.
-    pub fn attach(&self, file: File, len: u64) {
+    pub fn attach(&self, file: StoredFile, len: u64) {
         let mut sink = self.sink.lock();
         self.pending.lock().db = None;
         *sink = Sink { file: Some(file), len, batch_end: self.appended(), ..Sink::default() };
@@ -443,26 +465,18 @@ impl Journal {
 
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. The gate's
     /// owner calls it, so that no record is split.
-    pub fn switch(&self, file: File) -> io::Result<()> {
+    pub fn switch(&self, file: StoredFile) -> io::Result<()> {
         let mut sink = self.sink.lock();
-        let mut left_behind = None;
-        if self.is_on() && !sink.fsync_failed {
-            if !self.write_everything(&mut sink) {
-                return Err(io::Error::other(self.write_error().unwrap_or_default()));
-            }
-            left_behind = sink.file.take();
-        } else {
-            // What the failed file did not take is in the memory the new base is made from.
-            sink.batch.clear();
-            let mut p = self.pending.lock();
-            p.bytes.clear();
-            self.written.store(p.end, Release);
-            self.durable.fetch_max(p.end, Release);
+        // Also to a file whose fsync failed: a kernel that goes on has the bytes, so their replies may leave.
+        if self.is_on() && !self.write_everything(&mut sink) {
+            return Err(io::Error::other(self.write_error().unwrap_or_default()));
         }
+        let awaits_base = sink.fsync_failed || sink.awaits_base;
+        let left_behind = sink.file.take().filter(|_| !awaits_base);
         let end = self.appended();
         // The batcher syncs what is left behind and writes until then; no worker waits for that.
         self.slow.store(left_behind.is_some(), Relaxed);
-        *sink = Sink { file: Some(file), batch_end: end, left_behind, ..Sink::default() };
+        *sink = Sink { file: Some(file), batch_end: end, awaits_base, left_behind, ..Sink::default() };
         self.pending.lock().db = None;
         let left = self.stats.file_bytes.swap(0, Relaxed);
         self.stats.behind_bytes.fetch_add(left, Relaxed);
@@ -472,9 +486,13 @@ impl Journal {
         Ok(())
     }
 
-    pub fn clear_fsync_error(&self) {
-        self.sink.lock().fsync_failed = false;
-        self.heal();
+    /// The base that begins with the present file is in force: what a file before it lost no longer matters.
+    pub fn base_is_in_force(&self) {
+        let mut sink = self.sink.lock();
+        sink.awaits_base = false;
+        if !sink.fsync_failed {
+            self.heal();
+        }
     }
 
     /// Stops recording: what is pending is written and synced first.
@@ -523,6 +541,12 @@ const BATCH_KEPT_MAX: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persist::Storage;
+    use std::path::Path;
+
+    fn create(path: &Path) -> StoredFile {
+        Storage::default().create(path).unwrap()
+    }
 
     #[test]
     fn bytes_reach_the_file_in_order_with_their_databases() {
@@ -530,7 +554,7 @@ mod tests {
         let path = dir.path().join("incr");
         let journal = Journal::default();
         assert_eq!(journal.append_command(0, &[b"SET"]), 0, "nothing is recorded while off");
-        journal.attach(File::create(&path).unwrap(), 0);
+        journal.attach(create(&path), 0);
         journal.append_command(0, &[b"A"]);
         journal.append_command(0, &[b"B"]);
         let end = journal.append_command(3, &[b"C"]);
@@ -549,7 +573,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::default();
         journal.set_policy(Fsync::Always, ReplyAfter::Durable, false, 50);
-        journal.attach(File::create(dir.path().join("incr")).unwrap(), 0);
+        journal.attach(create(&dir.path().join("incr")), 0);
         let end = journal.append_command(0, &[b"A"]);
         journal.flush();
         assert!(journal.reply_offset() < end, "a worker's turn does not make it durable");
@@ -562,13 +586,13 @@ mod tests {
     #[test]
     fn a_write_error_refuses_writes_until_it_is_gone() {
         let journal = Journal::default();
-        journal.attach(File::options().write(true).open("/dev/full").unwrap(), 0);
+        journal.attach(Storage::default().append(Path::new("/dev/full")).unwrap(), 0);
         let end = journal.append_command(0, &[b"A"]);
         journal.flush();
         assert!(journal.write_error().is_some() && journal.reply_offset() < end);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("next");
-        journal.sink.lock().file = Some(File::create(&path).unwrap());
+        journal.sink.lock().file = Some(create(&path));
         std::thread::sleep(RETRY_INTERVAL);
         journal.batch();
         assert!(journal.write_error().is_none() && journal.reply_offset() == end);

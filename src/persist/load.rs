@@ -1,16 +1,17 @@
 //! Reading the log back: base and increments, command by command.
 //!
-//! The last file may end in the middle: a crash cuts it anywhere. With `aof-load-truncated` it is cut back to the last
+//! The last file that holds anything may end in the middle: a crash cuts it anywhere. With `aof-load-truncated` it is cut back to the last
 //! whole unit, which is before MULTI when the cut lies inside a transaction (Redis keeps the open MULTI and so loses
 //! what is written next), and a tail of zero bytes, as some filesystems leave it, is a torn tail too. Anything else
 //! that is not a command is damage: the start is refused and nothing is changed.
 
 use super::aof::{AofDir, at};
 use super::rdb;
+use super::storage::Storage;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -42,8 +43,10 @@ pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Resu
     for (i, info) in all.iter().enumerate() {
         let path = files.path(info);
         let started = std::time::Instant::now();
-        let last = i + 1 == all.len();
-        load_file(&path, last.then_some(config.aof_load_truncated), config, apply)?;
+        // A rewrite names the next increment before the present one is synced for the last time, and writes nothing to
+        // it until then: a power cut may tear a file that only empty ones follow.
+        let last = all[i + 1..].iter().all(|next| std::fs::metadata(files.path(next)).is_ok_and(|m| m.len() == 0));
+        load_file(&files.storage, &path, last.then_some(config.aof_load_truncated), config, apply)?;
         apply.end_of_file();
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
         crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
@@ -86,31 +89,34 @@ pub fn load_snapshot(
 }
 
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.
-fn load_file(path: &Path, truncate: Option<bool>, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
+fn load_file(
+    storage: &Storage,
+    path: &Path,
+    truncate: Option<bool>,
+    config: &Config,
+    apply: &mut impl Apply,
+) -> io::Result<()> {
     let mut file = File::open(path).map_err(at(path))?;
     let mut start = [0; 5];
     let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
     let mut reader = LogReader::default();
     if start[..head] == *b"REDIS" {
-        let whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
-        let mut counted = Counted { input: whole, count: 0 };
-        rdb::read::read(&mut counted, config, |loaded| apply.key(loaded).map_err(io::Error::other))
-            .map_err(at(path))?;
+        let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
         // Commands may follow the preamble: what the buffer holds already, then the rest.
-        reader.offset = counted.count;
-        let rest = counted.input.buffer().to_vec();
-        reader.held.extend_from_slice(&rest);
+        reader.offset = rdb::read::read(&mut whole, config, |loaded| apply.key(loaded).map_err(io::Error::other))
+            .map_err(at(path))?;
+        reader.held.extend_from_slice(whole.buffer());
     } else {
         reader.held.extend_from_slice(&start[..head]);
     }
     match reader.run(&mut file, apply).map_err(at(path))? {
         Ended::Whole => Ok(()),
-        Ended::Torn(offset) => cut(path, offset, truncate),
+        Ended::Torn(offset) => cut(storage, path, offset, truncate),
         Ended::Damaged(text) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {text}", path.display()))),
     }
 }
 
-fn cut(path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
+fn cut(storage: &Storage, path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if truncate != Some(true) {
         let advice = "You can: 1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. \
@@ -121,8 +127,8 @@ fn cut(path: &Path, offset: u64, truncate: Option<bool>) -> io::Result<()> {
     crate::log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
     crate::log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
     crate::log::warning!("Truncating the AOF {name} at offset {offset}");
-    let file = OpenOptions::new().write(true).open(path).map_err(at(path))?;
-    file.set_len(offset).and_then(|()| file.sync_all()).map_err(at(path))
+    let mut file = storage.append(path)?;
+    file.cut(offset).and_then(|()| file.sync()).map_err(at(path))
 }
 
 enum Ended {
@@ -255,20 +261,6 @@ fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Counts what the RDB reader takes, so that offsets of commands behind it are true.
-struct Counted<R> {
-    input: R,
-    count: u64,
-}
-
-impl<R: Read> Read for &mut Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buffer)?;
-        self.count += n as u64;
-        Ok(n)
-    }
-}
-
 const READ_BYTES: usize = 1 << 20;
 /// A torn tail is looked through up to here.
 const TORN_BYTES_MAX: u64 = 64 << 20;
@@ -322,8 +314,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("a.1.incr.aof"), bytes).unwrap();
         let incr = vec![FileInfo { name: "a.1.incr.aof".into(), seq: 1 }];
-        let files =
-            AofDir { dir: temp.path().into(), name: "a".into(), manifest: Manifest { incr, ..Manifest::default() } };
+        let files = AofDir {
+            dir: temp.path().into(),
+            name: "a".into(),
+            manifest: Manifest { incr, ..Manifest::default() },
+            storage: Storage::default(),
+        };
         (temp, files)
     }
 

@@ -3,7 +3,7 @@
 //! One line a file: `file <name> seq <n> type b|h|i`, further key–value pairs are ignored, `#` lines are comments. One
 //! base at most, then history (to be deleted), then increments in strictly rising order.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileInfo {
@@ -18,55 +18,70 @@ pub struct Manifest {
     pub incr: Vec<FileInfo>,
 }
 
+/// Why a manifest is refused, in Redis's words.
+#[derive(Debug)]
+pub struct BadManifest {
+    pub cause: &'static str,
+    /// Its number and its words, if a single line is to blame.
+    pub line: Option<(usize, String)>,
+}
+
+impl fmt::Display for BadManifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.line {
+            None => f.write_str(self.cause),
+            Some((number, line)) => write!(f, "{} at line {number}: {line:?}", self.cause),
+        }
+    }
+}
+
+impl std::error::Error for BadManifest {}
+
 impl Manifest {
-    /// Parses a manifest; the error says which line and why, in Redis's words.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, BadManifest> {
+        let whole = |cause| BadManifest { cause, line: None };
         let mut manifest = Self::default();
         if text.is_empty() {
-            return Err("Found an empty AOF manifest".into());
+            return Err(whole("Found an empty AOF manifest"));
         }
-        for line in text.lines().filter(|l| !l.starts_with('#')) {
-            if line.len() > LINE_BYTES_MAX {
-                return Err("The AOF manifest file contains too long line".into());
+        for (number, line) in text.split_inclusive('\n').enumerate().filter(|(_, l)| !l.starts_with('#')) {
+            if line.len() > LINE_BYTES_MAX || !line.ends_with('\n') {
+                return Err(whole("The AOF manifest file contains too long line"));
             }
-            if line.is_empty() {
-                return Err(format!("Invalid AOF manifest file format: {line:?}"));
-            }
-            manifest.add_line(line)?;
+            let line = line.trim_matches([' ', '\t', '\r', '\n']);
+            let told = |cause| BadManifest { cause, line: Some((number + 1, line.to_owned())) };
+            manifest.add_line(line).map_err(told)?;
         }
         Ok(manifest)
     }
 
-    fn add_line(&mut self, line: &str) -> Result<(), String> {
-        let bad = || format!("Invalid AOF manifest file format: {line:?}");
-        let words = crate::config::quote::split_args(line.as_bytes()).map_err(|_| bad())?;
+    fn add_line(&mut self, line: &str) -> Result<(), &'static str> {
+        let words = crate::config::quote::split_args(line.as_bytes()).map_err(|_| BAD_FORMAT)?;
         if words.len() < 6 || words.len() % 2 != 0 {
-            return Err(bad());
+            return Err(BAD_FORMAT);
         }
         let (mut name, mut seq, mut kind) = (None, None, None);
         for pair in words.chunks_exact(2) {
-            let value = String::from_utf8(pair[1].clone()).map_err(|_| bad())?;
+            let value = String::from_utf8(pair[1].clone()).map_err(|_| BAD_FORMAT)?;
             match pair[0].to_ascii_lowercase().as_slice() {
-                b"file" if value.contains('/') => {
-                    return Err(format!("File can't be a path, just a filename: {line:?}"));
-                }
+                b"file" if value.contains('/') => return Err("File can't be a path, just a filename"),
                 b"file" => name = Some(value),
-                b"seq" => seq = value.parse().ok(),
+                b"seq" => seq = value.parse().ok().filter(|&seq| seq > 0),
                 b"type" => kind = value.bytes().next(),
                 _ => {}
             }
         }
-        let (Some(name), Some(seq), Some(kind)) = (name, seq, kind) else { return Err(bad()) };
+        let (Some(name), Some(seq), Some(kind)) = (name, seq, kind) else { return Err(BAD_FORMAT) };
         let file = FileInfo { name, seq };
         match kind {
-            b'b' if self.base.is_some() => return Err("Found duplicate base file information".into()),
+            b'b' if self.base.is_some() => return Err("Found duplicate base file information"),
             b'b' => self.base = Some(file),
             b'h' => self.history.push(file),
             b'i' if self.incr.last().is_some_and(|last| last.seq >= seq) => {
-                return Err("Found a non-monotonic sequence number".into());
+                return Err("Found a non-monotonic sequence number");
             }
             b'i' => self.incr.push(file),
-            _ => return Err(format!("Unknown AOF file type: {line:?}")),
+            _ => return Err("Unknown AOF file type"),
         }
         Ok(())
     }
@@ -107,6 +122,8 @@ fn quoted_if_needed(name: &str) -> String {
     String::from_utf8_lossy(&crate::config::quote::quoted(name.as_bytes())).into_owned()
 }
 
+const BAD_FORMAT: &str = "Invalid AOF manifest file format";
+/// With its end.
 const LINE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -127,6 +144,8 @@ mod tests {
             "file x seq 1\n",
             "file x/y seq 1 type i\n",
             "file x seq 1 type q\n",
+            "file x seq 0 type i\n",
+            "file x seq 1 type i",
             "file x seq 2 type i\nfile y seq 2 type i\n",
             "file x seq 1 type b\nfile y seq 2 type b\n",
         ] {

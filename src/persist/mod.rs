@@ -1,8 +1,8 @@
 //! Persistence: one journal for log, replication and recovery; files in Redis's layout. First floor to touch a disk.
 //!
 //! [`journal`] orders effects and says how far they are written and durable; [`batcher`] is the thread behind it;
-//! [`manifest`] and [`aof`] are the directory of files; [`load`] reads them back; [`rewrite`] makes a new base from one
-//! instant of the keyspace, [`save`] a snapshot file.
+//! [`manifest`] and [`aof`] are the directory of files, [`storage`] the disk below; [`load`] reads them back; [`rewrite`]
+//! makes a new base from one instant of the keyspace, [`save`] a snapshot file.
 
 pub mod aof;
 pub mod batcher;
@@ -14,7 +14,9 @@ mod replay;
 pub mod rewrite;
 pub mod save;
 mod snapshot;
+pub mod storage;
 
 pub use aof::Aof;
 pub use journal::Journal;
 pub use save::Rdb;
+pub use storage::Storage;

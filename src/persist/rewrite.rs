@@ -5,7 +5,7 @@
 //! Then a thread walks the cut in bounded steps into a temporary file, which becomes the base by one manifest.
 //! A torn cut (FLUSHALL, SWAPDB) throws the temporary file away and begins again.
 
-use super::aof::{Aof, AofDir, at, sync_dir};
+use super::aof::{Aof, AofDir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
 use super::snapshot::{self, Form};
@@ -13,7 +13,6 @@ use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::keyspace::snapshot::Walk;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -59,10 +58,11 @@ impl Job<'_> {
     fn attempt(&self) -> io::Result<()> {
         let (walk, incr, fresh) = self.cut()?;
         let temp = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-        let written = snapshot::write(walk, &temp, self.form(), self.config);
+        let storage = &self.aof.storage;
+        let written = snapshot::write(walk, storage, &temp, self.form(), self.config);
         let torn = self.keyspace.captures.is_torn();
         if let Err(e) = written {
-            let _ = fs::remove_file(&temp);
+            let _ = storage.remove(&temp);
             return Err(if torn { io::ErrorKind::Interrupted.into() } else { e });
         }
         self.put_in_force(&temp, &incr, fresh)
@@ -80,7 +80,7 @@ impl Job<'_> {
         let mut files = self.aof.files.lock();
         let fresh = files.is_none();
         if fresh {
-            *files = Some(AofDir::open(self.config)?);
+            *files = Some(AofDir::open(self.config, &self.aof.storage)?);
         }
         let dir = files.as_mut().expect("set just above");
         let (file, incr) = dir.create_incr(&dir.manifest)?;
@@ -112,9 +112,8 @@ impl Job<'_> {
         let seq = dir.manifest.next_base_seq();
         let suffix = if self.config.aof_use_rdb_preamble { "rdb" } else { "aof" };
         let base = FileInfo { name: format!("{}.{seq}.base.{suffix}", dir.name), seq };
-        let path = dir.path(&base);
-        fs::rename(temp, &path).map_err(at(&path))?;
-        sync_dir(&dir.dir)?;
+        dir.storage.rename(temp, &dir.path(&base))?;
+        dir.storage.sync_dir(&dir.dir)?;
         let old = dir.manifest.clone();
         let keep = |f: &&FileInfo| f.seq >= incr.seq;
         let mut manifest = Manifest {
@@ -128,7 +127,7 @@ impl Job<'_> {
         manifest.history.extend(old.base.iter().cloned());
         manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
         dir.persist(manifest)?;
-        self.journal.clear_fsync_error();
+        self.journal.base_is_in_force();
         let base_bytes = dir.base_size();
         self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
         self.journal.stats.base_bytes.store(base_bytes, Relaxed);

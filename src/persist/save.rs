@@ -5,20 +5,21 @@
 //! as it does in Redis; the save points see to the next. One walk at a time: a save
 //! asked for during a rewrite is refused, or waits its turn if it was scheduled.
 
-use super::aof::{LastOk, at, sync_dir};
+use super::aof::{LastOk, at};
 use super::rdb::write::{Purpose, Writer};
 use super::snapshot::{self, Form};
+use super::storage::{Storage, directory_of};
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::{Db, Keyspace};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// What is known of snapshots.
 #[derive(Default)]
 pub struct Rdb {
+    pub storage: Storage,
     /// A background save is running, or about to.
     pub saving: AtomicBool,
     /// One was asked for that could not begin at once.
@@ -50,6 +51,10 @@ impl Default for Seconds {
 }
 
 impl Rdb {
+    pub fn on(storage: Storage) -> Self {
+        Self { storage, ..Self::default() }
+    }
+
     /// Asks for a background save. False if one is running.
     pub fn request(&self) -> bool {
         if self.saving.swap(true, Relaxed) {
@@ -140,13 +145,13 @@ impl Job<'_> {
             .cut(&exclusive, self.slot)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         drop(exclusive);
-        let temp = temp_path();
+        let (storage, temp) = (&self.rdb.storage, temp_path());
         let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false };
-        if let Err(e) = snapshot::write(walk, &temp, form, self.config) {
-            let _ = fs::remove_file(&temp);
+        if let Err(e) = snapshot::write(walk, storage, &temp, form, self.config) {
+            let _ = storage.remove(&temp);
             return Err(e);
         }
-        put_in_force(&temp, self.config)?;
+        put_in_force(storage, &temp, self.config)?;
         Ok(changes)
     }
 }
@@ -154,22 +159,23 @@ impl Job<'_> {
 /// Saves here and now; the unit owns the world. `changes`: the keyspace's count of them.
 pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, config: &Config, changes: u64) -> io::Result<()> {
     let temp = temp_path();
-    let saved = write_everything(db, &temp, config).and_then(|()| put_in_force(&temp, config));
+    let storage = &rdb.storage;
+    let saved = write_everything(db, storage, &temp, config).and_then(|()| put_in_force(storage, &temp, config));
     match &saved {
         Ok(()) => {
             rdb.succeeded(changes);
             crate::log::notice!("DB saved on disk");
         }
         Err(e) => {
-            let _ = fs::remove_file(&temp);
+            let _ = storage.remove(&temp);
             crate::log::warning!("Failed saving the DB: {e}");
         }
     }
     saved
 }
 
-fn write_everything(db: &mut Db<'_>, path: &Path, config: &Config) -> io::Result<()> {
-    let mut file = File::create(path).map_err(at(path))?;
+fn write_everything(db: &mut Db<'_>, storage: &Storage, path: &Path, config: &Config) -> io::Result<()> {
+    let mut file = storage.create(path)?;
     let keyspace = db.keyspace();
     let mut out = Vec::new();
     let timed_fields = keyspace.has_timed_fields();
@@ -194,13 +200,13 @@ fn write_everything(db: &mut Db<'_>, path: &Path, config: &Config) -> io::Result
     db.select(selected);
     written.map_err(at(path))?;
     writer.end(&mut out, config.rdbchecksum);
-    file.write_all(&out).and_then(|()| file.sync_all()).map_err(at(path))
+    file.write_all(&out).and_then(|()| file.sync()).map_err(at(path))
 }
 
-fn put_in_force(temp: &Path, config: &Config) -> io::Result<()> {
+fn put_in_force(storage: &Storage, temp: &Path, config: &Config) -> io::Result<()> {
     let path = Path::new(&config.dbfilename);
-    fs::rename(temp, path).map_err(at(path))?;
-    sync_dir(Path::new("."))
+    storage.rename(temp, path)?;
+    storage.sync_dir(directory_of(path))
 }
 
 /// Where a snapshot is written until it is whole.

@@ -7,14 +7,14 @@
 use super::aof::at;
 use super::rdb::write::{Purpose, Writer};
 use super::replay;
+use super::storage::{Storage, StoredFile};
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::entry::Body;
 use crate::keyspace::snapshot::{Captured, Content, Walk};
 use crate::resp::encode_select;
 use crate::types::big::Big;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub enum Form {
 }
 
 /// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
-pub fn write(mut walk: Walk<'_>, path: &Path, form: Form, config: &Config) -> io::Result<()> {
-    let mut file = Target::create(path, form, config)?;
+pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, config: &Config) -> io::Result<()> {
+    let mut file = Target::create(storage, path, form, config)?;
     let (keys_per_step, delay) = pace(config);
     loop {
         let more = {
@@ -58,7 +58,7 @@ pub fn write(mut walk: Walk<'_>, path: &Path, form: Form, config: &Config) -> io
 /// The file in the making.
 struct Target<'p> {
     path: &'p Path,
-    file: File,
+    file: StoredFile,
     buffer: Vec<u8>,
     writing: Writing,
     unsynced: usize,
@@ -66,8 +66,8 @@ struct Target<'p> {
 }
 
 impl<'p> Target<'p> {
-    fn create(path: &'p Path, form: Form, config: &Config) -> io::Result<Self> {
-        let file = File::create(path).map_err(at(path))?;
+    fn create(storage: &Storage, path: &'p Path, form: Form, config: &Config) -> io::Result<Self> {
+        let file = storage.create(path)?;
         let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
         let writing = Writing::begin(&mut buffer, form, config);
         Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows: incremental_sync(form, config) })
@@ -97,7 +97,7 @@ impl<'p> Target<'p> {
             self.buffer.shrink_to(2 * WRITE_BYTES);
         }
         if self.unsynced >= SYNC_BYTES && self.syncs_as_it_grows {
-            self.file.sync_data().map_err(at(self.path))?;
+            self.file.sync().map_err(at(self.path))?;
             self.unsynced = 0;
         }
         Ok(())
@@ -106,7 +106,7 @@ impl<'p> Target<'p> {
     fn end(mut self, checksum: bool) -> io::Result<()> {
         self.writing.end(&mut self.buffer, checksum);
         self.file.write_all(&self.buffer).map_err(at(self.path))?;
-        self.file.sync_all().map_err(at(self.path))
+        self.file.sync().map_err(at(self.path))
     }
 }
 

@@ -44,3 +44,12 @@ const VERSION: u16 = 10;
 const VERSION_TIMED: u16 = 12;
 /// The newest we read.
 const VERSION_MAX: u16 = 12;
+
+/// Whether a byte before a key is the type of a value, of this server or another.
+pub fn is_type(kind: u8) -> bool {
+    kind <= TYPE_MAX && kind != NO_TYPE
+}
+
+/// Redis 7.4's last; what lies between and is not here belongs to streams and modules.
+const TYPE_MAX: u8 = 25;
+const NO_TYPE: u8 = 8;

@@ -1,5 +1,7 @@
 //! Reading RDB files: versions 1 to 12 of Redis, checksum verified.
 //!
+//! [`RdbFile`] is the file as a sequence of items, which whoever checks a file follows one by one; [`read`] delivers the
+//! keys of one to be loaded.
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
 //! types are refused with their number, functions and module data by name.
 
@@ -28,54 +30,23 @@ pub fn empty() -> Vec<u8> {
     bytes
 }
 
-/// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out.
-pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -> io::Result<()>) -> io::Result<()> {
-    let mut r = Reader::new(input);
-    let magic = r.bytes(9)?;
-    let version: u16 = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-    if &magic[..5] != b"REDIS" {
-        return Err(bad("Wrong signature trying to load DB from file"));
-    }
-    if !(1..=VERSION_MAX).contains(&version) {
-        return Err(bad(format!("Can't handle RDB format version {version}")));
-    }
-    let (mut db, mut expiry, mut empty_keys) = (0, None, 0);
+/// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out. Returns its length.
+pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -> io::Result<()>) -> io::Result<u64> {
+    let mut file = RdbFile::open(input)?;
+    let (mut db, mut empty_keys) = (0, 0);
     loop {
-        match r.byte()? {
-            END => return r.finish(version),
-            SELECT_DB => {
+        match file.next_item()? {
+            Item::End => break,
+            Item::Aux(..) => {}
+            Item::Database(index) => {
                 let databases = config.databases as usize;
-                db = usize::try_from(r.length()?).ok().filter(|&db| db < databases).ok_or_else(|| {
+                db = usize::try_from(index).ok().filter(|&db| db < databases).ok_or_else(|| {
                     bad(format!("FATAL: Data file was created with a Redis server configured to handle more than {databases} databases. Exiting"))
                 })?;
             }
-            EXPIRE_SECONDS => expiry = Some(i64::from(i32::from_le_bytes(r.array()?)) * 1000),
-            EXPIRE_MILLIS => expiry = Some(i64::from_le_bytes(r.array()?)),
-            RESIZE_DB => {
-                r.length()?;
-                r.length()?;
-            }
-            SLOT_INFO => {
-                r.length()?;
-                r.length()?;
-                r.length()?;
-            }
-            AUX => {
-                r.string()?;
-                r.string()?;
-            }
-            FREQUENCY => {
-                r.byte()?;
-            }
-            IDLE => {
-                r.length()?;
-            }
-            MODULE_AUX => return Err(bad("The RDB file contains module data, which this server cannot load")),
-            FUNCTION => return Err(bad("The RDB file contains functions, which this server cannot load yet")),
-            kind => {
-                let key = r.string()?;
-                let content = decode::decode(&mut r, kind, config)?;
-                let expiry = expiry.take();
+            Item::Entry { kind, expiry } => {
+                let key = file.key()?;
+                let content = file.value(kind, config)?;
                 if matches!(content, Content::Empty) {
                     empty_keys += 1;
                     if empty_keys <= EMPTY_KEYS_SHOWN {
@@ -87,23 +58,185 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
             }
         }
     }
+    match file.verify()? {
+        Sum::Wrong { expected, found } => {
+            Err(bad(format!("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). RDB CRC error.")))
+        }
+        Sum::Right | Sum::NotComputed | Sum::TooOld => Ok(file.offset()),
+    }
+}
+
+/// What stands in a file.
+pub enum Item {
+    Aux(Vec<u8>, Vec<u8>),
+    /// The database of the entries that follow.
+    Database(u64),
+    /// Its key and then its value are to be read next.
+    Entry {
+        kind: u8,
+        expiry: Option<Millis>,
+    },
+    /// The checksum is to be verified next.
+    End,
+}
+
+/// What the checksum at a file's end says.
+pub enum Sum {
+    Right,
+    NotComputed,
+    /// Files before version 5 have none.
+    TooOld,
+    Wrong {
+        expected: u64,
+        found: u64,
+    },
+}
+
+/// What a reader is at, in redis-check-rdb's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    Start,
+    Type,
+    Expiry,
+    Key,
+    Value,
+    Checksum,
+    Length,
+    Aux,
+    ModuleAux,
+    Functions,
+}
+
+/// An RDB file, read item by item.
+pub struct RdbFile<R> {
+    r: Reader<R>,
+    version: u16,
+    doing: Doing,
+}
+
+impl<R: Read> RdbFile<R> {
+    pub fn new(input: R) -> Self {
+        Self { r: Reader::new(input), version: 0, doing: Doing::Start }
+    }
+
+    pub fn open(input: R) -> io::Result<Self> {
+        let mut file = Self::new(input);
+        file.begin()?;
+        Ok(file)
+    }
+
+    /// Reads magic and version.
+    pub fn begin(&mut self) -> io::Result<()> {
+        let magic = self.r.bytes(9)?;
+        self.version = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+        if &magic[..5] != b"REDIS" {
+            return Err(bad("Wrong signature trying to load DB from file"));
+        }
+        match self.version {
+            1..=VERSION_MAX => Ok(()),
+            version => Err(bad(format!("Can't handle RDB format version {version}"))),
+        }
+    }
+
+    pub fn next_item(&mut self) -> io::Result<Item> {
+        let mut expiry = None;
+        loop {
+            self.doing = Doing::Type;
+            match self.r.byte()? {
+                END => return Ok(Item::End),
+                SELECT_DB => {
+                    self.doing = Doing::Length;
+                    return Ok(Item::Database(self.r.length()?));
+                }
+                EXPIRE_SECONDS => {
+                    self.doing = Doing::Expiry;
+                    expiry = Some(i64::from(i32::from_le_bytes(self.r.array()?)) * 1000);
+                }
+                EXPIRE_MILLIS => {
+                    self.doing = Doing::Expiry;
+                    expiry = Some(i64::from_le_bytes(self.r.array()?));
+                }
+                RESIZE_DB => self.lengths(2)?,
+                SLOT_INFO => self.lengths(3)?,
+                AUX => {
+                    self.doing = Doing::Aux;
+                    return Ok(Item::Aux(self.r.string()?, self.r.string()?));
+                }
+                FREQUENCY => {
+                    self.r.byte()?;
+                }
+                IDLE => {
+                    self.r.length()?;
+                }
+                MODULE_AUX => {
+                    self.doing = Doing::ModuleAux;
+                    return Err(bad("The RDB file contains module data, which this server cannot load"));
+                }
+                FUNCTION => {
+                    self.doing = Doing::Functions;
+                    return Err(bad("The RDB file contains functions, which this server cannot load yet"));
+                }
+                kind => return Ok(Item::Entry { kind, expiry }),
+            }
+        }
+    }
+
+    fn lengths(&mut self, count: usize) -> io::Result<()> {
+        self.doing = Doing::Length;
+        (0..count).try_for_each(|_| self.r.length().map(drop))
+    }
+
+    pub fn key(&mut self) -> io::Result<Vec<u8>> {
+        self.doing = Doing::Key;
+        self.r.string()
+    }
+
+    pub fn value(&mut self, kind: u8, config: &Config) -> io::Result<Content> {
+        self.doing = Doing::Value;
+        decode::decode(&mut self.r, kind, config)
+    }
+
+    /// Behind [`Item::End`].
+    pub fn verify(&mut self) -> io::Result<Sum> {
+        if self.version < 5 {
+            return Ok(Sum::TooOld);
+        }
+        self.doing = Doing::Checksum;
+        let expected = self.r.crc.value();
+        Ok(match u64::from_le_bytes(self.r.array()?) {
+            0 => Sum::NotComputed,
+            found if found == expected => Sum::Right,
+            found => Sum::Wrong { expected, found },
+        })
+    }
+
+    /// Bytes read so far.
+    pub fn offset(&self) -> u64 {
+        self.r.count
+    }
+
+    pub fn doing(&self) -> Doing {
+        self.doing
+    }
 }
 
 /// Bytes of a file or a payload, summed as they are read.
 pub struct Reader<R> {
     input: R,
     crc: Crc64,
+    count: u64,
 }
 
 impl<R: Read> Reader<R> {
     pub fn new(input: R) -> Self {
-        Self { input, crc: Crc64::new() }
+        Self { input, crc: Crc64::new(), count: 0 }
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.input.read_exact(&mut bytes)?;
         self.crc.update(&bytes);
+        self.count += N as u64;
         Ok(bytes)
     }
 
@@ -118,6 +251,7 @@ impl<R: Read> Reader<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.crc.update(&bytes);
+        self.count += len;
         Ok(bytes)
     }
 
@@ -156,22 +290,6 @@ impl<R: Read> Reader<R> {
             Err(kind) => return Err(bad(format!("Unknown RDB string encoding type {kind}"))),
         };
         Ok(number.to_string().into_bytes())
-    }
-
-    fn finish(mut self, version: u16) -> io::Result<()> {
-        if version < 5 {
-            return Ok(());
-        }
-        let expected = self.crc.value();
-        let mut stored = [0; 8];
-        self.input.read_exact(&mut stored)?;
-        match u64::from_le_bytes(stored) {
-            0 => Ok(()),
-            found if found == expected => Ok(()),
-            found => {
-                Err(bad(format!("Wrong RDB checksum expected: ({expected:x}) but got ({found:x}). RDB CRC error.")))
-            }
-        }
     }
 }
 
