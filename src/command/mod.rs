@@ -13,6 +13,7 @@ pub mod error;
 pub mod gates;
 pub mod hints;
 pub mod keys;
+mod monitor;
 mod room;
 pub mod scanning;
 pub mod session;
@@ -126,6 +127,9 @@ pub const IN_ADMIN: Flags = 1 << 50;
 /// SORT and SORT_RO: a `*` in their arguments reaches keys that these do not name, for which they own the world. Their
 /// ACL categories are those of what they sort.
 pub const PATTERNS: Flags = 1 << 51;
+
+/// What stands in logs and in MONITOR for a secret.
+const REDACTED: &[u8] = b"(redacted)";
 
 /// The handler of a container: it never runs, because its arity asks for a subcommand and those have their own rows.
 pub fn container(ctx: &mut Ctx<'_, '_>) -> Outcome {

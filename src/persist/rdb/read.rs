@@ -42,7 +42,12 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
     let (mut db, mut expiry, mut empty_keys) = (0, None, 0);
     loop {
         match r.byte()? {
-            END => return r.finish(version),
+            END => {
+                if empty_keys > 0 {
+                    crate::log::notice!("RDB load: empty keys skipped: {empty_keys}");
+                }
+                return r.finish(version);
+            }
             SELECT_DB => {
                 let databases = config.databases as usize;
                 db = usize::try_from(r.length()?).ok().filter(|&db| db < databases).ok_or_else(|| {
@@ -74,7 +79,9 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
             FUNCTION => return Err(bad("The RDB file contains functions, which this server cannot load yet")),
             kind => {
                 let key = r.string()?;
-                let content = decode::decode(&mut r, kind, config)?;
+                let content = decode::decode(&mut r, kind, config).inspect_err(|e| {
+                    crate::log::warning!("RDB load: key '{}' cannot be read: {e}", key.escape_ascii());
+                })?;
                 let expiry = expiry.take();
                 if matches!(content, Content::Empty) {
                     empty_keys += 1;
