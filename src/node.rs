@@ -210,7 +210,7 @@ impl Node {
         self.journal.detach();
         if self.aof.rewriting.load(Relaxed) {
             crate::log::notice!("Killing AOF child: the rewrite in progress has no log to be the base of");
-            self.aof.cancelled.store(true, Relaxed);
+            self.aof.cancel_rewrite();
             self.keyspace.captures.tear();
         }
         *self.aof.files.lock() = None;

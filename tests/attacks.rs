@@ -1,133 +1,20 @@
-//! Attacks that the server must survive: drawn from the CVE history of Redis and Valkey, each against the real binary.
+//! Attacks on connections and the protocol that the server must survive: drawn from the CVE history of Redis and
+//! Valkey, each against the real binary. Those on values and arithmetic are in `attacks_values.rs`.
 //!
 //! The promise is always the same: an error or a closed connection, never a crash, a hang, unbounded memory or somebody
-//! else's data. Every test starts its own server on a free loopback port and ends it by its process id; after the
-//! attack [`Server::is_well`] asks whether others are still served.
+//! else's data. After the attack [`Server::is_well`] asks whether others are still served.
 
+mod common;
+
+use common::{PATIENCE, Server, request, wait_until};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A server under attack.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(options: &[&str]) -> Server {
-        raise_descriptor_limit();
-        // The port may be taken between finding and using it.
-        (0..5).find_map(|_| Server::try_start(options)).expect("the server starts")
-    }
-
-    fn try_start(options: &[&str]) -> Option<Server> {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memkv-server"))
-            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--threads", "2"])
-            .args(["--dir", dir.path().to_str().unwrap(), "--logfile", dir.path().join("log").to_str().unwrap()])
-            .args(options)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(address).is_ok() {
-                return Some(Server { child, address, dir });
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = child.kill();
-        None
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    /// Sends bytes on a new connection, says that nothing follows, and reads until the other side closes.
-    fn tell(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect();
-        let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    /// One command and its reply.
-    fn ask(&self, words: &[&[u8]]) -> String {
-        self.tell(&request(words))
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-
-    fn resident_mb(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-    }
-
-    /// The process lives and answers others, soon.
-    fn is_well(&mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "the server died:\n{}", self.log());
-        let started = Instant::now();
-        let answer = self.ask(&[b"PING"]);
-        assert!(answer == "+PONG\r\n" || answer.starts_with("-NOAUTH"), "{answer}");
-        assert!(started.elapsed() < Duration::from_secs(5), "others wait {:?}", started.elapsed());
-        assert!(!self.log().contains("panicked"), "{}", self.log());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn request(words: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend(format!("${}\r\n", word.len()).bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes
-}
-
-/// Thousands of connections are this process's descriptors too.
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel reads and fills the struct we own.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
-}
-
-const PATIENCE: Duration = Duration::from_secs(60);
 const LOCKED: &[&str] = &["--requirepass", "secret"];
-
-// Before AUTH, and the protocol
 
 #[test]
 fn big_requests_are_refused_before_auth() {
@@ -300,24 +187,107 @@ fn large_arguments_in_any_pieces_are_the_same_request() {
     server.is_well();
 }
 
+/// Ten thousand peers that begin a request and never end it; each names a bulk of half a gigabyte.
 #[test]
-fn thousands_of_half_requests_cost_little_memory() {
-    let mut server = Server::start(&[]);
+fn ten_thousand_half_requests_cost_little_memory() {
+    const PEERS: usize = 10_000;
+    let mut server = Server::start(&["--maxclients", "12000"]);
     let before = server.resident_mb();
     let half = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\nthe rest never comes";
-    let crowd: Vec<TcpStream> = (0..2000)
+    let crowd: Vec<TcpStream> = (0..PEERS)
         .map(|_| {
             let mut stream = server.connect();
             stream.write_all(half).unwrap();
             stream
         })
         .collect();
-    wait_until("all are accepted", || server.descriptors() >= 2000);
+    wait_until("all are accepted", || server.descriptors() >= PEERS);
     server.is_well();
     let grown = server.resident_mb().saturating_sub(before);
-    assert!(grown < 100, "2000 half requests cost {grown} MB");
+    assert!(grown < 500, "{PEERS} half requests cost {grown} MB");
     drop(crowd);
     wait_until("descriptors are given back", || server.descriptors() < 100);
+    server.is_well();
+}
+
+/// Peers that are gone with RST while requests of theirs are half read, or their replies half written.
+#[test]
+fn connections_reset_in_the_middle_leave_nothing_behind() {
+    let mut server = Server::start(&[]);
+    server.ask(&[b"SET", b"big", &[b'x'; 100_000]]);
+    let before = server.descriptors();
+    let endings: [Vec<u8>; 4] = [
+        b"*2\r\n$3\r\nGET\r\n$3\r\nbi".to_vec(),
+        request(&[b"GET", b"big"]).repeat(50),
+        [request(&[b"MULTI"]), request(&[b"WATCH", b"big"]), request(&[b"GET", b"big"])].concat(),
+        request(&[b"BLPOP", b"never", b"0"]),
+    ];
+    for i in 0..800 {
+        let mut stream = server.connect();
+        stream.write_all(&endings[i % endings.len()]).unwrap();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    server.is_well();
+    wait_until("descriptors are given back", || server.descriptors() <= before + 1);
+    // Nobody waits any more: a push stays.
+    assert_eq!(server.ask(&[b"RPUSH", b"never", b"a"]), ":1\r\n");
+    assert_eq!(server.ask(&[b"LLEN", b"never"]), ":1\r\n");
+    server.is_well();
+}
+
+/// What administers the server is out of reach until its configuration file says otherwise.
+#[test]
+fn dangerous_settings_are_refused_by_default() {
+    let mut server = Server::start(&[]);
+    for name in [b"dir".as_slice(), b"dbfilename", b"appenddirname", b"appendfilename"] {
+        let answer = server.ask(&[b"CONFIG", b"SET", name, b"/tmp"]);
+        assert!(answer.starts_with("-ERR CONFIG SET failed"), "{answer}");
+    }
+    assert!(server.ask(&[b"DEBUG", b"SLEEP", b"0"]).starts_with("-ERR DEBUG command not allowed."));
+    assert!(server.ask(&[b"MODULE", b"LOAD", b"x"]).starts_with("-ERR "));
+    server.is_well();
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let mut server = Server::start(&["--slowlog-log-slower-than", "0"]);
+    let mut monitor = server.connect();
+    monitor.write_all(&request(&[b"MONITOR"])).unwrap();
+    monitor.read_exact(&mut [0; 5]).unwrap();
+    server.ask(&[b"AUTH", b"default", b"hush-1"]);
+    server.ask(&[b"HELLO", b"2", b"AUTH", b"default", b"hush-2"]);
+    server.ask(&[b"CONFIG", b"SET", b"masterauth", b"hush-3"]);
+    server.ask(&[b"ECHO", b"the end"]);
+    let mut shown = String::new();
+    while !shown.contains("the end") {
+        let mut piece = [0; 4096];
+        let n = monitor.read(&mut piece).unwrap();
+        assert!(n > 0, "the monitor was closed: {shown}");
+        shown.push_str(&String::from_utf8_lossy(&piece[..n]));
+    }
+    assert!(shown.contains("\"AUTH\" \"(redacted)\" \"(redacted)\""), "{shown}");
+    let slow = server.ask(&[b"SLOWLOG", b"GET", b"-1"]);
+    assert!(slow.contains("masterauth"), "{slow}");
+    assert!(!shown.contains("hush") && !slow.contains("hush") && !server.log().contains("hush"), "{shown}\n{slow}");
+    server.is_well();
+}
+
+/// Redis lets a monitor that does not read grow until the machine has no memory left.
+#[test]
+fn a_monitor_that_does_not_read_is_closed() {
+    let mut server = Server::start(&[]);
+    let before = server.resident_mb();
+    let mut monitor = server.connect();
+    monitor.write_all(&request(&[b"MONITOR"])).unwrap();
+    monitor.read_exact(&mut [0; 5]).unwrap();
+    let word = vec![b'x'; 100_000];
+    let mut stream = server.connect();
+    for _ in 0..1000 {
+        stream.write_all(&request(&[b"ECHO", &word])).unwrap();
+        stream.read_exact(&mut vec![0; word.len() + 11]).unwrap();
+    }
+    wait_until("the monitor is closed", || server.log().contains("it reads MONITOR too slowly"));
+    assert!(server.resident_mb() < before + 200);
     server.is_well();
 }
 
@@ -378,144 +348,4 @@ fn error_texts_cannot_forge_a_reply() {
         assert!(answer.starts_with('-') && answer.matches("\r\n").count() == 1, "{answer:?}");
     }
     server.is_well();
-}
-
-// Integers, memory, complexity
-
-#[test]
-fn numbers_at_their_limits_are_errors_and_not_wraps() {
-    let mut server = Server::start(&[]);
-    let (max, min) = (b"9223372036854775807".as_slice(), b"-9223372036854775808".as_slice());
-    let before = server.resident_mb();
-    for (words, answer) in [
-        (
-            [b"SETRANGE".as_slice(), b"k", max, b"x"].as_slice(),
-            "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n",
-        ),
-        (&[b"SETRANGE", b"k", b"536870912", b"x"], "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
-        (&[b"SETRANGE", b"k", b"-1", b"x"], "-ERR offset is out of range\r\n"),
-        (&[b"SETRANGE", b"k", b"9223372036854775808", b"x"], "-ERR value is not an integer or out of range\r\n"),
-        (&[b"SETRANGE", b"k", max, b""], ":0\r\n"),
-        (&[b"SET", b"n", max], "+OK\r\n"),
-        (&[b"INCR", b"n"], "-ERR increment or decrement would overflow\r\n"),
-        (&[b"INCRBY", b"n", max], "-ERR increment or decrement would overflow\r\n"),
-        (&[b"DECRBY", b"n", min], "-ERR decrement would overflow\r\n"),
-        (&[b"GET", b"n"], "$19\r\n9223372036854775807\r\n"),
-        (&[b"SET", b"f", b"1"], "+OK\r\n"),
-        (&[b"INCRBYFLOAT", b"f", b"nan"], "-ERR value is not a valid float\r\n"),
-        (&[b"INCRBYFLOAT", b"f", b"inf"], "-ERR increment would produce NaN or Infinity\r\n"),
-        (&[b"GET", b"f"], "$1\r\n1\r\n"),
-        (&[b"GETRANGE", b"n", min, max], "$19\r\n9223372036854775807\r\n"),
-        (&[b"GETRANGE", b"n", max, min], "$0\r\n\r\n"),
-        (&[b"SET", b"k", b"v", b"EX", max], "-ERR invalid expire time in 'set' command\r\n"),
-        (&[b"SET", b"k", b"v", b"PX", b"-1"], "-ERR invalid expire time in 'set' command\r\n"),
-        (&[b"EXPIRE", b"n", max], "-ERR invalid expire time in 'expire' command\r\n"),
-        (&[b"PEXPIRE", b"n", max], "-ERR invalid expire time in 'pexpire' command\r\n"),
-        (&[b"GETEX", b"n", b"EXAT", max], "-ERR invalid expire time in 'getex' command\r\n"),
-        (&[b"SELECT", b"2147483648"], "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"),
-        (&[b"SELECT", b"-1"], "-ERR DB index is out of range\r\n"),
-        (&[b"MOVE", b"n", max], "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"),
-        (&[b"SCAN", b"99999999999999999999"], "-ERR invalid cursor\r\n"),
-        (&[b"SCAN", b"0", b"COUNT", b"0"], "-ERR syntax error\r\n"),
-        (&[b"TTL", b"n"], ":-1\r\n"),
-    ] {
-        let shown: Vec<_> = words.iter().map(|w| String::from_utf8_lossy(w)).collect();
-        assert_eq!(server.ask(words), answer, "{shown:?}");
-    }
-    assert!(server.resident_mb() < before + 50);
-    server.is_well();
-}
-
-#[test]
-fn msetnx_of_one_key_twice_is_one_key() {
-    let mut server = Server::start(&[]);
-    assert_eq!(server.ask(&[b"MSETNX", b"k", b"1", b"k", b"2"]), ":1\r\n");
-    assert_eq!(server.ask(&[b"GET", b"k"]), "$1\r\n2\r\n");
-    assert_eq!(server.ask(&[b"DBSIZE"]), ":1\r\n");
-    server.is_well();
-}
-
-#[test]
-fn a_scan_with_a_huge_count_does_not_reserve_it() {
-    let mut server = Server::start(&[]);
-    server.ask(&[b"SET", b"only", b"1"]);
-    let before = server.resident_mb();
-    let answer = server.ask(&[b"SCAN", b"0", b"COUNT", b"9223372036854775807"]);
-    assert_eq!(answer, "*2\r\n$1\r\n0\r\n*1\r\n$4\r\nonly\r\n");
-    for cursor in [b"18446744073709551615".as_slice(), b"9223372036854775808"] {
-        assert!(server.ask(&[b"SCAN", cursor]).starts_with("*2\r\n"));
-    }
-    assert!(server.resident_mb() < before + 20);
-    server.is_well();
-}
-
-#[test]
-fn glob_bombs_end_soon_and_do_not_recurse() {
-    let mut server = Server::start(&[]);
-    server.ask(&[b"SET", &[b'a'; 10_000], b"1"]);
-    let star_bomb = [b"a*".repeat(50), b"b".to_vec()].concat();
-    let bombs: [Vec<u8>; 6] = [
-        star_bomb,
-        vec![b'*'; 1 << 20],
-        vec![b'['; 1 << 20],
-        b"[a-".repeat(300_000),
-        b"\\".repeat(1 << 20),
-        [b"*a".repeat(5_000), b"b".to_vec()].concat(),
-    ];
-    for bomb in &bombs {
-        for words in [[b"KEYS".as_slice(), bomb].as_slice(), &[b"SCAN", b"0", b"MATCH", bomb, b"COUNT", b"1000"]] {
-            let started = Instant::now();
-            let answer = server.ask(words);
-            assert!(answer.starts_with('*'), "{answer:.100}");
-            let took = started.elapsed();
-            assert!(took < Duration::from_secs(10), "{:.20?}… took {took:?}", String::from_utf8_lossy(bomb));
-        }
-    }
-    server.is_well();
-}
-
-#[test]
-fn watching_very_many_keys_takes_no_time_worth_mentioning() {
-    let mut server = Server::start(&[]);
-    // One hash tag: they all meet in one stripe.
-    let names: Vec<Vec<u8>> = (0..100_000).map(|i| format!("{{tag}}:{i}").into_bytes()).collect();
-    let words: Vec<&[u8]> = std::iter::once(b"WATCH".as_slice()).chain(names.iter().map(Vec::as_slice)).collect();
-    let started = Instant::now();
-    assert_eq!(server.tell(&request(&words).repeat(2)), "+OK\r\n+OK\r\n");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    server.is_well();
-}
-
-#[test]
-fn the_longest_common_subsequence_of_huge_strings_is_refused() {
-    let mut server = Server::start(&[]);
-    let before = server.resident_mb();
-    for key in [b"a".as_slice(), b"b"] {
-        assert_eq!(server.ask(&[b"SET", key, &vec![key[0]; 8 << 20]]), "+OK\r\n");
-    }
-    assert!(server.ask(&[b"LCS", b"a", b"b"]).starts_with("-ERR "));
-    assert!(server.resident_mb() < before + 200);
-    server.is_well();
-}
-
-#[test]
-fn many_arguments_are_only_many_arguments() {
-    let mut server = Server::start(&[]);
-    let keys: Vec<Vec<u8>> = (0..200_000).map(|i| format!("k{i}").into_bytes()).collect();
-    for command in [b"DEL".as_slice(), b"EXISTS", b"MGET"] {
-        let words: Vec<&[u8]> = std::iter::once(command).chain(keys.iter().map(Vec::as_slice)).collect();
-        let answer = server.ask(&words);
-        assert!(answer.starts_with(":0\r\n") || answer.starts_with("*200000\r\n"), "{answer:.100}");
-    }
-    // Unknown, and long: the error repeats a little of it.
-    assert!(server.ask(&[&[b'x'; 100_000], &[b'y'; 100_000]]).len() < 600);
-    server.is_well();
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not after twenty seconds: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

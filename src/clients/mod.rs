@@ -5,7 +5,10 @@
 //! close, or wake it. [`Clients`] is the list of all, plus CLIENT PAUSE.
 //! Cost: a connection updates a handful of relaxed atomics per batch; the inbox is touched only when used.
 
+mod monitors;
+
 use crate::clock::Millis;
+use monitors::Monitors;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,6 +145,19 @@ impl Client {
         self.mail(|inbox| inbox.output.extend_from_slice(bytes));
     }
 
+    /// The same unless more than `limit` bytes would wait for the peer; then false.
+    pub fn push_within(&self, bytes: &[u8], limit: usize) -> bool {
+        let unread = self.facts.output_bytes.load(Relaxed);
+        let mut fits = false;
+        self.mail(|inbox| {
+            fits = unread + inbox.output.len() + bytes.len() <= limit;
+            if fits {
+                inbox.output.extend_from_slice(bytes);
+            }
+        });
+        fits
+    }
+
     /// What the connection occupies: itself, its buffers and what it has queued.
     pub fn memory_bytes(&self) -> usize {
         let f = &self.facts;
@@ -217,6 +233,7 @@ pub struct Clients {
     pause_mode: AtomicU8,
     pause_until_ms: AtomicI64,
     pause_wakers: Mutex<Vec<Waker>>,
+    pub monitors: Monitors,
 }
 
 impl Clients {
@@ -230,8 +247,10 @@ impl Clients {
     }
 
     pub fn remove(&self, id: u64) {
-        if self.all.lock().remove(&id).is_some() {
+        let removed = self.all.lock().remove(&id);
+        if let Some(client) = removed {
             self.count.fetch_sub(1, Relaxed);
+            self.monitors.remove(&client);
         }
     }
 

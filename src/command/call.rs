@@ -11,13 +11,14 @@
 use super::ctx::{Ctx, Reply};
 use super::effects::Effects;
 use super::gates;
+use super::monitor;
 use super::room;
 use super::session::{Origin, Queue, Then};
 use super::table::Row;
 use super::waiting;
 use super::{
-    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, Registry,
-    SKIP_SLOWLOG, Session, WALK, WORLD, WRITE,
+    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, PATTERNS, PLAIN_WITHOUT, REDACTED, RUNS_QUEUE,
+    Registry, SKIP_SLOWLOG, Session, WALK, WORLD, WRITE,
 };
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
@@ -354,6 +355,9 @@ pub(super) fn unit(
         waiting: None,
     };
     turn.tick = run_handler(&mut ctx, turn.tick);
+    if again.is_none() && ctx.node.clients.monitors.any() {
+        monitor::show(&ctx);
+    }
     let patience = ctx.waiting;
     match (patience, again) {
         (Some(patience), None) => waiting::park(&mut db, session, &parts, patience),
@@ -478,8 +482,7 @@ fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
     if ctx.secrets == 0 {
         return ctx.node.log_slow(argv, elapsed_ns, client, now);
     }
-    let is_secret = |i: usize| 1u64.checked_shl(i as u32).is_some_and(|bit| ctx.secrets & bit != 0);
-    let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if is_secret(i) { REDACTED } else { arg }));
+    let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if ctx.is_secret(i) { REDACTED } else { arg }));
     ctx.node.log_slow(shown.view(), elapsed_ns, client, now);
 }
 
@@ -511,6 +514,9 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         waiting: None,
     };
     run_handler(&mut inner, clock::ticks());
+    if inner.node.clients.monitors.any() {
+        monitor::show(&inner);
+    }
     true
 }
 
@@ -610,5 +616,3 @@ fn queue_writes(session: &Session) -> bool {
 const PREFETCHED_MAX: usize = 128;
 /// Fields in one HDEL of the log.
 const FIELDS_PER_EFFECT: usize = 512;
-/// What stands in the slow log for a secret.
-const REDACTED: &[u8] = b"(redacted)";

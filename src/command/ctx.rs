@@ -57,6 +57,16 @@ impl<'k> Ctx<'_, 'k> {
         self.secrets |= 1u64.checked_shl(i as u32).unwrap_or(0);
     }
 
+    /// Whether a handler kept this argument out of the logs.
+    pub(super) fn is_secret(&self, i: usize) -> bool {
+        1u64.checked_shl(i as u32).is_some_and(|bit| self.secrets & bit != 0)
+    }
+
+    /// False inside EXEC and scripts, where nobody may wait.
+    pub fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
     /// What was found due is counted, and goes to the log before whatever the command itself did.
     #[inline]
     pub(super) fn flush_expired(&mut self) {

@@ -10,10 +10,14 @@ use crate::resp::ArgvView;
 pub struct Keys {
     specs: [Option<Spec>; 3],
     custom: Option<Custom>,
+    flags_by: Option<FlagsBy>,
 }
 
 /// Calls the visitor with the number of each key argument and its flags.
 pub type Custom = fn(ArgvView<'_>, &mut dyn FnMut(usize, u16));
+
+/// What a command does to its keys, told by its arguments: where the specification says only what it may do.
+pub type FlagsBy = fn(ArgvView<'_>) -> u16;
 
 /// One specification: where keys begin and how they go on.
 #[derive(Clone, Copy)]
@@ -78,7 +82,7 @@ pub const FLAG_NAMES: [(u16, &str); 11] = [
 ];
 
 impl Keys {
-    pub const NONE: Self = Self { specs: [None; 3], custom: None };
+    pub const NONE: Self = Self { specs: [None; 3], custom: None, flags_by: None };
 
     /// One key, read: the default flags of a reading command.
     pub const fn read(at: usize) -> Self {
@@ -111,7 +115,7 @@ impl Keys {
     }
 
     pub const fn spec(spec: Spec) -> Self {
-        Self { specs: [Some(spec), None, None], custom: None }
+        Self { specs: [Some(spec), None, None], custom: None, flags_by: None }
     }
 
     /// Another specification beside these.
@@ -130,6 +134,12 @@ impl Keys {
     /// The specifications stand in COMMAND INFO, the function finds the keys.
     pub const fn found_by(mut self, custom: Custom) -> Self {
         self.custom = Some(custom);
+        self
+    }
+
+    /// The arguments decide which of the specification's flags hold ([`VARIABLE`]).
+    pub const fn flags_by(mut self, flags_by: FlagsBy) -> Self {
+        self.flags_by = Some(flags_by);
         self
     }
 
@@ -162,9 +172,10 @@ impl Keys {
         if let Some(custom) = self.custom {
             return custom(argv, visit);
         }
+        let exact = self.flags_by.map(|flags_by| flags_by(argv));
         for spec in self.specs() {
             if spec.flags & NOT_KEY == 0 {
-                spec.for_each(argv, visit);
+                spec.for_each(argv, &mut |i, flags| visit(i, exact.unwrap_or(flags)));
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod gates;
 pub mod hints;
 pub mod keys;
+mod monitor;
 mod room;
 pub mod scanning;
 pub mod session;
@@ -130,6 +131,8 @@ pub const PATTERNS: Flags = 1 << 51;
 /// What no plain command is: these ask for more than their own key's lock, or change what the gates look at.
 pub const PLAIN_WITHOUT: Flags =
     ADMIN | PROTECTED | NO_AUTH | NO_QUEUE | NO_MULTI | WORLD | PATTERNS | WALK | RUNS_QUEUE | CONTAINER;
+/// What stands in logs and in MONITOR for a secret.
+const REDACTED: &[u8] = b"(redacted)";
 
 /// The handler of a container: it never runs, because its arity asks for a subcommand and those have their own rows.
 pub fn container(ctx: &mut Ctx<'_, '_>) -> Outcome {

@@ -31,7 +31,7 @@ use choices::*;
 use events::KeyspaceEvents;
 
 pub use param::Param;
-pub use quote::split_args;
+pub use quote::{quoted, split_args};
 pub use table::{PARAMS, lookup};
 
 /// The server whose configuration, errors and defaults these are.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
 /// The files of one log.
 pub struct AofDir {
@@ -57,8 +57,19 @@ impl Aof {
         self.scheduled.load(Relaxed)
     }
 
+    /// The order counts: whoever finds the request taken may cancel what it became, and is not overruled here.
     pub fn take_request(&self) -> bool {
-        self.scheduled.swap(false, Relaxed)
+        self.cancelled.store(false, Relaxed);
+        self.scheduled.swap(false, AcqRel)
+    }
+
+    /// The log is turned off: a rewrite that is only asked for is forgotten, one in progress is in vain.
+    pub fn cancel_rewrite(&self) {
+        if self.take_request() {
+            self.rewriting.store(false, Relaxed);
+        } else {
+            self.cancelled.store(true, Relaxed);
+        }
     }
 }
 

@@ -32,7 +32,6 @@ impl Job<'_> {
     pub fn run(&self) -> io::Result<()> {
         let started = clock::now_ms();
         self.aof.rewrite_started_ms.store(started, Relaxed);
-        self.aof.cancelled.store(false, Relaxed);
         let mut result = self.attempt();
         while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) && !self.aof.cancelled.load(Relaxed) {
             result = self.attempt();
@@ -78,6 +77,7 @@ impl Job<'_> {
     /// The cut. Returns the walk and the increment that begins with it; `fresh` when the log was off until now.
     fn cut(&self) -> io::Result<(Walk<'_>, FileInfo, bool)> {
         let mut files = self.aof.files.lock();
+        self.go_on()?;
         let fresh = files.is_none();
         if fresh {
             *files = Some(AofDir::open(self.config, &self.aof.storage)?);
@@ -96,6 +96,8 @@ impl Job<'_> {
         self.journal.flush();
         self.journal.sync();
         let exclusive = self.keyspace.gate.exclusive();
+        // Whoever turns the log off is inside the gate: from here on the log is on until the cut is made.
+        self.go_on()?;
         let walk = self
             .keyspace
             .cut(&exclusive, self.slot)
@@ -103,6 +105,11 @@ impl Job<'_> {
         self.journal.switch(file)?;
         drop(exclusive);
         Ok((walk, incr, fresh))
+    }
+
+    /// An error once the log was turned off.
+    fn go_on(&self) -> io::Result<()> {
+        if self.aof.cancelled.load(Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// The temporary file becomes the base; everything older becomes history and is deleted.

@@ -75,7 +75,8 @@ pub fn zipmap(bytes: &[u8]) -> Option<Vec<Text<'_>>> {
 
 fn zipmap_text(bytes: &[u8], at: usize, is_value: bool) -> Option<(Text<'_>, usize)> {
     let (len, mut start) = match *bytes.get(at)? {
-        LONG => (u32_at(bytes, at + 1)?, at + 5),
+        // What fits one byte must be written in one: zipmaps are compared and updated by their bytes.
+        LONG => (u32_at(bytes, at + 1).filter(|&len| len >= LONG as usize)?, at + 5),
         END => return None,
         short => (short as usize, at + 1),
     };

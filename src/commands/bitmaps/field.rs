@@ -17,7 +17,7 @@ pub const BITFIELD: Command = Command {
     since: "3.2.0",
     group: Group::Bitmap,
     flags: WRITE | DENYOOM,
-    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE).found_by(key_of),
+    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE).flags_by(access),
     doc: "Reads, sets and increments integers inside a string, lengthening it if need be. Encodings are i1 to i64 and u1 to u63; #n is the nth such integer. O(1) a step.",
     examples: "> BITFIELD k INCRBY i5 100 1 GET u4 0\n1) (integer) 1\n2) (integer) 0\n> BITFIELD k SET u8 #0 255 OVERFLOW SAT INCRBY u8 #0 9 OVERFLOW FAIL INCRBY u8 #0 1\n1) (integer) 0\n2) (integer) 255\n3) (nil)",
     run: |ctx| bitfield(ctx, true),
@@ -36,23 +36,19 @@ pub const BITFIELD_RO: Command = Command {
     run: |ctx| bitfield(ctx, false),
 };
 
-/// The key, and whether the program writes. As much of a malformed one is read as can be.
-fn key_of(argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {
+/// Whether the program writes. As much of a malformed one is read as can be.
+fn access(argv: ArgvView<'_>) -> u16 {
     let mut i = 2;
-    let mut flags = keys::RO | keys::ACCESS;
     while i < argv.len() {
         let word = argv.get(i);
         let left = argv.len() - i - 1;
         i += match word {
             _ if word.eq_ignore_ascii_case(b"get") && left >= 2 => 3,
             _ if word.eq_ignore_ascii_case(b"overflow") && left >= 1 => 2,
-            _ => {
-                flags = keys::RW | keys::ACCESS | keys::UPDATE;
-                break;
-            }
+            _ => return keys::RW | keys::ACCESS | keys::UPDATE,
         };
     }
-    visit(1, flags);
+    keys::RO | keys::ACCESS
 }
 
 struct Step {

@@ -233,6 +233,7 @@ const RESET: Command = Command {
 
 fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     forget_watches(ctx);
+    ctx.node.clients.monitors.remove(&ctx.session.client);
     let authenticated = ctx.config.requirepass.is_empty();
     let session = &mut *ctx.session;
     session.queue = None;

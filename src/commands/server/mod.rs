@@ -10,6 +10,7 @@ mod fields;
 mod info;
 mod latency;
 mod memory;
+mod monitor;
 mod reload;
 mod slowlog;
 
@@ -39,6 +40,7 @@ pub const COMMANDS: &[Command] = &[
     memory::PURGE,
     memory::STATS,
     memory::USAGE,
+    monitor::MONITOR,
     REPLICAOF,
     ROLE,
     SHUTDOWN,

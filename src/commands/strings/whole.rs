@@ -5,6 +5,7 @@ use crate::clock::Millis;
 use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::keyspace::Expiry;
+use crate::resp::ArgvView;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -210,7 +211,7 @@ pub const SET: Command = Command {
     since: "1.0.0",
     group: Group::String,
     flags: WRITE | DENYOOM,
-    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE),
+    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE).flags_by(access),
     doc: "Stores a string at a key, on conditions and for a time if asked. O(1).",
     examples: "> SET k v\nOK\n> SET k w NX\n(nil)\n> SET k w GET EX 100\n\"v\"\n> TTL k\n(integer) 100",
     run: set,
@@ -244,6 +245,16 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }
     }
     if options.get { Ok(()) } else { ctx.out.ok() }
+}
+
+/// What SET does to its key: without GET and without a condition on the value it never looks at it.
+fn access(argv: ArgvView<'_>) -> u16 {
+    let looks =
+        |word: &&[u8]| [&b"GET"[..], b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"].iter().any(|w| word.eq_ignore_ascii_case(w));
+    match argv.iter().skip(3).find(looks) {
+        Some(_) => keys::RW | keys::ACCESS | keys::UPDATE,
+        None => keys::OW | keys::UPDATE,
+    }
 }
 
 struct SetOptions<'a> {

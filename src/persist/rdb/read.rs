@@ -46,7 +46,9 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
             }
             Item::Entry { kind, expiry } => {
                 let key = file.key()?;
-                let content = file.value(kind, config)?;
+                let content = file.value(kind, config).inspect_err(|e| {
+                    crate::log::warning!("RDB load: key '{}' cannot be read: {e}", key.escape_ascii());
+                })?;
                 if matches!(content, Content::Empty) {
                     empty_keys += 1;
                     if empty_keys <= EMPTY_KEYS_SHOWN {
@@ -57,6 +59,9 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
                 deliver(Loaded { db, key, content, expiry })?;
             }
         }
+    }
+    if empty_keys > 0 {
+        crate::log::notice!("RDB load: empty keys skipped: {empty_keys}");
     }
     match file.verify()? {
         Sum::Wrong { expected, found } => {
