@@ -5,7 +5,7 @@
 
 use crate::cpu::Clock;
 use crate::generator::{Load, Measured, Until, closed};
-use crate::peers::{Place, Server, Spec};
+use crate::peers::{Family, Place, Server, Spec};
 use crate::presets::{Fill, Suite, Work, scaled};
 use crate::report::{Measure, Reading, Row};
 use crate::request::{Dialect, Pool, Recipe};
@@ -34,9 +34,11 @@ pub fn run(suite: Suite, plan: &Plan) -> io::Result<Vec<Row>> {
     if works.is_empty() {
         return Ok(Vec::new());
     }
-    eprintln!("{}: {} kinds of work, {} servers, {} rounds", suite.name, works.len(), plan.specs.len(), plan.rounds);
+    eprintln!("{}: {} kinds of work, {} rounds", suite.name, works.len(), plan.rounds);
     let mut servers = Vec::new();
-    for spec in &plan.specs {
+    // Where the log is the point, who keeps none has no place, but for the limit.
+    let has_log = suite.directives.contains(&("appendonly", "yes"));
+    for spec in plan.specs.iter().filter(|spec| !has_log || spec.family != Family::Memcached) {
         let server = Server::start(spec, &plan.place, suite.directives)?;
         suite.fill.iter().try_for_each(|one| fill(&server, one))?;
         servers.push(server);

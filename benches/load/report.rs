@@ -258,10 +258,26 @@ impl Row {
                 println!("    the generator's core was saturated: throughput and latency are the generator's");
             }
         }
+        self.print_lateness();
         for (name, ratio) in self.peer_ratios() {
             println!("  {name}'s own ratio: {ratio:.2}");
         }
         self.verdicts().iter().for_each(|verdict| println!("  -> {}", verdict.text));
+    }
+
+    /// Says where an open loop's generator has measured itself.
+    fn print_lateness(&self) {
+        for rounds in &self.servers {
+            let tail = rounds.median(Measure::P999Us).or(rounds.median(Measure::CalmP999Us));
+            if let Some((late, tail)) = rounds.median(Measure::LateP999Us).zip(tail)
+                && late > tail * LATE_PART
+            {
+                println!(
+                    "  the generator was late for {} ({late:.0} us at p99.9): not the server's tail",
+                    rounds.server
+                );
+            }
+        }
     }
 
     /// Where memkv is held against itself: the same ratio of the peers.
@@ -311,6 +327,9 @@ pub fn print_summary(rows: &[Row]) {
 
 /// Above this share of its core the generator is the limit.
 const SATURATED_PERCENT: f64 = 95.0;
+
+/// A generator that was late by more than this part of the latency explains too much of it.
+const LATE_PART: f64 = 0.25;
 
 #[cfg(test)]
 #[allow(unused)] // A bench without a test runner sees them too.

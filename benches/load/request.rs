@@ -236,7 +236,7 @@ mod tests {
     fn a_mix_has_its_shares_and_a_pool_whole_pipelines() {
         let recipe = Recipe::new(&[(3.0, "GET k:{key}"), (1.0, "SET k:{key} {value}")], Keys::uniform(10), 3).unwrap();
         let pool = Pool::build(&recipe, Dialect::Resp, 40_001, 64);
-        assert!(pool.len() >= 40_001 && pool.len() % 64 == 0);
+        assert!(pool.len() >= 40_001 && pool.len().is_multiple_of(64));
         let writes = (0..pool.len()).filter(|i| pool.kind(*i) == 1).count() as f64 / pool.len() as f64;
         assert!((0.24..0.26).contains(&writes), "{writes}");
         assert!(pool.slice(0..1).starts_with(b"*"));
