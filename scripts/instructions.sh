@@ -4,11 +4,12 @@
 # Each kind of work runs twice, with N and with 2N batches; the difference, divided by the commands, is free of the start
 # and of the fill. Counts vary by a fraction of a percent, because tables are hashed with a new key in every process.
 # Fails when a count is more than 3 % above the one recorded in benches/instructions.txt. UPDATE=1 records what it finds.
-# Usage: scripts/instructions.sh [PROFILE]   with the cargo profile that the program is built in; bench is the default
+# Usage: scripts/instructions.sh [PROFILE]   with the cargo profile that the program is built in: quick, or bench, which is
+# the release's and takes long to build. Counts of two profiles are two things, and recorded by profile.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-profile=${1:-bench}
+profile=${1:-quick}
 recorded=$root/benches/instructions.txt
 batches=2000
 pipeline=16
@@ -37,22 +38,31 @@ per_command() {
 
 found=$(mktemp)
 trap 'rm -f "$found"' EXIT
-{
-    echo "GET $(per_command 'GET key:{key}')"
-    echo "GET-journal $(per_command 'GET key:{key}' --journal)"
-    echo "SET $(per_command 'SET key:{key} {value}')"
-    echo "SET-journal $(per_command 'SET key:{key} {value}' --journal)"
-} >"$found"
+measure() {
+    local name=$1 count
+    shift
+    count=$(per_command "$@")
+    echo "$profile $name $count" >>"$found"
+}
+measure GET 'GET key:{key}'
+measure GET-journal 'GET key:{key}' --journal
+measure SET 'SET key:{key} {value}'
+measure SET-journal 'SET key:{key} {value}' --journal
 
 if [ "${UPDATE:-}" = 1 ]; then
-    { echo "# Instructions per command, written by UPDATE=1 scripts/instructions.sh"; cat "$found"; } >"$recorded"
+    others=$(grep -v -e '^#' -e "^$profile " "$recorded" 2>/dev/null || true)
+    {
+        echo "# Profile, work, instructions per command; written by UPDATE=1 scripts/instructions.sh"
+        [ -z "$others" ] || echo "$others"
+        cat "$found"
+    } >"$recorded"
     cat "$found"
     exit
 fi
 
 status=0
-while read -r name count; do
-    was=$(sed -n "s/^$name //p" "$recorded")
+while read -r of name count; do
+    was=$(sed -n "s/^$of $name //p" "$recorded")
     if [ -z "$was" ]; then
         echo "$name $count: not recorded"
         status=1
