@@ -99,7 +99,7 @@ fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usiz
 
 fn propagate_expired(node: &Node, stats: &WorkerStats, db: &mut Db<'_>, lazy: bool, now: i64) {
     let mut effects = Effects::default();
-    for expired in std::mem::take(&mut db.changes.expired) {
+    for expired in db.changes.take_expired() {
         // Each its own record: none needs another, and a MULTI around thousands would hold up whoever reads them.
         note_expired(vec![expired], &mut effects, stats, lazy);
         if node.journal.is_on() {

@@ -72,7 +72,8 @@ impl Drop for Retired {
     }
 }
 
-/// A table of words.
+/// A table of words. What a find needs stands first.
+#[repr(C)]
 pub struct Table {
     directory: *mut Directory,
     /// Number of buckets, 0 before the first insert.

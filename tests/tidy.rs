@@ -26,8 +26,10 @@ const UNSAFE_FILES: &[&str] = &[
     "src/process.rs",
     "src/table.rs",
     "src/types/blob.rs",
+    "src/types/cut.rs",
     "src/types/fields.rs",
     "src/types/items.rs",
+    "src/types/nodes.rs",
     "src/types/piece.rs",
     "src/types/ranked.rs",
 ];

@@ -2,6 +2,10 @@
 //!
 //! A [`Turn`] is one thread's stay inside the keyspace's gate, a batch long. [`call`] runs one request in it. A unit's
 //! effects reach the journal while its locks are held; that order is the order of everything.
+//!
+//! Most commands touch one key in calm weather: nothing is loading, refused, paused or queued. That is found out once a
+//! batch ([`gates::is_calm`]), and again after every command that could change it; then a command of one key goes from
+//! its batch straight to its lock.
 //! Cost: one clock read a command (the end of one is the beginning of the next).
 
 use super::ctx::{Ctx, Reply};
@@ -12,14 +16,14 @@ use super::session::{Origin, Queue, Then};
 use super::table::Row;
 use super::waiting;
 use super::{
-    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, PATTERNS, RUNS_QUEUE, Registry, SKIP_SLOWLOG, Session,
-    WALK, WORLD, WRITE,
+    ADMIN, Args, DENYOOM, Error, FAST, MAY_REPLICATE, NO_QUEUE, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, Registry,
+    SKIP_SLOWLOG, Session, WALK, WORLD, WRITE,
 };
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Db, Expired, Held, Hint, Inside, Keyspace, Manner, walk::Garbage};
+use crate::keyspace::{Db, Expired, Held, Hint, Inside, Keyspace, Manner, Place, Seldom, walk::Garbage};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{Argv, ArgvView, Out};
@@ -40,6 +44,8 @@ pub struct Turn<'n> {
     pub(super) slot: usize,
     pub(super) inside: Option<Inside<'n>>,
     pub(super) effects: Effects,
+    /// No gate would refuse or hold back a plain command of the session whose batch this is.
+    calm: bool,
     /// Journal offset behind the last effects of this turn; replies wait for it.
     pub journal_end: u64,
 }
@@ -48,8 +54,36 @@ pub struct Turn<'n> {
 pub struct Prepared<'a> {
     pub argv: ArgvView<'a>,
     pub canonical: bool,
-    pub row: Result<Row, Error>,
-    pub hint: Option<Hint>,
+    pub looked_up: LookedUp,
+}
+
+/// What a request's bytes tell before it runs.
+#[derive(Clone, Copy)]
+pub struct LookedUp {
+    /// None where the name or the number of arguments is wrong.
+    pub row: Option<Row>,
+    /// Where the key lives, of a command with one key.
+    pub place: Option<Place>,
+}
+
+impl LookedUp {
+    /// `before`: the request before it, which in most batches is of the same kind.
+    #[inline]
+    pub fn of(
+        registry: &Registry,
+        keyspace: &Keyspace,
+        argv: ArgvView<'_>,
+        before: Option<(ArgvView<'_>, LookedUp)>,
+    ) -> Self {
+        let row = match before {
+            Some((other, Self { row, place: Some(_) })) if argv.get(0) == other.get(0) && argv.len() == other.len() => {
+                row
+            }
+            _ => registry.lookup(argv),
+        };
+        let key_at = row.map_or(0, |row| usize::from(row.key_at));
+        Self { row, place: (key_at > 0).then(|| keyspace.place(argv.get(key_at))) }
+    }
 }
 
 /// What became of a request.
@@ -83,6 +117,7 @@ impl<'n> Turn<'n> {
             slot,
             inside,
             effects,
+            calm: false,
             journal_end: 0,
         }
     }
@@ -112,15 +147,15 @@ impl<'n> Turn<'n> {
         work(&mut Db::new(held, db, self.now, manner))
     }
 
-    /// What the batch can know before executing: the row, and where a single key lives.
-    #[inline]
+    /// A request that did not come in a batch.
     pub fn prepare<'a>(&self, argv: ArgvView<'a>, canonical: bool) -> Prepared<'a> {
-        let row = self.registry.resolve(argv);
-        let hint = row.as_ref().ok().and_then(|row| row.command.keys.single()).map(|at| {
-            let key = argv.get(at);
-            Hint { key: key.as_ptr(), place: self.node.keyspace.place(key) }
-        });
-        Prepared { argv, canonical, row, hint }
+        Prepared { argv, canonical, looked_up: LookedUp::of(self.registry, &self.node.keyspace, argv, None) }
+    }
+
+    /// Looks at what the gates look at, once for the commands that follow.
+    #[inline]
+    pub fn feel_the_weather(&mut self, session: &Session) {
+        self.calm = gates::is_calm(self.node, &self.config, session, self.now);
     }
 }
 
@@ -136,20 +171,44 @@ pub fn call(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
 
 #[inline]
 fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
-    let Prepared { argv, canonical, row, hint } = request;
-    let row = match row {
-        Ok(row) => row,
-        Err(error) => {
-            if gates::is_cross_protocol(argv.get(0)) {
-                gates::warn_of_attack(turn.now);
-                session.then = Then::Drop;
-                return Called::Done;
-            }
-            let row = turn.registry.find(argv.get(0));
-            refuse(turn, session, row, &error, out);
+    let Prepared { argv, canonical, looked_up: LookedUp { row, place } } = request;
+    let hint = place.zip(row).map(|(place, row)| Hint { key: argv.get(row.key_at.into()).as_ptr(), place });
+    let (Some(row), Some(hint)) = (row, hint) else { return dispatch_any(turn, session, request, None, out) };
+    if !turn.calm || row.command.has(PLAIN_WITHOUT) || turn.config.maxmemory > 0 {
+        return dispatch_any(turn, session, request, Some(hint), out);
+    }
+    session.client.facts.last_command.store(row.id + 1, Relaxed);
+    let held = turn.node.keyspace.lock_one(hint.place.stripe as usize);
+    finish(turn, session, Parts { row, argv, canonical, hint: Some(hint), again: None }, held, out)
+}
+
+/// Any command in any weather.
+fn dispatch_any(
+    turn: &mut Turn<'_>,
+    session: &mut Session,
+    request: Prepared<'_>,
+    hint: Option<Hint>,
+    out: &mut Vec<u8>,
+) -> Called {
+    let Prepared { argv, canonical, looked_up } = request;
+    let Some(row) = looked_up.row else {
+        if gates::is_cross_protocol(argv.get(0)) {
+            gates::warn_of_attack(turn.now);
+            session.then = Then::Drop;
             return Called::Done;
         }
+        let error = turn.registry.why_not(argv);
+        let row = turn.registry.find(argv.get(0));
+        refuse(turn, session, row, &error, out);
+        return Called::Done;
     };
+    let called = pass_and_run(turn, session, Parts { row, argv, canonical, hint, again: None }, out);
+    turn.feel_the_weather(session);
+    called
+}
+
+fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, out: &mut Vec<u8>) -> Called {
+    let Parts { row, argv, .. } = parts;
     let check = gates::Request { node: turn.node, config: &turn.config, session, row };
     let passed = gates::pass(&check).and_then(|()| room::ensure(turn, session, row));
     if let Err(error) = passed {
@@ -169,19 +228,29 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
     let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
-    let parts = Parts { row, argv, canonical, hint, again: None };
-    let ended;
-    if world {
-        turn.inside = None;
-        let node = turn.node;
-        let exclusive = node.keyspace.gate.exclusive();
-        ended = unit(turn, session, parts, node.keyspace.own_world(&exclusive), out);
-        drop(exclusive);
-        turn.inside = Some(node.keyspace.gate.enter(turn.slot));
-    } else {
+    if !world {
         let held = lock_keys(&turn.node.keyspace, session, &parts);
-        ended = unit(turn, session, parts, held, out);
+        return finish(turn, session, parts, held, out);
     }
+    turn.inside = None;
+    let node = turn.node;
+    let exclusive = node.keyspace.gate.exclusive();
+    let ended = unit(turn, session, parts, node.keyspace.own_world(&exclusive), out);
+    drop(exclusive);
+    turn.inside = Some(node.keyspace.gate.enter(turn.slot));
+    after(turn, row, ended)
+}
+
+/// Runs a unit under its locks, and what follows from it.
+#[inline]
+fn finish(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, held: Held<'_>, out: &mut Vec<u8>) -> Called {
+    let row = parts.row;
+    let ended = unit(turn, session, parts, held, out);
+    after(turn, row, ended)
+}
+
+#[inline]
+fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
     if !ended.ready.is_empty() {
         waiting::serve(turn, ended.ready);
     }
@@ -259,7 +328,6 @@ pub(super) fn unit(
     if let Some(hint) = hint {
         db.hint(hint);
     }
-    let mut effects = std::mem::take(&mut turn.effects);
     let mut ctx = Ctx {
         args: Args::new(argv),
         db: &mut db,
@@ -271,13 +339,13 @@ pub(super) fn unit(
         registry: turn.registry,
         row,
         secrets: 0,
-        effects: &mut effects,
+        effects: &mut turn.effects,
         spoke: false,
         canonical,
         may_wait: true,
         waiting: None,
     };
-    run_handler(&mut ctx, turn.tick);
+    turn.tick = run_handler(&mut ctx, turn.tick);
     let patience = ctx.waiting;
     match (patience, again) {
         (Some(patience), None) => waiting::park(&mut db, session, &parts, patience),
@@ -291,20 +359,17 @@ pub(super) fn unit(
         }
         (None, None) => {}
     }
-    turn.tick = clock::ticks();
-    turn.effects = effects;
     turn.append_effects();
-    let met_due = std::mem::take(&mut db.changes.met_due);
-    let ready = std::mem::take(&mut db.changes.ready);
-    account(turn.node, turn.stats, db);
-    if !met_due.is_empty() {
-        expire_met(turn, met_due);
+    let seldom = account(turn.node, turn.stats, db);
+    let mut ready = Vec::new();
+    if let Some(seldom) = seldom {
+        expire_met(turn, seldom.met_due);
+        ready = seldom.ready;
     }
     Ended { waits: patience.is_some(), ready }
 }
 
 /// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.
-#[cold]
 fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
     let (node, lazy_free) = (turn.node, turn.config.lazyfree_lazy_expire);
     let manner = Manner { events: turn.config.notify_keyspace_events.0 != 0, lazy_free, ..Manner::default() };
@@ -313,7 +378,7 @@ fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
         let mut db = Db::new(held, index, turn.now, manner);
         // Looking at a due key is what removes it.
         db.kind(&key);
-        note_expired(std::mem::take(&mut db.changes.expired), &mut turn.effects, turn.stats, lazy_free);
+        note_expired(db.changes.take_expired(), &mut turn.effects, turn.stats, lazy_free);
         turn.append_effects();
         account(node, turn.stats, db);
     }
@@ -339,29 +404,32 @@ pub fn removal(lazy: bool) -> &'static [u8] {
     if lazy { b"UNLINK" } else { b"DEL" }
 }
 
-/// Counts what a unit did and sends big values to be freed elsewhere. The locks are released here.
-pub fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) {
-    let changes = std::mem::take(&mut db.changes);
-    drop(db);
-    stats.counters.keyspace_hits.add(changes.hits);
-    stats.counters.keyspace_misses.add(changes.misses);
+/// Counts what a unit did and sends big values to be freed elsewhere. The locks are released here. Returns what else
+/// there is to do.
+#[inline]
+pub fn account(node: &Node, stats: &WorkerStats, mut db: Db<'_>) -> Option<Box<Seldom>> {
+    let (changes, counters) = (&db.changes, &stats.counters);
+    counters.keyspace_hits.add(changes.hits);
+    counters.keyspace_misses.add(changes.misses);
     if changes.dirty > 0 {
-        stats.counters.changes.add(changes.dirty);
+        counters.changes.add(changes.dirty);
     }
-    if !changes.garbage.is_empty() {
-        changes.garbage.into_iter().for_each(|value| node.reaper.send(Garbage::Value(value)));
-    }
+    let mut seldom = db.changes.take_seldom()?;
+    drop(db);
+    seldom.garbage.drain(..).for_each(|value| node.reaper.send(Garbage::Value(value)));
+    Some(seldom)
 }
 
-/// A handler, its error, its effects and its time.
+/// A handler, its error, its effects and its time. Returns the tick at its end.
 #[inline]
-fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
+fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
     let result = (ctx.row.command.run)(ctx);
     if ctx.waiting.is_some() {
         ctx.out.buf.truncate(start);
         // It counts when it is served.
-        return ctx.flush_expired();
+        ctx.flush_expired();
+        return clock::ticks();
     }
     if let Err(error) = result {
         ctx.out.buf.truncate(start);
@@ -369,9 +437,7 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
         ctx.stats.failed(ctx.row.id);
         count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
     }
-    if !ctx.db.changes.expired.is_empty() {
-        ctx.flush_expired();
-    }
+    ctx.flush_expired();
     if ctx.db.changes.dirty != dirty
         && !ctx.spoke
         && ctx.row.command.has(WRITE | MAY_REPLICATE)
@@ -383,7 +449,8 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
             ctx.effects.add(db, ctx.args.view().iter());
         }
     }
-    let elapsed_ns = clock::ticks_to_ns(clock::ticks().wrapping_sub(started));
+    let ended = clock::ticks();
+    let elapsed_ns = clock::ticks_to_ns(ended.wrapping_sub(started));
     ctx.stats.call(ctx.row.id, elapsed_ns);
     let threshold_us = ctx.config.slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
@@ -394,6 +461,7 @@ fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) {
         let event = if ctx.row.command.has(FAST) { "fast-command" } else { "command" };
         ctx.node.observatory.monitor.add(event, ctx.db.now() / 1000, elapsed_ns / 1_000_000);
     }
+    ended
 }
 
 #[cold]

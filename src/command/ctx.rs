@@ -58,8 +58,12 @@ impl<'k> Ctx<'_, 'k> {
     }
 
     /// What was found due is counted, and goes to the log before whatever the command itself did.
+    #[inline]
     pub(super) fn flush_expired(&mut self) {
-        let expired = std::mem::take(&mut self.db.changes.expired);
+        let expired = self.db.changes.take_expired();
+        if expired.is_empty() {
+            return;
+        }
         super::call::note_expired(expired, self.effects, self.stats, self.config.lazyfree_lazy_expire);
     }
 

@@ -3,7 +3,7 @@
 use super::session::Origin;
 use super::table::Row;
 use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, RUNS_QUEUE, Session, WRITE};
-use crate::clients::Client;
+use crate::clients::{Client, Pause};
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
@@ -29,6 +29,21 @@ pub fn pass(request: &Request<'_>) -> Result<(), Error> {
         return Ok(());
     }
     GATES.iter().try_for_each(|gate| gate(request))
+}
+
+/// Whether no gate would refuse a command without any of [`super::PLAIN_WITHOUT`], nor a pause hold it back.
+#[inline]
+pub fn is_calm(node: &Node, config: &Config, session: &Session, now: Millis) -> bool {
+    if session.origin == Origin::Log {
+        return session.queue.is_none();
+    }
+    session.authenticated
+        && session.queue.is_none()
+        && !node.life.is_loading()
+        && !node.journal.has_failed()
+        && node.rdb.last_ok.0.load(Relaxed)
+        && config.min_replicas_to_write == 0
+        && node.clients.paused(now) == Pause::None
 }
 
 /// `enable-debug-command`.

@@ -127,6 +127,10 @@ pub const IN_ADMIN: Flags = 1 << 50;
 /// ACL categories are those of what they sort.
 pub const PATTERNS: Flags = 1 << 51;
 
+/// What no plain command is: these ask for more than their own key's lock, or change what the gates look at.
+pub const PLAIN_WITHOUT: Flags =
+    ADMIN | PROTECTED | NO_AUTH | NO_QUEUE | NO_MULTI | WORLD | PATTERNS | WALK | RUNS_QUEUE | CONTAINER;
+
 /// The handler of a container: it never runs, because its arity asks for a subcommand and those have their own rows.
 pub fn container(ctx: &mut Ctx<'_, '_>) -> Outcome {
     Err(error::wrong_arity(&ctx.row.command.full_name()))

@@ -11,11 +11,20 @@ use crate::resp::ArgvView;
 pub struct Row {
     pub id: usize,
     pub command: &'static Command,
+    /// The argument that is the command's one key; 0 if it has none, or several.
+    pub key_at: u8,
+}
+
+impl Row {
+    fn new(id: usize, command: &'static Command) -> Self {
+        Self { id, command, key_at: command.keys.single().and_then(|at| u8::try_from(at).ok()).unwrap_or(0) }
+    }
 }
 
 /// All rows, sorted by name; built once at start.
 pub struct Registry {
     rows: Vec<&'static Command>,
+    found: Vec<Row>,
     /// What requests call a row; empty if they cannot.
     names: Vec<Box<[u8]>>,
     /// Row number + 1 by hash of the name; 0 is empty. Top-level names only.
@@ -32,7 +41,8 @@ impl Registry {
         }
         let called = |command: &&Command| if command.name.contains(' ') { "" } else { command.name };
         let names = rows.iter().map(|command| called(command).as_bytes().into()).collect();
-        let mut registry = Self { rows, names, slots: Box::default() };
+        let found = rows.iter().enumerate().map(|(id, command)| Row::new(id, command)).collect();
+        let mut registry = Self { rows, found, names, slots: Box::default() };
         registry.index();
         registry
     }
@@ -63,6 +73,11 @@ impl Registry {
         &self.rows
     }
 
+    /// The row of a number.
+    pub fn row(&self, id: usize) -> Row {
+        self.found[id]
+    }
+
     /// A top-level command.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Row> {
@@ -70,7 +85,7 @@ impl Registry {
         loop {
             let id = (self.slots[slot] as usize).checked_sub(1)?;
             if self.names[id].eq_ignore_ascii_case(name) {
-                return Some(Row { id, command: self.rows[id] });
+                return Some(self.found[id]);
             }
             slot = (slot + 1) % SLOTS;
         }
@@ -83,7 +98,7 @@ impl Registry {
         self.rows[first..]
             .iter()
             .enumerate()
-            .map(move |(i, command)| Row { id: first + i, command })
+            .map(move |(i, _)| self.found[first + i])
             .take_while(move |row| row.command.name.starts_with(&prefix))
     }
 
@@ -102,20 +117,31 @@ impl Registry {
             .find(|row| row.command.name.as_bytes()[container.command.name.len() + 1..].eq_ignore_ascii_case(sub))
     }
 
-    /// The row a request names, arity checked; or the exact error.
+    /// The row a request names, arity checked; where there is none, [`Self::why_not`] says why.
     #[inline]
-    pub fn resolve(&self, argv: ArgvView<'_>) -> Result<Row, Error> {
-        let Some(mut row) = self.find(argv.get(0)) else { return Err(unknown(argv)) };
+    pub fn lookup(&self, argv: ArgvView<'_>) -> Option<Row> {
+        let mut row = self.find(argv.get(0))?;
         if row.command.has(CONTAINER) && argv.len() > 1 {
-            match self.subcommand(row, argv.get(1)) {
-                Some(sub) => row = sub,
-                None => return Err(unknown_subcommand(row.command, argv.get(1))),
-            }
+            row = self.subcommand(row, argv.get(1))?;
         }
-        if !row.command.accepts(argv.len()) {
-            return Err(error::wrong_arity(&row.command.full_name()));
+        row.command.accepts(argv.len()).then_some(row)
+    }
+
+    /// The exact error for a request that [`Self::lookup`] finds no row for.
+    #[cold]
+    pub fn why_not(&self, argv: ArgvView<'_>) -> Error {
+        let Some(row) = self.find(argv.get(0)) else { return unknown(argv) };
+        let sub = (row.command.has(CONTAINER) && argv.len() > 1).then(|| self.subcommand(row, argv.get(1)));
+        match sub {
+            Some(None) => unknown_subcommand(row.command, argv.get(1)),
+            Some(Some(sub)) => error::wrong_arity(&sub.command.full_name()),
+            None => error::wrong_arity(&row.command.full_name()),
         }
-        Ok(row)
+    }
+
+    /// The row a request names, arity checked; or the exact error.
+    pub fn resolve(&self, argv: ArgvView<'_>) -> Result<Row, Error> {
+        self.lookup(argv).ok_or_else(|| self.why_not(argv))
     }
 }
 

@@ -134,7 +134,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
         waiter.release();
         return Attempt::Nothing;
     };
-    let row = Row { id: waiter.row, command: turn.registry.rows()[waiter.row] };
+    let row = turn.registry.row(waiter.row);
     let (argv, mut stripes) = (waiter.argv.view(), SmallVec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
     let mut db = Db::new(node.keyspace.lock(stripes), waiter.db, turn.now, Manner::default());

@@ -220,7 +220,7 @@ enum Filter {
 }
 
 fn top_level(registry: &'static Registry) -> impl Iterator<Item = Row> {
-    let rows = registry.rows().iter().enumerate().map(|(id, command)| Row { id, command });
+    let rows = (0..registry.rows().len()).map(|id| registry.row(id));
     rows.filter(|row| !row.command.name.contains(' ') && !row.command.has(HIDDEN))
 }
 

@@ -12,6 +12,7 @@ use super::stripe::{Held, Keyspace, Part, Place};
 use crate::clock::Millis;
 use crate::table::Slot;
 use crate::types::{Kind, Value, as_int};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The key holds another type than the command works on.
@@ -42,22 +43,46 @@ pub struct Expired {
     pub fields: Vec<Box<[u8]>>,
 }
 
-/// What a unit did.
+/// What a unit did. Small, because every command makes and drops one: what few of them do is behind a pointer.
 #[derive(Default)]
 pub struct Changes {
     /// Changes stated; 0 means nothing to propagate.
     pub dirty: u64,
+    pub hits: u64,
+    pub misses: u64,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few units do.
+#[derive(Default)]
+pub struct Seldom {
     /// Found due and removed, to propagate as DEL or HDEL before the unit's own effects.
     pub expired: Vec<Expired>,
     /// Keys that a walk met due, in stripes it no longer holds: to be looked at once more, each in a unit of its own.
     pub met_due: Vec<(usize, Box<[u8]>)>,
     /// Keys that changed while somebody waits for them.
     pub ready: Vec<(usize, Box<[u8]>)>,
-    pub hits: u64,
-    pub misses: u64,
     pub events: Vec<Event>,
     /// Values too big to free here.
     pub garbage: Vec<Value>,
+}
+
+impl Changes {
+    pub fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    /// What few units do, if this one did any of it.
+    #[inline]
+    pub fn take_seldom(&mut self) -> Option<Box<Seldom>> {
+        self.seldom.take()
+    }
+
+    /// What was found due since this was last asked.
+    #[inline]
+    pub fn take_expired(&mut self) -> Vec<Expired> {
+        self.seldom.as_mut().map_or_else(Vec::new, |seldom| std::mem::take(&mut seldom.expired))
+    }
 }
 
 /// How a unit looks at keys.
@@ -304,7 +329,7 @@ impl<'k> Db<'k> {
     /// Frees a value that is no longer anybody's, or sends it to be freed elsewhere if it is big.
     pub fn discard(&mut self, value: Value) {
         if self.manner.lazy_free && value.free_effort() > LAZY_FREE_EFFORT {
-            self.changes.garbage.push(value);
+            self.changes.seldom().garbage.push(value);
         }
     }
 
@@ -314,7 +339,7 @@ impl<'k> Db<'k> {
         self.changed(place, &key, b'x', "expired", false);
         // The DEL that stands for the expiry is not the command's own change.
         self.changes.dirty -= 1;
-        self.changes.expired.push(Expired { db: self.index, key, fields: Vec::new() });
+        self.changes.seldom().expired.push(Expired { db: self.index, key, fields: Vec::new() });
         self.dispose(entry);
     }
 
@@ -338,10 +363,10 @@ impl<'k> Db<'k> {
             data.watchers.touch(index, key, exists);
         }
         if !data.waiters.is_empty() && exists && data.waiters.has(index, key) {
-            self.changes.ready.push((index, key.into()));
+            self.changes.seldom().ready.push((index, key.into()));
         }
         if self.manner.events && !event.is_empty() {
-            self.changes.events.push(Event { class, name: event, db: index, key: key.into() });
+            self.changes.seldom().events.push(Event { class, name: event, db: index, key: key.into() });
         }
     }
 
@@ -581,7 +606,7 @@ pub(super) fn string_body(bytes: &[u8]) -> New<'_> {
 
 pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
     if bytes.len() > INLINE_BYTES_MAX {
-        New::Value(Value::Str(Box::new(bytes.to_vec())))
+        New::Value(Value::Str(Arc::new(bytes.to_vec())))
     } else {
         New::Bytes { bytes, room: 0 }
     }

@@ -104,7 +104,7 @@ impl<'k> Db<'k> {
             self.notify(b'g', "del", &key);
             self.dispose(entry);
         }
-        self.changes.expired.push(Expired { db: self.index, key, fields });
+        self.changes.seldom().expired.push(Expired { db: self.index, key, fields });
         !emptied
     }
 }

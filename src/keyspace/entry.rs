@@ -394,6 +394,7 @@ const EMBSTR_BYTES_MAX: usize = 44;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn every_body_round_trips_with_and_without_expiry() {
@@ -403,7 +404,7 @@ mod tests {
             assert_eq!((e.key(), e.expiry(), e.access(), e.encoding()), (&b"key"[..], expiry, 77, "embstr"));
             let n = e.rebuilt(New::Int(-5), Some(9));
             assert!(matches!(n.body(), Body::Int(-5)) && n.is_due(9) && !n.is_due(8) && n.access() == 77);
-            let v = n.rebuilt(New::Value(Value::Str(Box::new(vec![1; 9000]))), None);
+            let v = n.rebuilt(New::Value(Value::Str(Arc::new(vec![1; 9000]))), None);
             assert!(matches!(v.body(), Body::Value(Value::Str(s)) if s.len() == 9000));
             [e, n].into_iter().for_each(Entry::free);
             assert!(matches!(v.into_value(), Some(Value::Str(_))));

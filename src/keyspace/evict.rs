@@ -8,7 +8,7 @@ use super::access::idle_seconds;
 use super::db::Db;
 use super::entry::Entry;
 use super::expire::Due;
-use super::stripe::{Keyspace, Part};
+use super::stripe::{Keyspace, Part, PerDb};
 use crate::clock::Millis;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -117,7 +117,7 @@ impl Db<'_> {
         self.publish(place);
         let data = self.held.data(stripe);
         if data.parts.iter().all(|part| part.table.buckets() == 0) {
-            data.parts = Vec::new();
+            data.parts = PerDb::default();
         }
         self.refresh_next_due(stripe);
     }

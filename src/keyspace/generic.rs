@@ -55,7 +55,7 @@ impl Db<'_> {
     /// A second keyspace event of one change: SET with an expiry is a `set` and an `expire`.
     pub fn notify(&mut self, class: u8, name: &'static str, key: &[u8]) {
         if self.manner.events {
-            self.changes.events.push(Event { class, name, db: self.index, key: key.into() });
+            self.changes.seldom().events.push(Event { class, name, db: self.index, key: key.into() });
         }
     }
 

@@ -24,6 +24,6 @@ pub mod walk;
 pub mod watch;
 
 pub use crate::types::Text;
-pub use db::{Changes, Db, Expired, Expiry, Hint, Manner, WrongType};
+pub use db::{Changes, Db, Expired, Expiry, Hint, Manner, Seldom, WrongType};
 pub use edit::Edit;
 pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place};

@@ -5,6 +5,10 @@
 //! write that meets an entry of the old parity first hands a copy of it to [`Captures`] and flips it: each entry of the
 //! cut is delivered exactly once, either by the walker or as a capture.
 //!
+//! Big values are neither copied nor written under a stripe's lock: whoever meets one first, walker or writer, **cuts** it
+//! (`types::big`) and leaves the cut among the captures, to be read in pieces while the value changes. A long string is
+//! shared instead, and copied once if it changes in place before it is written.
+//!
 //! FLUSHALL, FLUSHDB and SWAPDB cannot be captured in bounded time; they tear the snapshot ([`Captures::tear`]), whose
 //! owner discards it and cuts anew over what is then a small or swapped keyspace.
 //! Bound: captures wait in memory until the walker takes them between two buckets; a writer pays one copy of what it
@@ -14,6 +18,7 @@ use super::entry::{Body, Entry};
 use super::stripe::{Exclusive, Keyspace};
 use crate::clock::Millis;
 use crate::types::Value;
+use crate::types::big::Big;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -29,14 +34,22 @@ pub enum CapturedBody {
     Bytes(Box<[u8]>),
     Int(i64),
     Value(Value),
+    Big(Big),
+}
+
+/// What is to be written of a captured entry.
+pub enum Content<'a> {
+    Body(Body<'a>),
+    Big(&'a Big),
 }
 
 impl CapturedBody {
-    pub fn as_body(&self) -> Body<'_> {
+    pub fn content(&self) -> Content<'_> {
         match self {
-            Self::Bytes(b) => Body::Bytes(b),
-            Self::Int(n) => Body::Int(*n),
-            Self::Value(v) => Body::Value(v),
+            Self::Bytes(b) => Content::Body(Body::Bytes(b)),
+            Self::Int(n) => Content::Body(Body::Int(*n)),
+            Self::Value(v) => Content::Body(Body::Value(v)),
+            Self::Big(big) => Content::Big(big),
         }
     }
 }
@@ -55,13 +68,16 @@ impl Captures {
         let body = match entry.body() {
             Body::Bytes(b) => CapturedBody::Bytes(b.into()),
             Body::Int(n) => CapturedBody::Int(n),
-            Body::Value(v) => CapturedBody::Value(v.clone()),
+            Body::Value(value) => match entry.value_mut().and_then(Value::cut) {
+                Some(big) => CapturedBody::Big(big),
+                None => CapturedBody::Value(value.clone()),
+            },
         };
         self.taken.fetch_add(1, Relaxed);
         self.waiting.lock().push(Captured { db, key: entry.key().into(), expiry: entry.expiry(), body });
     }
 
-    pub fn take(&self) -> Vec<Captured> {
+    fn take(&self) -> Vec<Captured> {
         std::mem::take(&mut *self.waiting.lock())
     }
 
@@ -109,15 +125,16 @@ impl Walk<'_> {
         self.keyspace.captures.is_torn()
     }
 
-    /// Visits about `keys_max` entries under one stripe's lock, then delivers the captures. False when all is done.
+    /// Visits about `keys_max` entries under one stripe's lock; big ones count as many. False when all were visited.
+    /// After each step the captures are to be taken.
     pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
-        let inside = self.keyspace.gate.enter(self.slot);
-        let more = self.walk(keys_max, &mut visit);
-        drop(inside);
-        for c in self.keyspace.captures.take() {
-            visit(c.db, &c.key, c.expiry, c.body.as_body());
-        }
-        more
+        let _inside = self.keyspace.gate.enter(self.slot);
+        self.walk(keys_max, &mut visit)
+    }
+
+    /// What writers were about to change, and what was too big to visit.
+    pub fn captured(&self) -> Vec<Captured> {
+        self.keyspace.captures.take()
     }
 
     fn walk(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
@@ -130,10 +147,22 @@ impl Walk<'_> {
                     self.cursor = data.parts[self.db].table.scan(self.cursor, |word| {
                         // SAFETY: a word in a keyspace table is a live entry, and its stripe is locked.
                         let mut entry = unsafe { Entry::from_word(word) };
-                        if entry.snapshot_parity() != self.parity {
-                            entry.set_snapshot_parity(self.parity);
-                            visit(self.db, entry.key(), entry.expiry(), entry.body());
-                            seen += 1;
+                        if entry.snapshot_parity() == self.parity {
+                            return;
+                        }
+                        entry.set_snapshot_parity(self.parity);
+                        match entry.body() {
+                            Body::Value(value) if value.is_big() || value.heap_bytes() > VISITED_BYTES_MAX => {
+                                self.keyspace.captures.capture(self.db, entry);
+                                seen += BIG_VALUE_KEYS;
+                            }
+                            body => {
+                                if let Body::Value(value) = body {
+                                    seen += value.heap_bytes() / KEY_BYTES;
+                                }
+                                visit(self.db, entry.key(), entry.expiry(), body);
+                                seen += 1;
+                            }
                         }
                     });
                     if self.cursor == 0 {
@@ -156,8 +185,17 @@ impl Walk<'_> {
 
 impl Drop for Walk<'_> {
     fn drop(&mut self) {
-        while self.step(1024, |_, _, _, _| {}) {}
+        while self.step(1024, |_, _, _, _| {}) {
+            self.captured();
+        }
         self.keyspace.captures.running.store(false, Relaxed);
-        self.keyspace.captures.take();
+        self.captured();
     }
 }
+
+/// A longer value is shared or cut, and written without its stripe's lock.
+const VISITED_BYTES_MAX: usize = 64 << 10;
+/// Cutting a big value takes as long as visiting so many keys.
+const BIG_VALUE_KEYS: usize = 16;
+/// A value counts as one key more for every so many bytes.
+const KEY_BYTES: usize = 512;

@@ -6,6 +6,7 @@ use super::stripe::Place;
 use crate::clock::Millis;
 use crate::table::Slot;
 use crate::types::{Text, Value};
+use std::sync::Arc;
 
 #[inline]
 fn text<'a>(entry: Entry) -> Result<Text<'a>, WrongType> {
@@ -42,7 +43,7 @@ impl Db<'_> {
             Some((_, entry)) => {
                 self.before_change(entry);
                 match entry.value_mut() {
-                    Some(Value::Str(bytes)) => std::mem::take(&mut **bytes),
+                    Some(Value::Str(bytes)) => std::mem::take(Arc::make_mut(bytes)),
                     _ => text(entry).map_or_else(|WrongType| Vec::new(), Text::to_vec),
                 }
             }
@@ -235,7 +236,7 @@ impl Db<'_> {
                 if let Some(Value::Str(s)) = entry.value_mut()
                     && s.len() < min_len
                 {
-                    s.resize(min_len, 0);
+                    Arc::make_mut(s).resize(min_len, 0);
                 }
                 return entry;
             }
@@ -257,7 +258,7 @@ impl Db<'_> {
         let body = if room > INLINE_BYTES_MAX {
             let mut boxed = Vec::with_capacity(room.min(bytes.len() + GROW_MAX));
             boxed.extend_from_slice(bytes);
-            New::Value(Value::Str(Box::new(boxed)))
+            New::Value(Value::Str(Arc::new(boxed)))
         } else {
             New::Bytes { bytes, room }
         };
@@ -273,7 +274,7 @@ fn owned_body<R>(mut bytes: Vec<u8>, make: impl FnOnce(New<'_>) -> R) -> R {
         if bytes.capacity() > 2 * bytes.len() {
             bytes.shrink_to_fit();
         }
-        make(New::Value(Value::Str(Box::new(bytes))))
+        make(New::Value(Value::Str(Arc::new(bytes))))
     } else {
         make(New::Bytes { bytes: &bytes, room: 0 })
     }
@@ -283,7 +284,7 @@ fn string_bytes_mut<'a>(entry: Entry) -> &'a mut [u8] {
     match entry.inline_mut() {
         Some(bytes) => bytes,
         None => match entry.value_mut() {
-            Some(Value::Str(s)) => s,
+            Some(Value::Str(s)) => Arc::make_mut(s).as_mut_slice(),
             _ => unreachable!("a raw string is inline or boxed"),
         },
     }

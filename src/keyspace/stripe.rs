@@ -66,14 +66,79 @@ pub struct Settings {
     pub lazy_expire: AtomicBool,
 }
 
-/// One lock's share of the keys.
+/// One lock's share of the keys. Laid out so that a read of the first database finds the lock, what prefetching needs and
+/// the table's root in one cache line.
+#[repr(C)]
 pub(super) struct Stripe {
     lock: RawMutex,
     /// Earliest time at which something here is due, in ms; `i64::MAX` for never. Read without the lock.
     pub next_due: AtomicI64,
+    /// For readers without the lock.
+    pub shared: PerDb<PartShared>,
     data: UnsafeCell<StripeData>,
-    /// Per database, for readers without the lock.
-    pub shared: Box<[PartShared]>,
+}
+
+/// One for each database; the first, which is all that most servers use, in place.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct PerDb<T> {
+    first: T,
+    others: Vec<T>,
+}
+
+impl<T: Default> PerDb<T> {
+    fn of(databases: usize) -> Self {
+        let mut all = Self::default();
+        all.others.resize_with(databases.saturating_sub(1), T::default);
+        all
+    }
+
+    pub fn len(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    #[inline]
+    pub fn get(&self, db: usize) -> Option<&T> {
+        if db == 0 { Some(&self.first) } else { self.others.get(db - 1) }
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, db: usize) -> Option<&mut T> {
+        if db == 0 { Some(&mut self.first) } else { self.others.get_mut(db - 1) }
+    }
+
+    /// The one of a database, made if it is not there yet.
+    #[inline]
+    fn obtain(&mut self, db: usize) -> &mut T {
+        if db == 0 {
+            return &mut self.first;
+        }
+        if self.others.len() < db {
+            self.others.resize_with(db, T::default);
+        }
+        &mut self.others[db - 1]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    pub fn swap(&mut self, a: usize, b: usize) {
+        match (a.min(b), a.max(b)) {
+            (a, b) if a == b => {}
+            (0, b) => std::mem::swap(&mut self.first, &mut self.others[b - 1]),
+            (a, b) => self.others.swap(a - 1, b - 1),
+        }
+    }
+}
+
+impl<T: Default> std::ops::Index<usize> for PerDb<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, db: usize) -> &T {
+        self.get(db).expect("a database of this stripe")
+    }
 }
 
 #[derive(Default)]
@@ -84,13 +149,16 @@ pub(super) struct PartShared {
 }
 
 /// What a stripe's lock protects.
+#[repr(C)]
+#[derive(Default)]
 pub(super) struct StripeData {
-    pub parts: Vec<Part>,
+    pub parts: PerDb<Part>,
     pub watchers: Watchers,
     pub waiters: Waiters,
 }
 
 /// A stripe's share of one database.
+#[repr(C)]
 #[derive(Default)]
 pub(super) struct Part {
     pub table: Table,
@@ -111,12 +179,8 @@ impl Keyspace {
             CachePadded::new(Stripe {
                 lock: RawMutex::INIT,
                 next_due: AtomicI64::new(i64::MAX),
-                data: UnsafeCell::new(StripeData {
-                    parts: Vec::new(),
-                    watchers: Watchers::default(),
-                    waiters: Waiters::default(),
-                }),
-                shared: (0..databases).map(|_| PartShared::default()).collect(),
+                shared: PerDb::of(databases),
+                data: UnsafeCell::default(),
             })
         };
         Self {
@@ -299,11 +363,7 @@ impl<'k> Held<'k> {
 
     #[inline]
     pub(super) fn part(&mut self, stripe: usize, db: usize) -> &mut Part {
-        let data = self.data(stripe);
-        if data.parts.len() <= db {
-            data.parts.resize_with(db + 1, Part::default);
-        }
-        &mut data.parts[db]
+        self.data(stripe).parts.obtain(db)
     }
 
     /// Runs `visit` with one stripe, locked for just that long unless the unit holds it anyway. A unit that holds only
@@ -374,7 +434,7 @@ impl Gate {
 impl Drop for Keyspace {
     fn drop(&mut self) {
         for stripe in &mut self.stripes {
-            for part in &stripe.data.get_mut().parts {
+            for part in stripe.data.get_mut().parts.iter() {
                 // SAFETY: words in a keyspace table are entries, owned by it.
                 part.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
             }

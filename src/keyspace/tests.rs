@@ -118,7 +118,7 @@ impl Pair {
         let exclusive = self.keyspace.gate.exclusive();
         let mut db = Db::new(self.keyspace.own_world(&exclusive), db, self.now, Manner::default());
         let result = work(&mut db);
-        for Expired { db, key, .. } in std::mem::take(&mut db.changes.expired) {
+        for Expired { db, key, .. } in db.changes.take_expired() {
             let (_, expiry) = self.model.keys.remove(&(db, key.to_vec())).expect("an expired key was there");
             assert!(expiry.expect("an expired key had a time") <= self.now);
         }

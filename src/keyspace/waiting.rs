@@ -8,7 +8,7 @@
 
 use super::db::Db;
 use crate::resp::{Argv, Proto};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
@@ -67,7 +67,7 @@ impl Waiter {
 
 /// A stripe's waiters, by database and key.
 #[derive(Default)]
-pub(super) struct Waiters(HashMap<Awaited, VecDeque<Arc<Waiter>>>);
+pub(super) struct Waiters(BTreeMap<Awaited, VecDeque<Arc<Waiter>>>);
 
 /// A database and a key.
 type Awaited = (usize, Box<[u8]>);
@@ -112,7 +112,7 @@ impl Waiters {
         }
         let removed = before - self.0.len();
         if self.0.is_empty() {
-            self.0 = HashMap::new();
+            self.0 = BTreeMap::new();
         }
         removed
     }

@@ -58,7 +58,9 @@ impl Db<'_> {
                 break;
             }
         }
-        self.changes.met_due.append(&mut met_due);
+        if !met_due.is_empty() {
+            self.changes.seldom().met_due.append(&mut met_due);
+        }
         // Position 0 with a stripe to go still encodes as a non-zero cursor: the stripe's number.
         if stripe >= stripes { 0 } else { position << bits | stripe as u64 }
     }
@@ -127,13 +129,14 @@ impl Db<'_> {
             });
             let Some(stripe) = stripe else { continue };
             let now = self.now;
-            let (removes, met_due) = (self.manner.removes_due(), &mut self.changes.met_due);
+            let removes = self.manner.removes_due();
+            let changes = &mut self.changes;
             let found = self.held.visit(stripe, |held| {
                 let word = held.part(stripe, index).table.sample(|| fastrand::u64(..))?;
                 // SAFETY: as above.
                 let entry = unsafe { Entry::from_word(word) };
                 if removes && entry.is_due(now) {
-                    met_due.push((index, entry.key().into()));
+                    changes.seldom().met_due.push((index, entry.key().into()));
                 }
                 (!entry.is_due(now)).then(|| entry.key().to_vec())
             });
@@ -188,7 +191,10 @@ impl Db<'_> {
             }
             data.parts.swap(a, b);
             for db in [a, b] {
-                self.changes.ready.extend(data.waiters.keys(db).map(|key| (db, key.into())));
+                let mut awaited = data.waiters.keys(db).map(|key| (db, key.into())).peekable();
+                if awaited.peek().is_some() {
+                    self.changes.seldom().ready.extend(awaited);
+                }
             }
             for db in [a, b] {
                 let shared = &keyspace.stripe(stripe).shared[db];

@@ -5,7 +5,7 @@
 //! Cost: a change looks at one empty list where nobody watches.
 
 use super::db::Db;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -22,7 +22,7 @@ pub(super) enum Presence {
 
 /// A stripe's watches, by key: a client with very many costs others nothing.
 #[derive(Default)]
-pub(super) struct Watchers(HashMap<Box<[u8]>, Vec<Watch>>);
+pub(super) struct Watchers(BTreeMap<Box<[u8]>, Vec<Watch>>);
 
 struct Watch {
     db: usize,
@@ -57,7 +57,7 @@ impl Watchers {
             self.0.remove(key);
         }
         if self.0.is_empty() {
-            self.0 = HashMap::new();
+            self.0 = BTreeMap::new();
         }
     }
 

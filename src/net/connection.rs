@@ -4,9 +4,10 @@
 //! on. Every poll: collect mail, run up to [`BATCH_COMMANDS_MAX`] requests, write, read again; when more than a batch is
 //! there it yields to the others in between.
 //!
-//! A batch looks ahead: all its requests are parsed and their rows found, then their stripes, buckets and entries are
-//! prefetched, each step for the whole batch, so that the memory misses of independent commands overlap; only then they
-//! run, in order.
+//! A batch looks ahead: all its requests are parsed, their rows found and their keys hashed, then their stripes, buckets
+//! and entries are prefetched, each step for the whole batch, so that the memory misses of independent commands overlap;
+//! only then they run, in order. Replies leave when all requests that were read have run, or [`FLUSH_BYTES`] of them
+//! wait: a write a batch would cost as much as the batch.
 //!
 //! Bounds: the read buffer by `client-query-buffer-limit`, the reply buffer by `client-output-buffer-limit` and, before
 //! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`]. Buffers are borrowed from the worker while in use.
@@ -15,10 +16,11 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::clients::{Client, Unblock};
 use crate::clock;
-use crate::command::call::{Called, Prepared, Turn, abandon_transaction, call};
+use crate::command::call::{Called, LookedUp, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
 use crate::config::Config;
+use crate::keyspace::Keyspace;
 use crate::observe::{ServiceTime, WorkerStats};
 use crate::resp::{ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
@@ -269,10 +271,10 @@ impl Connection {
         }
         let mut spans = std::mem::take(&mut self.spans);
         let mut input = std::mem::take(&mut self.input);
-        let mut requests: SmallVec<[Found; BATCH_COMMANDS_MAX]> = SmallVec::new();
+        let mut requests = Requests::new();
         let ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
-        let mut ran = if cut_short { Ran::More } else { Ran::All };
+        let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
         if !requests.is_empty() {
             self.session.client.facts.query_bytes.store(input.len(), Relaxed);
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
@@ -310,20 +312,28 @@ impl Connection {
         ran
     }
 
-    /// Finds the whole requests in the buffer.
+    /// Finds the whole requests in the buffer, their rows and their stripes.
     fn parse_batch(
         &mut self,
         input: &mut [u8],
         spans: &mut Vec<Span>,
-        requests: &mut SmallVec<[Found; BATCH_COMMANDS_MAX]>,
+        requests: &mut Requests,
         limits: &Limits,
     ) -> Option<crate::resp::ProtocolError> {
+        let (registry, keyspace) = (self.worker.registry, &self.worker.node.keyspace);
         while requests.len() < BATCH_COMMANDS_MAX {
             let first_span = spans.len();
             match self.parser.next(&mut input[self.consumed..], spans, limits) {
                 Step::Request { len, argc, canonical } => {
                     if argc > 0 {
-                        requests.push(Found { at: self.consumed, len, first_span, argc, canonical });
+                        let at = self.consumed;
+                        let argv = ArgvView::new(&input[at..at + len], &spans[first_span..]);
+                        let like = requests.last().map(|r| (r.argv(input, spans), r.looked_up));
+                        let looked_up = LookedUp::of(registry, keyspace, argv, like);
+                        if let Some(place) = looked_up.place {
+                            keyspace.prefetch_stripe(place);
+                        }
+                        requests.push(Request { at, len, first_span, argc, canonical, looked_up });
                     }
                     self.consumed += len;
                     // What AUTH changes must hold for the next request already.
@@ -347,19 +357,16 @@ impl Connection {
         turn: &mut Turn<'_>,
         input: &[u8],
         spans: &[Span],
-        requests: &[Found],
+        requests: &[Request],
     ) -> Option<(Stop, usize)> {
-        let view = |r: &Found| ArgvView::new(&input[r.at..r.at + r.len], &spans[r.first_span..r.first_span + r.argc]);
-        let mut prepared: SmallVec<[Prepared<'_>; BATCH_COMMANDS_MAX]> = SmallVec::new();
-        for r in requests {
-            prepared.push(turn.prepare(view(r), r.canonical));
-        }
-        if requests.len() > 1 {
-            self.prefetch(turn, &prepared);
-        }
-        for (i, request) in prepared.into_iter().enumerate() {
-            let (row, before) = (request.row.as_ref().map_or(usize::MAX, |row| row.id), turn.tick);
-            match call(turn, &mut self.session, request, &mut self.output) {
+        let ahead = Ahead { keyspace: &turn.node.keyspace, db: self.session.db, requests };
+        ahead.begin();
+        turn.feel_the_weather(&self.session);
+        for (i, r) in requests.iter().enumerate() {
+            ahead.of(i);
+            let (row, before) = (r.looked_up.row.map_or(usize::MAX, |row| row.id), turn.tick);
+            let prepared = Prepared { argv: r.argv(input, spans), canonical: r.canonical, looked_up: r.looked_up };
+            match call(turn, &mut self.session, prepared, &mut self.output) {
                 Called::Done => {}
                 Called::Paused => return Some((Stop::Paused, i)),
                 Called::Waits => return Some((Stop::Waits, i + 1)),
@@ -375,26 +382,15 @@ impl Connection {
     /// Puts requests that a pause holds back in front of the unread bytes, in canonical form: an inline request was
     /// unquoted where it stood and must not be read twice.
     #[cold]
-    fn put_back(&mut self, input: &mut Vec<u8>, spans: &[Span], requests: &[Found]) {
+    fn put_back(&mut self, input: &mut Vec<u8>, spans: &[Span], requests: &[Request]) {
         let mut again = Vec::new();
         for r in requests {
-            let argv = ArgvView::new(&input[r.at..r.at + r.len], &spans[r.first_span..r.first_span + r.argc]);
-            encode_request(&mut again, argv.iter());
+            encode_request(&mut again, r.argv(input, spans).iter());
         }
         again.extend_from_slice(&input[self.consumed..]);
         *input = again;
         self.consumed = 0;
         self.parser = Parser::default();
-    }
-
-    /// Three steps, each over the whole batch: stripe headers, buckets, entries.
-    #[inline]
-    fn prefetch(&self, turn: &Turn<'_>, prepared: &[Prepared<'_>]) {
-        let keyspace = &turn.node.keyspace;
-        let places = || prepared.iter().filter_map(|p| p.hint.map(|h| h.place));
-        places().for_each(|place| keyspace.prefetch_stripe(place));
-        places().for_each(|place| keyspace.prefetch_bucket(self.session.db, place));
-        places().for_each(|place| keyspace.prefetch_entry(self.session.db, place));
     }
 
     fn compact_input(&mut self) {
@@ -531,6 +527,10 @@ impl Future for Connection {
                 // Registers the timer.
                 this.poll_wait(cx);
             }
+            if ran == Ran::More && this.output.len() < FLUSH_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if this.must_wait_for_journal(cx) {
                 return Poll::Pending;
             }
@@ -610,17 +610,70 @@ impl Served {
     }
 }
 
-/// A whole request in the read buffer.
-struct Found {
+/// A whole request in the read buffer, and what it names.
+struct Request {
     at: usize,
     len: usize,
     first_span: usize,
     argc: usize,
     canonical: bool,
+    looked_up: LookedUp,
 }
 
-/// Requests run before other connections get their turn.
-const BATCH_COMMANDS_MAX: usize = 50;
+type Requests = SmallVec<[Request; BATCH_COMMANDS_MAX]>;
+
+impl Request {
+    #[inline]
+    fn argv<'a>(&self, input: &'a [u8], spans: &'a [Span]) -> ArgvView<'a> {
+        ArgvView::new(&input[self.at..self.at + self.len], &spans[self.first_span..self.first_span + self.argc])
+    }
+}
+
+/// Asks the memory for what the requests of a batch will need, [`AHEAD`] of them before their turn: their stripes'
+/// headers are on their way since the parsing; then their buckets, then their entries. Neither so early that the first
+/// cache has dropped it again, nor all at once, which it could not take.
+struct Ahead<'a> {
+    keyspace: &'a Keyspace,
+    db: usize,
+    requests: &'a [Request],
+}
+
+impl Ahead<'_> {
+    fn begin(&self) {
+        if self.requests.len() > 1 {
+            (0..2 * AHEAD).for_each(|i| self.bucket(i));
+            (0..AHEAD).for_each(|i| self.entry(i));
+        }
+    }
+
+    /// Request `i` is about to run.
+    #[inline]
+    fn of(&self, i: usize) {
+        self.bucket(i + 2 * AHEAD);
+        self.entry(i + AHEAD);
+    }
+
+    #[inline]
+    fn bucket(&self, i: usize) {
+        if let Some(place) = self.requests.get(i).and_then(|r| r.looked_up.place) {
+            self.keyspace.prefetch_bucket(self.db, place);
+        }
+    }
+
+    #[inline]
+    fn entry(&self, i: usize) {
+        if let Some(place) = self.requests.get(i).and_then(|r| r.looked_up.place) {
+            self.keyspace.prefetch_entry(self.db, place);
+        }
+    }
+}
+
+/// Requests run before other connections get their turn: what a pipeline of 64 brings is one batch.
+const BATCH_COMMANDS_MAX: usize = 64;
+/// A miss takes as long as one or two requests; the more of them overlap, the better, up to what a core has in flight.
+const AHEAD: usize = 8;
+/// Replies that wait for the rest of what was read, at most.
+const FLUSH_BYTES: usize = 64 << 10;
 /// Room offered to one read.
 const READ_BYTES: usize = 16 << 10;
 /// The read buffer grows by at most this at a time, whatever length a request declares.

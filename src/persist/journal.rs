@@ -259,6 +259,12 @@ impl Journal {
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// Writes are refused: [`Self::write_error`] says why.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
     /// Why writes are refused, if they are.
     pub fn write_error(&self) -> Option<String> {
         if !self.failed.load(Relaxed) {

@@ -4,6 +4,7 @@ use crate::clock::Millis;
 use crate::keyspace::entry::Body;
 use crate::num;
 use crate::resp::encode_request;
+use crate::types::big::{Big, Part};
 use crate::types::hash::Hash;
 use crate::types::set::Set;
 use crate::types::zset::Zset;
@@ -23,9 +24,36 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
         Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => zset(out, key, value),
     }
+    encode_expiry(out, key, expiry);
+}
+
+pub fn encode_expiry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>) {
     if let Some(at) = expiry {
         request(out, &[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
     }
+}
+
+/// Appends the commands that add the next piece of a big value. False behind the last.
+pub fn encode_piece(out: &mut Vec<u8>, key: &[u8], big: &Big) -> bool {
+    let (mut members, mut timed) = (Vec::new(), Vec::new());
+    let more = big.step(|part| match part {
+        Part::Pack(pack) => members.extend(pack.iter().map(Text::to_vec)),
+        Part::Member(member) => members.push(member.to_vec()),
+        Part::Scored(member, score) => members.extend([score_text(score), member.to_vec()]),
+        Part::Field(field) => {
+            members.extend([field.name().to_vec(), field.value().to_vec()]);
+            timed.extend(field.due().map(|at| (field.name().to_vec(), at)));
+        }
+    });
+    let command: &[u8] = match big {
+        Big::List(_) => b"RPUSH",
+        Big::Hash(..) => b"HSET",
+        Big::Set(_) => b"SADD",
+        Big::Zset(_) => b"ZADD",
+    };
+    several(out, &[command, key], members.iter().map(|text| Text::Bytes(text)));
+    times(out, key, &timed);
+    more
 }
 
 fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
@@ -43,9 +71,7 @@ fn zset(out: &mut Vec<u8>, key: &[u8], value: &Value) {
     let Some(zset) = Zset::of(value) else { return };
     let mut pairs = Vec::new();
     for (member, score) in zset.walk(0..zset.len(), false) {
-        let mut text = Vec::new();
-        num::push_f64(&mut text, score);
-        pairs.extend([text, member.to_vec()]);
+        pairs.extend([score_text(score), member.to_vec()]);
     }
     several(out, &[b"ZADD", key], pairs.iter().map(|text| Text::Bytes(text)));
 }
@@ -58,9 +84,19 @@ fn hash(out: &mut Vec<u8>, key: &[u8], value: &Value) {
         timed.extend(due.map(|at| (field.to_vec(), at)));
     });
     several(out, &[b"HSET", key], pairs.iter().map(|text| Text::Bytes(text)));
+    times(out, key, &timed);
+}
+
+fn times(out: &mut Vec<u8>, key: &[u8], timed: &[(Vec<u8>, Millis)]) {
     for (field, at) in timed {
-        request(out, &[b"HPEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes(), b"FIELDS", b"1", &field]);
+        request(out, &[b"HPEXPIREAT", key, itoa::Buffer::new().format(*at).as_bytes(), b"FIELDS", b"1", field]);
     }
+}
+
+fn score_text(score: f64) -> Vec<u8> {
+    let mut text = Vec::new();
+    num::push_f64(&mut text, score);
+    text
 }
 
 /// A command for every so many members.

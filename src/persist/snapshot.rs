@@ -1,7 +1,8 @@
 //! Writing one instant of the keyspace to a file, while writes go on: what BGSAVE and BGREWRITEAOF share.
 //!
-//! The walk visits a few dozen keys under one stripe's lock, and lets go; what it met is written without any lock. The
-//! file is synced as it grows and at its end.
+//! The walk visits a few dozen keys under one stripe's lock, and lets go; what it met is written without any lock. A big
+//! value is read in pieces, between which the buffer is written out: memory is bounded by what changes meanwhile. The file
+//! is synced as it grows and at its end.
 
 use super::aof::at;
 use super::rdb::write::{Purpose, Writer};
@@ -9,8 +10,9 @@ use super::replay;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::entry::Body;
-use crate::keyspace::snapshot::Walk;
+use crate::keyspace::snapshot::{Captured, Content, Walk};
 use crate::resp::encode_select;
+use crate::types::big::Big;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -30,34 +32,81 @@ pub enum Form {
 
 /// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
 pub fn write(mut walk: Walk<'_>, path: &Path, form: Form, config: &Config) -> io::Result<()> {
-    let mut file = File::create(path).map_err(at(path))?;
-    let (mut buffer, mut unsynced) = (Vec::with_capacity(2 * WRITE_BYTES), 0);
-    let mut writing = Writing::begin(&mut buffer, form, config);
+    let mut file = Target::create(path, form, config)?;
     let (keys_per_step, delay) = pace(config);
     loop {
-        let more = walk.step(keys_per_step, |db, key, expiry, body| writing.entry(&mut buffer, db, key, expiry, &body));
+        let more = {
+            let Target { writing, buffer, .. } = &mut file;
+            walk.step(keys_per_step, |db, key, expiry, body| writing.entry(buffer, db, key, expiry, &body))
+        };
+        for captured in walk.captured() {
+            file.captured(&captured, &walk)?;
+        }
         if walk.is_torn() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if !more {
-            writing.end(&mut buffer, config.rdbchecksum);
-            file.write_all(&buffer).map_err(at(path))?;
-            return file.sync_all().map_err(at(path));
+            return file.end(config.rdbchecksum);
         }
-        if buffer.len() >= WRITE_BYTES {
-            writing.sum(&buffer);
-            file.write_all(&buffer).map_err(at(path))?;
-            unsynced += buffer.len();
-            buffer.clear();
-            buffer.shrink_to(2 * WRITE_BYTES);
-        }
-        if unsynced >= SYNC_BYTES && incremental_sync(form, config) {
-            file.sync_data().map_err(at(path))?;
-            unsynced = 0;
-        }
+        file.write_if_full()?;
         if !wait(&walk, delay) {
             return Err(io::ErrorKind::Interrupted.into());
         }
+    }
+}
+
+/// The file in the making.
+struct Target<'p> {
+    path: &'p Path,
+    file: File,
+    buffer: Vec<u8>,
+    writing: Writing,
+    unsynced: usize,
+    syncs_as_it_grows: bool,
+}
+
+impl<'p> Target<'p> {
+    fn create(path: &'p Path, form: Form, config: &Config) -> io::Result<Self> {
+        let file = File::create(path).map_err(at(path))?;
+        let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
+        let writing = Writing::begin(&mut buffer, form, config);
+        Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows: incremental_sync(form, config) })
+    }
+
+    fn captured(&mut self, captured: &Captured, walk: &Walk<'_>) -> io::Result<()> {
+        let Captured { db, key, expiry, body } = captured;
+        match body.content() {
+            Content::Body(body) => self.writing.entry(&mut self.buffer, *db, key, *expiry, &body),
+            Content::Big(big) => {
+                self.writing.begin_big(&mut self.buffer, *db, key, *expiry, big);
+                while self.writing.big_piece(&mut self.buffer, key, big) && !walk.is_torn() {
+                    self.write_if_full()?;
+                }
+                self.writing.end_big(&mut self.buffer, key, *expiry);
+            }
+        }
+        self.write_if_full()
+    }
+
+    fn write_if_full(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= WRITE_BYTES {
+            self.writing.sum(&self.buffer);
+            self.file.write_all(&self.buffer).map_err(at(self.path))?;
+            self.unsynced += self.buffer.len();
+            self.buffer.clear();
+            self.buffer.shrink_to(2 * WRITE_BYTES);
+        }
+        if self.unsynced >= SYNC_BYTES && self.syncs_as_it_grows {
+            self.file.sync_data().map_err(at(self.path))?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+
+    fn end(mut self, checksum: bool) -> io::Result<()> {
+        self.writing.end(&mut self.buffer, checksum);
+        self.file.write_all(&self.buffer).map_err(at(self.path))?;
+        self.file.sync_all().map_err(at(self.path))
     }
 }
 
@@ -118,12 +167,30 @@ impl Writing {
         match self {
             Self::Rdb(writer) => writer.entry(out, db, key, expiry, body),
             Self::Commands(selected) => {
-                if *selected != Some(db) {
-                    encode_select(out, db);
-                    *selected = Some(db);
-                }
+                select(out, selected, db);
                 replay::encode_entry(out, key, expiry, body);
             }
+        }
+    }
+
+    fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, big: &Big) {
+        match self {
+            Self::Rdb(writer) => writer.begin_big(out, db, key, expiry, big),
+            Self::Commands(selected) => select(out, selected, db),
+        }
+    }
+
+    /// The next piece of a big value. False behind the last.
+    fn big_piece(&mut self, out: &mut Vec<u8>, key: &[u8], big: &Big) -> bool {
+        match self {
+            Self::Rdb(writer) => writer.big_piece(out, big),
+            Self::Commands(_) => replay::encode_piece(out, key, big),
+        }
+    }
+
+    fn end_big(&mut self, out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>) {
+        if let Self::Commands(_) = self {
+            replay::encode_expiry(out, key, expiry);
         }
     }
 
@@ -138,6 +205,14 @@ impl Writing {
         if let Self::Rdb(writer) = self {
             writer.end(out, checksum);
         }
+    }
+}
+
+/// Goes to a database, of the log.
+fn select(out: &mut Vec<u8>, selected: &mut Option<usize>, db: usize) {
+    if *selected != Some(db) {
+        encode_select(out, db);
+        *selected = Some(db);
     }
 }
 

@@ -4,12 +4,14 @@
 //! pay nothing. `alarms` holds time and word of exactly the fields that expire, hence the next one due is its first.
 //! Cost: a field that expires takes 8 bytes more and about 24 in `alarms`; setting a time is O(log n) in their number.
 
+use super::cut::TableCut;
 use super::items::{Item, Items, Lent};
 use super::piece::Piece;
 use super::text::Text;
 use crate::clock::Millis;
 use crate::table::Word;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What becomes of a field's expiry when its value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +156,11 @@ impl Fields {
 
     pub fn heap_bytes(&self) -> usize {
         self.items.heap_bytes() + self.alarms.len() * ALARM_BYTES
+    }
+
+    /// The fields as they are now, to be read in pieces while they change.
+    pub fn cut(&mut self) -> Arc<TableCut<Field>> {
+        self.items.cut()
     }
 
     /// When the first field expires.

@@ -6,19 +6,20 @@
 //! A member looked at costs a memory miss or two. Whoever looks at many does it in batches, whose misses overlap:
 //! [`Items::for_each_batch`], [`Items::contains_each`].
 
+use super::cut::TableCut;
 use super::text::Text;
 use crate::table::{Table, Word, prefetch};
 use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// An owned member that is one word.
 ///
 /// # Safety
 /// `from_word(into_word(x))` is `x`, and a word is nothing but the owner of what it points to.
-pub unsafe trait Item: Sized {
+pub unsafe trait Item: Sized + Clone {
     fn into_word(self) -> Word;
 
     /// # Safety
@@ -47,12 +48,13 @@ pub struct Items<T: Item> {
     table: Table,
     /// Heap bytes of the members.
     bytes: usize,
-    owns: PhantomData<T>,
+    /// Somebody reads the members as they were at a moment: told of every change.
+    cut: Option<Arc<TableCut<T>>>,
 }
 
 impl<T: Item> Default for Items<T> {
     fn default() -> Self {
-        Self { table: Table::new(), bytes: 0, owns: PhantomData }
+        Self { table: Table::new(), bytes: 0, cut: None }
     }
 }
 
@@ -106,30 +108,75 @@ impl<T: Item> Items<T> {
         lent(word)
     }
 
+    /// The members as they are now, to be read in pieces by another thread while they change. The collection must not
+    /// move until it is dropped: it is the content of a box.
+    pub fn cut(&mut self) -> Arc<TableCut<T>> {
+        // SAFETY: the table stays in place by the condition above; it changes in `insert`, `update` and `remove` only,
+        // which open the cut first, and `drop` leaves it to the cut.
+        let cut = Arc::new(unsafe { TableCut::of(&self.table) });
+        self.cut = Some(cut.clone());
+        cut
+    }
+
+    /// The cut that a change must be told of.
+    #[inline]
+    fn open_cut(&mut self) -> Option<Arc<TableCut<T>>> {
+        if self.cut.as_ref()?.is_over() {
+            self.cut = None;
+        }
+        self.cut.clone()
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Adds a member whose name is not there.
     pub fn insert(&mut self, item: T) {
         debug_assert!(!self.contains(item.name()));
+        let (cut, hash) = (self.open_cut(), hash(item.name()));
+        let open = cut.as_ref().map(|cut| cut.open());
         self.bytes += item.heap_bytes();
-        let hash = hash(item.name());
-        self.table.insert(hash, item.into_word(), rehash::<T>);
+        let word = item.into_word();
+        self.table.insert(hash, word, rehash::<T>);
         self.free_retired();
+        if let Some(mut open) = open {
+            open.added(hash, word);
+        }
     }
 
     /// Changes a member in place; its name stays.
     pub fn update<R>(&mut self, name: &[u8], change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let slot = self.find(name)?;
+        let before = self.table.word(slot);
+        let cut = self.open_cut();
+        let mut open = cut.as_ref().map(|cut| cut.open());
+        if let Some(open) = &mut open {
+            open.before(before);
+        }
         // SAFETY: the table's word owns the member; the one we make of it goes back below, whatever it became.
-        let mut item = ManuallyDrop::new(unsafe { T::from_word(self.table.word(slot)) });
+        let mut item = ManuallyDrop::new(unsafe { T::from_word(before) });
         self.bytes -= item.heap_bytes();
         let result = change(&mut item);
         self.bytes += item.heap_bytes();
-        self.table.replace(slot, ManuallyDrop::into_inner(item).into_word());
+        let after = ManuallyDrop::into_inner(item).into_word();
+        self.table.replace(slot, after);
+        if let Some(mut open) = open {
+            open.changed(hash(name), before, after);
+        }
         Some(result)
     }
 
     /// Takes a member out.
     pub fn remove(&mut self, name: &[u8]) -> Option<T> {
         let slot = self.find(name)?;
+        let word = self.table.word(slot);
+        let cut = self.open_cut();
+        let mut open = cut.as_ref().map(|cut| cut.open());
+        if let Some(open) = &mut open {
+            open.before(word);
+            open.removed(word);
+        }
         // SAFETY: the word leaves the table, so that this is its only owner.
         let item = unsafe { T::from_word(self.table.remove(slot, rehash::<T>)) };
         self.bytes -= item.heap_bytes();
@@ -188,6 +235,11 @@ impl<T: Item> Items<T> {
 
 impl<T: Item> Drop for Items<T> {
     fn drop(&mut self) {
+        if let Some(cut) = self.open_cut() {
+            let mut open = cut.open();
+            let left = Self { table: std::mem::take(&mut self.table), bytes: self.bytes, cut: None };
+            return open.inherit(left);
+        }
         self.walk(|batch| {
             // SAFETY: the table owns its words, lends each once, and is not looked at again.
             batch.iter_mut().for_each(|item| unsafe { ManuallyDrop::drop(&mut item.0) });
@@ -204,7 +256,7 @@ impl<T: Item + Clone> Clone for Items<T> {
     }
 }
 
-fn lent<'a, T: Item>(word: Word) -> Lent<'a, T> {
+pub(super) fn lent<'a, T: Item>(word: Word) -> Lent<'a, T> {
     // SAFETY: a word in the table owns a live member; `ManuallyDrop` leaves it to the table. The lifetime is bounded by
     // the methods above to the borrow of the collection.
     Lent(ManuallyDrop::new(unsafe { T::from_word(word) }), PhantomData)
@@ -216,7 +268,7 @@ fn rehash<T: Item>(word: Word) -> u64 {
 
 /// Keyed anew in every process, so that nobody can choose names that collide.
 #[inline]
-fn hash(name: &[u8]) -> u64 {
+pub(super) fn hash(name: &[u8]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
     static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(crate::table::keyed_hasher);
     let mut hasher = HASHER.build_hasher();

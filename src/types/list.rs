@@ -6,14 +6,15 @@
 //! Cost: 8 bytes a listpack and 2 an element beside its bytes; inserting in the middle moves one listpack, and shifts
 //! 8 bytes for each one on the shorter side.
 
+use super::nodes::{Nodes, NodesCut};
 use super::packed::{Packed, Position};
 use super::text::Text;
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Elements from the left to the right.
 #[derive(Clone, Default)]
 pub struct List {
-    nodes: VecDeque<Packed>,
+    nodes: Nodes,
     len: usize,
 }
 
@@ -75,6 +76,11 @@ impl List {
     /// Number of listpacks.
     pub fn nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// The listpacks as they are now, to be read by another thread while the list changes.
+    pub fn cut(&mut self) -> Arc<NodesCut> {
+        self.nodes.cut()
     }
 
     /// The listpacks from the left, for writing to a file.
@@ -259,7 +265,7 @@ impl List {
     /// Index of the first element that is `text`.
     pub fn find(&self, text: &[u8]) -> Option<usize> {
         let mut passed = 0;
-        for pack in &self.nodes {
+        for pack in self.nodes.iter() {
             if let Some(at) = pack.find(pack.first(), text, 1) {
                 return Some(passed + index_in(pack, at));
             }
@@ -337,6 +343,7 @@ const SAFE_BYTES: usize = 8192;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
 
     fn text() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![

@@ -2,8 +2,10 @@
 //!
 //! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name.
 
+pub mod big;
 pub mod bits;
 mod blob;
+pub mod cut;
 pub mod fields;
 pub mod geo;
 pub mod hash;
@@ -13,6 +15,7 @@ pub mod items;
 pub mod legacy;
 pub mod list;
 mod lookup;
+mod nodes;
 pub mod packed;
 pub mod piece;
 mod rank;

@@ -5,6 +5,7 @@
 //! Invariant: the tree holds exactly the table's members, each under the score that the member has. Members do not move.
 //! All unsafety, reading through the tree's pointers, is in this file. Cost: some 21 bytes beside member and table.
 
+use super::cut::TableCut;
 use super::items::{Item, Items};
 use super::piece::Piece;
 use super::rank::{self, Tree};
@@ -12,6 +13,7 @@ use crate::table::Word;
 use std::cmp::Ordering;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
+use std::sync::Arc;
 
 type Member = Piece<f64, false>;
 
@@ -69,6 +71,11 @@ impl Ranked {
 
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// The members as they are now, to be read in pieces while they change.
+    pub fn cut(&mut self) -> Arc<TableCut<Member>> {
+        self.items.cut()
     }
 
     /// Bytes on the heap: members and both indexes.

@@ -7,6 +7,7 @@
 //! A set never goes back to a smaller encoding by losing members. Not here: keys, replies, combining several sets.
 
 use super::PackedMax;
+use super::cut::TableCut;
 use super::intset::Intset;
 use super::items::{BATCH, BATCH_ROOM, Items};
 use super::packed::Packed;
@@ -16,6 +17,7 @@ use super::value::Value;
 use ref_cast::RefCast;
 use smallvec::SmallVec;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A value that is a set.
 #[derive(RefCast)]
@@ -49,6 +51,11 @@ impl Members {
 
     pub fn heap_bytes(&self) -> usize {
         self.items.heap_bytes()
+    }
+
+    /// The members as they are now, to be read in pieces while they change.
+    pub fn cut(&mut self) -> Arc<TableCut<Piece<(), false>>> {
+        self.items.cut()
     }
 
     /// Adds a member; says whether it is new.

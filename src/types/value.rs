@@ -14,6 +14,7 @@ use super::set::{Members, Set};
 use super::zset::{Ranked, Zset};
 use crate::clock::Millis;
 use ref_cast::RefCast;
+use std::sync::Arc;
 
 /// A key's type, by the names TYPE answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,8 @@ impl Kind {
 #[derive(Clone)]
 pub enum Value {
     /// A string too long to live in its entry.
-    Str(Box<Vec<u8>>),
+    /// Shared with a snapshot that is still to write it, and copied before it changes then.
+    Str(Arc<Vec<u8>>),
     List(Box<List>),
     HashPacked(Packed),
     /// Fields, values and times: see [`super::hash`].

@@ -5,8 +5,11 @@
 
 use super::write::{length, string};
 use super::*;
+use crate::clock::Millis;
 use crate::keyspace::entry::Body;
+use crate::types::big::{Big, Part};
 use crate::types::hash::Hash;
+use crate::types::packed::Packed;
 use crate::types::set::Set;
 use crate::types::zset::Zset;
 use crate::types::{Collection, Value};
@@ -40,10 +43,7 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, compress: bool) {
         Body::Value(Value::Str(bytes)) => string(out, bytes, compress),
         Body::Value(Value::List(list)) => {
             length(out, list.packs().len() as u64);
-            for pack in list.packs() {
-                length(out, CONTAINER_PACKED);
-                string(out, pack.bytes(), compress);
-            }
+            list.packs().for_each(|pack| node(out, pack, compress));
         }
         Body::Value(Value::HashPacked(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => hash(out, value, compress),
@@ -52,6 +52,57 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, compress: bool) {
         Body::Value(Value::ZsetPacked(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ Value::ZsetTree(_)) => zset(out, value, compress),
     }
+}
+
+/// The type byte of a value that comes in pieces.
+pub fn kind_of_big(big: &Big) -> u8 {
+    match big {
+        Big::List(_) => LIST_QUICKLIST_2,
+        Big::Hash(_, Some(_)) => HASH_TIMED,
+        Big::Hash(_, None) => HASH,
+        Big::Set(_) => SET,
+        Big::Zset(_) => ZSET_BINARY,
+    }
+}
+
+/// What stands in front of a big value's parts.
+pub fn begin_big(out: &mut Vec<u8>, big: &Big) {
+    if let Big::Hash(_, Some(first_due)) = big {
+        out.extend_from_slice(&first_due.to_le_bytes());
+    }
+    length(out, big.len() as u64);
+}
+
+/// The next piece of a big value. False behind the last.
+pub fn encode_piece(out: &mut Vec<u8>, big: &Big, compress: bool) -> bool {
+    let first_due = if let Big::Hash(_, first_due) = big { *first_due } else { None };
+    big.step(|part| match part {
+        Part::Pack(pack) => node(out, pack, compress),
+        Part::Member(member) => string(out, member, compress),
+        Part::Scored(member, score) => scored(out, member, score, compress),
+        Part::Field(f) => field(out, first_due, (f.name(), f.value(), f.due()), compress),
+    })
+}
+
+/// A listpack of a list.
+fn node(out: &mut Vec<u8>, pack: &Packed, compress: bool) {
+    length(out, CONTAINER_PACKED);
+    string(out, pack.bytes(), compress);
+}
+
+fn scored(out: &mut Vec<u8>, member: &[u8], score: f64, compress: bool) {
+    string(out, member, compress);
+    out.extend_from_slice(&score.to_le_bytes());
+}
+
+/// A field; its time, if any field has one, as milliseconds behind the earliest and one more, 0 for none.
+fn field(out: &mut Vec<u8>, first_due: Option<Millis>, field: (&[u8], &[u8], Option<Millis>), compress: bool) {
+    let (name, value, due) = field;
+    if let Some(first) = first_due {
+        length(out, due.map_or(0, |at| at.abs_diff(first) + 1));
+    }
+    string(out, name, compress);
+    string(out, value, compress);
 }
 
 fn set(out: &mut Vec<u8>, value: &Value, compress: bool) {
@@ -65,12 +116,11 @@ fn zset(out: &mut Vec<u8>, value: &Value, compress: bool) {
     let Some(members) = Zset::of(value) else { return };
     length(out, members.len() as u64);
     for (member, score) in members.walk(0..members.len(), true) {
-        string(out, member.bytes(&mut itoa::Buffer::new()), compress);
-        out.extend_from_slice(&score.to_le_bytes());
+        scored(out, member.bytes(&mut itoa::Buffer::new()), score, compress);
     }
 }
 
-/// Fields and values, and times if there are any, as milliseconds behind the earliest and one more; 0 for none.
+/// Fields and values, and times if there are any.
 fn hash(out: &mut Vec<u8>, value: &Value, compress: bool) {
     let Some(fields) = Hash::of(value) else { return };
     let first_due = value.fields_due();
@@ -78,12 +128,9 @@ fn hash(out: &mut Vec<u8>, value: &Value, compress: bool) {
         out.extend_from_slice(&at.to_le_bytes());
     }
     length(out, fields.len() as u64);
-    fields.for_each(|field, value, due| {
-        if let Some(first) = first_due {
-            length(out, due.map_or(0, |at| at.abs_diff(first) + 1));
-        }
-        string(out, field.bytes(&mut itoa::Buffer::new()), compress);
-        string(out, value.bytes(&mut itoa::Buffer::new()), compress);
+    let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
+    fields.for_each(|name, value, due| {
+        field(out, first_due, (name.bytes(&mut digits.0), value.bytes(&mut digits.1), due), compress);
     });
 }
 

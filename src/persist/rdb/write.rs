@@ -7,6 +7,7 @@ use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::keyspace::entry::Body;
 use crate::lzf;
+use crate::types::big::Big;
 
 /// An RDB file in the making.
 pub struct Writer {
@@ -46,6 +47,22 @@ impl Writer {
     }
 
     pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
+        self.head(out, db, key, expiry, value::kind(body));
+        value::encode(out, body, self.compress);
+    }
+
+    /// Begins a value that comes in pieces.
+    pub fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, big: &Big) {
+        self.head(out, db, key, expiry, value::kind_of_big(big));
+        value::begin_big(out, big);
+    }
+
+    /// The next piece. False behind the last.
+    pub fn big_piece(&mut self, out: &mut Vec<u8>, big: &Big) -> bool {
+        value::encode_piece(out, big, self.compress)
+    }
+
+    fn head(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, kind: u8) {
         if self.db != Some(db) {
             self.db = Some(db);
             out.push(super::SELECT_DB);
@@ -55,9 +72,8 @@ impl Writer {
             out.push(super::EXPIRE_MILLIS);
             out.extend_from_slice(&at.to_le_bytes());
         }
-        out.push(value::kind(body));
+        out.push(kind);
         string(out, key, self.compress);
-        value::encode(out, body, self.compress);
     }
 
     /// Takes what the buffer gained into the checksum. Before the buffer is emptied.

@@ -1,0 +1,111 @@
+//! A big value as it was at one moment: what a snapshot keeps of it in place of a copy.
+//!
+//! Small values are copied, or written while their stripe is locked; long strings are shared. What is big beyond that is
+//! cut ([`Value::cut`]) and then read in pieces of some tens of microseconds, whatever becomes of the key meanwhile.
+
+use super::cut::TableCut;
+use super::fields::Field;
+use super::nodes::NodesCut;
+use super::packed::Packed;
+use super::piece::Piece;
+use super::value::{Kind, Value};
+use crate::clock::Millis;
+use std::sync::Arc;
+
+/// One moment of a big value. Dropping it tells the value that nobody reads any more.
+pub enum Big {
+    List(Arc<NodesCut>),
+    /// The time is that at which the first field was to expire.
+    Hash(Arc<TableCut<Field>>, Option<Millis>),
+    Set(Arc<TableCut<Piece<(), false>>>),
+    Zset(Arc<TableCut<Piece<f64, false>>>),
+}
+
+/// A part of a big value.
+pub enum Part<'a> {
+    Pack(&'a Packed),
+    Field(&'a Field),
+    Member(&'a [u8]),
+    Scored(&'a [u8], f64),
+}
+
+impl Value {
+    /// Too big to be copied or written under a lock.
+    pub fn is_big(&self) -> bool {
+        match self {
+            Self::List(list) => list.nodes() > NODES_MAX,
+            Self::HashTable(fields) => fields.len() > MEMBERS_MAX,
+            Self::SetTable(members) => members.len() > MEMBERS_MAX,
+            Self::ZsetTree(ranked) => ranked.len() > MEMBERS_MAX,
+            _ => false,
+        }
+    }
+
+    /// A big value as it is now. One reader at a time.
+    pub fn cut(&mut self) -> Option<Big> {
+        if !self.is_big() {
+            return None;
+        }
+        Some(match self {
+            Self::List(list) => Big::List(list.cut()),
+            Self::HashTable(fields) => {
+                let first_due = fields.next_due();
+                Big::Hash(fields.cut(), first_due)
+            }
+            Self::SetTable(members) => Big::Set(members.cut()),
+            Self::ZsetTree(ranked) => Big::Zset(ranked.cut()),
+            _ => return None,
+        })
+    }
+}
+
+impl Big {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::List(_) => Kind::List,
+            Self::Hash(..) => Kind::Hash,
+            Self::Set(_) => Kind::Set,
+            Self::Zset(_) => Kind::Zset,
+        }
+    }
+
+    /// How many parts it has: members, or listpacks of a list.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::List(cut) => cut.len(),
+            Self::Hash(cut, _) => cut.len(),
+            Self::Set(cut) => cut.len(),
+            Self::Zset(cut) => cut.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Visits the next piece: a list's from the left, others in no particular order. False behind the last.
+    pub fn step(&self, mut visit: impl FnMut(Part<'_>)) -> bool {
+        match self {
+            Self::List(cut) => cut.step(|pack| visit(Part::Pack(pack))),
+            Self::Hash(cut, _) => cut.step(|field| visit(Part::Field(field))),
+            Self::Set(cut) => cut.step(|member| visit(Part::Member(member.name()))),
+            Self::Zset(cut) => cut.step(|member| visit(Part::Scored(member.name(), member.header()))),
+        }
+    }
+}
+
+impl Drop for Big {
+    fn drop(&mut self) {
+        match self {
+            Self::List(cut) => cut.close(),
+            Self::Hash(cut, _) => cut.close(),
+            Self::Set(cut) => cut.close(),
+            Self::Zset(cut) => cut.close(),
+        }
+    }
+}
+
+/// Members that are written, or copied, in some tens of microseconds.
+const MEMBERS_MAX: usize = 512;
+/// Listpacks of 8 KiB, likewise.
+const NODES_MAX: usize = 8;

@@ -1,0 +1,132 @@
+//! The server as a process, for tests that look at it from outside: started on a free loopback port, ended by its
+//! process id, asked over sockets.
+
+#![allow(dead_code)] // every test binary uses its own part
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server.
+pub struct Server {
+    pub child: Child,
+    pub address: SocketAddr,
+    pub dir: tempfile::TempDir,
+}
+
+impl Server {
+    pub fn start(options: &[&str]) -> Server {
+        raise_descriptor_limit();
+        // The port may be taken between finding and using it.
+        (0..5).find_map(|_| Server::try_start(options)).expect("the server starts")
+    }
+
+    fn try_start(options: &[&str]) -> Option<Server> {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_memkv-server"))
+            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--threads", "2"])
+            .args(["--dir", dir.path().to_str().unwrap(), "--logfile", dir.path().join("log").to_str().unwrap()])
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(address).is_ok() {
+                return Some(Server { child, address, dir });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        None
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends bytes on a new connection, says that nothing follows, and reads until the other side closes.
+    pub fn tell(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// One command and its reply.
+    pub fn ask(&self, words: &[&[u8]]) -> String {
+        self.tell(&request(words))
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    pub fn resident_mb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    /// The process lives and answers others, soon.
+    pub fn is_well(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "the server died:\n{}", self.log());
+        let started = Instant::now();
+        let answer = self.ask(&[b"PING"]);
+        assert!(answer == "+PONG\r\n" || answer.starts_with("-NOAUTH"), "{answer}");
+        assert!(started.elapsed() < Duration::from_secs(5), "others wait {:?}", started.elapsed());
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n", word.len()).bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// Thousands of connections are this process's descriptors too.
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel reads and fills the struct we own.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not after twenty seconds: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,210 @@
+//! Snapshots are one moment, whatever is written meanwhile.
+//!
+//! Writers move money between accounts, in transactions and in single commands: the sums never change, in small keys and
+//! in the members of big ones, which a snapshot reads in pieces while they change, are renamed, removed and made anew. So
+//! whatever moment a snapshot shows, its sums are right; one that mixes two moments has them wrong.
+
+mod common;
+
+use common::Server;
+use redis::{Commands, Connection, Pipeline};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+const ACCOUNTS: usize = 500;
+const MEMBERS: usize = 6000;
+const OPENING: i64 = 100;
+const WRITERS: u64 = 3;
+const SNAPSHOTS: usize = 5;
+
+fn connect(server: &Server) -> Connection {
+    redis::Client::open(format!("redis://{}", server.address)).unwrap().get_connection().unwrap()
+}
+
+fn open_accounts(c: &mut Connection) {
+    let mut all = Pipeline::new();
+    (0..ACCOUNTS).for_each(|i| _ = all.set(format!("account:{i}"), OPENING).ignore());
+    for i in 0..MEMBERS {
+        all.hset("bank", format!("field:{i}"), OPENING).ignore();
+        all.zadd("scores", format!("member:{i}"), OPENING).ignore();
+        all.sadd("here", format!("member:{i}")).ignore();
+        all.rpush("left", format!("element:{i}:{}", "x".repeat(40))).ignore();
+    }
+    // A hash some of whose fields expire, in a time that no test waits for.
+    (0..MEMBERS).for_each(|i| _ = all.hset("timed", format!("field:{i}"), OPENING).ignore());
+    all.cmd("HPEXPIRE").arg("timed").arg(100_000_000).arg("FIELDS").arg(2).arg("field:1").arg("field:2").ignore();
+    all.exec(c).unwrap();
+    rebuild(&mut Pipeline::new().atomic()).exec(c).unwrap();
+}
+
+/// A big key is removed and comes back with as many members, in one transaction.
+fn rebuild(p: &mut Pipeline) -> &mut Pipeline {
+    p.del("anew").ignore();
+    for some in (0..1000).collect::<Vec<_>>().chunks(100) {
+        p.sadd("anew", some.iter().map(|i| format!("{i}:{}", fastrand::u32(..))).collect::<Vec<_>>()).ignore();
+    }
+    p
+}
+
+fn one_transfer(c: &mut Connection, rng: &mut fastrand::Rng) -> redis::RedisResult<()> {
+    let amount = rng.i64(1..20);
+    let (from, to) = (rng.usize(..MEMBERS), rng.usize(..MEMBERS));
+    let mut p = Pipeline::new();
+    p.atomic();
+    match rng.u8(..20) {
+        0..6 => {
+            p.decr(format!("account:{}", from % ACCOUNTS), amount).ignore();
+            p.incr(format!("account:{}", to % ACCOUNTS), amount).ignore();
+        }
+        6..10 => {
+            let bank = if rng.bool() { "bank" } else { "timed" };
+            p.hincr(bank, format!("field:{from}"), -amount).ignore();
+            p.hincr(bank, format!("field:{to}"), amount).ignore();
+        }
+        10..13 => {
+            p.zincr("scores", format!("member:{from}"), -amount).ignore();
+            p.zincr("scores", format!("member:{to}"), amount).ignore();
+        }
+        13..15 => _ = p.cmd("SMOVE").arg("here").arg("there").arg(format!("member:{from}")).ignore(),
+        15 => _ = p.cmd("SMOVE").arg("there").arg("here").arg(format!("member:{from}")).ignore(),
+        16 => {
+            let (ends, (a, b)) = (["LEFT", "RIGHT"], if rng.bool() { ("left", "right") } else { ("right", "left") });
+            p.cmd("LMOVE").arg(a).arg(b).arg(rng.choice(ends)).arg(rng.choice(ends)).ignore();
+        }
+        17 => {
+            let index = rng.usize(..MEMBERS / 2);
+            p.cmd("LINSERT").arg("left").arg("BEFORE").arg(format!("element:{index}:{}", "x".repeat(40))).arg("new");
+            p.ignore().cmd("LREM").arg("left").arg(1).arg("new").ignore();
+        }
+        // Under another name for a moment, and in another stripe.
+        18 => _ = p.rename("bank", "elsewhere").ignore().rename("elsewhere", "bank").ignore(),
+        _ => _ = rebuild(&mut p),
+    }
+    p.exec(c)
+}
+
+/// Writes until told to stop.
+fn write(server: &Server, seed: u64, stop: &AtomicBool) {
+    let (mut c, mut rng) = (connect(server), fastrand::Rng::with_seed(seed));
+    while !stop.load(Relaxed) {
+        one_transfer(&mut c, &mut rng).unwrap();
+    }
+}
+
+fn sums(c: &mut Connection) -> Vec<(&'static str, i64)> {
+    let sum = |values: Vec<i64>| values.iter().sum::<i64>();
+    let accounts = (0..ACCOUNTS).map(|i| format!("account:{i}")).collect::<Vec<_>>();
+    let scores: Vec<(String, f64)> = c.zrange_withscores("scores", 0, -1).unwrap();
+    let mut size = |command: &str, key: &str| redis::cmd(command).arg(key).query::<i64>(c).unwrap();
+    let (lists, sets, anew) = (
+        size("LLEN", "left") + size("LLEN", "right"),
+        size("SCARD", "here") + size("SCARD", "there"),
+        size("SCARD", "anew"),
+    );
+    vec![
+        ("accounts", sum(c.mget(accounts).unwrap())),
+        ("bank", sum(c.hvals("bank").unwrap())),
+        ("timed", sum(c.hvals("timed").unwrap())),
+        ("scores", scores.iter().map(|(_, score)| *score as i64).sum()),
+        ("members of scores", scores.len() as i64),
+        ("lists", lists),
+        ("sets", sets),
+        ("anew", anew),
+    ]
+}
+
+fn expected() -> Vec<(&'static str, i64)> {
+    let members = MEMBERS as i64;
+    vec![
+        ("accounts", ACCOUNTS as i64 * OPENING),
+        ("bank", members * OPENING),
+        ("timed", members * OPENING),
+        ("scores", members * OPENING),
+        ("members of scores", members),
+        ("lists", members),
+        ("sets", members),
+        ("anew", 1000),
+    ]
+}
+
+fn wait_until_info(c: &mut Connection, line: &str) {
+    for _ in 0..3000 {
+        let info: String = redis::cmd("INFO").arg("persistence").query(c).unwrap();
+        if info.lines().any(|l| l == line) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("INFO never said {line}");
+}
+
+#[test]
+fn every_snapshot_under_load_is_one_moment() {
+    let server = Server::start(&[]);
+    let mut c = connect(&server);
+    open_accounts(&mut c);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        (0..WRITERS).for_each(|seed| {
+            _ = scope.spawn({
+                let (server, stop) = (&server, &stop);
+                move || write(server, seed, stop)
+            })
+        });
+        for round in 0..SNAPSHOTS {
+            thread::sleep(Duration::from_millis(50));
+            redis::cmd("BGSAVE").exec(&mut c).unwrap();
+            wait_until_info(&mut c, "rdb_bgsave_in_progress:0");
+            wait_until_info(&mut c, "rdb_last_bgsave_status:ok");
+            let copy = tempfile::tempdir().unwrap();
+            std::fs::copy(server.dir.path().join("dump.rdb"), copy.path().join("dump.rdb")).unwrap();
+            let loaded = Server::start(&["--dir", copy.path().to_str().unwrap()]);
+            assert_eq!(sums(&mut connect(&loaded)), expected(), "snapshot {round}");
+        }
+        stop.store(true, Relaxed);
+    });
+    assert_eq!(sums(&mut c), expected());
+}
+
+/// A rewrite's base is one moment, and what was written since is in the increment: together they are everything. Both
+/// forms of base.
+#[test]
+fn a_rewritten_log_is_everything() {
+    for preamble in ["no", "yes"] {
+        let options = [
+            "--appendonly",
+            "yes",
+            "--aof-use-rdb-preamble",
+            preamble,
+            "--enable-debug-command",
+            "yes",
+            "--appendfsync",
+            "no",
+        ];
+        let server = Server::start(&options);
+        let mut c = connect(&server);
+        open_accounts(&mut c);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            (0..WRITERS).for_each(|seed| {
+                _ = scope.spawn({
+                    let (server, stop) = (&server, &stop);
+                    move || write(server, seed, stop)
+                })
+            });
+            for _ in 0..2 {
+                thread::sleep(Duration::from_millis(50));
+                redis::cmd("BGREWRITEAOF").exec(&mut c).unwrap();
+                wait_until_info(&mut c, "aof_rewrite_in_progress:0");
+                wait_until_info(&mut c, "aof_last_bgrewrite_status:ok");
+            }
+            stop.store(true, Relaxed);
+        });
+        let digest = |c: &mut Connection| redis::cmd("DEBUG").arg("DIGEST").query::<String>(c).unwrap();
+        let before = digest(&mut c);
+        redis::cmd("DEBUG").arg("LOADAOF").exec(&mut c).unwrap();
+        assert_eq!(digest(&mut c), before, "preamble {preamble}");
+        assert_eq!(sums(&mut c), expected());
+    }
+}
