@@ -1,8 +1,9 @@
 //! memkv without sockets: batches of requests through its own parser and turns, on threads of this process.
 //!
 //! Two uses: two workers beside one (what stripes and shared counters cost), and a fixed amount of work whose instructions
-//! callgrind counts. What the connection does around a batch is done here in the same order: parse all, prepare all,
-//! prefetch, call one by one, flush the journal.
+//! callgrind counts. What the connection does around a batch is done here in the same order: requests are looked up and
+//! their stripes asked for as they are parsed, the weather is felt once, buckets and entries are asked for ahead of the
+//! calls, and the journal is flushed.
 
 use crate::compare::Plan;
 use crate::cpu;
@@ -12,9 +13,10 @@ use crate::request::{Dialect, Pool, Recipe};
 use memkv::boot;
 use memkv::clients::Client;
 use memkv::command::Registry;
-use memkv::command::call::{Turn, call};
+use memkv::command::call::{LookedUp, Prepared, Turn, call};
 use memkv::command::session::Session;
 use memkv::config::Config;
+use memkv::keyspace::Place;
 use memkv::node::Node;
 use memkv::observe::WorkerStats;
 use memkv::resp::{ArgvView, Limits, Parser, Span, Step};
@@ -22,6 +24,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
+
+/// A request of the batch: where its bytes and its arguments are, and what they told.
+struct Found {
+    bytes: Range<usize>,
+    spans: Range<usize>,
+    canonical: bool,
+    looked_up: LookedUp,
+}
 
 /// One thread's way through the server.
 struct Worker {
@@ -33,7 +43,7 @@ struct Worker {
     parser: Parser,
     input: Vec<u8>,
     spans: Vec<Span>,
-    found: Vec<(Range<usize>, Range<usize>, bool)>,
+    found: Vec<Found>,
     output: Vec<u8>,
 }
 
@@ -61,15 +71,14 @@ impl Worker {
         self.parse();
         let config = self.node.config.load_full();
         let mut turn = Turn::begin(self.node, &self.stats, self.registry, config, self.slot);
-        let view = |(bytes, spans, _): &(Range<usize>, Range<usize>, bool)| {
-            ArgvView::new(&self.input[bytes.clone()], &self.spans[spans.clone()])
-        };
-        let prepared: Vec<_> = self.found.iter().map(|found| turn.prepare(view(found), found.2)).collect();
-        let places = || prepared.iter().filter_map(|p| p.hint.map(|hint| hint.place));
-        places().for_each(|place| self.node.keyspace.prefetch_stripe(place));
-        places().for_each(|place| self.node.keyspace.prefetch_bucket(0, place));
-        places().for_each(|place| self.node.keyspace.prefetch_entry(0, place));
-        for request in prepared {
+        (0..2 * AHEAD).for_each(|i| self.ask_for_bucket(i));
+        (0..AHEAD).for_each(|i| self.ask_for_entry(i));
+        turn.feel_the_weather(&self.session);
+        for (i, found) in self.found.iter().enumerate() {
+            self.ask_for_bucket(i + 2 * AHEAD);
+            self.ask_for_entry(i + AHEAD);
+            let argv = ArgvView::new(&self.input[found.bytes.clone()], &self.spans[found.spans.clone()]);
+            let request = Prepared { argv, canonical: found.canonical, looked_up: found.looked_up };
             call(&mut turn, &mut self.session, request, &mut self.output);
         }
         let journal_end = turn.journal_end;
@@ -81,6 +90,24 @@ impl Worker {
         self.output.clear();
     }
 
+    fn place(&self, i: usize) -> Option<Place> {
+        self.found.get(i)?.looked_up.place
+    }
+
+    #[inline]
+    fn ask_for_bucket(&self, i: usize) {
+        if let Some(place) = self.place(i) {
+            self.node.keyspace.prefetch_bucket(0, place);
+        }
+    }
+
+    #[inline]
+    fn ask_for_entry(&self, i: usize) {
+        if let Some(place) = self.place(i) {
+            self.node.keyspace.prefetch_entry(0, place);
+        }
+    }
+
     fn parse(&mut self) {
         let limits = Limits { bulk_bytes_max: 512 << 20, authenticated: true };
         self.spans.clear();
@@ -90,7 +117,15 @@ impl Worker {
             let first = self.spans.len();
             match self.parser.next(&mut self.input[at..], &mut self.spans, &limits) {
                 Step::Request { len, argc, canonical } => {
-                    self.found.push((at..at + len, first..first + argc, canonical));
+                    let (bytes, spans) = (at..at + len, first..first + argc);
+                    let view = |bytes: &Range<usize>, spans: &Range<usize>| {
+                        ArgvView::new(&self.input[bytes.clone()], &self.spans[spans.clone()])
+                    };
+                    let before = self.found.last().map(|last| (view(&last.bytes, &last.spans), last.looked_up));
+                    let keyspace = &self.node.keyspace;
+                    let looked_up = LookedUp::of(self.registry, keyspace, view(&bytes, &spans), before);
+                    looked_up.place.into_iter().for_each(|place| keyspace.prefetch_stripe(place));
+                    self.found.push(Found { bytes, spans, canonical, looked_up });
                     at += len;
                 }
                 Step::Incomplete { .. } => return,
@@ -191,5 +226,7 @@ pub fn instructions(line: &str, journal: bool, batches: usize) -> io::Result<()>
 }
 
 const PIPELINE: usize = 16;
+/// As far ahead as the connection asks.
+const AHEAD: usize = 8;
 const KEYS: u64 = 100_000;
 const WORKER_BATCHES: u64 = 200_000;
