@@ -53,6 +53,7 @@ pub fn run(suite: Suite, plan: &Plan) -> io::Result<Vec<Row>> {
                 let measured = measure(server, work, pool, plan)?;
                 if round > 0 {
                     row.push(&server.spec.name, reading(&measured));
+                    row.took(&server.spec, measured.elapsed);
                 }
             }
         }

@@ -7,6 +7,7 @@
 use crate::peers::{Family, Spec};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// What can be measured. The first measure of a row's readings is its main one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,12 +167,26 @@ pub struct Row {
     pub name: String,
     pub servers: Vec<Rounds>,
     pub targets: Vec<Target>,
+    /// The shortest reading of a server, where a number of requests and not a time was given.
+    shortest: Option<Duration>,
 }
 
 impl Row {
     pub fn new(name: &str, specs: &[Spec], targets: &[Target]) -> Self {
         let rounds = |s: &Spec| Rounds { server: s.name.clone(), family: s.family, readings: Vec::new() };
-        Self { name: name.to_owned(), servers: specs.iter().map(rounds).collect(), targets: targets.to_vec() }
+        Self {
+            name: name.to_owned(),
+            servers: specs.iter().map(rounds).collect(),
+            targets: targets.to_vec(),
+            shortest: None,
+        }
+    }
+
+    /// A server took so long for a reading. Null does not count: it is through first, and a yardstick only.
+    pub fn took(&mut self, server: &Spec, time: Duration) {
+        if server.family != Family::Null {
+            self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
+        }
     }
 
     pub fn push(&mut self, server: &str, reading: Reading) {
@@ -255,10 +270,16 @@ impl Row {
             }
             println!("  {:<26}{}", rounds.server, rounds.cells(&measures));
             if rounds.median(Measure::GeneratorPercent).is_some_and(|percent| percent > SATURATED_PERCENT) {
-                println!("    the generator's core was saturated: throughput and latency are the generator's");
+                let name = &rounds.server;
+                println!(
+                    "    the generator's core was saturated by {name}: its throughput and latency are the generator's"
+                );
             }
         }
         self.print_lateness();
+        if let Some(time) = self.shortest.filter(|time| *time < BRIEF) {
+            println!("  measured for {} ms only: too short for the clocks; raise --scale", time.as_millis());
+        }
         for (name, ratio) in self.peer_ratios() {
             println!("  {name}'s own ratio: {ratio:.2}");
         }
@@ -325,6 +346,9 @@ pub fn print_summary(rows: &[Row]) {
     }
 }
 
+/// CPU time is brought up to date once a scheduler tick, up to 10 ms: readings shorter than this err by several percent.
+const BRIEF: Duration = Duration::from_millis(100);
+
 /// Above this share of its core the generator is the limit.
 const SATURATED_PERCENT: f64 = 95.0;
 
@@ -342,7 +366,7 @@ mod tests {
             .chain([("memcached", Family::Memcached), ("null", Family::Null)])
             .map(|(name, family)| Rounds { server: name.into(), family, readings: Vec::new() })
             .collect();
-        let mut row = Row { name: "work".into(), servers, targets: targets.to_vec() };
+        let mut row = Row { name: "work".into(), servers, targets: targets.to_vec(), shortest: None };
         for (server, rounds) in [
             ("memkv", [0.4, 0.5, 9.0]),
             ("8.2", [1.5, 2.0, 1.6]),
