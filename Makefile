@@ -13,6 +13,14 @@ KILLS    ?= 200
 FILES    ?=
 JOBS     ?=
 ARGS     ?=
+WORK     ?=
+ONLY     ?=
+ROUNDS   ?=
+SCALE    ?=
+PEERS    ?=
+LOAD     := $(CARGO) bench --bench load --
+BENCH_ARGS = $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE)) \
+	$(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
 .DEFAULT_GOAL := help
 
@@ -66,16 +74,15 @@ suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
 suite-cluster: oracles $(SERVER_BUILT) ## Redis's Cluster tests
 	$(PYTHON) compat/suite/run.py --runner cluster --server $(SERVER) $(ARGS) $(FILES)
 
-bench: oracles ## criterion on the hot core, then memkv beside real servers, AOF off and everysec
-	$(CARGO) bench
-	$(CARGO) build --release
-	$(PYTHON) scripts/bench.py
-	$(PYTHON) scripts/bench.py --aof everysec
-	$(PYTHON) scripts/bench.py --work types
+bench: oracles ## criterion on the hot core, then everything beside real servers: WORK=all ONLY= ROUNDS=5 SCALE=1 PEERS=8.2,valkey
+	$(if $(WORK)$(ONLY),,$(CARGO) bench --bench core)
+	$(LOAD) compare --work $(or $(WORK),all) $(BENCH_ARGS)
 
-bench-quick: oracles ## memkv beside real servers, in a few minutes
-	$(CARGO) build --release
-	$(PYTHON) scripts/bench.py --rounds 2 --scale 0.25
+bench-quick: oracles ## GET, SET and MGET beside real servers, in a few minutes; narrowed like bench
+	$(LOAD) compare --work $(or $(WORK),core) --rounds 2 --scale 0.25 $(BENCH_ARGS)
+
+instructions: ## instructions per command of GET and SET, against the recorded ones; UPDATE=1 records
+	scripts/instructions.sh
 
 doc: ## the source's own pages
 	$(CARGO) doc --no-deps
@@ -94,4 +101,4 @@ $(QUICK): FORCE
 FORCE:
 
 .PHONY: help run test check compat compat-fast crash diff exchange introspect suite suite-sentinel suite-cluster bench \
-	bench-quick doc release oracles FORCE
+	bench-quick instructions doc release oracles FORCE

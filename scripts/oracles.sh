@@ -21,6 +21,8 @@ debian_packages=(
     dpkg-dev                                  # unpacks the source package
     libhiredis-dev gcc libc6-dev              # the C client
     python3 python3-venv
+    memcached                                 # a peer of the benchmarks, for plain GET and SET
+    valgrind                                  # counts the instructions of the hot path
 )
 
 say() { printf 'oracles: %s\n' "$*"; }

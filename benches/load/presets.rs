@@ -1,0 +1,246 @@
+//! The work that is measured, as data: every row of throughput and CPU with its targets.
+//!
+//! Values are 64 bytes, keys 16 (`key:` and twelve digits), connections 50, as in the table of targets. Each row's data
+//! is of its own making: `prepare` runs before every measurement, so that a row means the same alone as in its suite.
+
+use crate::keys::Keys;
+use crate::report::{Against, Bound, Measure, Target};
+
+/// Servers started alike, filled once, and what is asked of them in turn.
+pub struct Suite {
+    pub name: &'static str,
+    pub directives: &'static [(&'static str, &'static str)],
+    pub fill: Vec<Fill>,
+    pub works: Vec<Work>,
+}
+
+/// One kind of work.
+#[derive(Clone)]
+pub struct Work {
+    pub name: String,
+    pub connections: usize,
+    pub pipeline: usize,
+    /// At scale 1.
+    pub requests: u64,
+    pub lines: Vec<(f64, String)>,
+    pub keys: Keys,
+    pub value_bytes: usize,
+    pub prepare: Vec<Fill>,
+    pub targets: Vec<Target>,
+}
+
+/// Requests that bring data in.
+#[derive(Clone)]
+pub struct Fill {
+    pub line: String,
+    pub count: u64,
+    pub keys: Keys,
+    pub value_bytes: usize,
+}
+
+impl Fill {
+    pub fn new(line: &str, count: u64) -> Self {
+        Self { line: line.to_owned(), count, keys: Keys::sequence(), value_bytes: VALUE_BYTES }
+    }
+
+    fn from(self, first: u64) -> Self {
+        Self { keys: Keys::sequence_from(first), ..self }
+    }
+
+    fn shuffled(self, keys: u64) -> Self {
+        Self { keys: Keys::shuffled(keys), ..self }
+    }
+}
+
+impl Work {
+    fn new(name: &str, line: &str, pipeline: usize, requests: u64) -> Self {
+        Self {
+            name: if pipeline == 1 { name.to_owned() } else { format!("{name} P{pipeline}") },
+            connections: CONNECTIONS,
+            pipeline,
+            requests,
+            lines: vec![(1.0, line.to_owned())],
+            keys: Keys::uniform(KEYS),
+            value_bytes: VALUE_BYTES,
+            prepare: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+
+    fn keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    fn prepare(mut self, fill: Fill) -> Self {
+        self.prepare.push(fill);
+        self
+    }
+
+    fn target(mut self, measure: Measure, against: Against, bound: Bound) -> Self {
+        self.targets.push(Target { measure, against, bound });
+        self
+    }
+
+    /// CPU per command, at most so many times the better peer's.
+    fn cpu(self, ratio: f64) -> Self {
+        self.target(Measure::CpuUs, Against::BetterPeer, Bound::AtMost(ratio))
+    }
+
+    fn cpu_of_null(self, ratio: f64) -> Self {
+        self.target(Measure::CpuUs, Against::Null, Bound::AtMost(ratio))
+    }
+
+    fn rate(self, ratio: f64) -> Self {
+        self.target(Measure::RateK, Against::BetterPeer, Bound::AtLeast(ratio))
+    }
+}
+
+fn strings_fill() -> Vec<Fill> {
+    vec![Fill::new("SET key:{key} {value}", KEYS)]
+}
+
+pub fn strings() -> Suite {
+    let works = vec![
+        Work::new("GET P1", GET, 1, 200_000).cpu_of_null(1.05),
+        Work::new("SET P1", SET, 1, 200_000),
+        Work::new("GET", GET, 16, 1_600_000).cpu(0.62),
+        Work::new("SET", SET, 16, 1_600_000).cpu(0.62),
+        Work::new("GET", GET, 64, 3_200_000).cpu(0.38).cpu_of_null(1.8),
+        Work::new("SET", SET, 64, 3_200_000).cpu(0.38),
+    ];
+    Suite { name: "strings, AOF off", directives: NO_AOF, fill: strings_fill(), works }
+}
+
+pub fn everysec() -> Suite {
+    let works =
+        vec![Work::new("SET everysec", SET, 16, 800_000), Work::new("SET everysec", SET, 64, 1_600_000).cpu(0.33)];
+    Suite { name: "strings, AOF everysec", directives: EVERYSEC, fill: strings_fill(), works }
+}
+
+pub fn always() -> Suite {
+    let works =
+        vec![Work::new("SET always P1", SET, 1, 20_000).rate(2.0), Work::new("SET always", SET, 16, 160_000).rate(2.0)];
+    Suite { name: "strings, AOF always", directives: ALWAYS, fill: strings_fill(), works }
+}
+
+pub fn wide() -> Suite {
+    let line = "MGET [key:{key}]*100";
+    let works = vec![
+        Work::new("MGET of 100 P1", line, 1, 60_000).cpu(0.4),
+        Work::new("MGET of 100", line, 16, 60_000).cpu(0.4),
+    ];
+    Suite { name: "wide reads", directives: NO_AOF, fill: strings_fill(), works }
+}
+
+/// Ten million keys at scale 1: more than any cache holds.
+pub fn zipfian(scale: f64) -> Suite {
+    let keys = scaled(10_000_000, scale);
+    let name = format!("GET zipfian of {keys}");
+    let works = vec![Work::new(&name, GET, 16, 3_200_000).keys(Keys::zipfian(keys)).cpu(0.42)];
+    Suite { name: "many keys", directives: NO_AOF, fill: vec![Fill::new(SET, keys)], works }
+}
+
+/// Every default test of redis-benchmark on collections, and what feature stores do.
+pub fn types(scale: f64) -> Suite {
+    // Pops take what was put there before the clock started: warm-up, and what is under way at the end, included.
+    let pops = scaled(800_000, scale);
+    let stock = (pops + pops / 5) / 100 + 100;
+    let at16 = |name: &str, line: &str, requests: u64| Work::new(name, line, 16, requests);
+    let mut works = vec![
+        at16("LPUSH", "LPUSH pushed {value}", 800_000).prepare(Fill::new("DEL pushed", 1)).cpu(0.6),
+        at16("RPUSH", "RPUSH pushed {value}", 800_000).prepare(Fill::new("DEL pushed", 1)).cpu(0.6),
+        at16("LPOP", "LPOP popped", 800_000).prepare(Fill::new("RPUSH popped [{value}]*100", stock)).cpu(0.6),
+        at16("RPOP", "RPOP popped", 800_000).prepare(Fill::new("RPUSH popped [{value}]*100", stock)).cpu(0.6),
+        at16("SADD", "SADD set element:{key}", 800_000).cpu(0.6),
+        at16("HSET", "HSET hash element:{key} {value}", 800_000).cpu(0.6),
+        at16("SPOP", "SPOP drawn", 800_000).prepare(Fill::new("SADD drawn [element:{key}]*100", stock)).cpu(0.6),
+        at16("ZADD", "ZADD zset {key} element:{key}", 800_000).cpu(0.6),
+        at16("ZPOPMIN", "ZPOPMIN ranked", 800_000)
+            .prepare(Fill::new("ZADD ranked [{key} element:{again}]*100", stock).shuffled(stock * 100))
+            .cpu(0.6),
+        at16("MSET of 10", "MSET [key:{key} {value}]*10", 160_000).cpu(0.6),
+    ];
+    for (count, requests) in [(100, 80_000), (300, 32_000), (500, 24_000), (600, 16_000)] {
+        works.push(
+            at16(&format!("LRANGE_{count}"), &format!("LRANGE range 0 {}", count - 1), requests)
+                .prepare(Fill::new("DEL range", 1))
+                .prepare(Fill::new("RPUSH range [{value}]*100", 10))
+                .cpu(0.6),
+        );
+    }
+    let (of_10k, of_million) = (Keys::uniform(10_000), Keys::uniform(1_000_000));
+    works.extend([
+        at16("HMGET of 20", "HMGET wide:{key} [field{n}]*20", 400_000).keys(of_10k.clone()).cpu(0.5),
+        at16("HGETALL of 10", "HGETALL vector:{key}", 400_000).keys(of_10k).cpu(0.5),
+        at16("ZADD in 1M", "ZADD million {key} member:{key}", 800_000).keys(of_million.clone()).cpu(0.7),
+        at16("ZRANGE by rank in 1M", "ZRANGE million 500000 500009", 400_000).cpu(0.7),
+        at16("ZRANK in 1M", "ZRANK million member:{key}", 400_000).keys(of_million).cpu(0.7),
+        Work::new("BITCOUNT of 1 MB", "BITCOUNT bits", 1, 4_000).cpu(0.7),
+        Work::new("SINTER of 2 x 100k", "SINTER left right", 1, 60).cpu(0.7),
+        Work::new("ZUNIONSTORE of 2 x 100k", "ZUNIONSTORE union 2 ranks1 ranks2", 1, 60).cpu(0.7),
+    ]);
+    works.iter_mut().filter(|w| w.requests <= 60).for_each(|w| w.connections = 2);
+    Suite { name: "data types", directives: NO_AOF, fill: types_fill(), works }
+}
+
+/// The data that the work on types reads.
+fn types_fill() -> Vec<Fill> {
+    let third = 66_667;
+    vec![
+        Fill::new("HSET wide:{key} [field{n} 0.123456]*20", 10_000),
+        Fill::new("HSET vector:{key} [field{n} 0.123456]*10", 10_000),
+        Fill::new("ZADD million [{key} member:{again}]*100", 10_000).shuffled(1_000_000),
+        Fill::new("SADD left [member:{key}]*100", 1_000),
+        Fill::new("SADD right [member:{key}]*100", 1_000).from(third),
+        Fill::new("ZADD ranks1 [{key} member:{again}]*100", 1_000),
+        Fill::new("ZADD ranks2 [{key} member:{again}]*100", 1_000).from(third),
+        Fill { value_bytes: 1 << 20, ..Fill::new("SETRANGE bits 0 {value}", 1) },
+    ]
+}
+
+pub fn scaled(count: u64, scale: f64) -> u64 {
+    ((count as f64 * scale) as u64).max(1)
+}
+
+const GET: &str = "GET key:{key}";
+const SET: &str = "SET key:{key} {value}";
+const KEYS: u64 = 100_000;
+const VALUE_BYTES: usize = 64;
+const CONNECTIONS: usize = 50;
+const NO_AOF: &[(&str, &str)] = &[("appendonly", "no")];
+pub const EVERYSEC: &[(&str, &str)] =
+    &[("appendonly", "yes"), ("appendfsync", "everysec"), ("auto-aof-rewrite-percentage", "0")];
+const ALWAYS: &[(&str, &str)] =
+    &[("appendonly", "yes"), ("appendfsync", "always"), ("auto-aof-rewrite-percentage", "0")];
+
+#[cfg(test)]
+#[allow(unused)] // A bench without a test runner sees them too.
+mod tests {
+    use super::*;
+    use crate::request::{Dialect, Recipe};
+
+    #[test]
+    fn every_line_of_every_suite_is_a_command() {
+        for suite in [strings(), everysec(), always(), wide(), zipfian(0.001), types(0.01)] {
+            let fills = suite.fill.iter().chain(suite.works.iter().flat_map(|w| &w.prepare));
+            let lines = fills.map(|f| f.line.as_str());
+            for line in lines.chain(suite.works.iter().flat_map(|w| w.lines.iter().map(|(_, line)| line.as_str()))) {
+                let recipe = Recipe::new(&[(1.0, line)], Keys::uniform(10), 8).unwrap();
+                let (mut out, registry) = (Vec::new(), memkv::command::Registry::new(memkv::commands::FAMILIES));
+                recipe.writer(Dialect::Resp)(&mut out);
+                let name = line.split(' ').next().unwrap();
+                assert!(registry.find(name.as_bytes()).is_some(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let suites = [strings(), everysec(), always(), wide(), zipfian(0.001), types(0.01)];
+        let mut names: Vec<String> = suites.into_iter().flat_map(|s| s.works).map(|w| w.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
