@@ -213,7 +213,7 @@ pub fn instructions(line: &str, journal: bool, batches: usize) -> io::Result<()>
     let keys = 10_000;
     let (node, registry) = server(keys)?;
     if journal {
-        node.journal.attach(std::fs::File::options().write(true).open("/dev/null")?, 0);
+        node.journal.attach(memkv::persist::Storage::default().append(std::path::Path::new("/dev/null"))?, 0);
     }
     let pool = pool(&[(1.0, line)], Keys::uniform(keys), 2 * keys)?;
     let (mut worker, all) = (Worker::new(node, registry, 0), pool.len() / PIPELINE);
