@@ -147,7 +147,7 @@ fn stripes(c: &mut Criterion) {
     let set = |key: &str| {
         let place = keyspace.place(key.as_bytes());
         let mut db = Db::new(keyspace.lock_one(place.stripe as usize), 0, 1, Manner::default());
-        db.hint(Hint { key: key.as_ptr(), place });
+        db.hint(std::iter::once(Hint { key: key.as_ptr(), place }).collect());
         db.set_string(key.as_bytes(), &[b'v'; 64], Expiry::Clear);
     };
     keys.iter().for_each(|key| set(key));
