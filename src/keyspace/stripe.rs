@@ -9,7 +9,8 @@
 //!   gate once ([`Gate::grace`]).
 //!
 //! Invariants: stripes are locked ascending; a thread inside the gate never takes it again; nobody waits for anything
-//! while holding a stripe, except for the journal's buffer.
+//! while holding a stripe, except for the journal's buffer and, when changing a big value that a snapshot is reading, for
+//! the piece it is at (`types::cut`).
 
 use super::entry::Entry;
 use super::expire::Due;
