@@ -5,8 +5,6 @@
 
 use crate::clients::Clients;
 use crate::clock;
-use crate::command::call::{Turn, call};
-use crate::command::session::Session;
 use crate::command::table::RenameError;
 use crate::command::{Command, Registry};
 use crate::commands::FAMILIES;
@@ -16,17 +14,14 @@ use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::keyspace::{Db, Keyspace, Manner};
 use crate::listeners::{self, Doors};
+use crate::loading::load_data;
 use crate::log::{self, cause, notice, warning};
 use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
-use crate::persist::aof::AofDir;
 use crate::persist::batcher::{self, Pace};
-use crate::persist::load::{self, Apply};
-use crate::persist::rdb::read::Loaded;
 use crate::persist::{Aof, Journal, Rdb, Storage, save};
 use crate::process;
-use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -295,119 +290,6 @@ fn shut_down(node: &Node) -> Option<i32> {
     Some(0)
 }
 
-/// Loads the append-only log if there shall be one, and begins to record.
-pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
-    if !config.appendonly {
-        return load_snapshot(node, registry, config, slots).map_err(fatal);
-    }
-    let started = std::time::Instant::now();
-    let mut files = AofDir::open(config, &node.aof.storage).map_err(fatal)?;
-    let mut replay = Replay::new(node, registry, slots.main);
-    let loaded = load::load(&files, config, &mut replay);
-    drop(replay);
-    loaded.map_err(fatal)?;
-    let (keys, _) =
-        (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
-    if files.manifest.to_load().next().is_some() {
-        notice!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64());
-        notice!("{keys} keys loaded");
-    }
-    let (file, len) = files.open_last_incr(config).map_err(fatal)?;
-    files.delete_history().map_err(fatal)?;
-    let size = files.size();
-    node.journal.stats.base_bytes.store(size, Relaxed);
-    node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
-    *node.aof.files.lock() = Some(files);
-    node.journal.attach(file, len);
-    Ok(())
-}
-
-/// Loads the snapshot file, if there is one.
-fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
-    let (started, path) = (std::time::Instant::now(), PathBuf::from(&config.dbfilename));
-    if !path.exists() {
-        return Ok(());
-    }
-    let mut replay = Replay::new(node, registry, slots.main);
-    let counts = load::load_snapshot(&path, config, clock::now_ms(), &mut |loaded| {
-        // A snapshot's keys are never refused.
-        let _ = replay.key(loaded);
-    })
-    .map_err(|e| {
-        warning!("{e}");
-        if e.kind() == io::ErrorKind::InvalidData {
-            warning!("Terminating server after rdb file reading failure.");
-        }
-        io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
-    })?;
-    drop(replay);
-    node.rdb.keys_loaded.store(counts.loaded, Relaxed);
-    node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
-    notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", counts.loaded, counts.expired);
-    notice!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
-    // What was loaded is on disk.
-    node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
-    Ok(())
-}
-
-/// The operator reads the log; the exit code is the caller's.
-fn fatal(e: io::Error) -> io::Error {
-    warning!("{e}");
-    e
-}
-
-/// The log's commands, run through the one road.
-struct Replay {
-    turn: Turn<'static>,
-    session: Session,
-    out: Vec<u8>,
-    registry: &'static Registry,
-    loaded: u64,
-}
-
-impl Replay {
-    fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
-        let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(slot)));
-        let turn = Turn::begin(node, stats, registry, node.config.load_full(), slot);
-        Self { turn, session: Session::for_log(clock::now_ms()), out: Vec::new(), registry, loaded: 0 }
-    }
-
-    /// Lets those in who must own the world, now and then.
-    fn breathe(&mut self) {
-        self.loaded += 1;
-        if self.loaded.is_multiple_of(LOADED_PER_BREATH) {
-            self.turn.step_out_and_in();
-        }
-    }
-}
-
-impl Apply for Replay {
-    fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
-        if self.registry.find(argv.get(0)).is_none() {
-            return Err(format!(
-                "Unknown command '{}' reading the append only file",
-                String::from_utf8_lossy(argv.get(0))
-            ));
-        }
-        self.breathe();
-        let prepared = self.turn.prepare(argv, true);
-        call(&mut self.turn, &mut self.session, prepared, &mut self.out);
-        self.out.clear();
-        Ok(())
-    }
-
-    fn key(&mut self, loaded: Loaded) -> Result<(), String> {
-        self.breathe();
-        let Loaded { db, key, content, expiry } = loaded;
-        self.turn.with_db(db, &key, |db| content.put(db, &key, expiry, ""));
-        Ok(())
-    }
-
-    fn end_of_file(&mut self) {
-        self.session = Session::for_log(clock::now_ms());
-    }
-}
-
 /// The log goes to standard output or to a file.
 fn start_log(config: &Config) -> io::Result<()> {
     let level = crate::commands::config::log_level(config.loglevel);
@@ -448,7 +330,5 @@ fn show_logo(config: &Config) {
 
 /// How often a shutdown that is held back is looked at.
 const SHUTDOWN_LOOK: Duration = Duration::from_millis(10);
-/// Keys or commands loaded before others may enter the gate alone.
-const LOADED_PER_BREATH: u64 = 256;
 /// Connections wait for a load that ends within this, as Redis lets them; only a longer one answers -LOADING.
 const LOADING_GRACE: Duration = Duration::from_millis(200);

@@ -45,3 +45,4 @@ pub mod net;
 // floor 9: the process
 pub mod boot;
 pub mod cron;
+pub mod loading;

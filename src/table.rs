@@ -6,8 +6,10 @@
 //! table's size, so nothing ever pauses, and the load is always near its best instead of swinging by a factor of two.
 //! Buckets live in segments that are never moved or copied: 1, 1, 2, 4 … 32, then 64 at a time.
 //!
-//! * The table stores non-zero words and knows nothing of them; callers pass equality and hash as closures.
+//! * The table stores non-zero words of 48 bits and knows nothing of them; callers pass equality and hash as closures.
 //! * Bits of a hash: the low ones choose the bucket, bits 24–31 are the tag. A 32-bit prefix therefore finds a word.
+//!   The low sixteen stand above the word in its slot, so that a split reads nothing but buckets below 65,536 of them:
+//!   what the words point to would be a cache miss each.
 //! * [`Table::scan`] walks in the order of reversed hash bits. A bucket covers one interval of that order at any
 //!   size, so a word that stays in the table for a whole scan is seen, whatever grows or shrinks in between.
 //! * A [`Probe`] lets readers without the lock prefetch while another thread changes the table. They read words, tags
@@ -17,6 +19,7 @@
 //! Cost: 64 bytes for 5.5 words on average, 11.6 bytes a word, and chains for the buckets not yet split of this
 //! round (measured: 12.3 in all). A find touches one line, sometimes two.
 
+use smallvec::SmallVec;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;
 use std::ptr::{NonNull, null_mut};
@@ -30,7 +33,7 @@ pub fn keyed_hasher() -> ahash::RandomState {
     ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
 }
 
-/// What a slot holds: usually a pointer. Never zero.
+/// What a slot is for: usually a pointer. Never zero, below 2^48.
 pub type Word = NonZeroU64;
 
 /// A found word's place. Valid until the table is next changed.
@@ -153,8 +156,7 @@ impl Table {
             let mut hits = tag_hits(meta, tag_of(hash));
             while hits != 0 {
                 let index = hits.trailing_zeros() as usize;
-                let word = NonZeroU64::new(b.words[index].load(Relaxed)).expect("a present slot is not zero");
-                if eq(word) {
+                if eq(word_of(b.words[index].load(Relaxed))) {
                     return Some(Slot { bucket, index, home });
                 }
                 hits &= hits - 1;
@@ -170,15 +172,15 @@ impl Table {
             return;
         }
         let hash = u64::from(low);
-        if self.buckets <= 1 << 16 {
-            return self.chain_tagged(address(hash, self.buckets), tag, &mut visit);
+        if self.buckets <= 1 << LOW_BITS {
+            return self.chain_like(address(hash, self.buckets), low, tag, &mut visit);
         }
-        for index in (usize::from(low)..self.buckets).step_by(1 << 16) {
-            self.chain_tagged(index, tag, &mut visit);
+        for index in (usize::from(low)..self.buckets).step_by(1 << LOW_BITS) {
+            self.chain_like(index, low, tag, &mut visit);
         }
     }
 
-    fn chain_tagged(&self, index: usize, tag: u8, visit: &mut impl FnMut(Word)) {
+    fn chain_like(&self, index: usize, low: u16, tag: u8, visit: &mut impl FnMut(Word)) {
         let mut bucket = Some(self.bucket(index));
         while let Some(this) = bucket {
             // SAFETY: live while `&self` is held.
@@ -186,8 +188,10 @@ impl Table {
             let meta = b.meta.load(Relaxed);
             let mut hits = tag_hits(meta, tag);
             while hits != 0 {
-                let word = b.words[hits.trailing_zeros() as usize].load(Relaxed);
-                visit(NonZeroU64::new(word).expect("a present slot is not zero"));
+                let held = b.words[hits.trailing_zeros() as usize].load(Relaxed);
+                if low_of(held) == low {
+                    visit(word_of(held));
+                }
                 hits &= hits - 1;
             }
             bucket = b.next(meta);
@@ -197,15 +201,15 @@ impl Table {
     #[inline]
     pub fn word(&self, slot: Slot) -> Word {
         // SAFETY: a slot is valid until the table changes, which its holder promises.
-        let word = unsafe { slot.bucket.as_ref() }.words[slot.index].load(Relaxed);
-        NonZeroU64::new(word).expect("a found slot is not zero")
+        word_of(unsafe { slot.bucket.as_ref() }.words[slot.index].load(Relaxed))
     }
 
     /// Puts another word with the same hash in a found word's place.
     #[inline]
     pub fn replace(&mut self, slot: Slot, word: Word) {
         // SAFETY: as in `word`.
-        unsafe { slot.bucket.as_ref() }.words[slot.index].store(word.get(), Relaxed);
+        let cell = &unsafe { slot.bucket.as_ref() }.words[slot.index];
+        cell.store(held(low_of(cell.load(Relaxed)).into(), word), Relaxed);
     }
 
     /// Adds a word that is not in the table. `rehash` gives the hash of a word already there.
@@ -216,7 +220,7 @@ impl Table {
             self.add_bucket(0);
             buckets = 1;
         }
-        self.push(self.bucket(address(hash, buckets)), tag_of(hash), word);
+        self.push(self.bucket(address(hash, buckets)), tag_of(hash), held(hash, word));
         self.len += 1;
         if self.len * 2 > buckets * LOAD_TIMES_TWO {
             self.split(rehash);
@@ -224,13 +228,13 @@ impl Table {
     }
 
     /// Takes a found word out.
-    pub fn remove(&mut self, slot: Slot, rehash: impl Fn(Word) -> u64) -> Word {
+    pub fn remove(&mut self, slot: Slot) -> Word {
         let word = self.word(slot);
         self.compact(slot);
         self.len -= 1;
         let buckets = self.buckets();
         if buckets > 1 && self.len < buckets * SHRINK_LOAD {
-            self.merge(rehash);
+            self.merge();
         }
         word
     }
@@ -340,7 +344,7 @@ impl Table {
             let mut present = presence(meta);
             while present != 0 {
                 let i = present.trailing_zeros() as usize;
-                visit(NonZeroU64::new(b.words[i].load(Relaxed)).expect("a present slot is not zero"));
+                visit(word_of(b.words[i].load(Relaxed)));
                 present &= present - 1;
             }
             match b.next(meta) {
@@ -363,7 +367,7 @@ impl Table {
 
     /// Appends to a chain that has room somewhere, or grows it by a bucket.
     #[inline]
-    fn push(&mut self, mut bucket: NonNull<Bucket>, tag: u8, word: Word) {
+    fn push(&mut self, mut bucket: NonNull<Bucket>, tag: u8, held: u64) {
         loop {
             // SAFETY: live bucket under `&mut self`.
             let b = unsafe { bucket.as_ref() };
@@ -374,12 +378,12 @@ impl Table {
                     bucket = next;
                     continue;
                 }
-                b.put(meta, free.trailing_zeros() as usize, tag, word);
+                b.put(meta, free.trailing_zeros() as usize, tag, held);
                 return;
             }
             let free = !presence(meta) & SLOTS_MASK;
             if free != 0 {
-                b.put(meta, free.trailing_zeros() as usize, tag, word);
+                b.put(meta, free.trailing_zeros() as usize, tag, held);
                 return;
             }
             bucket = self.extend_chain(b, meta);
@@ -418,9 +422,8 @@ impl Table {
             hole.clear(slot.index);
         } else {
             let from = (63 - presence(tail_meta).leading_zeros()) as usize;
-            let (tag, word) = ((tail_meta >> (8 * from)) as u8, tail.words[from].load(Relaxed));
-            let word = NonZeroU64::new(word).expect("a present slot is not zero");
-            hole.put(hole.meta.load(Relaxed), slot.index, tag, word);
+            let tag = (tail_meta >> (8 * from)) as u8;
+            hole.put(hole.meta.load(Relaxed), slot.index, tag, tail.words[from].load(Relaxed));
             tail.clear(from);
         }
         if let Some(parent) = parent
@@ -441,8 +444,8 @@ impl Table {
         self.chained -= 1;
     }
 
-    /// Empties the chain of one bucket; its words go to `words` with their tags.
-    fn drain_chain(&mut self, index: usize, words: &mut Vec<(Word, u8)>) {
+    /// Empties the chain of one bucket; what its slots held goes to `moving` with their tags.
+    fn drain_chain(&mut self, index: usize, moving: &mut Moving) {
         let home = self.bucket(index);
         loop {
             let (mut parent, mut bucket) = (None, home);
@@ -456,8 +459,7 @@ impl Table {
             let meta = b.meta.load(Relaxed);
             for i in 0..SLOTS {
                 if presence(meta) >> i & 1 == 1 {
-                    let word = NonZeroU64::new(b.words[i].load(Relaxed)).expect("a present slot is not zero");
-                    words.push((word, (meta >> (8 * i)) as u8));
+                    moving.push((b.words[i].load(Relaxed), (meta >> (8 * i)) as u8));
                     b.clear(i);
                 }
             }
@@ -476,26 +478,26 @@ impl Table {
             return;
         }
         let (level, split) = shape(n);
-        let mut words = Vec::with_capacity(2 * SLOTS);
-        self.drain_chain(split as usize, &mut words);
+        let mut moving = Moving::new();
+        self.drain_chain(split as usize, &mut moving);
         self.add_bucket(n);
         let (stay, go) = (self.bucket(split as usize), self.bucket(n));
-        for (word, tag) in words {
-            let goes = rehash(word) >> level & 1 == 1;
-            self.push(if goes { go } else { stay }, tag, word);
+        for (held, tag) in moving {
+            let hash = if level < LOW_BITS { low_of(held).into() } else { rehash(word_of(held)) };
+            self.push(if hash >> level & 1 == 1 { go } else { stay }, tag, held);
         }
     }
 
     /// Gives the last bucket's words back to the one it was split from, and drops it.
-    fn merge(&mut self, _rehash: impl Fn(Word) -> u64) {
+    fn merge(&mut self) {
         let last = self.buckets() - 1;
-        let mut words = Vec::with_capacity(SLOTS);
-        self.drain_chain(last, &mut words);
+        let mut moving = Moving::new();
+        self.drain_chain(last, &mut moving);
         self.buckets = last;
         let (_, buddy) = shape(last);
         let buddy = self.bucket(buddy as usize);
-        for (word, tag) in words {
-            self.push(buddy, tag, word);
+        for (held, tag) in moving {
+            self.push(buddy, tag, held);
         }
         let (segment, offset) = segment_of(last);
         if offset == 0 && segment > 0 {
@@ -614,13 +616,13 @@ impl Drop for Table {
         if buckets == 0 {
             return;
         }
-        let mut words = Vec::new();
+        let mut gone = Moving::new();
         for index in 0..buckets {
             // Only chained buckets need freeing one by one.
             // SAFETY: live bucket.
             if unsafe { self.bucket(index).as_ref() }.meta.load(Relaxed) & CHAINED != 0 {
-                self.drain_chain(index, &mut words);
-                words.clear();
+                self.drain_chain(index, &mut gone);
+                gone.clear();
             }
         }
         for segment in 0..=segment_of(buckets - 1).0 {
@@ -644,15 +646,15 @@ impl Bucket {
         let meta = self.meta.load(Relaxed);
         let mut hits = tag_hits(meta, tag_of(hash));
         while hits != 0 {
-            hint(self.words[hits.trailing_zeros() as usize].load(Relaxed));
+            hint(self.words[hits.trailing_zeros() as usize].load(Relaxed) & WORD_MASK);
             hits &= hits - 1;
         }
         meta
     }
 
     #[inline]
-    fn put(&self, meta: u64, index: usize, tag: u8, word: Word) {
-        self.words[index].store(word.get(), Relaxed);
+    fn put(&self, meta: u64, index: usize, tag: u8, held: u64) {
+        self.words[index].store(held, Relaxed);
         let cleared = meta & !(0xff << (8 * index));
         self.meta.store(cleared | u64::from(tag) << (8 * index) | 1 << (PRESENCE_SHIFT + index), Relaxed);
     }
@@ -662,6 +664,26 @@ impl Bucket {
         self.meta.store(meta & !(1 << (PRESENCE_SHIFT + index)), Relaxed);
         self.words[index].store(0, Relaxed);
     }
+}
+
+/// What slots held that move to another bucket, with their tags.
+type Moving = SmallVec<[(u64, u8); 2 * SLOTS]>;
+
+/// A slot's content: the word and the low bits of its hash.
+#[inline]
+fn held(hash: u64, word: Word) -> u64 {
+    assert!(word.get() <= WORD_MASK, "a word has 48 bits");
+    word.get() | hash << WORD_BITS
+}
+
+#[inline]
+fn word_of(held: u64) -> Word {
+    NonZeroU64::new(held & WORD_MASK).expect("a present slot holds a word")
+}
+
+#[inline]
+fn low_of(held: u64) -> u16 {
+    (held >> WORD_BITS) as u16
 }
 
 fn allocate(layout: Layout) -> NonNull<u8> {
@@ -744,6 +766,10 @@ pub fn prefetch(address: *const u8) {
     let _ = address;
 }
 
+/// Pointers of user space have no more bits, here and on every system that does not ask for more.
+const WORD_BITS: u32 = 48;
+const WORD_MASK: u64 = (1 << WORD_BITS) - 1;
+const LOW_BITS: u32 = u64::BITS - WORD_BITS;
 const SLOTS: usize = 7;
 const SLOTS_MASK: u64 = 0x7f;
 const CHAINED_SLOTS_MASK: u64 = 0x3f;
@@ -787,7 +813,7 @@ mod tests {
 
     fn remove(t: &mut Table, n: u64) {
         let slot = find(t, n).unwrap();
-        assert_eq!(t.remove(slot, hash).get(), n);
+        assert_eq!(t.remove(slot).get(), n);
     }
 
     fn all(t: &Table) -> BTreeSet<u64> {

@@ -9,7 +9,7 @@ use crate::persist::rdb::is_type;
 use crate::persist::rdb::read::{Doing, Item, RdbFile, Sum};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub fn main(console: &mut Console<'_>, args: &[Vec<u8>]) -> Result<(), Stop> {
 }
 
 /// Checks the snapshot that a log begins with. Returns its length.
-pub fn check_preamble(console: &mut Console<'_>, name: &str, input: impl Read) -> Result<u64, Stop> {
+pub fn check_preamble(console: &mut Console<'_>, name: &str, input: impl BufRead) -> Result<u64, Stop> {
     announce(console, name.as_bytes());
     follow(console, input)
 }
@@ -38,7 +38,7 @@ fn announce(console: &mut Console<'_>, name: &[u8]) {
     console.say_bytes("[offset 0] ", shown(&[b"Checking RDB file ", name].concat()), "");
 }
 
-fn follow(console: &mut Console<'_>, input: impl Read) -> Result<u64, Stop> {
+fn follow(console: &mut Console<'_>, input: impl BufRead) -> Result<u64, Stop> {
     let mut check = Check { file: RdbFile::new(input), seen: Seen::default() };
     match check.run(console) {
         Ok(()) => {
@@ -83,7 +83,7 @@ impl Seen {
     }
 }
 
-impl<R: Read> Check<R> {
+impl<R: BufRead> Check<R> {
     fn run(&mut self, console: &mut Console<'_>) -> io::Result<()> {
         let (now, config) = (clock::now_ms(), Config::default());
         self.file.begin()?;

@@ -141,11 +141,12 @@ impl<'n> Turn<'n> {
     }
 
     /// Runs `work` on one key outside any command: loading.
-    pub fn with_db<R>(&mut self, db: usize, key: &[u8], work: impl FnOnce(&mut Db<'_>) -> R) -> R {
-        let keyspace = &self.node.keyspace;
-        let held = keyspace.lock_one(keyspace.place(key).stripe as usize);
+    pub fn with_db<R>(&mut self, db: usize, key: Hint, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+        let held = self.node.keyspace.lock_one(key.place.stripe as usize);
         let manner = Manner { keep_expired: true, ..Manner::default() };
-        work(&mut Db::new(held, db, self.now, manner))
+        let mut db = Db::new(held, db, self.now, manner);
+        db.hint(smallvec![key]);
+        work(&mut db)
     }
 
     /// A request that did not come in a batch.

@@ -293,12 +293,11 @@ impl<'k> Db<'k> {
 
     /// Takes a found entry out of the table; the caller frees it.
     pub(super) fn extract(&mut self, place: Place, slot: Slot) -> Entry {
-        let keyspace = self.keyspace();
         let part = self.part(place);
         // SAFETY: the slot was just found under the held stripe.
         let entry = unsafe { Entry::from_word(part.table.word(slot)) };
         self.before_change(entry);
-        self.part(place).table.remove(slot, rehash(keyspace));
+        self.part(place).table.remove(slot);
         if entry.expiry().is_some() {
             self.count_volatile(place, -1);
         }

@@ -13,10 +13,13 @@ use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 /// Who applies what is read.
 pub trait Apply {
+    /// Commands that will be applied next, one by one: what they need can be fetched already.
+    fn foresee<'a>(&mut self, _commands: impl Iterator<Item = ArgvView<'a>>) {}
     /// One command of the log; `Err` is fatal.
     fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String>;
     /// One key of an RDB base.
@@ -149,7 +152,26 @@ struct LogReader {
     good: u64,
     in_multi: bool,
     parser: Parser,
+    /// The commands found last, and their arguments.
+    commands: Vec<Command>,
     spans: Vec<Span>,
+}
+
+/// Where a command stands in what is held.
+struct Command {
+    at: usize,
+    end: usize,
+    spans: Range<usize>,
+}
+
+/// Why no further command was found.
+enum Stop {
+    /// Enough for now.
+    Full,
+    /// More bytes are needed.
+    Short,
+    Zeros,
+    Damage,
 }
 
 impl LogReader {
@@ -178,39 +200,69 @@ impl LogReader {
     /// Runs every whole command held. `Some` when the file cannot be read on.
     fn consume(&mut self, apply: &mut impl Apply) -> Option<Ended> {
         loop {
-            let rest = &mut self.held[self.consumed..];
+            let (parsed, stop) = self.parse_some();
+            let (held, spans) = (std::mem::take(&mut self.held), std::mem::take(&mut self.spans));
+            let argv = |c: &Command| ArgvView::new(&held[c.at..c.end], &spans[c.spans.clone()]);
+            let commands = std::mem::take(&mut self.commands);
+            apply.foresee(commands.iter().map(argv));
+            let applied = commands.iter().try_for_each(|command| {
+                let argv = argv(command);
+                self.consumed = command.at;
+                self.in_multi = match (self.in_multi, argv.get(0)) {
+                    (false, name) => name.eq_ignore_ascii_case(b"MULTI"),
+                    (true, name) => !name.eq_ignore_ascii_case(b"EXEC"),
+                };
+                apply.command(argv)?;
+                self.advance_to(command.end);
+                Ok(())
+            });
+            (self.held, self.spans, self.commands) = (held, spans, commands);
+            if let Err(text) = applied {
+                return Some(Ended::Damaged(text));
+            }
+            self.advance_to(parsed);
+            match stop {
+                Stop::Full => {}
+                Stop::Short => return None,
+                Stop::Zeros => return self.zero_tail(),
+                Stop::Damage => return Some(self.damaged()),
+            }
+        }
+    }
+
+    /// Finds the next commands. Returns up to where, and why not further.
+    fn parse_some(&mut self) -> (usize, Stop) {
+        self.spans.clear();
+        self.commands.clear();
+        let mut at = self.consumed;
+        while self.commands.len() < COMMANDS_AHEAD {
+            let rest = &mut self.held[at..];
             match rest.first() {
-                None => return None,
+                None => return (at, Stop::Short),
                 Some(b'*') => {}
                 Some(b'#') => match memchr::memchr(b'\n', rest) {
                     Some(end) => {
-                        self.advance(end + 1);
+                        at += end + 1;
                         continue;
                     }
-                    None => return None,
+                    None => return (at, Stop::Short),
                 },
-                Some(0) => return self.zero_tail(),
-                Some(_) => return Some(self.damaged()),
+                Some(0) => return (at, Stop::Zeros),
+                Some(_) => return (at, Stop::Damage),
             }
-            self.spans.clear();
+            let first = self.spans.len();
             match self.parser.next(rest, &mut self.spans, &LIMITS) {
-                Step::Incomplete { .. } => return None,
-                Step::Error(_) => return Some(self.damaged()),
-                Step::Request { len, argc: 0, .. } => self.advance(len),
-                Step::Request { len, .. } => {
-                    let argv = ArgvView::new(&rest[..len], &self.spans);
-                    let name = argv.get(0);
-                    self.in_multi = match (self.in_multi, name) {
-                        (false, n) => n.eq_ignore_ascii_case(b"MULTI"),
-                        (true, n) => !n.eq_ignore_ascii_case(b"EXEC"),
-                    };
-                    if let Err(text) = apply.command(argv) {
-                        return Some(Ended::Damaged(text));
+                Step::Incomplete { .. } => return (at, Stop::Short),
+                Step::Error(_) => return (at, Stop::Damage),
+                Step::Request { len, argc, .. } => {
+                    if argc > 0 {
+                        self.commands.push(Command { at, end: at + len, spans: first..self.spans.len() });
                     }
-                    self.advance(len);
+                    at += len;
                 }
             }
         }
+        (at, Stop::Full)
     }
 
     /// Whether what cannot be read is the beginning of a command with nothing but zeros behind it: a torn write in a
@@ -226,8 +278,8 @@ impl LogReader {
         Ok(matches!(step, Step::Incomplete { .. }) && rest.first() == Some(&b'*'))
     }
 
-    fn advance(&mut self, len: usize) {
-        self.consumed += len;
+    fn advance_to(&mut self, at: usize) {
+        self.consumed = at;
         if !self.in_multi {
             self.good = self.offset + self.consumed as u64;
         }
@@ -262,6 +314,8 @@ fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 const READ_BYTES: usize = 1 << 20;
+/// Commands found before the first of them is applied.
+const COMMANDS_AHEAD: usize = 32;
 /// A torn tail is looked through up to here.
 const TORN_BYTES_MAX: u64 = 64 << 20;
 /// The log was accepted when it was written.

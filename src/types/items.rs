@@ -178,7 +178,7 @@ impl<T: Item> Items<T> {
             open.removed(word);
         }
         // SAFETY: the word leaves the table, so that this is its only owner.
-        let item = unsafe { T::from_word(self.table.remove(slot, rehash::<T>)) };
+        let item = unsafe { T::from_word(self.table.remove(slot)) };
         self.bytes -= item.heap_bytes();
         self.free_retired();
         Some(item)

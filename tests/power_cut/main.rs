@@ -9,7 +9,6 @@
 mod disk;
 
 use disk::{Disk, Event, Image, MEANWHILE};
-use memkv::boot;
 use memkv::clients::Client;
 use memkv::command::Registry;
 use memkv::command::call::{Turn, call};
@@ -20,6 +19,7 @@ use memkv::cron::Slots;
 use memkv::node::Node;
 use memkv::persist::{Storage, rewrite, save};
 use memkv::resp::Argv;
+use memkv::{boot, loading};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::RangeInclusive;
@@ -146,7 +146,7 @@ impl World {
     }
 
     fn load(&self) {
-        boot::load_data(self.node, self.registry, &self.config, Slots::after(1)).unwrap();
+        loading::load_data(self.node, self.registry, &self.config, Slots::after(1)).unwrap();
     }
 
     fn rewrite(&self) {
@@ -171,7 +171,7 @@ impl World {
         let mut writer = self.writer.lock().unwrap();
         writer.run(&["FLUSHALL"]);
         let config = Config { appendonly, ..self.config.clone() };
-        let loaded = boot::load_data(self.node, self.registry, &config, Slots::after(1));
+        let loaded = loading::load_data(self.node, self.registry, &config, Slots::after(1));
         loaded.unwrap_or_else(|e| panic!("does not start: {e}: {story}: {:?}", listing()));
         writer.contents()
     }

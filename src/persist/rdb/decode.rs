@@ -19,7 +19,7 @@ use crate::types::set::{Set, SetMax};
 use crate::types::zset::Zset;
 use crate::types::{Collection, PackedMax, Text, Value, legacy};
 use ahash::AHashSet;
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 
 /// A value as read.
 pub enum Content {
@@ -43,7 +43,7 @@ impl Content {
 }
 
 /// Reads a value behind its type byte.
-pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::Result<Content> {
+pub fn decode<R: BufRead>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::Result<Content> {
     let value = match kind {
         STRING => return Ok(Content::Text(r.string()?)),
         LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => list(r, kind, config.list_max())?,
@@ -57,7 +57,7 @@ pub fn decode<R: Read>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::Resu
     Ok(if value.is_empty_collection() { Content::Empty } else { Content::Value(value) })
 }
 
-fn list<R: Read>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value> {
+fn list<R: BufRead>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value> {
     let mut list = List::default();
     let mut push = |text: Text<'_>| list.push(End::Right, text.bytes(&mut itoa::Buffer::new()), max);
     match kind {
@@ -94,7 +94,7 @@ fn list<R: Read>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Value>
     Ok(Value::List(Box::new(list)))
 }
 
-fn set<R: Read>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value> {
+fn set<R: BufRead>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value> {
     let mut set = Set::default();
     let mut add = |member: &[u8]| match set.insert(member, max) {
         true => Ok(()),
@@ -122,7 +122,7 @@ fn set<R: Read>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value> {
     Ok(set.into_value())
 }
 
-fn zset<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
+fn zset<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
     let mut value = Zset::empty();
     let zset = Zset::of_mut(&mut value).expect("an empty sorted set is one");
     let mut add = |member: &[u8], score: f64| {
@@ -172,7 +172,7 @@ fn zset<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Valu
 }
 
 /// A score as old files have it: digits behind their length, or a length that stands for no finite number.
-fn ascii_score<R: Read>(r: &mut Reader<R>) -> io::Result<f64> {
+fn ascii_score<R: BufRead>(r: &mut Reader<R>) -> io::Result<f64> {
     Ok(match r.byte()? {
         253 => f64::NAN,
         254 => f64::INFINITY,
@@ -181,7 +181,7 @@ fn ascii_score<R: Read>(r: &mut Reader<R>) -> io::Result<f64> {
     })
 }
 
-fn hash<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
+fn hash<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
     if kind == HASH_LISTPACK {
         let packed = listpack(&r.string()?)?;
         if fits(&packed, max)? {
@@ -207,7 +207,7 @@ fn hash<R: Read>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Valu
 }
 
 /// Field by field; with times behind `first` if there are any.
-fn hash_members<R: Read>(r: &mut Reader<R>, first: Option<Millis>, max: PackedMax) -> io::Result<Value> {
+fn hash_members<R: BufRead>(r: &mut Reader<R>, first: Option<Millis>, max: PackedMax) -> io::Result<Value> {
     let mut value = Hash::empty();
     let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
     for _ in 0..r.length()? {

@@ -11,7 +11,7 @@ use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::lzf;
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 
 /// A key as it stands in the file.
 pub struct Loaded {
@@ -31,7 +31,11 @@ pub fn empty() -> Vec<u8> {
 }
 
 /// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out. Returns its length.
-pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -> io::Result<()>) -> io::Result<u64> {
+pub fn read(
+    input: impl BufRead,
+    config: &Config,
+    mut deliver: impl FnMut(Loaded) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut file = RdbFile::open(input)?;
     let (mut db, mut empty_keys) = (0, 0);
     loop {
@@ -119,7 +123,7 @@ pub struct RdbFile<R> {
     doing: Doing,
 }
 
-impl<R: Read> RdbFile<R> {
+impl<R: BufRead> RdbFile<R> {
     pub fn new(input: R) -> Self {
         Self { r: Reader::new(input), version: 0, doing: Doing::Start }
     }
@@ -201,17 +205,19 @@ impl<R: Read> RdbFile<R> {
         decode::decode(&mut self.r, kind, config)
     }
 
-    /// Behind [`Item::End`].
+    /// Behind [`Item::End`]. What follows in the input is the caller's.
     pub fn verify(&mut self) -> io::Result<Sum> {
         if self.version < 5 {
-            return Ok(Sum::TooOld);
+            return self.r.turn_over().map(|()| Sum::TooOld);
         }
         self.doing = Doing::Checksum;
-        let expected = self.r.crc.value();
-        Ok(match u64::from_le_bytes(self.r.array()?) {
+        let expected = self.r.sum()?;
+        let found = u64::from_le_bytes(self.r.array()?);
+        self.r.turn_over()?;
+        Ok(match found {
             0 => Sum::NotComputed,
-            found if found == expected => Sum::Right,
-            found => Sum::Wrong { expected, found },
+            _ if found == expected => Sum::Right,
+            _ => Sum::Wrong { expected, found },
         })
     }
 
@@ -225,37 +231,81 @@ impl<R: Read> RdbFile<R> {
     }
 }
 
-/// Bytes of a file or a payload, summed as they are read.
+/// Bytes of a file or a payload. They are taken from the input's own buffer, and summed by the bufferful: sums of single
+/// fields would cost more than reading them.
 pub struct Reader<R> {
     input: R,
+    /// How much of the input's present buffer is read.
+    at: usize,
+    /// The sum of all buffers before it.
     crc: Crc64,
+    /// Bytes of everything that was read whole.
     count: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: BufRead> Reader<R> {
     pub fn new(input: R) -> Self {
-        Self { input, crc: Crc64::new(), count: 0 }
+        Self { input, at: 0, crc: Crc64::new(), count: 0 }
     }
 
+    /// The sum of all bytes read so far. The input is left behind them.
+    fn sum(&mut self) -> io::Result<u64> {
+        self.turn_over()?;
+        Ok(self.crc.value())
+    }
+
+    /// Sums what was read of the present buffer, and gives it back to the input.
+    fn turn_over(&mut self) -> io::Result<()> {
+        if self.at > 0 {
+            self.crc.update(&self.input.fill_buf()?[..self.at]);
+            self.input.consume(self.at);
+            self.at = 0;
+        }
+        Ok(())
+    }
+
+    /// Some of the bytes not read yet; there is at least one.
+    fn some(&mut self) -> io::Result<&[u8]> {
+        if self.input.fill_buf()?.len() == self.at {
+            self.turn_over()?;
+        }
+        match &self.input.fill_buf()?[self.at..] {
+            [] => Err(io::ErrorKind::UnexpectedEof.into()),
+            some => Ok(some),
+        }
+    }
+
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        if let Some(all) = self.input.fill_buf()?[self.at..].first_chunk() {
+            let all = *all;
+            self.at += N;
+            self.count += N as u64;
+            return Ok(all);
+        }
         let mut bytes = [0; N];
-        self.input.read_exact(&mut bytes)?;
-        self.crc.update(&bytes);
+        for byte in &mut bytes {
+            *byte = self.some()?[0];
+            self.at += 1;
+        }
         self.count += N as u64;
         Ok(bytes)
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> io::Result<u8> {
         Ok(self.array::<1>()?[0])
     }
 
     pub(super) fn bytes(&mut self, len: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len.min(TRUSTED_BYTES_MAX) as usize);
-        let read = (&mut self.input).take(len).read_to_end(&mut bytes)?;
-        if (read as u64) < len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        while (bytes.len() as u64) < len {
+            let left = usize::try_from(len - bytes.len() as u64).unwrap_or(usize::MAX);
+            let some = self.some()?;
+            let taken = some.len().min(left);
+            bytes.extend_from_slice(&some[..taken]);
+            self.at += taken;
         }
-        self.crc.update(&bytes);
         self.count += len;
         Ok(bytes)
     }

@@ -1,0 +1,186 @@
+//! Loading at start: the append-only log or the snapshot file becomes the keyspace.
+//!
+//! Commands of a log go through [`call`] like everybody's. Nearly every key is a cache miss in its stripe, its bucket and
+//! its entry, so the next keys are known ahead and their memory is asked for together: that halves the time.
+
+use crate::clock;
+use crate::command::Registry;
+use crate::command::call::{LookedUp, Prepared, Turn, call};
+use crate::command::session::Session;
+use crate::config::Config;
+use crate::cron::Slots;
+use crate::keyspace::{Hint, Place};
+use crate::log::{notice, warning};
+use crate::node::Node;
+use crate::persist::aof::AofDir;
+use crate::persist::load::{self, Apply};
+use crate::persist::rdb::read::Loaded;
+use crate::resp::ArgvView;
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Loads the append-only log if there shall be one, and begins to record.
+pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+    if !config.appendonly {
+        return load_snapshot(node, registry, config, slots).map_err(fatal);
+    }
+    let started = std::time::Instant::now();
+    let mut files = AofDir::open(config, &node.aof.storage).map_err(fatal)?;
+    let mut replay = Replay::new(node, registry, slots.main);
+    let loaded = load::load(&files, config, &mut replay);
+    drop(replay);
+    loaded.map_err(fatal)?;
+    let (keys, _) =
+        (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
+    if files.manifest.to_load().next().is_some() {
+        notice!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64());
+        notice!("{keys} keys loaded");
+    }
+    let (file, len) = files.open_last_incr(config).map_err(fatal)?;
+    files.delete_history().map_err(fatal)?;
+    let size = files.size();
+    node.journal.stats.base_bytes.store(size, Relaxed);
+    node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
+    *node.aof.files.lock() = Some(files);
+    node.journal.attach(file, len);
+    Ok(())
+}
+
+/// Loads the snapshot file, if there is one.
+fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+    let (started, path) = (std::time::Instant::now(), PathBuf::from(&config.dbfilename));
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut replay = Replay::new(node, registry, slots.main);
+    let counts = load::load_snapshot(&path, config, clock::now_ms(), &mut |loaded| {
+        // A snapshot's keys are never refused.
+        let _ = replay.key(loaded);
+    })
+    .map_err(|e| {
+        warning!("{e}");
+        if e.kind() == io::ErrorKind::InvalidData {
+            warning!("Terminating server after rdb file reading failure.");
+        }
+        io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
+    })?;
+    replay.end_of_file();
+    drop(replay);
+    node.rdb.keys_loaded.store(counts.loaded, Relaxed);
+    node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
+    notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", counts.loaded, counts.expired);
+    notice!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
+    // What was loaded is on disk.
+    node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
+    Ok(())
+}
+
+/// The operator reads the log; the exit code is the caller's.
+fn fatal(e: io::Error) -> io::Error {
+    warning!("{e}");
+    e
+}
+
+/// The log's commands, run through the one road.
+struct Replay {
+    turn: Turn<'static>,
+    session: Session,
+    out: Vec<u8>,
+    registry: &'static Registry,
+    loaded: u64,
+    /// Keys of a snapshot that were read and are still to be put: what they need is fetched meanwhile.
+    keys: Vec<(Loaded, Place)>,
+    /// Of the log's next commands.
+    foreseen: VecDeque<LookedUp>,
+}
+
+impl Replay {
+    fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
+        let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(slot)));
+        let turn = Turn::begin(node, stats, registry, node.config.load_full(), slot);
+        Self {
+            turn,
+            session: Session::for_log(clock::now_ms()),
+            out: Vec::new(),
+            registry,
+            loaded: 0,
+            keys: Vec::new(),
+            foreseen: VecDeque::new(),
+        }
+    }
+
+    /// Lets those in who must own the world, now and then.
+    fn breathe(&mut self) {
+        self.loaded += 1;
+        if self.loaded.is_multiple_of(LOADED_PER_BREATH) {
+            self.turn.step_out_and_in();
+        }
+    }
+
+    fn put_keys(&mut self) {
+        let keyspace = &self.turn.node.keyspace;
+        self.keys.iter().for_each(|(key, place)| keyspace.prefetch_bucket(key.db, *place));
+        let mut keys = std::mem::take(&mut self.keys);
+        for (Loaded { db, key, content, expiry }, place) in keys.drain(..) {
+            self.breathe();
+            let hint = Hint { key: key.as_ptr(), place };
+            self.turn.with_db(db, hint, |db| content.put(db, &key, expiry, ""));
+        }
+        self.keys = keys;
+    }
+}
+
+impl Apply for Replay {
+    fn foresee<'a>(&mut self, commands: impl Iterator<Item = ArgvView<'a>>) {
+        self.put_keys();
+        let (keyspace, db) = (&self.turn.node.keyspace, self.session.db);
+        let mut before = None;
+        self.foreseen.extend(commands.map(|argv| {
+            let looked_up = LookedUp::of(self.registry, keyspace, argv, before);
+            looked_up.place.inspect(|&place| keyspace.prefetch_stripe(place));
+            before = Some((argv, looked_up));
+            looked_up
+        }));
+        let places = || self.foreseen.iter().filter_map(|looked_up| looked_up.place);
+        places().for_each(|place| keyspace.prefetch_bucket(db, place));
+        places().for_each(|place| keyspace.prefetch_entry(db, place));
+    }
+
+    fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
+        self.breathe();
+        let prepared = match self.foreseen.pop_front() {
+            Some(looked_up) => Prepared { argv, canonical: true, looked_up },
+            None => self.turn.prepare(argv, true),
+        };
+        if prepared.looked_up.row.is_none() && self.registry.find(argv.get(0)).is_none() {
+            let name = String::from_utf8_lossy(argv.get(0));
+            return Err(format!("Unknown command '{name}' reading the append only file"));
+        }
+        call(&mut self.turn, &mut self.session, prepared, &mut self.out);
+        self.out.clear();
+        Ok(())
+    }
+
+    fn key(&mut self, loaded: Loaded) -> Result<(), String> {
+        let keyspace = &self.turn.node.keyspace;
+        let place = keyspace.place(&loaded.key);
+        keyspace.prefetch_stripe(place);
+        self.keys.push((loaded, place));
+        if self.keys.len() == KEYS_AHEAD {
+            self.put_keys();
+        }
+        Ok(())
+    }
+
+    fn end_of_file(&mut self) {
+        self.put_keys();
+        self.session = Session::for_log(clock::now_ms());
+    }
+}
+
+/// Keys or commands loaded before others may enter the gate alone.
+const LOADED_PER_BREATH: u64 = 256;
+/// Keys of a snapshot put together, so that their cache misses overlap.
+const KEYS_AHEAD: usize = 32;
