@@ -1,11 +1,13 @@
 //! A key in memory: one allocation for header, expiry, key and short value.
 //!
 //! ```text
-//! Head 8 | lengths of the string 8, or integer 8, or Value 16 | expiry 8, if any | key | string, to the allocation's end
+//! Head 8 | integer 8, or Value 16, or lengths of a wide string 8 | expiry 8, if any | key | string, to the allocation's end
 //! ```
 //! The header keeps the access word (24 bits of LRU clock or LFU counter, as Redis), flags and key length. A string up to
 //! [`INLINE_BYTES_MAX`] lives behind its key and is overwritten in place while it fits; longer ones are a
-//! [`Value::Str`], so that EXPIRE or RENAME never copy them. A 16-byte key with a 16-byte value takes 48 bytes.
+//! [`Value::Str`], so that EXPIRE or RENAME never copy them. Of most strings the header holds all lengths (8 bits for the
+//! key's, 12 for the string's, 10 for the allocation's in words); where one does not fit, the string is a wide one. A
+//! 16-byte key with a 16-byte value takes 40 bytes.
 //!
 //! [`Entry`] is a plain pointer: whoever holds the stripe's lock may use it, and whoever takes it out of the table frees
 //! it. All unsafety of the layout is in this file.
@@ -27,7 +29,45 @@ unsafe impl Send for Entry {}
 struct Head {
     /// 24 bits of access clock, 8 bits of flags.
     access: u32,
-    key_len: u32,
+    /// The key's length; of an inline string that is not wide all [`Lengths`].
+    lengths: u32,
+}
+
+/// What a header knows of an inline string.
+#[derive(Clone, Copy)]
+struct Lengths(u32);
+
+impl Lengths {
+    const KEY_BITS: u32 = 8;
+    const TEXT_BITS: u32 = 12;
+
+    /// `None` if one of them does not fit. `size`: of the allocation, in bytes.
+    fn new(key: usize, text: usize, room: usize, size: usize) -> Option<Self> {
+        let fits = key < 1 << Self::KEY_BITS && room < 1 << Self::TEXT_BITS;
+        let words = (size / WORD_BYTES) as u32;
+        fits.then_some(Self(words << (Self::KEY_BITS + Self::TEXT_BITS) | (text as u32) << Self::KEY_BITS | key as u32))
+    }
+
+    #[inline]
+    fn key(self) -> usize {
+        (self.0 & ((1 << Self::KEY_BITS) - 1)) as usize
+    }
+
+    #[inline]
+    fn text(self) -> usize {
+        (self.0 >> Self::KEY_BITS & ((1 << Self::TEXT_BITS) - 1)) as usize
+    }
+
+    #[inline]
+    fn size(self) -> usize {
+        (self.0 >> (Self::KEY_BITS + Self::TEXT_BITS)) as usize * WORD_BYTES
+    }
+
+    #[inline]
+    fn with_text(self, text: usize) -> Self {
+        let others = self.0 & !(((1 << Self::TEXT_BITS) - 1) << Self::KEY_BITS);
+        Self(others | (text as u32) << Self::KEY_BITS)
+    }
 }
 
 /// Of an inline string: its length and the room for it.
@@ -59,19 +99,26 @@ pub enum New<'a> {
 impl Entry {
     /// Allocates an entry. `New::Bytes` must be at most [`INLINE_BYTES_MAX`] of room.
     pub fn new(key: &[u8], body: New<'_>, expiry: Option<Millis>, access: u32) -> Self {
-        let (body_flag, room) = match &body {
-            New::Bytes { bytes, room } => (INLINE, (*room).max(bytes.len())),
-            New::Int(_) => (INT, 0),
-            New::Value(_) => (BOXED, 0),
+        let key_len = u32::try_from(key.len()).expect("a key is shorter than 4 GiB");
+        let expires = if expiry.is_some() { EXPIRES } else { 0 };
+        let before_room = |body: u32| key_offset(body | expires) + key.len();
+        let size_of = |body: u32, room: usize| (before_room(body) + room).next_multiple_of(WORD_BYTES);
+        let (body_flag, lengths, size) = match &body {
+            New::Bytes { bytes, room } => {
+                let room = (*room).max(bytes.len());
+                let size = size_of(INLINE, room);
+                match Lengths::new(key.len(), bytes.len(), size - before_room(INLINE), size) {
+                    Some(lengths) => (INLINE, lengths.0, size),
+                    None => (WIDE, key_len, size_of(WIDE, room)),
+                }
+            }
+            New::Int(_) => (INT, key_len, size_of(INT, 0)),
+            New::Value(_) => (BOXED, key_len, size_of(BOXED, 0)),
         };
-        let flags = body_flag | if expiry.is_some() { EXPIRES } else { 0 };
+        let flags = body_flag | expires;
         let key_at = key_offset(flags);
-        let size = (key_at + key.len() + room).next_multiple_of(8);
-        let head = Head {
-            access: access & ACCESS_MASK | flags << FLAGS_SHIFT,
-            key_len: u32::try_from(key.len()).expect("a key is shorter than 4 GiB"),
-        };
-        let layout = Layout::from_size_align(size, 8).expect("an entry is smaller than the address space");
+        let head = Head { access: access & ACCESS_MASK | flags << FLAGS_SHIFT, lengths };
+        let layout = Layout::from_size_align(size, WORD_BYTES).expect("an entry is smaller than the address space");
         // SAFETY: the layout is not empty; every write below stays inside `size` by the offsets computed above.
         unsafe {
             let memory = alloc(layout);
@@ -84,8 +131,10 @@ impl Entry {
             std::ptr::copy_nonoverlapping(key.as_ptr(), memory.add(key_at), key.len());
             match body {
                 New::Bytes { bytes, .. } => {
-                    let room = (size - key_at - key.len()) as u32;
-                    entry.body_ptr().cast::<Text>().write(Text { len: 0, room });
+                    if body_flag == WIDE {
+                        let room = (size - key_at - key.len()) as u32;
+                        entry.body_ptr().cast::<Text>().write(Text { len: 0, room });
+                    }
                     entry.write_inline(bytes);
                 }
                 New::Int(n) => entry.body_ptr().cast::<i64>().write(n),
@@ -144,19 +193,29 @@ impl Entry {
     /// Lengths of an inline string; of other bodies nothing.
     #[inline]
     fn text(&self) -> Text {
-        // SAFETY: the flag says that `new` wrote them.
-        if self.flags() & BODY == INLINE {
-            unsafe { self.body_ptr().cast::<Text>().read() }
-        } else {
-            Text { len: 0, room: 0 }
+        match self.flags() & BODY {
+            INLINE => {
+                let lengths = Lengths(self.head().lengths);
+                let room = lengths.size() - key_offset(self.flags()) - lengths.key();
+                Text { len: lengths.text() as u32, room: room as u32 }
+            }
+            // SAFETY: the flag says that `new` wrote them.
+            WIDE => unsafe { self.body_ptr().cast::<Text>().read() },
+            _ => Text { len: 0, room: 0 },
         }
+    }
+
+    #[inline]
+    fn key_len(&self) -> usize {
+        let lengths = self.head().lengths;
+        if self.flags() & BODY == INLINE { Lengths(lengths).key() } else { lengths as usize }
     }
 
     /// The lifetime is the caller's to bound: as long as the stripe is locked and the entry in place.
     #[inline]
     pub fn key<'a>(self) -> &'a [u8] {
         // SAFETY: the key's bytes were written by `new` and never move.
-        unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.head().key_len as usize) }
+        unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.key_len()) }
     }
 
     #[inline]
@@ -203,9 +262,9 @@ impl Entry {
         // SAFETY: the flags say which body was written by `new`.
         unsafe {
             match self.flags() & BODY {
-                INLINE => Body::Bytes(std::slice::from_raw_parts(self.inline_ptr(), self.text().len as usize)),
                 INT => Body::Int(self.body_ptr().cast::<i64>().read()),
-                _ => Body::Value(&*self.body_ptr().cast::<Value>()),
+                BOXED => Body::Value(&*self.body_ptr().cast::<Value>()),
+                _ => Body::Bytes(std::slice::from_raw_parts(self.inline_ptr(), self.text().len as usize)),
             }
         }
     }
@@ -221,7 +280,11 @@ impl Entry {
     pub fn inline_mut<'a>(self) -> Option<&'a mut [u8]> {
         let len = self.text().len as usize;
         // SAFETY: as in `body` and `value_mut`.
-        (self.flags() & BODY == INLINE).then(|| unsafe { std::slice::from_raw_parts_mut(self.inline_ptr(), len) })
+        self.is_inline().then(|| unsafe { std::slice::from_raw_parts_mut(self.inline_ptr(), len) })
+    }
+
+    fn is_inline(self) -> bool {
+        matches!(self.flags() & BODY, INLINE | WIDE)
     }
 
     pub fn is_int(self) -> bool {
@@ -236,7 +299,7 @@ impl Entry {
 
     #[inline]
     fn inline_ptr(&self) -> *mut u8 {
-        self.at(key_offset(self.flags()) + self.head().key_len as usize)
+        self.at(key_offset(self.flags()) + self.key_len())
     }
 
     /// Room for an inline string; 0 for other bodies.
@@ -265,9 +328,14 @@ impl Entry {
 
     #[inline]
     fn set_text_len(&mut self, len: usize) {
-        debug_assert!(self.flags() & BODY == INLINE);
-        // SAFETY: the lengths of an inline string stand there; callers write inline strings only.
-        unsafe { (*self.body_ptr().cast::<Text>()).len = len as u32 }
+        debug_assert!(self.is_inline());
+        if self.flags() & BODY == INLINE {
+            let head = self.head_mut();
+            head.lengths = Lengths(head.lengths).with_text(len).0;
+        } else {
+            // SAFETY: the lengths of a wide string stand there; callers write inline strings only.
+            unsafe { (*self.body_ptr().cast::<Text>()).len = len as u32 }
+        }
     }
 
     pub fn kind(self) -> Kind {
@@ -327,8 +395,7 @@ impl Entry {
     }
 
     fn size(self) -> usize {
-        let head = self.head();
-        (key_offset(self.flags()) + head.key_len as usize + self.room()).next_multiple_of(8)
+        (key_offset(self.flags()) + self.key_len() + self.room()).next_multiple_of(WORD_BYTES)
     }
 
     /// Bytes of the entry and of what it points to.
@@ -359,7 +426,7 @@ impl Entry {
     }
 
     fn free_memory(self) {
-        let layout = Layout::from_size_align(self.size(), 8).expect("the layout it was made with");
+        let layout = Layout::from_size_align(self.size(), WORD_BYTES).expect("the layout it was made with");
         // SAFETY: allocated by `new` with this layout: size depends only on fields fixed since then.
         unsafe { dealloc(self.0.as_ptr().cast(), layout) }
     }
@@ -367,8 +434,13 @@ impl Entry {
 
 #[inline]
 fn expiry_offset(flags: u32) -> usize {
-    let body = if flags & BODY == BOXED { size_of::<Value>() } else { size_of::<Text>() };
-    size_of::<Head>() + body
+    size_of::<Head>()
+        + match flags & BODY {
+            INLINE => 0,
+            INT => size_of::<i64>(),
+            WIDE => size_of::<Text>(),
+            _ => size_of::<Value>(),
+        }
 }
 
 #[inline]
@@ -383,6 +455,10 @@ const BODY: u32 = 0b110;
 const INLINE: u32 = 0b000;
 const INT: u32 = 0b010;
 const BOXED: u32 = 0b100;
+/// An inline string whose lengths do not fit the header.
+const WIDE: u32 = 0b110;
+/// Entries are whole words, aligned to them.
+const WORD_BYTES: usize = 8;
 const RAW: u32 = 0b1000;
 const PARITY: u32 = 0b1_0000;
 const FIELDS_EXPIRE: u32 = 0b10_0000;
@@ -414,10 +490,30 @@ mod tests {
     #[test]
     fn a_string_is_overwritten_in_place_while_it_fits() {
         let mut e = Entry::new(b"sixteen byte key", New::Bytes { bytes: b"sixteen byte val", room: 0 }, None, 0);
-        assert_eq!(e.heap_bytes(), 48);
+        assert_eq!(e.heap_bytes(), 40);
         e.write_inline(b"short");
         e.extend_inline(7);
         assert!(matches!(e.body(), Body::Bytes(b"short\0\0")));
         e.free();
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_the_header_are_kept_elsewhere() {
+        for key in [0, 1, 7, 255, 256, 70_000] {
+            for (len, room) in [(0, 0), (1, 0), (17, 100), (4080, 0), (4087, 4087), (4088, 0), (4089, 0), (7, 4096)] {
+                for expiry in [None, Some(5)] {
+                    let (key, text) = (vec![b'k'; key], vec![b't'; len]);
+                    let mut e = Entry::new(&key, New::Bytes { bytes: &text, room }, expiry, 3);
+                    assert_eq!((e.key(), e.expiry(), e.access()), (&key[..], expiry, 3));
+                    assert!(matches!(e.body(), Body::Bytes(bytes) if bytes == text));
+                    assert!((room.max(len)..room.max(len) + WORD_BYTES).contains(&e.room()), "{} {len}", e.room());
+                    e.extend_inline(e.room());
+                    e.inline_mut().unwrap().fill(b'x');
+                    assert!(matches!(e.body(), Body::Bytes(b) if b.len() == e.room() && b.iter().all(|&b| b == b'x')));
+                    assert_eq!(e.key(), key);
+                    e.free();
+                }
+            }
+        }
     }
 }

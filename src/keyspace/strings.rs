@@ -96,7 +96,7 @@ impl Db<'_> {
         let in_place = had.is_some() == at.is_some()
             && match (&body, entry.body()) {
                 (New::Bytes { bytes, .. }, Body::Bytes(_)) => {
-                    bytes.len() <= entry.room() && entry.room() <= bytes.len() * 2 + ROOM_SLACK
+                    (bytes.len()..=bytes.len() * 2 + ROOM_SLACK).contains(&entry.room())
                 }
                 (New::Int(_), Body::Int(_)) => true,
                 _ => false,
