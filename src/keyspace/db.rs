@@ -208,7 +208,7 @@ impl<'k> Db<'k> {
         if entry.has_expiring_fields()
             && self.manner.removes_due()
             && entry.fields_due().is_some_and(|at| at <= self.now)
-            && !self.expire_fields(place, slot, entry)
+            && !self.expire_fields(place, slot, entry, usize::MAX)
         {
             return None;
         }
@@ -353,12 +353,12 @@ impl<'k> Db<'k> {
         self.dispose(entry);
     }
 
-    /// Removes a key that is due, or the due fields of a hash, as the expiry cycle does.
+    /// Removes a key that is due, or due fields of a hash, as the expiry cycle does: a bounded piece of a big one.
     pub fn expire_now(&mut self, key: &[u8]) {
         let place = self.keyspace().place(key);
         match self.find(place, key) {
             Some((slot, entry)) if entry.is_due(self.now) => self.expire_found(place, slot),
-            Some((slot, entry)) => _ = self.expire_fields(place, slot, entry),
+            Some((slot, entry)) => _ = self.expire_fields(place, slot, entry, FIELDS_PER_VISIT),
             None => {}
         }
     }
@@ -624,3 +624,5 @@ pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
 
 /// Freeing more allocations than this is work for another thread (Redis's LAZYFREE_THRESHOLD).
 const LAZY_FREE_EFFORT: usize = 64;
+/// Due fields that the expiry cycle takes out of a hash before it looks at another key.
+pub(super) const FIELDS_PER_VISIT: usize = 32;

@@ -85,12 +85,12 @@ impl<'k> Db<'k> {
         Edit::begin(self, key, place, entry)
     }
 
-    /// Removes the fields of a hash that are due. Says whether the key is still there.
+    /// Removes up to `max` of a hash's fields that are due. Says whether the key is still there.
     #[cold]
-    pub(super) fn expire_fields(&mut self, place: Place, slot: Slot, entry: Entry) -> bool {
+    pub(super) fn expire_fields(&mut self, place: Place, slot: Slot, entry: Entry, max: usize) -> bool {
         self.before_change(entry);
         let Some(value) = entry.value_mut() else { return true };
-        let fields = value.remove_due_fields(self.now);
+        let fields = value.remove_due_fields(self.now, max);
         let emptied = value.is_empty_collection();
         if fields.is_empty() {
             return true;

@@ -9,7 +9,7 @@
 //! they outnumber the living ([`Due::is_bloated`]), each record is looked up once and the garbage dropped. The work is in
 //! proportion to the records added since, whatever the number of keys without an expiry.
 //! Due keys are removed in slices of a few microseconds each by one service thread, so that a million keys due in
-//! the same millisecond stop nobody. Cost: 8 bytes a key, one heap push for a new expiry.
+//! the same millisecond stop nobody; so are the fields of one hash, unless a command meets it meanwhile. Cost: 8 bytes a key, one heap push for a new expiry.
 
 use super::db::Db;
 use super::entry::Entry;
@@ -132,7 +132,7 @@ fn fire(db: &mut Db<'_>, stripe: usize, bits: u32, now: Millis, slice: &mut Slic
         let key = entry.key().to_vec();
         db.expire_now(&key);
         slice.expired += 1;
-        // A hash whose fields went may have others that go later.
+        // A hash whose fields went may have others that go later, or now: a big one takes several visits.
         let place = db.keyspace().place(&key);
         if let Some(at) = db.find(place, &key).and_then(|(_, entry)| entry.next_due()) {
             db.index_expiry(stripe, at, place.hash);

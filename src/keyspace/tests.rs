@@ -1,9 +1,12 @@
 //! The keyspace against a naive model: whatever happens to keys under a driven clock, both agree after every step.
 
-use super::db::{Db, Expired, Expiry, Manner};
+use super::db::{Db, Expired, Expiry, FIELDS_PER_VISIT, Manner};
 use super::expire::expire_slice;
 use super::stripe::Keyspace;
 use super::walk::Garbage;
+use crate::types::PackedMax;
+use crate::types::fields::Due;
+use crate::types::hash::Hash;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -386,4 +389,32 @@ fn moving_one_expiry_back_and_forth_takes_no_memory() {
     pair.model.put(0, b"k", b"v".to_vec(), Some(START + 1000));
     pair.now = START + 1000;
     pair.expire_all(10);
+}
+
+#[test]
+fn the_fields_of_a_big_hash_expire_in_bounded_visits() {
+    const FIELDS: usize = 10 * FIELDS_PER_VISIT + 5;
+    let mut pair = Pair::new();
+    let packed = PackedMax { entries: 4, bytes: 64 };
+    pair.unit(0, |db| {
+        let mut hash = db.upsert::<Hash>(b"h").unwrap_or_else(|_| panic!("the key is free"));
+        for n in 0..FIELDS {
+            hash.set(n.to_string().as_bytes(), b"v", Due::At(START + 10), packed);
+        }
+        hash.set(b"lasting", b"v", Due::Clear, packed);
+        hash.changed("hset");
+    });
+    let now = START + 10;
+    let stripe = pair.keyspace.place(b"h").stripe as usize;
+    let (mut gone, mut more) = (0, true);
+    while more {
+        let exclusive = pair.keyspace.gate.exclusive();
+        let mut db = Db::new(pair.keyspace.own_world(&exclusive), 0, now, Manner::default());
+        more = expire_slice(&mut db, stripe, now, 1).more;
+        let removed: usize = db.changes.take_expired().iter().map(|expired| expired.fields.len()).sum();
+        assert!(removed <= FIELDS_PER_VISIT && (removed > 0 || !more), "{removed} at once");
+        gone += removed;
+    }
+    assert_eq!(gone, FIELDS);
+    pair.unit(0, |db| assert_eq!(db.read::<Hash>(b"h").ok().flatten().map(|hash| hash.len()), Some(1)));
 }

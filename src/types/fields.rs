@@ -169,10 +169,11 @@ impl Fields {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the fields that are due at `now`; their names, the earliest first.
-    pub fn remove_due(&mut self, now: Millis) -> Vec<Box<[u8]>> {
+    /// Takes out up to `max` of the fields that are due at `now`; their names, the earliest first.
+    pub fn remove_due(&mut self, now: Millis, max: usize) -> Vec<Box<[u8]>> {
         let mut names = Vec::new();
-        while let Some(&(at, word)) = self.alarms.first()
+        while names.len() < max
+            && let Some(&(at, word)) = self.alarms.first()
             && at <= now
         {
             // SAFETY: alarms hold the words of members only.

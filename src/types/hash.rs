@@ -442,7 +442,7 @@ mod tests {
                     }
                     6 => prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some()),
                     7 => {
-                        let mut removed = value.remove_due_fields(time / 3);
+                        let mut removed = value.remove_due_fields(time / 3, usize::MAX);
                         removed.sort();
                         let is_due = |due: Option<Millis>| due.is_some_and(|at| at <= time / 3);
                         let due: Vec<_> = model.iter().filter(|(_, e)| is_due(e.1)).map(|(f, _)| f.clone().into()).collect();

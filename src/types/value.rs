@@ -130,11 +130,11 @@ impl Value {
         }
     }
 
-    /// Takes the fields that are due out of a hash; their names.
-    pub fn remove_due_fields(&mut self, now: Millis) -> Vec<Box<[u8]>> {
+    /// Takes fields that are due out of a hash, at most `max` of a big one; their names.
+    pub fn remove_due_fields(&mut self, now: Millis, max: usize) -> Vec<Box<[u8]>> {
         match self {
             Self::HashTimed(packed) => hash::remove_due(packed, now),
-            Self::HashTable(fields) => fields.remove_due(now),
+            Self::HashTable(fields) => fields.remove_due(now, max),
             _ => Vec::new(),
         }
     }
