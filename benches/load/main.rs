@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod null;
 mod open;
+mod pauses;
 mod peers;
 mod persistence;
 mod plot;
@@ -134,6 +135,8 @@ enum Work {
     Tail,
     /// Latency against load.
     Curve,
+    /// The worst latency beside growth and mass expiry.
+    Pauses,
     /// Everything.
     All,
 }
@@ -256,13 +259,14 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
         rows.extend(compare::run(suite, plan)?);
     }
     type Run = fn(&Plan) -> io::Result<Vec<Row>>;
-    let others: [(Work, Run); 6] = [
+    let others: [(Work, Run); 7] = [
         (Work::Workers, inprocess::two_workers),
         (Work::Memory, memory::run),
         (Work::Start, persistence::start),
         (Work::Save, persistence::save),
         (Work::Tail, tail::run),
         (Work::Curve, tail::curve),
+        (Work::Pauses, pauses::run),
     ];
     for (_, run) in others.into_iter().filter(|(work, _)| is(&[*work])) {
         rows.extend(run(plan)?);
