@@ -167,6 +167,11 @@ impl Reaper {
 }
 
 impl Node {
+    /// Bytes that `maxmemory` leaves out: what waits for the log, and copies that a snapshot has yet to write.
+    pub fn not_counted_for_eviction(&self) -> u64 {
+        self.journal.pending_bytes() + self.keyspace.captures.bytes() as u64
+    }
+
     /// Hands the configuration's values to the services that keep copies of them.
     pub fn apply_settings(&self) {
         let config = self.config.load();

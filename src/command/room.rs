@@ -11,6 +11,7 @@ use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::evict::{Policy, Rank};
 use crate::keyspace::{Db, Manner};
 use crate::memory;
+use crate::node::Node;
 
 pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
     let limit = turn.config.maxmemory;
@@ -18,10 +19,15 @@ pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Er
         return Ok(());
     }
     let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
-    if memory::used() <= limit {
+    if counted(turn.node) <= limit {
         return Ok(());
     }
     if make_room(turn, limit) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
+}
+
+/// The memory that `maxmemory` counts: evicting keys makes the others grow.
+fn counted(node: &Node) -> u64 {
+    memory::used().saturating_sub(node.not_counted_for_eviction())
 }
 
 fn queue_wants(session: &Session) -> bool {
@@ -32,7 +38,7 @@ fn queue_wants(session: &Session) -> bool {
 fn make_room(turn: &mut Turn<'_>, limit: u64) -> bool {
     let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
     for _ in 0..EVICTIONS_MAX {
-        if memory::used() <= limit {
+        if counted(turn.node) <= limit {
             return true;
         }
         if !evict_one(turn, policy) {

@@ -11,8 +11,12 @@
 //!
 //! FLUSHALL, FLUSHDB and SWAPDB cannot be captured in bounded time; they tear the snapshot ([`Captures::tear`]), whose
 //! owner discards it and cuts anew over what is then a small or swapped keyspace.
-//! Bound: captures wait in memory until the walker takes them between two buckets; a writer pays one copy of what it
-//! overwrites. Outside a snapshot all entries carry the keyspace's parity, so a write costs one comparison.
+//! Bound: captures wait in memory until the walker takes them between two steps; a writer pays one copy of what it
+//! overwrites. Each entry is captured at most once, and not behind the walker, so that even under a device that takes
+//! nothing they never pass the size of the data at the cut, as a fork's copied pages do; nothing is refused or slowed down
+//! at that bound. `maxmemory` does not count them: evicting keys would make more of them. INFO tells their present and
+//! highest size as `current_cow_size` and `current_cow_peak`. Outside a snapshot all entries carry the keyspace's parity,
+//! so a write costs one comparison.
 
 use super::entry::{Body, Entry};
 use super::stripe::{Exclusive, Keyspace};
@@ -60,7 +64,9 @@ pub struct Captures {
     waiting: Mutex<Vec<Captured>>,
     torn: AtomicBool,
     running: AtomicBool,
-    taken: AtomicUsize,
+    /// Of those waiting, and the most there were since the cut.
+    bytes: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl Captures {
@@ -73,12 +79,30 @@ impl Captures {
                 None => CapturedBody::Value(value.clone()),
             },
         };
-        self.taken.fetch_add(1, Relaxed);
-        self.waiting.lock().push(Captured { db, key: entry.key().into(), expiry: entry.expiry(), body });
+        // What is cut is shared with the value itself.
+        let shared = matches!(body, CapturedBody::Big(_));
+        let bytes = size_of::<Captured>() + if shared { entry.key().len() } else { entry.heap_bytes() };
+        let mut waiting = self.waiting.lock();
+        waiting.push(Captured { db, key: entry.key().into(), expiry: entry.expiry(), body });
+        let bytes = self.bytes.load(Relaxed) + bytes;
+        self.bytes.store(bytes, Relaxed);
+        self.peak.fetch_max(bytes, Relaxed);
     }
 
     fn take(&self) -> Vec<Captured> {
-        std::mem::take(&mut *self.waiting.lock())
+        let mut waiting = self.waiting.lock();
+        self.bytes.store(0, Relaxed);
+        std::mem::take(&mut *waiting)
+    }
+
+    /// Bytes of the copies that wait to be written.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// The most they were since the cut; 0 if no snapshot is under way.
+    pub fn peak(&self) -> usize {
+        if self.is_running() { self.peak.load(Relaxed) } else { 0 }
     }
 
     /// The cut can no longer be completed.
@@ -113,6 +137,7 @@ impl Keyspace {
             return None;
         }
         self.captures.torn.store(false, Relaxed);
+        self.captures.peak.store(0, Relaxed);
         let parity = !self.parity.load(Relaxed);
         self.parity.store(parity, Relaxed);
         Some(Walk { keyspace: self, slot, parity, stripe: 0, db: 0, cursor: 0 })

@@ -418,3 +418,28 @@ fn the_fields_of_a_big_hash_expire_in_bounded_visits() {
     assert_eq!(gone, FIELDS);
     pair.unit(0, |db| assert_eq!(db.read::<Hash>(b"h").ok().flatten().map(|hash| hash.len()), Some(1)));
 }
+
+#[test]
+fn what_a_snapshot_holds_back_is_counted_until_it_is_taken() {
+    let mut pair = Pair::new();
+    let value = [b'v'; 100];
+    let set_all = |pair: &mut Pair| {
+        pair.unit(0, |db| (0..50).for_each(|n: u32| db.set_string(n.to_string().as_bytes(), &value, Expiry::Clear)));
+    };
+    set_all(&mut pair);
+    let keyspace = &pair.keyspace;
+    let exclusive = keyspace.gate.exclusive();
+    let mut walk = keyspace.cut(&exclusive, 0).expect("no other walk runs");
+    let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, Manner::default());
+    for _ in 0..3 {
+        (0..50).for_each(|n: u32| db.set_string(n.to_string().as_bytes(), &value, Expiry::Clear));
+    }
+    drop(db);
+    drop(exclusive);
+    let bytes = keyspace.captures.bytes();
+    assert!((50 * 100..50 * 300).contains(&bytes), "{bytes} bytes for 50 keys, each captured once");
+    assert_eq!((walk.captured().len(), keyspace.captures.bytes(), keyspace.captures.peak()), (50, 0, bytes));
+    while walk.step(1000, |_, _, _, _| panic!("all were captured")) {}
+    drop(walk);
+    assert_eq!(keyspace.captures.peak(), 0);
+}
