@@ -21,7 +21,7 @@ use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
 use crate::persist::batcher::{self, Pace};
 use crate::persist::{Aof, Journal, Rdb, Storage, save};
-use crate::process;
+use crate::process::{self, OomScore, Title};
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -94,6 +94,7 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
     if config.daemonize {
         process::daemonize()?;
     }
+    let title = if config.set_proc_title { Title::take() } else { Title::default() };
     clock::init();
     start_log(&config)?;
     notice!("oO0OoO0OoO0Oo memkv is starting oO0OoO0OoO0Oo");
@@ -120,9 +121,13 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
     if let Ok(dir) = std::env::current_dir() {
         config.dir = dir.to_string_lossy().into_owned();
     }
-    let node = build_node(config.clone(), registry, threads, Storage::default())?;
+    let node = build_node(config.clone(), registry, threads, Storage::default(), title)?;
     if let Some(path) = &startup.file {
         let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
+    }
+    node.title.show(&config, node.life.config_file.get().map(PathBuf::as_path));
+    if let Err(e) = node.oom_score.apply(&config) {
+        warning!("Unable to apply oom-score-adj: {e}");
     }
     notice!("Server initialized");
     crate::memory::mark_startup();
@@ -138,7 +143,7 @@ pub fn offline(config: Config) -> io::Result<(&'static Node, &'static Registry)>
 pub fn offline_on(storage: Storage, config: Config) -> io::Result<(&'static Node, &'static Registry)> {
     clock::init();
     let registry: &'static Registry = Box::leak(Box::new(Registry::new(FAMILIES)));
-    Ok((build_node(config, registry, 1, storage)?, registry))
+    Ok((build_node(config, registry, 1, storage, Title::default())?, registry))
 }
 
 fn build_node(
@@ -146,6 +151,7 @@ fn build_node(
     registry: &'static Registry,
     threads: usize,
     storage: Storage,
+    title: Title,
 ) -> io::Result<&'static Node> {
     let names = registry.rows().iter().map(|c: &&Command| c.full_name()).collect();
     let threads_counting = threads + Slots::COUNT;
@@ -161,6 +167,8 @@ fn build_node(
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
         reaper: Reaper::start()?,
         life: Life::new(),
+        oom_score: OomScore::default(),
+        title,
         config: ArcSwap::from_pointee(config),
     };
     node.apply_settings();

@@ -10,6 +10,7 @@ use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::{Aof, Journal, Rdb};
+use crate::process::{OomScore, Title};
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ pub struct Node {
     pub observatory: Observatory,
     pub reaper: Reaper,
     pub life: Life,
+    pub oom_score: OomScore,
+    pub title: Title,
 }
 
 /// The server's stages of life.

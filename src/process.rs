@@ -1,7 +1,13 @@
 //! The process as the operating system sees it: working directory, descriptors, background, pid file.
 
 use crate::config::Config;
+use crate::config::choices::OomScoreAdj;
+use crate::config::expand_title;
+use parking_lot::Mutex;
 use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// Detaches from the terminal. Before any thread exists.
@@ -49,6 +55,101 @@ pub fn adjust_open_files(maxclients: u32) -> u32 {
         "Current maximum open files is {files}. maxclients has been reduced to {possible} to compensate for low ulimit."
     );
     possible
+}
+
+/// How gladly the kernel ends this process when memory runs out (`oom-score-adj`).
+#[derive(Default)]
+pub struct OomScore {
+    /// The score before it was changed for the first time: what relative ones count from, and what is put back.
+    before: Mutex<Option<i32>>,
+}
+
+impl OomScore {
+    pub fn apply(&self, config: &Config) -> io::Result<()> {
+        let mut before = self.before.lock();
+        let base = match (*before, config.oom_score_adj) {
+            (None, OomScoreAdj::No) => return Ok(()),
+            (Some(score), _) => score,
+            (None, _) => std::fs::read_to_string(OOM_SCORE)?.trim().parse().map_err(io::Error::other)?,
+        };
+        let [primary, ..] = config.oom_score_adj_values;
+        let wanted = match config.oom_score_adj {
+            OomScoreAdj::No => base,
+            OomScoreAdj::Relative => base.saturating_add(primary),
+            OomScoreAdj::Absolute => primary,
+        };
+        std::fs::write(OOM_SCORE, wanted.clamp(-OOM_SCORE_MAX, OOM_SCORE_MAX).to_string())?;
+        *before = (config.oom_score_adj != OomScoreAdj::No).then_some(base);
+        Ok(())
+    }
+}
+
+/// What `ps` shows in place of the command line: the template of `proc-title-template`, filled in.
+#[derive(Default)]
+pub struct Title {
+    /// The memory that the command line is read from; `None` if it is left alone.
+    area: Mutex<Option<&'static mut [u8]>>,
+    program: String,
+}
+
+impl Title {
+    /// Takes over the memory of the command line and of the environment behind it, whose variables move elsewhere. Before
+    /// any thread of ours exists, and when the arguments have been read: they are gone then.
+    pub fn take() -> Self {
+        let program = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
+        for (name, value) in std::env::vars_os() {
+            if !name.is_empty() && !name.as_bytes().contains(&b'=') {
+                // SAFETY: no thread exists but this and the allocator's, which asks for no variable. The C library
+                // copies what it is given.
+                unsafe { std::env::set_var(name, value) };
+            }
+        }
+        let area = title_area().map(|Range { start, end }| {
+            // SAFETY: the kernel put the arguments and the variables there, one behind the other, in writable memory. The
+            // variables have moved, and nobody reads the arguments any more.
+            unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) }
+        });
+        Self { area: Mutex::new(area), program }
+    }
+
+    pub fn show(&self, config: &Config, config_file: Option<&Path>) {
+        let mut area = self.area.lock();
+        let Some(area) = area.as_mut() else { return };
+        let (port, tls_port) = (config.port.to_string(), config.tls_port.to_string());
+        let address = match config.bind.first() {
+            _ if config.port == 0 => config.unixsocket.clone(),
+            Some(first) => format!("{}:{port}", first.trim_start_matches('-')),
+            None => format!("*:{port}"),
+        };
+        let file = config_file.map_or("".into(), Path::to_string_lossy);
+        let text = expand_title(&config.proc_title_template, |variable| {
+            Some(match variable {
+                "title" => &self.program,
+                "listen-addr" => &address,
+                "port" => &port,
+                "tls-port" => &tls_port,
+                "unixsocket" => &config.unixsocket,
+                "config-file" => &file,
+                "server-mode" => "",
+                _ => return None,
+            })
+        });
+        let text = text.unwrap_or_default();
+        let shown = text.len().min(area.len().saturating_sub(1));
+        area[..shown].copy_from_slice(&text.as_bytes()[..shown]);
+        area[shown..].fill(0);
+    }
+}
+
+/// From the first argument to the end of the last variable, if they follow each other as usual.
+fn title_area() -> Option<Range<usize>> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in parentheses, may hold anything; the first field behind it is the third.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut addresses = fields.split_whitespace().skip(ARG_START - 3).map(|field| field.parse::<usize>().ok());
+    let [arg_start, arg_end, env_start, env_end] = std::array::from_fn(|_| addresses.next().flatten());
+    let area = arg_start?..env_end?;
+    (area.start > 0 && area.start < arg_end? && arg_end == env_start && env_start? <= area.end).then_some(area)
 }
 
 /// Writes the pid file, if one is wanted. Redis warns and goes on when it cannot.
@@ -123,4 +224,8 @@ pub fn crash() {
 
 static LOG_FD: AtomicI32 = AtomicI32::new(2);
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
+/// The field of /proc/PID/stat with the address of the first argument; its end and the environment's ends follow.
+const ARG_START: usize = 48;
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+const OOM_SCORE_MAX: i32 = 1000;
 const RESERVED_FILES: u64 = 32;

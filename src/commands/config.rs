@@ -15,7 +15,7 @@ use crate::node::Node;
 use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub const COMMANDS: &[Command] = &[CONFIG, GET, HELP, RESETSTAT, REWRITE, SET];
@@ -33,6 +33,9 @@ const HOOKS: &[Hook] = &[
     Hook { param: "bind", run: rebind },
     Hook { param: "port", run: reopen_port },
     Hook { param: "appendonly", run: switch_log },
+    Hook { param: "proc-title-template", run: show_title },
+    Hook { param: "oom-score-adj", run: adjust_oom_score },
+    Hook { param: "oom-score-adj-values", run: adjust_oom_score },
 ];
 
 const CONFIG: Command = Command {
@@ -232,6 +235,18 @@ fn reopen_port(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> 
 
 fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     node.switch_log(new.appendonly)
+}
+
+fn show_title(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.title.show(new, node.life.config_file.get().map(PathBuf::as_path));
+    Ok(())
+}
+
+fn adjust_oom_score(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.oom_score.apply(new).map_err(|e| {
+        log::warning!("Unable to apply oom-score-adj: {e}");
+        "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
+    })
 }
 
 /// Held while the configuration is read, changed and swapped. Nobody waits for anything else inside.

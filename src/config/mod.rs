@@ -32,6 +32,7 @@ use events::KeyspaceEvents;
 
 pub use param::Param;
 pub use quote::{quoted, split_args};
+pub use special::expand_title;
 pub use table::{PARAMS, lookup};
 
 /// The server whose configuration, errors and defaults these are.

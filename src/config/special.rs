@@ -365,31 +365,33 @@ pub(super) fn cluster_announce_client_ipv6(address: &str) -> Result<(), &'static
     if address.is_empty() || address.parse::<Ipv6Addr>().is_ok() { Ok(()) } else { Err("Invalid IPv6 address") }
 }
 
-/// Text with variables in braces; `{{` is a brace. It must leave something to show even when the variables that may
-/// be empty are.
+/// A template of the process title must leave something to show even when the variables that may be empty are.
 pub(super) fn proc_title_template(template: &str) -> Result<(), &'static str> {
-    if shows_something(template).unwrap_or_default() {
+    let shown = expand_title(template, |variable| match variable {
+        "listen-addr" | "config-file" | "port" | "tls-port" => Some("something"),
+        "title" | "server-mode" | "unixsocket" => Some(""),
+        _ => None,
+    });
+    if shown.is_some_and(|text| !text.is_empty()) {
         return Ok(());
     }
     Err("template format is invalid or contains unknown variables")
 }
 
-/// `None` if the template is malformed.
-fn shows_something(template: &str) -> Option<bool> {
-    let (mut rest, mut shown) = (template, false);
+/// Text with variables in braces; `{{` is a brace. `None` if it is malformed or a variable unknown.
+pub fn expand_title<'a>(template: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    let (mut rest, mut text) = (template, String::new());
     while let Some((before, after)) = rest.split_once('{') {
-        shown |= !before.trim_matches(' ').is_empty();
+        text.push_str(before);
         if let Some(after) = after.strip_prefix('{') {
-            (rest, shown) = (after, true);
+            text.push('{');
+            rest = after;
             continue;
         }
         let (variable, after) = after.split_once('}')?;
-        match variable {
-            "listen-addr" | "config-file" | "port" | "tls-port" => shown = true,
-            "title" | "server-mode" | "unixsocket" => {}
-            _ => return None,
-        }
+        text.push_str(value(variable)?);
         rest = after;
     }
-    Some(shown | !rest.trim_matches(' ').is_empty())
+    text.push_str(rest);
+    Some(text.trim_matches(' ').to_owned())
 }
