@@ -37,7 +37,7 @@ run:  ## build memkv and start it on 127.0.0.1:6379
 
 test: ## unit, integration and repository tests, then the fast black-box ones
 	$(CARGO) test
-	$(MAKE) compat-fast SERVER=target/debug/memkv-server
+	$(MAKE) compat-fast suite-fast SERVER=target/debug/memkv-server
 
 check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
@@ -67,6 +67,9 @@ introspect: oracles $(SERVER_BUILT) ## what SERVER says in COMMAND, CONFIG and I
 
 suite: oracles $(SERVER_BUILT) ## Redis's own test suite: FILES="unit/type/string unit/expire", JOBS=2
 	$(PYTHON) compat/suite/run.py --server $(SERVER) $(if $(JOBS),--jobs $(JOBS)) $(ARGS) $(FILES)
+
+suite-fast: oracles $(SERVER_BUILT) ## the part of the suite that every change runs
+	$(PYTHON) compat/suite/run.py --server $(SERVER) --fast $(ARGS)
 
 suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
 	$(PYTHON) compat/suite/run.py --runner sentinel --server $(SERVER) $(ARGS) $(FILES)
@@ -100,5 +103,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast crash diff exchange introspect suite suite-sentinel suite-cluster bench \
+.PHONY: help run test check compat compat-fast crash diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
 	bench-quick instructions doc release oracles FORCE

@@ -2,8 +2,8 @@
 
 `expected.json`: runner -> file -> {"seconds", "longest_ms", "tests": {name: how often}}, recorded from runs on
 redis-server 7.0.15. `known-failures.txt`: lines `file :: test name :: reason`, or `file :: [abort] :: reason` for a
-file whose run ends early, which then stands for every test not reached. Invariant: a verdict compares multisets,
-so a test that vanishes counts as much as one that fails.
+file whose run ends early, which then stands for every test not reached. `score.json`: the last full run's counts, which
+the README tells. Invariant: a verdict compares multisets, so a test that vanishes counts as much as one that fails.
 """
 
 import json
@@ -16,6 +16,12 @@ from output import Outcome
 HERE = Path(__file__).resolve().parent
 EXPECTED = HERE / "expected.json"
 KNOWN = HERE / "known-failures.txt"
+SCORE = HERE / "score.json"
+FAST = HERE / "fast.txt"
+# How a reason begins; the header of known-failures.txt says what each means.
+SOMETIMES = "sometimes: "
+KINDS = ("needs ", "not built: ", "cannot apply: ", "differs: ", SOMETIMES)
+CANNOT_APPLY_MAX = 24
 ABORT = "[abort]"
 SEPARATOR = " :: "
 # These files repeat a test until a time is over; how often says nothing, so each of their names counts once.
@@ -72,7 +78,23 @@ def known(path: Path = KNOWN) -> dict[str, dict[str, str]]:
         if name in lists.setdefault(file, {}):
             raise ValueError(f"{path.name}:{number}: listed twice")
         lists[file][name] = reason
+    unknown = [reason for names in lists.values() for reason in names.values() if not reason.startswith(KINDS)]
+    if unknown:
+        raise ValueError(f"{path.name}: {len(unknown)} reasons of no known kind, the first: {unknown[0]}")
+    if (cannot := kinds(lists)["cannot apply"]) > CANNOT_APPLY_MAX:
+        raise ValueError(f"{path.name}: {cannot} tests cannot apply; at most {CANNOT_APPLY_MAX} may be given up so")
     return lists
+
+
+def kinds(lists: dict[str, dict[str, str]]) -> Counter:
+    """How many lines there are of each kind of reason."""
+    reasons = (reason for names in lists.values() for reason in names.values())
+    return Counter(next(kind for kind in KINDS if reason.startswith(kind)).strip(" :") for reason in reasons)
+
+
+def fast() -> list[str]:
+    """The files that every change runs: green, and soon over."""
+    return [line for line in FAST.read_text().splitlines() if line and not line.startswith("#")]
 
 
 def judge(tests: dict[str, int], outcome: Outcome, listed: dict[str, str]) -> Verdict:
@@ -95,7 +117,8 @@ def judge(tests: dict[str, int], outcome: Outcome, listed: dict[str, str]) -> Ve
             verdict.surprises.append(name)
     if outcome.aborted and ABORT not in listed:
         verdict.surprises.append(ABORT)
-    verdict.recovered = [name for name in listed if recovered(name, tests, outcome, verdict)]
+    verdict.recovered = [name for name, why in listed.items()
+                         if not why.startswith(SOMETIMES) and recovered(name, tests, outcome, verdict)]
     return verdict
 
 

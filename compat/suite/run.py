@@ -7,7 +7,8 @@ test that meets an error it did not expect (an unknown command, a lost connectio
 with failures nobody listed is run once more, alone, because the suite measures time on a machine that others use.
 
 Prints one line per file and `N passed, N failed, N skipped of M`; M counts the tests the real server passes.
-Exit 1 when something fails that known-failures.txt does not list, or something listed passes.
+Exit 1 when something fails that known-failures.txt does not list, or something listed passes. `--fast` runs the files
+of fast.txt; `--score` keeps a full run's counts in score.json.
 Results: compat/work/suite/RUNNER/{result.json, output/FILE.txt, servers/FILE/}.
 """
 
@@ -50,7 +51,7 @@ CRASH_LINES = 12
 
 def main() -> int:
     options = arguments()
-    files = options.files or listing(options.runner)
+    files = options.files or (ledger.fast() if options.fast else listing(options.runner))
     suite = Suite(options)
     started = time.monotonic()
     results = suite.run(files)
@@ -69,6 +70,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="files at the same time")
     parser.add_argument("--retries", type=int, default=1, help="runs more for a file with surprises")
     parser.add_argument("--strict", action="store_true", help="leave out --durable: the first error ends a file")
+    parser.add_argument("--fast", action="store_true", help="the files of fast.txt")
+    parser.add_argument("--score", action="store_true", help="keep the counts of a full run in score.json")
     parser.add_argument("--record", action="store_true", help="SERVER is the real one: add this run to expected.json")
     options = parser.parse_args()
     if not options.server.exists():
@@ -261,6 +264,12 @@ def report(options: argparse.Namespace, results: dict[str, dict], seconds: float
     part = "" if totals["total"] == whole else f" ({len(results)} files; the whole suite has {whole})"
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped "
           f"of {totals['total']}{part}")
+    lines = ledger.kinds({file: names for file, names in ledger.known().items() if file in results})
+    print("known failures: " + (", ".join(f"{count} {kind}" for kind, count in lines.most_common()) or "none"))
+    if options.score:
+        assert totals["total"] == whole, "a score is a full run's"
+        score = {key: totals[key] for key in ("passed", "failed", "skipped")} | {"whole": whole, "files": len(results)}
+        ledger.SCORE.write_text(json.dumps(score, indent=1) + "\n")
     unrecorded = [file for file, r in results.items() if not r["verdict"].total and r["outcome"].passed]
     for file in unrecorded:
         print(f"not in expected.json: {file}")
