@@ -52,6 +52,8 @@ pub struct Facts {
     pub blocked: AtomicBool,
     /// CLIENT PAUSE holds its command back.
     pub paused: AtomicBool,
+    /// Its replies wait for the journal.
+    pub awaits_journal: AtomicBool,
     /// The blocking command has a timeout.
     pub wait_ends: AtomicBool,
     pub no_evict: AtomicBool,

@@ -18,12 +18,13 @@ use super::snapshot::Captures;
 use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
+use crate::clock;
 use crate::table::{Probe, Retired, Table, keyed_hasher};
 use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::RawMutex as _;
-use parking_lot::{Mutex, RawMutex};
+use parking_lot::{Mutex, MutexGuard, RawMutex};
 use smallvec::SmallVec;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Where a key lives.
@@ -173,6 +174,15 @@ unsafe impl Sync for Stripe {}
 // SAFETY: entries are owned memory without thread affinity.
 unsafe impl Send for StripeData {}
 
+impl Stripe {
+    #[inline]
+    fn lock(&self) {
+        if !self.lock.try_lock() {
+            timed(|| self.lock.lock());
+        }
+    }
+}
+
 impl Keyspace {
     /// `stripes` is rounded up to a power of two. `gate_slots`: how many threads run units.
     pub fn new(databases: usize, stripes: usize, gate_slots: usize, now: i64) -> Self {
@@ -275,7 +285,7 @@ impl Keyspace {
 
     #[inline]
     pub fn lock_one(&self, stripe: usize) -> Held<'_> {
-        self.stripes[stripe].lock.lock();
+        self.stripes[stripe].lock();
         Held { keyspace: self, mode: Mode::One(stripe as u32) }
     }
 
@@ -284,7 +294,7 @@ impl Keyspace {
         stripes.sort_unstable();
         stripes.dedup();
         for &i in &stripes {
-            self.stripes[i as usize].lock.lock();
+            self.stripes[i as usize].lock();
         }
         Held { keyspace: self, mode: Mode::Many(stripes) }
     }
@@ -400,12 +410,12 @@ pub struct Gate {
 
 /// A thread's share of the gate, held while it runs units.
 pub struct Inside<'g> {
-    _slot: parking_lot::MutexGuard<'g, ()>,
+    _slot: MutexGuard<'g, ()>,
 }
 
 /// The whole gate: no unit runs anywhere else.
 pub struct Exclusive<'g> {
-    _slots: Vec<parking_lot::MutexGuard<'g, ()>>,
+    _slots: Vec<MutexGuard<'g, ()>>,
 }
 
 impl Gate {
@@ -416,12 +426,12 @@ impl Gate {
     /// Enters with the thread's own slot. Threads that share a slot exclude each other.
     #[inline]
     pub fn enter(&self, slot: usize) -> Inside<'_> {
-        Inside { _slot: self.slots[slot].lock() }
+        Inside { _slot: lock_slot(&self.slots[slot]) }
     }
 
     /// Waits for every batch in progress and keeps new ones out. The caller must be outside.
     pub fn exclusive(&self) -> Exclusive<'_> {
-        Exclusive { _slots: self.slots.iter().map(|s| s.lock()).collect() }
+        Exclusive { _slots: self.slots.iter().map(|s| lock_slot(s)).collect() }
     }
 
     /// Returns after every thread inside at the time of the call has left. The caller must be outside.
@@ -430,6 +440,28 @@ impl Gate {
             drop(slot.lock());
         }
     }
+}
+
+#[inline]
+fn lock_slot(slot: &Mutex<()>) -> MutexGuard<'_, ()> {
+    slot.try_lock().unwrap_or_else(|| timed(|| slot.lock()))
+}
+
+/// Ticks this thread has waited for stripes and the gate, ever. Only who waits reads the clock.
+pub fn waited_ticks() -> u64 {
+    WAITED_TICKS.get()
+}
+
+#[cold]
+fn timed<R>(wait: impl FnOnce() -> R) -> R {
+    let started = clock::ticks();
+    let locked = wait();
+    WAITED_TICKS.set(WAITED_TICKS.get().wrapping_add(clock::ticks().wrapping_sub(started)));
+    locked
+}
+
+thread_local! {
+    static WAITED_TICKS: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Drop for Keyspace {

@@ -20,7 +20,7 @@ use crate::command::call::{Called, LookedUp, Prepared, Turn, abandon_transaction
 use crate::command::session::{Session, Then};
 use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
 use crate::config::Config;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, waited_ticks};
 use crate::observe::{ServiceTime, WorkerStats};
 use crate::resp::{ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
@@ -47,6 +47,7 @@ pub struct Connection {
     missing: usize,
     /// Replies wait until the journal is this far.
     journal_end: u64,
+    awaits_journal: bool,
     spans: Vec<Span>,
     state: State,
     over_soft_limit_since: Option<i64>,
@@ -101,6 +102,7 @@ impl Connection {
             sent: 0,
             missing: 0,
             journal_end: 0,
+            awaits_journal: false,
             spans: Vec::new(),
             state: State::Open,
             over_soft_limit_since: None,
@@ -137,7 +139,7 @@ impl Connection {
         reply(&mut self.output);
         self.session.apply_reply_mode(&mut self.output, start);
         // The time spent waiting is not the server's.
-        self.served.readable = clock::ticks();
+        self.served.begin_anew();
         self.session.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
     }
 
@@ -246,8 +248,9 @@ impl Connection {
             Poll::Ready(Ok(())) if n > 0 => {
                 // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
                 unsafe { self.input.set_len(self.input.len() + n) };
-                if self.served.readable == 0 {
-                    self.served.readable = clock::ticks();
+                // Else they come behind requests that are not answered yet.
+                if self.output.is_empty() {
+                    self.served.begin_anew();
                 }
                 self.worker.stats.counters.total_reads_processed.add(1);
                 self.worker.stats.counters.net_input_bytes.add(n as u64);
@@ -277,9 +280,12 @@ impl Connection {
         let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
         if !requests.is_empty() {
             self.session.client.facts.query_bytes.store(input.len(), Relaxed);
+            let outside = waited_ticks();
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
-            self.served.began = turn.tick;
+            let inside = waited_ticks();
+            self.served.entered(turn.tick, inside.wrapping_sub(outside));
             let done = self.execute(&mut turn, &input, &spans, &requests);
+            self.served.ran(turn.tick, waited_ticks().wrapping_sub(inside));
             match done {
                 Some((Stop::Ends, _)) | None => {}
                 Some((stop, first_left)) => {
@@ -461,12 +467,16 @@ impl Connection {
     }
 
     /// True while replies must wait for the journal; the worker's flusher will wake us.
-    fn must_wait_for_journal(&self, cx: &Context<'_>) -> bool {
-        if self.journal_end == 0 || self.worker.node.journal.reply_offset() >= self.journal_end {
-            return false;
+    fn must_wait_for_journal(&mut self, cx: &Context<'_>) -> bool {
+        let waits = self.journal_end > 0 && self.worker.node.journal.reply_offset() < self.journal_end;
+        if waits {
+            self.worker.wait_for_journal(cx.waker());
         }
-        self.worker.wait_for_journal(cx.waker());
-        true
+        if waits != self.awaits_journal {
+            self.awaits_journal = waits;
+            self.session.client.facts.awaits_journal.store(waits, Relaxed);
+        }
+        waits
     }
 
     /// Sleeps until a pause is over, or lifted.
@@ -573,14 +583,44 @@ impl Future for Connection {
 #[derive(Default)]
 struct Served {
     readable: u64,
+    /// The first batch asked for the gate.
     began: u64,
+    /// The last batch was done.
+    ended: u64,
     /// Replies were free to leave: the journal had what they wait for.
     released: u64,
+    /// From the end of each command to that of the next: in handlers, and waiting for locks in front of them.
     exec: u64,
+    /// For the gate and for stripes.
+    lock: u64,
+    /// The part of it that `exec` holds too.
+    lock_in_exec: u64,
     commands: SmallVec<[(usize, u64); 4]>,
 }
 
 impl Served {
+    /// Bytes came, or a reply that was waited for: time counts from here.
+    fn begin_anew(&mut self) {
+        self.readable = clock::ticks();
+        (self.began, self.ended) = (0, self.readable);
+        (self.exec, self.lock, self.lock_in_exec) = (0, 0, 0);
+    }
+
+    /// A batch is inside the gate, after a wait.
+    fn entered(&mut self, now: u64, waited: u64) {
+        if self.began == 0 {
+            self.began = now.wrapping_sub(waited);
+        }
+        self.lock += waited;
+    }
+
+    /// A batch is done; in it, its commands waited for their locks.
+    fn ran(&mut self, now: u64, waited: u64) {
+        self.ended = now;
+        self.lock += waited;
+        self.lock_in_exec += waited;
+    }
+
     #[inline]
     fn count(&mut self, row: usize, exec_ticks: u64) {
         self.exec += exec_ticks;
@@ -594,19 +634,20 @@ impl Served {
     fn report(&mut self, stats: &WorkerStats) {
         let now = clock::ticks();
         let ns = |from: u64, to: u64| clock::ticks_to_ns(to.saturating_sub(from));
-        let exec_ns = clock::ticks_to_ns(self.exec);
         let time = ServiceTime {
             total_ns: ns(self.readable, now),
             queue_ns: ns(self.readable, self.began),
-            lock_ns: 0,
-            exec_ns,
-            journal_ns: ns(self.began, self.released).saturating_sub(exec_ns),
+            lock_ns: clock::ticks_to_ns(self.lock),
+            exec_ns: ns(self.lock_in_exec, self.exec),
+            journal_ns: ns(self.ended, self.released),
             write_ns: ns(self.released, now),
         };
         for (row, calls) in self.commands.drain(..) {
             stats.service(row, calls, &time);
         }
-        (self.readable, self.exec) = (0, 0);
+        // What is read already and not answered yet has waited since then.
+        self.began = 0;
+        (self.exec, self.lock, self.lock_in_exec) = (0, 0, 0);
     }
 }
 

@@ -146,9 +146,17 @@ fn persistence(page: &mut Page, node: &Node) {
     page.counter("memkv_aof_bytes", "Bytes in those batches.", stats.bytes.load(Relaxed));
     let mean = if batches == 0 { 0.0 } else { commands as f64 / batches as f64 };
     page.gauge("memkv_aof_batch_size_commands", "Mean number of commands in a batch.", mean);
-    page.counter("memkv_aof_fsyncs", "Times the device was asked to keep the log.", stats.fsyncs.load(Relaxed));
-    page.counter("memkv_aof_fsync_seconds", "Time that took.", micros(stats.fsync_us_total.load(Relaxed)));
-    page.gauge("memkv_aof_fsync_seconds_max", "The longest of them.", micros(stats.fsync_us_max.load(Relaxed)));
+    let fsyncs = stats.fsync_times();
+    let name = "memkv_aof_fsync_seconds";
+    page.family(name, "summary", "Times in which the device took the log.");
+    for (quantile, percentile) in QUANTILES {
+        page.sample(name, &[("quantile", quantile)], fsyncs.percentile(percentile) as f64 / 1e9);
+    }
+    page.sample("memkv_aof_fsync_seconds_sum", &[], fsyncs.sum() as f64 / 1e9);
+    page.sample("memkv_aof_fsync_seconds_count", &[], fsyncs.count());
+    page.gauge("memkv_aof_fsync_seconds_max", "The longest of them.", fsyncs.max() as f64 / 1e9);
+    let waiting = node.clients.list().iter().filter(|c| c.facts.awaits_journal.load(Relaxed)).count();
+    page.gauge("memkv_aof_waiting_clients", "Clients whose replies wait for the log.", waiting);
     page.counter("memkv_aof_slow_device", "Times the batcher took over a slow device.", stats.delayed.load(Relaxed));
     page.gauge("memkv_aof_pending_bytes", "Bytes not yet handed to the kernel.", journal.pending_bytes());
     page.gauge("memkv_aof_unsynced_bytes", "Bytes the kernel has and the device may not.", journal.durable_lag_bytes());
@@ -207,7 +215,7 @@ fn service(page: &mut Page, report: &LatencyReport) {
     let name = "memkv_window_service_time_seconds";
     page.family(name, "gauge", "Service time by window and quantile.");
     for window in &report.windows {
-        for (quantile, percentile) in [("0.5", 50.0), ("0.95", 95.0), ("0.99", 99.0), ("0.999", 99.9)] {
+        for (quantile, percentile) in QUANTILES {
             let ns = window.all.histogram.percentile(percentile);
             page.sample(name, &[("window", window.name), ("quantile", quantile)], ns as f64 / 1e9);
         }
@@ -253,10 +261,6 @@ fn service_buckets(times: &ServiceTotals) -> Vec<(f64, u64)> {
 
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
-}
-
-fn micros(us: u64) -> f64 {
-    us as f64 / 1e6
 }
 
 /// A page of families in OpenMetrics' text form.
@@ -315,6 +319,7 @@ fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
+const QUANTILES: [(&str, f64); 4] = [("0.5", 50.0), ("0.95", 95.0), ("0.99", 99.0), ("0.999", 99.9)];
 /// Redis's histogram of latencies: 1 µs to 2^29 ns; what is longer is in `+Inf` alone.
 const FIRST_BOUND_LOG2: u32 = 10;
 const LAST_BOUND_LOG2: u32 = 29;

@@ -1,9 +1,10 @@
 //! What one worker thread measures about the commands it runs, and the owned sums of it.
 //!
-//! Two times per command. *Execution* is what Redis calls latency: the handler, and nothing else; it feeds
-//! commandstats, latencystats and LATENCY HISTOGRAM. *Service* is what a client feels: from bytes readable to reply
-//! handed to the kernel, split by cause. A worker only ever adds to ever-growing cells; windows and resets are
-//! differences that the reader takes (`window`, `Observatory::reset`), so recording costs the same whatever is shown.
+//! Two times per command. *Execution* is what Redis calls latency: the handler, with the wait for its locks where there
+//! was one; it feeds commandstats, latencystats and LATENCY HISTOGRAM. *Service* is what a client feels: from bytes
+//! readable to reply handed to the kernel, split by cause. A worker only ever adds to ever-growing cells; windows and
+//! resets are differences that the reader takes (`window`, `Observatory::reset`), so recording costs the same whatever
+//! is shown.
 //! Invariant: one `WorkerStats` has one writing thread. Its commands' cells are allocated when it first runs them.
 //! Cost: `call` four plain additions (measured: 2 ns), `service` eight (3 ns), whatever the size of the batch.
 
@@ -105,7 +106,7 @@ pub struct ServiceTime {
     pub queue_ns: u64,
     /// Waiting for stripes and the gate.
     pub lock_ns: u64,
-    /// In the handler.
+    /// In the handler, waits for locks not included.
     pub exec_ns: u64,
     /// Waiting for the journal before the reply may leave.
     pub journal_ns: u64,

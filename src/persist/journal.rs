@@ -17,6 +17,7 @@
 
 use super::storage::StoredFile;
 use crate::clock::Millis;
+use crate::observe::{Histogram, Snapshot};
 use crate::resp::encode_select;
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -124,9 +125,8 @@ pub struct Stats {
     pub batches: AtomicU64,
     pub commands: AtomicU64,
     pub bytes: AtomicU64,
-    pub fsyncs: AtomicU64,
-    pub fsync_us_total: AtomicU64,
-    pub fsync_us_max: AtomicU64,
+    /// Times of the fsyncs that succeeded. The batcher's, but for a switch or the end: the lock is all but free.
+    fsyncs: Mutex<Histogram>,
     /// Writes the batcher made for the workers because the device was slow.
     pub delayed: AtomicU64,
     /// Bytes in the file being written.
@@ -135,7 +135,19 @@ pub struct Stats {
     pub behind_bytes: AtomicU64,
     /// The log's size after the last rewrite.
     pub base_bytes: AtomicU64,
-    pub last_fsync_ms: AtomicU64,
+}
+
+impl Stats {
+    /// How long fsyncs took, since start.
+    pub fn fsync_times(&self) -> Snapshot {
+        let mut times = Snapshot::default();
+        self.fsyncs.lock().merge_into(&mut times);
+        times
+    }
+
+    fn synced(&self, took: Duration) {
+        self.fsyncs.lock().record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
 }
 
 impl Default for Journal {
@@ -345,10 +357,11 @@ impl Journal {
 
     /// Makes the file left behind durable, before anything is written or called durable in the present one.
     fn settle(&self, sink: &mut Sink) {
-        if let Some(old) = sink.left_behind.take()
-            && let Err(e) = old.sync()
-        {
-            self.fsync_failed(sink, &e);
+        let Some(old) = sink.left_behind.take() else { return };
+        let started = Instant::now();
+        match old.sync() {
+            Ok(()) => self.stats.synced(started.elapsed()),
+            Err(e) => self.fsync_failed(sink, &e),
         }
     }
 
@@ -426,10 +439,7 @@ impl Journal {
         let started = Instant::now();
         match file.and_then(|f| f.sync()) {
             Ok(()) => {
-                let us = started.elapsed().as_micros() as u64;
-                self.stats.fsyncs.fetch_add(1, Relaxed);
-                self.stats.fsync_us_total.fetch_add(us, Relaxed);
-                self.stats.fsync_us_max.fetch_max(us, Relaxed);
+                self.stats.synced(started.elapsed());
                 self.durable.fetch_max(target, Release);
             }
             Err(e) => self.fsync_failed(&mut self.sink.lock(), &e),

@@ -9,7 +9,7 @@ use crate::clock::{self, Millis};
 use crate::config::choices::Supervised;
 use crate::config::{self, REDIS_VERSION, cli};
 use crate::num;
-use crate::observe;
+use crate::observe::{self, Snapshot};
 use crate::usage;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -186,9 +186,13 @@ const PERSISTENCE: &[Field] = &[
     field("aof_written_bytes", |r| with_log(r, |r| r.node.journal.stats.bytes.load(Relaxed))),
     field("aof_waiting_bytes", |r| with_log(r, |r| r.node.journal.pending_bytes())),
     field("aof_not_durable_bytes", |r| with_log(r, |r| r.node.journal.durable_lag_bytes())),
-    field("aof_fsyncs", |r| with_log(r, |r| r.node.journal.stats.fsyncs.load(Relaxed))),
-    field("aof_fsync_usec_avg", |r| with_log(r, fsync_us_mean)),
-    field("aof_fsync_usec_max", |r| with_log(r, |r| r.node.journal.stats.fsync_us_max.load(Relaxed))),
+    field("aof_waiting_clients", |r| with_log(r, |r| clients_with(r, |f| f.awaits_journal.load(Relaxed)) as u64)),
+    field("aof_fsyncs", |r| fsync_times(r, Snapshot::count)),
+    field("aof_fsync_usec_avg", |r| fsync_times(r, |times| times.mean() / 1000)),
+    field("aof_fsync_usec_p50", |r| fsync_times(r, |times| times.percentile(50.0) / 1000)),
+    field("aof_fsync_usec_p99", |r| fsync_times(r, |times| times.percentile(99.0) / 1000)),
+    field("aof_fsync_usec_p99.9", |r| fsync_times(r, |times| times.percentile(99.9) / 1000)),
+    field("aof_fsync_usec_max", |r| fsync_times(r, |times| times.max() / 1000)),
 ];
 
 const STATS: &[Field] = &[
@@ -329,9 +333,9 @@ fn per_batch(r: &Reading<'_>, total: fn(&Reading<'_>) -> u64) -> Value {
     if r.node.journal.is_on() { two_digits(ratio(total(r), batches)) } else { Value(None) }
 }
 
-fn fsync_us_mean(r: &Reading<'_>) -> u64 {
-    let stats = &r.node.journal.stats;
-    stats.fsync_us_total.load(Relaxed).checked_div(stats.fsyncs.load(Relaxed)).unwrap_or(0)
+fn fsync_times(r: &Reading<'_>, figure: fn(&Snapshot) -> u64) -> Value {
+    let journal = &r.node.journal;
+    if journal.is_on() { figure(&journal.stats.fsync_times()).into() } else { Value(None) }
 }
 
 fn last_rewrite_seconds(r: &Reading<'_>) -> i64 {

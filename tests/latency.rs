@@ -1,0 +1,192 @@
+//! What the server says of its latency, against what a client measured of the same requests.
+//!
+//! Nothing here is a stopwatch: of every request the server's time lies within the client's, and a request that sleeps
+//! takes at least that long. So do their percentiles, to within a cell of the histogram, however busy the machine is.
+
+mod common;
+
+use common::{Server, request, wait_until};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+const DEBUG: &[&str] = &["--enable-debug-command", "yes"];
+
+/// A histogram knows a value to so much of it.
+const CELL: f64 = 1.0 / 128.0;
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new(server: &Server) -> Client {
+        Client(BufReader::new(server.connect()))
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn bulk(&mut self) -> String {
+        let len: usize = self.line().strip_prefix('$').unwrap().parse().unwrap();
+        let mut bytes = vec![0; len + 2];
+        self.0.read_exact(&mut bytes).unwrap();
+        String::from_utf8(bytes[..len].to_vec()).unwrap()
+    }
+
+    fn command(&mut self, words: &[&[u8]]) -> String {
+        self.send(&request(words));
+        self.line()
+    }
+
+    /// Everything since start; asked on the connection whose requests count, so that they are all recorded.
+    fn latency(&mut self) -> Value {
+        self.send(&request(&[b"LATENCY", b"JSON"]));
+        serde_json::from_str(&self.bulk()).unwrap()
+    }
+}
+
+fn us(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+/// The value at a percentile by the server's own rule, of sorted times.
+fn percentile(times: &[f64], percentile: f64) -> f64 {
+    let rank = ((percentile / 100.0 * times.len() as f64 + 0.5) as usize).max(1);
+    times[rank - 1]
+}
+
+/// `told` are the server's figures of requests that a client measured, and that slept at least so long.
+fn check_figures(what: &str, told: &Value, mut measured: Vec<f64>, mut slept: Vec<f64>) {
+    measured.sort_by(f64::total_cmp);
+    slept.sort_by(f64::total_cmp);
+    assert_eq!(told["count"], measured.len(), "{what}: {told}");
+    for (key, p) in [("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)] {
+        let told = told[format!("{key}_latency_us")].as_f64().unwrap();
+        let (most, least) = (percentile(&measured, p), percentile(&slept, p));
+        assert!(told <= most * (1.0 + CELL), "{what} {key}: {told} us, a client measured {most}");
+        assert!(told >= least * (1.0 - CELL), "{what} {key}: {told} us, of requests that slept {least}");
+    }
+    let count = |times: &[f64], from_ms: f64| times.iter().filter(|us| **us >= from_ms * 1e3).count() as u64;
+    let tail = told["p99_tail_events"].as_u64().unwrap();
+    assert!((count(&slept, 100.0)..=count(&measured, 100.0)).contains(&tail), "{what}: {tail} tail events");
+    let mut below = 0;
+    for (name, ms) in [("<1ms", 1.0), ("<5ms", 5.0), ("<10ms", 10.0), ("<50ms", 50.0), ("<100ms", 100.0)] {
+        below += told["histogram"][name].as_u64().unwrap();
+        let slower = measured.len() as u64 - below;
+        assert!((count(&slept, ms)..=count(&measured, ms)).contains(&slower), "{what}: {slower} not {name}");
+    }
+}
+
+#[test]
+fn percentiles_are_those_of_a_known_distribution() {
+    let server = Server::start(DEBUG);
+    let mut client = Client::new(&server);
+    // Of 400 requests 340 are quick; 40 sleep 2 ms, 16 sleep 20 ms, 4 sleep 120 ms, spread over them all.
+    let (mut quick, mut slow) = (Vec::new(), Vec::new());
+    for i in 0..400 {
+        let slept_ms = match i % 100 {
+            7 => 120.0,
+            13 | 37 | 61 | 89 => 20.0,
+            n if n % 10 == 0 => 2.0,
+            _ => 0.0,
+        };
+        let started = Instant::now();
+        if slept_ms > 0.0 {
+            let seconds = (slept_ms / 1e3).to_string();
+            assert_eq!(client.command(&[b"DEBUG", b"SLEEP", seconds.as_bytes()]), "+OK");
+        } else {
+            assert_eq!(client.command(&[b"PING"]), "+PONG");
+        }
+        let kind = if slept_ms > 0.0 { &mut slow } else { &mut quick };
+        kind.push((us(started.elapsed()), slept_ms * 1e3));
+    }
+    let told = client.latency();
+    let (quick_measured, quick_slept): (Vec<f64>, Vec<f64>) = quick.into_iter().unzip();
+    let (slow_measured, slow_slept): (Vec<f64>, Vec<f64>) = slow.into_iter().unzip();
+    check_figures("ping", &told["commands"]["ping"], quick_measured.clone(), quick_slept.clone());
+    check_figures("debug", &told["commands"]["debug"], slow_measured.clone(), slow_slept.clone());
+    check_figures("all", &told, [quick_measured, slow_measured].concat(), [quick_slept, slow_slept].concat());
+    // What slept, slept in its handler.
+    let debug = &told["commands"]["debug"];
+    let executed_us =
+        debug["causes"]["execution"].as_f64().unwrap() * debug["mean_latency_us"].as_f64().unwrap() * 60.0;
+    assert!(executed_us >= (40.0 * 2.0 + 16.0 * 20.0 + 4.0 * 120.0) * 1e3 * 0.99, "{debug}");
+}
+
+#[test]
+fn time_in_which_a_request_was_not_whole_is_the_clients() {
+    let server = Server::start(&[]);
+    let mut client = Client::new(&server);
+    client.send(b"*1\r\n$4\r\nPI");
+    std::thread::sleep(Duration::from_millis(300));
+    let started = Instant::now();
+    client.send(b"NG\r\n");
+    assert_eq!(client.line(), "+PONG");
+    let measured = us(started.elapsed());
+    check_figures("ping", &client.latency()["commands"]["ping"], vec![measured], vec![0.0]);
+}
+
+#[test]
+fn a_pipeline_whose_replies_leave_in_parts_is_measured_from_its_arrival() {
+    let server = Server::start(&[]);
+    let mut client = Client::new(&server);
+    assert_eq!(client.command(&[b"SET", b"k", &[b'x'; 4000]]), "+OK");
+    let started = Instant::now();
+    client.send(&request(&[b"GET", b"k"]).repeat(500));
+    (0..500).for_each(|_| assert_eq!(client.bulk().len(), 4000));
+    let measured = us(started.elapsed());
+    check_figures("get", &client.latency()["commands"]["get"], vec![measured; 500], vec![0.0; 500]);
+}
+
+#[test]
+fn waiting_for_who_owns_the_world_is_told_as_lock() {
+    let server = Server::start(DEBUG);
+    let share = || {
+        let report = Client::new(&server).latency();
+        report["commands"]["get"]["causes"]["lock"].as_f64().unwrap_or(0.0)
+    };
+    assert_eq!(Client::new(&server).command(&[b"GET", b"k"]), "$-1");
+    assert_eq!(share(), 0.0, "nobody was in the way");
+    // Who shares the sleeper's thread waits in its queue, the others at the gate.
+    let (mut sleeper, mut others) = (Client::new(&server), (0..8).map(|_| Client::new(&server)).collect::<Vec<_>>());
+    wait_until("somebody waited for the gate", || {
+        sleeper.send(&request(&[b"DEBUG", b"SLEEP", b"0.1"]));
+        std::thread::sleep(Duration::from_millis(20));
+        others.iter_mut().for_each(|other| other.send(&request(&[b"GET", b"k"])));
+        others.iter_mut().for_each(|other| assert_eq!(other.line(), "$-1"));
+        assert_eq!(sleeper.line(), "+OK");
+        share() > 0.0
+    });
+}
+
+#[test]
+fn replies_that_wait_for_the_log_and_the_times_of_its_fsyncs_are_told() {
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes"]);
+    let field = |name: &str| -> u64 {
+        let info = server.ask(&[b"INFO", b"persistence"]);
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim_end().parse().unwrap()
+    };
+    assert_eq!(field("aof_waiting_clients"), 0);
+    server.ask(&[b"SET", b"k", b"v"]);
+    let ascending = ["p50", "p99", "p99.9"].map(|p| field(&format!("aof_fsync_usec_{p}")));
+    assert!(field("aof_fsyncs") > 0 && ascending[2] > 0 && ascending.is_sorted(), "{ascending:?}");
+    // Each write to the file takes half a second more: while it does, three replies wait.
+    server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"500000"]);
+    let mut writers = [(); 3].map(|()| Client::new(&server));
+    wait_until("three replies were seen waiting", || {
+        writers.iter_mut().for_each(|writer| writer.send(&request(&[b"SET", b"k", b"v"])));
+        let seen = (0..50).any(|_| field("aof_waiting_clients") == 3);
+        writers.iter_mut().for_each(|writer| assert_eq!(writer.line(), "+OK"));
+        seen
+    });
+    server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"0"]);
+    wait_until("nobody waits", || field("aof_waiting_clients") == 0);
+}
