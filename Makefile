@@ -51,8 +51,9 @@ compat: oracles $(SERVER_BUILT) ## every client library and tool, the differenti
 compat-fast: oracles ## the part of compat that takes seconds
 	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
 
-crash: oracles $(SERVER_BUILT) ## power cuts at every point, then a kill -9 loop with a ledger: KILLS=200 SEED=1
+crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, then a kill -9 loop with a ledger: KILLS=200 SEED=1
 	POWER_CUTS=8 POWER_SEED=$(SEED) $(CARGO) test --test power_cut -- --nocapture
+	$(PYTHON) compat/crash/faults.py --server $(SERVER)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1

@@ -54,6 +54,8 @@ def clients(fast: bool) -> list[Client]:
         Client("examples", [python, str(HERE / "differential" / "examples.py"), "--server", "{server}"], fast=True, own_server=True),
         Client("file checks", [python, str(HERE / "exchange" / "check.py"), "--server", "{server}", *(["--fast"] if fast else [])],
                fast=True, own_server=True),
+        Client("failing disk", [python, str(HERE / "crash" / "faults.py"), "--server", "{server}", *(["--fast"] if fast else [])],
+               fast=True, own_server=True),
         Client("differential", [python, str(HERE / "differential" / "diff.py"), "--server", "{server}", "--seconds", seconds],
                fast=True, own_server=True),
     ]

@@ -23,6 +23,7 @@ debian_packages=(
     python3 python3-venv
     memcached                                 # a peer of the benchmarks, for plain GET and SET
     valgrind                                  # counts the instructions of the hot path
+    strace                                    # lets the disk fail
 )
 
 say() { printf 'oracles: %s\n' "$*"; }

@@ -147,10 +147,11 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     if aof.rewriting.load(Relaxed) || node.life.is_loading() {
         return false;
     }
-    if !node.journal.is_on() || now < aof.retry_at_ms.load(Relaxed) {
+    if !aof.wanted.load(Relaxed) || now < aof.retry_at_ms.load(Relaxed) {
         return false;
     }
-    if node.journal.needs_new_file() {
+    // A log that could not begin, or cannot go on in its file.
+    if !node.journal.is_on() || node.journal.needs_new_file() {
         return true;
     }
     let base = node.journal.stats.base_bytes.load(Relaxed).max(1);

@@ -45,6 +45,7 @@ pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Conf
     node.journal.stats.base_bytes.store(size, Relaxed);
     node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
     *node.aof.files.lock() = Some(files);
+    node.aof.wanted.store(true, Relaxed);
     node.journal.attach(file, len);
     Ok(())
 }

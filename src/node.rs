@@ -207,7 +207,7 @@ impl Node {
 
     /// `CONFIG SET appendonly`: begins a log with a new base from this instant, or ends it. Errors are for the client.
     pub fn switch_log(&self, on: bool) -> Result<(), String> {
-        if on == self.journal.is_on() {
+        if self.aof.wanted.swap(on, Relaxed) == on {
             return Ok(());
         }
         if on {

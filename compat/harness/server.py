@@ -49,14 +49,15 @@ def free_port() -> int:
 
 
 class Server:
-    """One process. `directives` are redis.conf words: {"appendonly": "yes"}."""
+    """One process. `directives` are redis.conf words: {"appendonly": "yes"}; `user` is a number, for root to give."""
 
-    def __init__(self, binary: str, directives: dict[str, str] | None = None, directory: Path | None = None):
+    def __init__(self, binary: str, directives: dict[str, str] | None = None, directory: Path | None = None, user: int | None = None):
         # Absolute, because the server runs in its own directory; not resolved, because its name may decide its role.
         self.binary = PEERS.get(str(binary)) or str(Path(binary).absolute())
         self.own_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="memkv-compat-"))
         self.directives = {"save": "", "appendonly": "no", **(directives or {})}
+        self.user = user
         self.port = 0
         self.process = None
         self.log = self.directory / "server.log"
@@ -69,7 +70,7 @@ class Server:
             command += [f"--{name}", value]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                            cwd=self.directory)
+                                            cwd=self.directory, user=self.user)
         _alive.add(self)
         self._wait_ready()
         return self

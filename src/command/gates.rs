@@ -2,7 +2,7 @@
 
 use super::session::Origin;
 use super::table::Row;
-use super::{ADMIN, Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, RUNS_QUEUE, Session, WRITE};
+use super::{Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, RUNS_QUEUE, Session, TELLS_HEALTH, WRITE};
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
 use crate::config::Config;
@@ -21,7 +21,7 @@ pub struct Request<'a> {
 pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
 
 /// In order. A command from the log passes unseen: it was let through when it was first run.
-pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, disk, snapshots, replicas];
+pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, snapshots, disk, replicas];
 
 #[inline]
 pub fn pass(request: &Request<'_>) -> Result<(), Error> {
@@ -82,7 +82,7 @@ fn loading(r: &Request<'_>) -> Result<(), Error> {
 
 /// Writes stop while the log cannot be written.
 fn disk(r: &Request<'_>) -> Result<(), Error> {
-    if !writes(r) || r.row.command.has(ADMIN) {
+    if !needs_disk(r) {
         return Ok(());
     }
     match r.node.journal.write_error() {
@@ -94,13 +94,18 @@ fn disk(r: &Request<'_>) -> Result<(), Error> {
 /// `stop-writes-on-bgsave-error`.
 fn snapshots(r: &Request<'_>) -> Result<(), Error> {
     let failed = !r.node.rdb.last_ok.0.load(Relaxed) && r.config.stop_writes_on_bgsave_error;
-    if failed && !r.config.save.is_empty() && writes(r) { Err(SNAPSHOTS_FAIL) } else { Ok(()) }
+    if failed && !r.config.save.is_empty() && needs_disk(r) { Err(SNAPSHOTS_FAIL) } else { Ok(()) }
 }
 
 /// `min-replicas-to-write`: this server has no replicas, so any demand for some stops writes.
 fn replicas(r: &Request<'_>) -> Result<(), Error> {
     let wanted = r.config.min_replicas_to_write > 0 && r.config.min_replicas_max_lag > 0;
     if wanted && writes(r) { Err(TOO_FEW_REPLICAS) } else { Ok(()) }
+}
+
+/// A write, or the question whether all is well.
+fn needs_disk(r: &Request<'_>) -> bool {
+    writes(r) || r.row.command.has(TELLS_HEALTH)
 }
 
 /// The command writes, or runs queued ones that do.

@@ -127,6 +127,8 @@ pub const IN_ADMIN: Flags = 1 << 50;
 /// SORT and SORT_RO: a `*` in their arguments reaches keys that these do not name, for which they own the world. Their
 /// ACL categories are those of what they sort.
 pub const PATTERNS: Flags = 1 << 51;
+/// Answers whether all is well: refused like a write when the disk fails.
+pub const TELLS_HEALTH: Flags = 1 << 52;
 
 /// What no plain command is: these ask for more than their own key's lock, or change what the gates look at.
 pub const PLAIN_WITHOUT: Flags =

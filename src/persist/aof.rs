@@ -26,10 +26,12 @@ pub struct AofDir {
 pub struct Aof {
     pub storage: Storage,
     pub files: Mutex<Option<AofDir>>,
+    /// There is to be a log, as the configuration has it.
+    pub wanted: AtomicBool,
     pub rewriting: AtomicBool,
     scheduled: AtomicBool,
-    pub last_rewrite_ok: LastOk,
     pub rewrites: AtomicU64,
+    pub failures_in_a_row: AtomicU64,
     pub last_rewrite_seconds: AtomicI64,
     pub rewrite_started_ms: AtomicI64,
     /// The log was turned off: the rewrite in progress is in vain.
@@ -84,7 +86,7 @@ impl Default for LastOk {
 
 /// Adds the path to an error: the operator must know which file.
 pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
-    move |e| io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+    move |e| io::Error::new(e.kind(), format!("{}: {}", path.display(), crate::log::cause(&e)))
 }
 
 impl AofDir {
@@ -140,7 +142,7 @@ impl AofDir {
         self.dir.join(&file.name)
     }
 
-    fn create_dir(&self) -> io::Result<()> {
+    pub fn create_dir(&self) -> io::Result<()> {
         self.storage.create_dir(&self.dir)
     }
 
@@ -151,9 +153,9 @@ impl AofDir {
         let mut file = self.storage.create(&temp)?;
         file.write_all(manifest.format().as_bytes()).and_then(|()| file.sync()).map_err(at(&temp))?;
         self.storage.rename(&temp, &path)?;
-        self.storage.sync_dir(&self.dir)?;
+        // It is what a reader finds from here on, whatever becomes of the sync.
         self.manifest = manifest;
-        Ok(())
+        self.storage.sync_dir(&self.dir)
     }
 
     /// The increment to append to after loading: the last one, or a first one (beside an empty base if there is none).

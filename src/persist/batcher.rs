@@ -31,6 +31,8 @@ fn run(journal: &Journal, pace: &Pace) {
         journal.batch();
         match journal.fsync_policy() {
             Fsync::Always => journal.sync(),
+            // No clock brings the fsync that replies wait for.
+            Fsync::No if journal.replies_wait_for_device() => journal.sync(),
             Fsync::EverySec if last_sync.elapsed() >= SYNC_INTERVAL && !pace.hold_fsync.load(Relaxed) => {
                 last_sync = Instant::now();
                 journal.sync();

@@ -11,8 +11,8 @@
 //!
 //! Errors: a failed or short write is cut back to the last whole record and tried again by the batcher; meanwhile writes
 //! are refused and the waiting replies wait. A failed fsync is final for its file, because the kernel marks pages
-//! clean that never reached the device: the journal stays refused until a rewrite has begun a new file. Under `always`
-//! either ends the process, as Redis does.
+//! clean that never reached the device, and tells of it once: fsyncs wait for each other, and the journal stays refused
+//! until a rewrite has begun a new file. Under `always` either ends the process, as Redis does.
 //! Invariant: `durable <= written <= appended`; bytes are written in the order of `append`.
 
 use super::storage::StoredFile;
@@ -47,6 +47,8 @@ pub struct Journal {
     on: AtomicBool,
     pending: Mutex<Pending>,
     sink: Mutex<Sink>,
+    /// Held over an fsync. Before the sink's lock.
+    syncing: Mutex<()>,
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
@@ -89,6 +91,8 @@ struct Sink {
     batch_end: u64,
     calm: u32,
     last_attempt: Option<Instant>,
+    /// The file may end in a part of the batch, which must be cut off before anything is written.
+    torn: bool,
     fsync_failed: bool,
     /// The file before failed; until a new base is in force, a crash may lose what lies between the two.
     awaits_base: bool,
@@ -156,6 +160,7 @@ impl Default for Journal {
             on: AtomicBool::new(false),
             pending: Mutex::default(),
             sink: Mutex::default(),
+            syncing: Mutex::default(),
             appended: AtomicU64::new(0),
             written: AtomicU64::new(0),
             durable: AtomicU64::new(0),
@@ -197,6 +202,11 @@ impl Journal {
         }
     }
 
+    /// `aof-reply-after durable`, or what makes it the default.
+    pub fn replies_wait_for_device(&self) -> bool {
+        self.reply_after.load(Relaxed) == ReplyAfter::Durable as u8
+    }
+
     /// Appends one unit's effects: `record` is one contiguous run of commands that begins in the first and ends in the
     /// second of `databases`. Returns the offset behind it. Called under the unit's locks.
     pub fn append(&self, databases: (usize, usize), commands: usize, record: [&[u8]; 3], now: Millis) -> u64 {
@@ -204,6 +214,10 @@ impl Journal {
             return 0;
         }
         let mut p = self.pending.lock();
+        // Looked at again, under the lock: what came behind the end of recording would wait for ever.
+        if !self.is_on() {
+            return 0;
+        }
         let before = p.bytes.len();
         if self.timestamps.load(Relaxed) && p.last_timestamp != now / 1000 {
             p.last_timestamp = now / 1000;
@@ -279,26 +293,25 @@ impl Journal {
         self.failed.load(Relaxed)
     }
 
-    /// Why writes are refused, if they are.
+    /// Why writes are refused, if they are, in the system's words.
     pub fn write_error(&self) -> Option<String> {
-        if !self.failed.load(Relaxed) {
+        if !self.failed.load(Acquire) {
             return None;
         }
         self.error.lock().clone()
     }
 
-    fn fail(&self, text: String) {
-        let first = !self.failed.swap(true, Relaxed);
-        if first {
-            crate::log::warning!("{text}");
+    /// Refuses writes. The cause is for clients, the story for the log: once, until it is over.
+    fn fail(&self, cause: &io::Error, story: &str) {
+        *self.error.lock() = Some(crate::log::cause(cause));
+        if !self.failed.swap(true, Release) {
+            crate::log::warning!("{story}");
         }
-        *self.error.lock() = Some(text);
     }
 
     fn heal(&self) {
         if self.failed.swap(false, Relaxed) {
             crate::log::warning!("AOF write error looks solved. The server can write again.");
-            *self.error.lock() = None;
         }
     }
 
@@ -324,10 +337,12 @@ impl Journal {
         if delay_us > 0 {
             std::thread::sleep(Duration::from_micros(delay_us));
         }
-        if let Err(e) = file.write_all(&sink.batch) {
+        let whole = if sink.torn { file.cut(sink.len) } else { Ok(()) };
+        if let Err(e) = whole.and_then(|()| file.write_all(&sink.batch)) {
             self.cut_back(sink, &e);
             return false;
         }
+        sink.torn = false;
         self.judge(sink, started.elapsed());
         sink.len += sink.batch.len() as u64;
         self.stats.bytes.fetch_add(sink.batch.len() as u64, Relaxed);
@@ -361,36 +376,39 @@ impl Journal {
         let started = Instant::now();
         match old.sync() {
             Ok(()) => self.stats.synced(started.elapsed()),
-            Err(e) => self.fsync_failed(sink, &e),
+            Err(e) => self.fsync_failed(sink, &old, &e),
         }
     }
 
     /// A failed fsync is final: the kernel may have thrown away what it could not write.
-    fn fsync_failed(&self, sink: &mut Sink, cause: &io::Error) {
+    fn fsync_failed(&self, sink: &mut Sink, file: &StoredFile, cause: &io::Error) {
+        let (path, text) = (file.path().display(), crate::log::cause(cause));
         if self.fsync_policy() == Fsync::Always {
             crate::log::warning!(
-                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {cause}. Exiting..."
+                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {path}: {text}. Exiting..."
             );
             std::process::exit(1);
         }
         sink.fsync_failed = true;
-        self.fail(format!("{cause} (fsync of the append-only file; a rewrite into a new file is needed)"));
+        let story = format!("Fail to fsync the AOF file: {path}: {text}. A rewrite must begin a new file.");
+        self.fail(cause, &story);
     }
 
     /// After a failed write: the file ends behind the last whole record again, the batch is kept.
     fn cut_back(&self, sink: &mut Sink, cause: &io::Error) {
+        let Some(file) = sink.file.as_mut() else { return };
+        let story = format!("{}: {}", file.path().display(), crate::log::cause(cause));
         if self.fsync_policy() == Fsync::Always {
             crate::log::warning!(
-                "Can't recover from AOF write error when the AOF fsync policy is 'always': {cause}. Exiting..."
+                "Can't recover from AOF write error when the AOF fsync policy is 'always': {story}. Exiting..."
             );
             std::process::exit(1);
         }
         sink.last_attempt = Some(Instant::now());
-        let len = sink.len;
-        if let Some(Err(e)) = sink.file.as_mut().map(|file| file.cut(len)) {
-            crate::log::warning!("Could not remove short write from the append-only file: {e}");
-        }
-        self.fail(cause.to_string());
+        // Now, for a crash may come before the next attempt; if it cannot be done, then before that.
+        sink.torn = file.cut(sink.len).is_err();
+        let rest = if sink.torn { " A short write could not be removed yet." } else { "" };
+        self.fail(cause, &format!("Error writing to the AOF file: {story}.{rest}"));
     }
 
     /// Decides whether the device is slow: then the batcher writes.
@@ -412,18 +430,19 @@ impl Journal {
     pub fn batch(&self) {
         let mut sink = self.sink.lock();
         self.settle(&mut sink);
-        let idle = self.appended() == self.written.load(Acquire) && !self.failed.load(Relaxed);
         let too_soon = sink.last_attempt.is_some_and(|at| at.elapsed() < RETRY_INTERVAL) && !sink.batch.is_empty();
-        if idle || too_soon {
+        if too_soon {
             return;
         }
         self.write_pending(&mut sink);
         drop(sink);
+        // Also with nothing to write: a worker may have written for others, or the policy may have changed.
         self.announce();
     }
 
     /// Makes what is written durable. The sink's lock is not held over the fsync: writes go on meanwhile.
     pub fn sync(&self) {
+        let _alone = self.syncing.lock();
         let (target, file) = {
             let mut sink = self.sink.lock();
             self.settle(&mut sink);
@@ -431,18 +450,18 @@ impl Journal {
             if sink.fsync_failed || sink.awaits_base {
                 return;
             }
-            (self.written.load(Acquire), file.try_clone())
+            (self.written.load(Acquire), file.clone())
         };
         if target == self.durable.load(Acquire) {
             return;
         }
         let started = Instant::now();
-        match file.and_then(|f| f.sync()) {
+        match file.sync() {
             Ok(()) => {
                 self.stats.synced(started.elapsed());
                 self.durable.fetch_max(target, Release);
             }
-            Err(e) => self.fsync_failed(&mut self.sink.lock(), &e),
+            Err(e) => self.fsync_failed(&mut self.sink.lock(), &file, &e),
         }
         self.announce();
     }
@@ -493,6 +512,7 @@ impl Journal {
         self.on.store(true, Release);
         drop(sink);
         self.announce();
+        self.bell.ring();
         Ok(())
     }
 
@@ -500,21 +520,23 @@ impl Journal {
     pub fn base_is_in_force(&self) {
         let mut sink = self.sink.lock();
         sink.awaits_base = false;
-        if !sink.fsync_failed {
+        if !sink.fsync_failed && sink.batch.is_empty() {
             self.heal();
         }
     }
 
-    /// Stops recording: what is pending is written and synced first.
+    /// Stops recording: what is pending is written and synced first, if that is possible. Nobody waits for it any more.
     pub fn detach(&self) {
         self.finish();
-        self.on.store(false, Release);
         let mut sink = self.sink.lock();
+        let mut p = self.pending.lock();
+        self.on.store(false, Release);
         *sink = Sink::default();
-        let end = self.appended();
-        self.written.store(end, Release);
-        self.durable.store(end, Release);
-        drop(sink);
+        *p = Pending { end: p.end, ..Pending::default() };
+        self.failed.store(false, Relaxed);
+        self.written.store(p.end, Release);
+        self.durable.store(p.end, Release);
+        drop((p, sink));
         self.announce();
     }
 
@@ -552,7 +574,10 @@ const BATCH_KEPT_MAX: usize = 4 << 20;
 mod tests {
     use super::*;
     use crate::persist::Storage;
+    use crate::persist::storage::{Operation, Watch};
+    use std::io::Write;
     use std::path::Path;
+    use std::sync::{Arc, mpsc};
 
     fn create(path: &Path) -> StoredFile {
         Storage::default().create(path).unwrap()
@@ -607,5 +632,134 @@ mod tests {
         journal.batch();
         assert!(journal.write_error().is_none() && journal.reply_offset() == end);
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("A\r\n"));
+    }
+
+    /// A disk that fails as told: half of a write arrives, a cut does nothing, the first fsync tells of an error.
+    #[derive(Default)]
+    struct Broken {
+        path: std::path::PathBuf,
+        writes: AtomicBool,
+        cuts: AtomicBool,
+        /// Told when an fsync has begun, which then waits for the second before it fails. Others succeed.
+        fsync: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+    }
+
+    impl Watch for Broken {
+        fn before(&self, operation: Operation<'_>) -> io::Result<bool> {
+            match operation {
+                Operation::Write { bytes, .. } if self.writes.load(Relaxed) => {
+                    let mut file = std::fs::OpenOptions::new().append(true).open(&self.path)?;
+                    file.write_all(&bytes[..bytes.len() / 2])?;
+                    Err(io::ErrorKind::StorageFull.into())
+                }
+                Operation::SetLen { .. } if self.cuts.load(Relaxed) => Err(io::ErrorKind::StorageFull.into()),
+                Operation::Sync { .. } => match self.fsync.lock().take() {
+                    Some((begun, go)) => {
+                        begun.send(()).expect("the test listens");
+                        let _ = go.recv();
+                        Err(io::ErrorKind::Other.into())
+                    }
+                    None => Ok(true),
+                },
+                _ => Ok(true),
+            }
+        }
+    }
+
+    /// A journal on a broken disk, which works until it is told to fail.
+    fn on_broken(dir: &Path) -> (Journal, Arc<Broken>) {
+        let broken = Arc::new(Broken { path: dir.join("incr"), ..Broken::default() });
+        let journal = Journal::default();
+        journal.attach(Storage::watched(broken.clone()).create(&broken.path).unwrap(), 0);
+        (journal, broken)
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_part_of_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, broken) = on_broken(dir.path());
+        journal.append_command(0, &[b"A"]);
+        journal.flush();
+        let whole = std::fs::read(&broken.path).unwrap();
+        broken.writes.store(true, Relaxed);
+        broken.cuts.store(true, Relaxed);
+        let end = journal.append_command(0, &[b"B"]);
+        journal.flush();
+        assert!(std::fs::read(&broken.path).unwrap().len() > whole.len(), "a part has arrived");
+        broken.writes.store(false, Relaxed);
+        std::thread::sleep(RETRY_INTERVAL);
+        journal.batch();
+        assert!(journal.reply_offset() < end && journal.has_failed(), "it cannot be cut off yet");
+        broken.cuts.store(false, Relaxed);
+        std::thread::sleep(RETRY_INTERVAL);
+        journal.batch();
+        assert!(journal.reply_offset() == end && !journal.has_failed());
+        assert_eq!(std::fs::read(&broken.path).unwrap(), [&whole[..], b"*1\r\n$1\r\nB\r\n"].concat());
+    }
+
+    #[test]
+    fn an_fsync_does_not_hide_the_failure_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, broken) = on_broken(dir.path());
+        let end = journal.append_command(0, &[b"A"]);
+        journal.flush();
+        let ((begun, has_begun), (go, may_go)) = (mpsc::channel(), mpsc::channel());
+        *broken.fsync.lock() = Some((begun, may_go));
+        std::thread::scope(|threads| {
+            threads.spawn(|| journal.sync());
+            has_begun.recv().unwrap();
+            let (second, is_there) = mpsc::channel();
+            let journal = &journal;
+            threads.spawn(move || {
+                second.send(()).unwrap();
+                journal.sync();
+            });
+            is_there.recv().unwrap();
+            drop(go);
+        });
+        assert!(journal.has_failed() && journal.needs_new_file());
+        assert_eq!(journal.durable_lag_bytes(), end, "the kernel tells of an error once");
+    }
+
+    #[test]
+    fn a_log_turned_off_refuses_nothing_and_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, broken) = on_broken(dir.path());
+        broken.writes.store(true, Relaxed);
+        let end = journal.append_command(0, &[b"A"]);
+        journal.flush();
+        assert!(journal.has_failed() && journal.reply_offset() < end);
+        journal.detach();
+        assert!(!journal.has_failed() && journal.reply_offset() == end);
+        assert_eq!(journal.append_command(0, &[b"B"]), 0);
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_although_another_worker_wrote() {
+        struct Woken(AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Relaxed);
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = on_broken(dir.path());
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        journal.append_command(0, &[b"A"]);
+        journal.wake_on_progress(&woken.clone().into());
+        journal.flush();
+        journal.batch();
+        assert!(woken.0.load(Relaxed));
+    }
+
+    #[test]
+    fn a_base_does_not_heal_a_write_that_still_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, broken) = on_broken(dir.path());
+        broken.writes.store(true, Relaxed);
+        journal.append_command(0, &[b"A"]);
+        journal.flush();
+        journal.base_is_in_force();
+        assert!(journal.has_failed());
     }
 }

@@ -9,6 +9,7 @@ use super::aof::{Aof, AofDir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
 use super::snapshot::{self, Form};
+use super::storage::StoredFile;
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
@@ -36,6 +37,7 @@ impl Job<'_> {
         while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) && !self.aof.cancelled.load(Relaxed) {
             result = self.attempt();
         }
+        let failures = if result.is_ok() { 0 } else { self.aof.failures_in_a_row.load(Relaxed) + 1 };
         match &result {
             Ok(()) => crate::log::notice!("Background AOF rewrite finished successfully"),
             Err(_) if self.aof.cancelled.load(Relaxed) => {
@@ -43,10 +45,11 @@ impl Job<'_> {
             }
             Err(e) => {
                 crate::log::warning!("Background AOF rewrite terminated with error: {e}");
-                self.aof.retry_at_ms.store(clock::now_ms() + RETRY_AFTER_MS, Relaxed);
+                let wait_ms = RETRY_FIRST_MS << (failures - 1).min(RETRY_DOUBLINGS);
+                self.aof.retry_at_ms.store(clock::now_ms() + wait_ms, Relaxed);
             }
         }
-        self.aof.last_rewrite_ok.0.store(result.is_ok(), Relaxed);
+        self.aof.failures_in_a_row.store(failures, Relaxed);
         self.aof.last_rewrite_seconds.store((clock::now_ms() - started) / 1000, Relaxed);
         self.aof.rewrites.fetch_add(1, Relaxed);
         self.aof.rewrite_started_ms.store(0, Relaxed);
@@ -55,16 +58,30 @@ impl Job<'_> {
     }
 
     fn attempt(&self) -> io::Result<()> {
-        let (walk, incr, fresh) = self.cut()?;
+        let (log, next) = self.next_file()?;
+        let (file, incr) = next.unzip();
+        let walk = match self.cut(file) {
+            Ok(walk) => walk,
+            Err(e) => {
+                self.take_back(log, incr.as_ref());
+                return Err(e);
+            }
+        };
         let temp = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-        let storage = &self.aof.storage;
-        let written = snapshot::write(walk, storage, &temp, self.form(), self.config);
-        let torn = self.keyspace.captures.is_torn();
-        if let Err(e) = written {
-            let _ = storage.remove(&temp);
-            return Err(if torn { io::ErrorKind::Interrupted.into() } else { e });
+        let made = self.write_base(walk, &temp).and_then(|()| self.put_in_force(&temp, log, incr.as_ref()));
+        if made.is_err() {
+            let _ = self.aof.storage.remove(&temp);
+            if log == Log::Begins {
+                self.take_back(log, incr.as_ref());
+            }
         }
-        self.put_in_force(&temp, &incr, fresh)
+        made
+    }
+
+    fn write_base(&self, walk: Walk<'_>, temp: &Path) -> io::Result<()> {
+        let written = snapshot::write(walk, &self.aof.storage, temp, self.form(), self.config);
+        let torn = self.keyspace.captures.is_torn();
+        written.map_err(|e| if torn { io::ErrorKind::Interrupted.into() } else { e })
     }
 
     fn form(&self) -> Form {
@@ -74,23 +91,29 @@ impl Job<'_> {
         }
     }
 
-    /// The cut. Returns the walk and the increment that begins with it; `fresh` when the log was off until now.
-    fn cut(&self) -> io::Result<(Walk<'_>, FileInfo, bool)> {
+    /// The increment that is to begin with the cut, if there is to be a log.
+    fn next_file(&self) -> io::Result<(Log, Option<(StoredFile, FileInfo)>)> {
         let mut files = self.aof.files.lock();
         self.go_on()?;
-        let fresh = files.is_none();
-        if fresh {
-            *files = Some(AofDir::open(self.config, &self.aof.storage)?);
-        }
-        let dir = files.as_mut().expect("set just above");
-        let (file, incr) = dir.create_incr(&dir.manifest)?;
-        if !fresh {
+        if let Some(dir) = files.as_mut() {
+            let (file, incr) = dir.create_incr(&dir.manifest)?;
             let mut manifest = dir.manifest.clone();
             manifest.incr.push(incr.clone());
             dir.persist(manifest)?;
+            return Ok((Log::GoesOn, Some((file, incr))));
         }
-        // Whoever is inside the gate may ask for the files: never wait for the gate with them in hand.
-        drop(files);
+        if !self.aof.wanted.load(Relaxed) {
+            return Ok((Log::Off, None));
+        }
+        // Until the first base is in force, the log that lies there belongs to another time and stays as it is.
+        let dir = AofDir::open(self.config, &self.aof.storage)?;
+        let next = dir.create_incr(&dir.manifest)?;
+        *files = Some(dir);
+        Ok((Log::Begins, Some(next)))
+    }
+
+    /// The cut: the journal goes on in the new file, and the walk sees what is behind it.
+    fn cut(&self, file: Option<StoredFile>) -> io::Result<Walk<'_>> {
         // The last increment must be durable before the next one can hold anything: most of it now, the rest by the
         // batcher before it writes on.
         self.journal.flush();
@@ -102,9 +125,27 @@ impl Job<'_> {
             .keyspace
             .cut(&exclusive, self.slot)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
-        self.journal.switch(file)?;
-        drop(exclusive);
-        Ok((walk, incr, fresh))
+        file.map_or(Ok(()), |file| self.journal.switch(file))?;
+        Ok(walk)
+    }
+
+    /// Nothing stays of an attempt that failed. A log that was to begin with it is off again: what it would have held
+    /// is in the next attempt's base.
+    fn take_back(&self, log: Log, incr: Option<&FileInfo>) {
+        let mut files = self.aof.files.lock();
+        if log == Log::Begins {
+            self.journal.detach();
+        }
+        let (Some(dir), Some(incr)) = (files.as_mut(), incr) else { return };
+        let mut manifest = dir.manifest.clone();
+        manifest.incr.retain(|file| file != incr);
+        let forgotten = if manifest == dir.manifest { Ok(()) } else { dir.persist(manifest) };
+        if let Err(e) = forgotten.and_then(|()| dir.storage.remove(&dir.path(incr))) {
+            crate::log::warning!("An empty increment stays in the append-only directory: {e}");
+        }
+        if log == Log::Begins {
+            *files = None;
+        }
     }
 
     /// An error once the log was turned off.
@@ -113,33 +154,50 @@ impl Job<'_> {
     }
 
     /// The temporary file becomes the base; everything older becomes history and is deleted.
-    fn put_in_force(&self, temp: &Path, incr: &FileInfo, fresh: bool) -> io::Result<()> {
-        let mut files = self.aof.files.lock();
-        let Some(dir) = files.as_mut() else { return Err(io::Error::other("the append-only log was turned off")) };
+    fn put_in_force(&self, temp: &Path, log: Log, incr: Option<&FileInfo>) -> io::Result<()> {
+        let (mut files, mut alone) = (self.aof.files.lock(), None);
+        let dir = match (files.as_mut(), log) {
+            (Some(dir), _) => dir,
+            (None, Log::Off) => alone.insert(AofDir::open(self.config, &self.aof.storage)?),
+            (None, _) => return Err(io::Error::other("the append-only log was turned off")),
+        };
         let seq = dir.manifest.next_base_seq();
         let suffix = if self.config.aof_use_rdb_preamble { "rdb" } else { "aof" };
         let base = FileInfo { name: format!("{}.{seq}.base.{suffix}", dir.name), seq };
+        dir.create_dir()?;
         dir.storage.rename(temp, &dir.path(&base))?;
         dir.storage.sync_dir(&dir.dir)?;
-        let old = dir.manifest.clone();
-        let keep = |f: &&FileInfo| f.seq >= incr.seq;
-        let mut manifest = Manifest {
-            base: Some(base),
-            history: old.history.clone(),
-            incr: old.incr.iter().filter(keep).cloned().collect(),
-        };
-        if fresh {
-            manifest.incr = vec![incr.clone()];
+        let Manifest { base: old_base, mut history, incr: old_incr } = dir.manifest.clone();
+        let (mut kept, left): (Vec<_>, Vec<_>) =
+            old_incr.into_iter().partition(|f| log == Log::GoesOn && incr.is_some_and(|incr| f.seq >= incr.seq));
+        if log == Log::Begins {
+            kept.extend(incr.cloned());
         }
-        manifest.history.extend(old.base.iter().cloned());
-        manifest.history.extend(old.incr.iter().filter(|f| !keep(f) || fresh && f.seq != incr.seq).cloned());
-        dir.persist(manifest)?;
-        self.journal.base_is_in_force();
-        let base_bytes = dir.base_size();
-        self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
-        self.journal.stats.base_bytes.store(base_bytes, Relaxed);
-        dir.delete_history()
+        history.extend(old_base.into_iter().chain(left));
+        dir.persist(Manifest { base: Some(base), history, incr: kept })?;
+        if log != Log::Off {
+            self.journal.base_is_in_force();
+            let base_bytes = dir.base_size();
+            self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
+            self.journal.stats.base_bytes.store(base_bytes, Relaxed);
+        }
+        if let Err(e) = dir.delete_history() {
+            crate::log::warning!("A history file of the append-only log stays: {e}");
+        }
+        Ok(())
     }
 }
 
-const RETRY_AFTER_MS: i64 = 60_000;
+/// What a rewrite is to the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    GoesOn,
+    /// It was off until now, and its first base is being made.
+    Begins,
+    /// Only a base is asked for.
+    Off,
+}
+
+/// After failures the next attempt waits a second, then twice as long each time, a minute at most.
+const RETRY_FIRST_MS: i64 = 1_000;
+const RETRY_DOUBLINGS: u64 = 6;

@@ -147,12 +147,11 @@ impl Job<'_> {
         drop(exclusive);
         let (storage, temp) = (&self.rdb.storage, temp_path());
         let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false };
-        if let Err(e) = snapshot::write(walk, storage, &temp, form, self.config) {
+        let written = snapshot::write(walk, storage, &temp, form, self.config);
+        let saved = written.and_then(|()| put_in_force(storage, &temp, self.config));
+        saved.map(|()| changes).inspect_err(|_| {
             let _ = storage.remove(&temp);
-            return Err(e);
-        }
-        put_in_force(storage, &temp, self.config)?;
-        Ok(changes)
+        })
     }
 }
 

@@ -58,9 +58,11 @@ pub struct Storage {
     watch: Option<Arc<dyn Watch>>,
 }
 
-/// A file that is written from its end on.
+/// A file that is written from its end on. A clone is the same open file.
+#[derive(Clone)]
 pub struct StoredFile {
-    file: File,
+    file: Arc<File>,
+    path: Arc<Path>,
     number: u64,
     storage: Storage,
 }
@@ -80,7 +82,7 @@ impl Storage {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed);
         self.may(|| Operation::Open { path, file: number }).map_err(at(path))?;
         let file = OpenOptions::new().append(true).create(true).open(path).map_err(at(path))?;
-        Ok(StoredFile { file, number, storage: self.clone() })
+        Ok(StoredFile { file: Arc::new(file), path: path.into(), number, storage: self.clone() })
     }
 
     /// Opens an empty file, whatever was there.
@@ -128,7 +130,7 @@ impl StoredFile {
     #[inline]
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.storage.may(|| Operation::Write { file: self.number, bytes })? {
-            true => self.file.write_all(bytes),
+            true => (&*self.file).write_all(bytes),
             false => Ok(()),
         }
     }
@@ -137,7 +139,7 @@ impl StoredFile {
     pub fn cut(&mut self, len: u64) -> io::Result<()> {
         if self.storage.may(|| Operation::SetLen { file: self.number, len })? {
             self.file.set_len(len)?;
-            self.file.seek(SeekFrom::Start(len))?;
+            (&*self.file).seek(SeekFrom::Start(len))?;
         }
         Ok(())
     }
@@ -154,8 +156,9 @@ impl StoredFile {
         self.file.metadata().map(|m| m.len())
     }
 
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, number: self.number, storage: self.storage.clone() })
+    /// Under which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -185,7 +185,7 @@ const PING: Command = Command {
     arity: -1,
     since: "1.0.0",
     group: Group::Connection,
-    flags: FAST,
+    flags: FAST | TELLS_HEALTH,
     keys: Keys::NONE,
     doc: "Answers PONG, or the message. O(1).",
     examples: "> PING\nPONG\n> PING hello\n\"hello\"",

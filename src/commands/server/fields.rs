@@ -167,9 +167,9 @@ const PERSISTENCE: &[Field] = &[
     field("aof_rewrite_scheduled", |r| r.node.aof.is_requested().into()),
     field("aof_last_rewrite_time_sec", |r| last_rewrite_seconds(r).into()),
     field("aof_current_rewrite_time_sec", |r| current_rewrite_seconds(r).into()),
-    field("aof_last_bgrewrite_status", |r| ok_or_err(r.node.aof.last_rewrite_ok.0.load(Relaxed)).into()),
+    field("aof_last_bgrewrite_status", |r| ok_or_err(r.node.aof.failures_in_a_row.load(Relaxed) == 0).into()),
     field("aof_rewrites", |r| r.node.aof.rewrites.load(Relaxed).into()),
-    field("aof_rewrites_consecutive_failures", |r| (!r.node.aof.last_rewrite_ok.0.load(Relaxed)).into()),
+    field("aof_rewrites_consecutive_failures", |r| r.node.aof.failures_in_a_row.load(Relaxed).into()),
     field("aof_last_write_status", |r| ok_or_err(r.node.journal.write_error().is_none()).into()),
     field("aof_last_cow_size", zero),
     field("module_fork_in_progress", zero),
@@ -344,18 +344,16 @@ fn last_rewrite_seconds(r: &Reading<'_>) -> i64 {
 }
 
 fn current_save_seconds(r: &Reading<'_>) -> i64 {
-    match r.node.rdb.started_ms.load(Relaxed) {
-        0 => -1,
-        started => r.now.saturating_sub(started).max(0) / 1000,
-    }
+    since(r, r.node.rdb.started_ms.load(Relaxed))
+}
+
+/// Seconds since something started that is going on, or -1.
+fn since(r: &Reading<'_>, started_ms: i64) -> i64 {
+    if started_ms == 0 { -1 } else { r.now.saturating_sub(started_ms).max(0) / 1000 }
 }
 
 fn current_rewrite_seconds(r: &Reading<'_>) -> i64 {
-    let aof = &r.node.aof;
-    if !aof.rewriting.load(Relaxed) {
-        return -1;
-    }
-    r.now.saturating_sub(aof.rewrite_started_ms.load(Relaxed)).max(0) / 1000
+    since(r, r.node.aof.rewrite_started_ms.load(Relaxed))
 }
 
 fn mode(r: &Reading<'_>) -> &'static str {
