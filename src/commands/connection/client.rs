@@ -88,7 +88,7 @@ fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const LIST: Command = Command {
     name: "CLIENT LIST",
-    args: "[TYPE NORMAL | MASTER | REPLICA | PUBSUB] [ID client-id [client-id ...]]",
+    args: "[client-type@5.0.0: TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID@6.2.0 client-id [client-id ...]]",
     arity: -2,
     since: "2.4.0",
     group: Group::Connection,
@@ -152,7 +152,7 @@ pub fn client_type(word: &[u8]) -> Result<ClientType, Error> {
 
 pub const NO_EVICT: Command = Command {
     name: "CLIENT NO-EVICT",
-    args: "ON | OFF",
+    args: "<ON | OFF>",
     arity: 3,
     since: "7.0.0",
     group: Group::Connection,
@@ -169,7 +169,7 @@ pub const NO_EVICT: Command = Command {
 
 pub const NO_TOUCH: Command = Command {
     name: "CLIENT NO-TOUCH",
-    args: "ON | OFF",
+    args: "<ON | OFF>",
     arity: 3,
     since: "7.2.0",
     group: Group::Connection,
@@ -195,7 +195,7 @@ fn on_or_off(ctx: &Ctx<'_, '_>) -> Result<bool, Error> {
 
 pub const PAUSE: Command = Command {
     name: "CLIENT PAUSE",
-    args: "timeout [WRITE | ALL]",
+    args: "timeout:integer [mode@6.2.0: WRITE | ALL]",
     arity: -3,
     since: "2.9.50",
     group: Group::Connection,
@@ -225,7 +225,7 @@ fn pause(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const REPLY: Command = Command {
     name: "CLIENT REPLY",
-    args: "ON | OFF | SKIP",
+    args: "<action: ON | OFF | SKIP>",
     arity: 3,
     since: "3.2.0",
     group: Group::Connection,
@@ -252,7 +252,7 @@ fn reply(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const SETINFO: Command = Command {
     name: "CLIENT SETINFO",
-    args: "LIB-NAME libname | LIB-VER libver",
+    args: "<attr: LIB-NAME libname | LIB-VER libver>",
     arity: 4,
     since: "7.2.0",
     group: Group::Connection,
@@ -309,7 +309,7 @@ fn is_plain(text: &[u8]) -> bool {
 
 pub const UNBLOCK: Command = Command {
     name: "CLIENT UNBLOCK",
-    args: "client-id [TIMEOUT | ERROR]",
+    args: "client-id [unblock-type: TIMEOUT | ERROR]",
     arity: -3,
     since: "5.0.0",
     group: Group::Connection,
