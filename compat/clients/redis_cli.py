@@ -124,7 +124,23 @@ def hints_and_completion():
         terminal.expect("start end")
         terminal.write("0 1\r")
         terminal.expect('""')
+        terminal.expect(PORT + "> ")
+        for typed, hint in HINTS.items():
+            terminal.write(typed + " ")
+            terminal.expect(hint)
+            terminal.write("\x15")  # control-U forgets the line
 
+
+HINTS = {
+    "set k v": "[GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL]",
+    "zadd k": "[NX|XX] [GT|LT] [CH] [INCR] score member [score member ...]",
+    "zunionstore d": "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM|MIN|MAX]",
+    "zrange k": "start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+    "geosearch k": "FROMMEMBER member|FROMLONLAT longitude latitude BYRADIUS radius M|KM|FT|MI|BYBOX width height M|KM|FT|MI",
+    "bitfield k": "GET encoding offset|[OVERFLOW WRAP|SAT|FAIL] SET encoding offset value|INCRBY encoding offset increment",
+    "config set": "parameter value [parameter value ...]",
+    "hello": "[protover [AUTH username password] [SETNAME clientname]]",
+}
 
 COMMANDS = [arguments, script_on_stdin, mass_insertion, scan]
 TERMINAL = [interactive, hints_and_completion]

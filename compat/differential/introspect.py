@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""What a server says about itself, against real ones: COMMAND, CONFIG GET * and INFO, row by row.
+"""What a server says about itself, against real ones: COMMAND, COMMAND DOCS, HELP, CONFIG GET * and INFO, row by row.
 
-  introspect.py --server PATH [--peers 7.0,8.2] [--only commands,config,info]
+  introspect.py --server PATH [--peers 7.0,8.2] [--only commands,docs,help,config,info]
 
 A command's row (arity, flags, key positions, categories, hints, key specifications, subcommands) must be that of one
-peer, order of flags and prose aside. Every directive of the first peer must be there with its default; every INFO field of the
-first peer must be there, in its section. What we have more is ours. Prints each difference and `N passed, N failed`.
+peer, order of flags and prose aside; so must its arguments, its group and since when it is there, in COMMAND DOCS
+(7.0 named some arguments otherwise and shows no display_text). The help of a subcommand is the first peer's, line for
+line and in its order, where that tells of it. Every directive of the first peer must be there with its
+default; every INFO field of the first peer must be there, in its section. What we have more is ours. Prints each
+difference and `N passed, N failed`.
 """
 
 import argparse
@@ -22,6 +25,12 @@ from harness.server import Server  # noqa: E402
 # Directives whose value is this run's: where it runs, what the harness set, what the build can do.
 OPEN_DIRECTIVES = {"dir", "port", "bind", "logfile", "pidfile", "save", "oom-score-adj-values", "io-threads", "maxclients"}
 MORE = "only more subcommands"
+CONTAINERS = ("CLIENT", "COMMAND", "CONFIG", "DEBUG", "LATENCY", "MEMORY", "OBJECT", "SLOWLOG")
+# Commands whose arguments no peer tells, and why.
+MORE_ARGUMENTS = {
+    "debug": "a subcommand and its arguments, of which real servers tell nothing",
+    "set": "the conditions of 8.4",
+}
 PARTS = ("name", "arity", "flags", "first key", "last key", "step", "categories", "hints", "key specifications", "subcommands")
 
 
@@ -29,14 +38,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True)
     parser.add_argument("--peers", type=lambda text: text.split(","), default=["7.0", "8.2"])
-    parser.add_argument("--only", type=lambda text: text.split(","), default=["commands", "config", "info"])
+    parser.add_argument("--only", type=lambda text: text.split(","), default=["commands", "docs", "help", "config", "info"])
     options = parser.parse_args()
-    servers = [Server(binary).start() for binary in (options.server, *options.peers)]
+    servers = [Server(binary, {"enable-debug-command": "yes"}).start() for binary in (options.server, *options.peers)]
     try:
         mine, *peers = [Connection(server.port) for server in servers]
         passed, problems = 0, []
         for part in options.only:
-            good, bad = {"commands": commands, "config": config, "info": info}[part](mine, peers)
+            good, bad = {"commands": commands, "docs": docs, "help": helps, "config": config, "info": info}[part](mine, peers)
             print(f"{part}: {good} agree, {len(bad)} differ")
             passed, problems = passed + good, problems + bad
         for problem in problems:
@@ -89,6 +98,89 @@ def row_difference(row: tuple, other: tuple) -> str:
         else:
             out.append(f"{part}: {flat(one)}, real {flat(two)}")
     return "; ".join(out) or MORE
+
+
+def docs(mine: Connection, peers: list[Connection]) -> tuple[int, list[str]]:
+    """What clients make hints of. Summaries and complexities are each server's own words, histories are told by none but Redis."""
+    ours, *theirs = (documented(connection.call("COMMAND", "DOCS")) for connection in (mine, *peers))
+    good, bad = 0, []
+    for name, doc in sorted(ours.items()):
+        others = [table[name] for table in theirs if name in table]
+        if not others:
+            continue  # ours alone
+        agrees = any(same(doc, other) for other in others)
+        if agrees == (name not in MORE_ARGUMENTS):
+            good += 1
+        elif agrees:
+            bad.append(f"DOCS {name}: agrees, but should have {MORE_ARGUMENTS[name]}")
+        else:
+            bad.append(f"DOCS {name}: {doc}, real {others[-1]}")
+    return good, bad
+
+
+def documented(tree: tuple) -> dict[str, dict]:
+    """Every command, subcommands too, with what is compared of it."""
+    out = {}
+    for name, doc in fields_of(tree).items():
+        doc = fields_of(doc)
+        arguments = [argument(item) for item in doc["arguments"][1]] if "arguments" in doc else []
+        out[name] = {part: doc[part][1] for part in ("since", "group") if part in doc} | {"arguments": arguments}
+        out |= documented(doc["subcommands"]) if "subcommands" in doc else {}
+    return out
+
+
+def fields_of(tree: tuple) -> dict[str, tuple]:
+    """A map in RESP2."""
+    return {key[1].decode(): value for key, value in zip(tree[1][::2], tree[1][1::2])}
+
+
+def argument(tree: tuple) -> dict:
+    """Its fields as words, those inside it as arguments."""
+    words = {name: value[1] if not isinstance(value[1], list) else value for name, value in fields_of(tree).items()}
+    words["flags"] = sorted(flag[1] for flag in words["flags"][1]) if "flags" in words else []
+    words["arguments"] = [argument(item) for item in words["arguments"][1]] if "arguments" in words else []
+    return words
+
+
+def same(one: dict, other: dict) -> bool:
+    """Of documents and of arguments. What a peer does not say (7.0: how a hint shows it) is not asked."""
+    told = {name: value for name, value in one.items() if name in other or name != "display_text"}
+    inside = lambda words: words.get("arguments", [])
+    outside = lambda words: {name: value for name, value in words.items() if name != "arguments"}
+    return (outside(told) == outside(other) and len(inside(one)) == len(inside(other))
+            and all(same(*pair) for pair in zip(inside(one), inside(other))))
+
+
+def helps(mine: Connection, peers: list[Connection]) -> tuple[int, list[str]]:
+    good, bad = 0, []
+    for container in CONTAINERS:
+        ours, theirs = (entries(connection, container) for connection in (mine, peers[0]))
+        known = {words(entry) for entry in theirs}
+        told = {words(entry) for entry in ours}
+        # In the peer's order; what it does not know is ours, what we do not have is not told.
+        ours = [entry for entry in ours if words(entry) in known]
+        theirs = [entry for entry in theirs if words(entry) in told]
+        bad += [f"HELP {container}: {one}, real {two}" for one, two in zip(ours, theirs) if one != two]
+        bad += [f"HELP {container}: {len(ours)} entries, real {len(theirs)}"] if len(ours) != len(theirs) else []
+        good += sum(one == two for one, two in zip(ours, theirs))
+    return good, bad
+
+
+def entries(connection: Connection, container: str) -> list[list[str]]:
+    """The lines of a help, those of each subcommand together."""
+    out = []
+    for _, line in connection.call(container, "HELP")[1]:
+        line = line.decode()
+        if line.startswith(" "):
+            out[-1].append(line)
+        else:
+            out.append([line])
+    return out
+
+
+def words(entry: list[str]) -> str:
+    """What an entry is about."""
+    return entry[0].split()[0]
 
 
 def flat(tree: tuple) -> str:

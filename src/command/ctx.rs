@@ -183,7 +183,7 @@ impl Reply<'_> {
         self.0.simple(&first);
         lines.iter().for_each(|line| self.0.simple(line));
         self.0.simple("HELP");
-        self.0.simple("    Print this help.");
+        self.0.simple("    Prints this help.");
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod monitor;
 mod room;
 pub mod scanning;
 pub mod session;
+pub mod syntax;
 pub mod table;
 pub mod waiting;
 
@@ -38,7 +39,7 @@ pub type Handler = fn(&mut Ctx<'_, '_>) -> Outcome;
 pub struct Command {
     /// Upper case; a subcommand has its container's name in front.
     pub name: &'static str,
-    /// The syntax behind the name, as the documentation writes it.
+    /// The syntax behind the name, in the notation of [`syntax`].
     pub args: &'static str,
     /// Number of arguments including the name; negative: at least so many.
     pub arity: i32,

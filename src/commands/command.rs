@@ -5,6 +5,7 @@
 //! documentation), is derived here.
 
 use crate::command::keys::{Begin, FLAG_NAMES, Find, INCOMPLETE, Spec};
+use crate::command::syntax::{Argument, arguments};
 use crate::command::table::Row;
 use crate::command::*;
 use crate::glob;
@@ -177,7 +178,7 @@ fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const LIST: Command = Command {
     name: "COMMAND LIST",
-    args: "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]",
+    args: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
     arity: -2,
     since: "7.0.0",
     group: Group::Server,
@@ -342,46 +343,46 @@ fn write_part_head(out: &mut Out<'_>, kind: &str, fields: usize) {
     out.map(fields);
 }
 
-/// The syntax as a list of arguments: words as they stand, each bracketed group as one optional token. What clients show
-/// as hints reads like the syntax; the alternatives inside a group are not taken apart.
-fn write_arguments(out: &mut Out<'_>, syntax: &str) {
-    let arguments = top_level_words(syntax);
+fn write_arguments(out: &mut Out<'_>, arguments: &[Argument]) {
     out.bulk(b"arguments");
     out.array(arguments.len());
-    for argument in arguments {
-        let optional = argument.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-        out.map(if optional.is_some() { 4 } else { 2 });
-        out.bulk(b"name");
-        out.bulk(optional.unwrap_or(argument).as_bytes());
-        out.bulk(b"type");
-        out.bulk(if optional.is_some() { b"pure-token" } else { b"string" });
-        if let Some(token) = optional {
-            out.bulk(b"token");
-            out.bulk(token.as_bytes());
-            out.bulk(b"flags");
-            out.set(1);
-            out.simple("optional");
-        }
-    }
+    arguments.iter().for_each(|argument| write_argument(out, argument));
 }
 
-/// The words of a syntax; brackets keep theirs together.
-fn top_level_words(syntax: &str) -> Vec<&str> {
-    let (mut words, mut depth, mut start) = (Vec::new(), 0usize, 0);
-    for (i, b) in syntax.bytes().enumerate() {
-        match b {
-            b'[' | b'<' => depth += 1,
-            b']' | b'>' => depth = depth.saturating_sub(1),
-            b' ' if depth == 0 => {
-                words.push(&syntax[start..i]);
-                start = i + 1;
-            }
-            _ => {}
-        }
+fn write_argument(out: &mut Out<'_>, argument: &Argument) {
+    let Argument { name, shown, kind, token, key_spec, since, deprecated_since, parts, .. } = argument;
+    // A choice and a block show what is in them.
+    let shown = shown.or(Some(name.as_str())).filter(|_| parts.is_empty());
+    let texts = [
+        ("name", Some(name.as_str())),
+        ("type", Some(kind.name())),
+        ("display_text", shown),
+        ("token", *token),
+        ("since", *since),
+        ("deprecated_since", *deprecated_since),
+    ];
+    let present = texts.iter().filter_map(|(field, value)| Some((field, (*value)?)));
+    let flags =
+        [(argument.optional, "optional"), (argument.multiple, "multiple"), (argument.multiple_token, "multiple_token")];
+    let flags: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+    let others = usize::from(key_spec.is_some()) + usize::from(!flags.is_empty()) + usize::from(!parts.is_empty());
+    out.map(present.clone().count() + others);
+    for (field, value) in present {
+        out.bulk(field.as_bytes());
+        out.bulk(value.as_bytes());
     }
-    words.push(&syntax[start..]);
-    words.retain(|word| !word.is_empty());
-    words
+    if let Some(spec) = key_spec {
+        out.bulk(b"key_spec_index");
+        out.int(*spec as i64);
+    }
+    if !flags.is_empty() {
+        out.bulk(b"flags");
+        out.set(flags.len());
+        flags.iter().for_each(|flag| out.simple(flag));
+    }
+    if !parts.is_empty() {
+        write_arguments(out, parts);
+    }
 }
 
 fn write_docs(out: &mut Out<'_>, registry: &Registry, row: Row) {
@@ -398,14 +399,14 @@ fn write_docs(out: &mut Out<'_>, registry: &Registry, row: Row) {
         ("complexity", complexity),
     ];
     let present = fields.iter().filter_map(|(name, value)| Some((name, (*value)?)));
-    let with_arguments = !command.args.is_empty() && !command.has(CONTAINER);
-    out.map(present.clone().count() + usize::from(command.has(CONTAINER)) + usize::from(with_arguments));
+    let arguments = if command.has(CONTAINER) { Vec::new() } else { arguments(command.args) };
+    out.map(present.clone().count() + usize::from(command.has(CONTAINER)) + usize::from(!arguments.is_empty()));
     for (name, value) in present {
         out.bulk(name.as_bytes());
         out.bulk(value.as_bytes());
     }
-    if with_arguments {
-        write_arguments(out, command.args);
+    if !arguments.is_empty() {
+        write_arguments(out, &arguments);
     }
     if command.has(CONTAINER) {
         out.bulk(b"subcommands");
@@ -419,19 +420,23 @@ fn write_docs(out: &mut Out<'_>, registry: &Registry, row: Row) {
 
 const HELP_LINES: &[&str] = &[
     "(no subcommand)",
-    "    Describe all commands.",
+    "    Return details about all Redis commands.",
     "COUNT",
-    "    How many commands there are.",
-    "DOCS [<command-name> ...]",
-    "    Documentation of these commands, or of all.",
-    "GETKEYS <full-command>",
-    "    The keys in a command.",
-    "GETKEYSANDFLAGS <full-command>",
-    "    The keys in a command and what it does to them.",
+    "    Return the total number of commands in this Redis server.",
+    "LIST",
+    "    Return a list of all commands in this Redis server.",
     "INFO [<command-name> ...]",
-    "    Describe these commands, or all.",
-    "LIST [FILTERBY (MODULE <name>|ACLCAT <category>|PATTERN <glob>)]",
-    "    Names of commands.",
+    "    Return details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "DOCS [<command-name> ...]",
+    "    Return documentation details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "GETKEYS <full-command>",
+    "    Return the keys from a full Redis command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full Redis command.",
 ];
 
 const NO_SUCH_COMMAND: Error = Error::new("ERR Invalid command specified");

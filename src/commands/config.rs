@@ -253,14 +253,14 @@ fn adjust_oom_score(node: &Node, _: &Config, new: &mut Config) -> Result<(), Str
 static CHANGING: Mutex<()> = Mutex::new(());
 
 const HELP_LINES: &[&str] = &[
-    "GET <pattern> [<pattern> ...]",
-    "    The directives that match, and their values.",
-    "SET <directive> <value> [<directive> <value> ...]",
-    "    Change directives, all or none.",
+    "GET <pattern>",
+    "    Return parameters matching the glob-like <pattern> and their values.",
+    "SET <directive> <value>",
+    "    Set the configuration <directive> to <value>.",
     "RESETSTAT",
-    "    Let the statistics begin anew.",
+    "    Reset statistics reported by the INFO command.",
     "REWRITE",
-    "    Write the values of today into the configuration file.",
+    "    Rewrite the configuration file.",
 ];
 
 const NO_FILE: Error = Error::new("ERR The server is running without a config file");

@@ -27,7 +27,7 @@ fn dbsize(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const FLUSHALL: Command = Command {
     name: "FLUSHALL",
-    args: "[ASYNC | SYNC]",
+    args: "[ASYNC@4.0.0 | SYNC@6.2.0]",
     arity: -1,
     since: "1.0.0",
     group: Group::Server,
@@ -51,7 +51,7 @@ fn flushall(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const FLUSHDB: Command = Command {
     name: "FLUSHDB",
-    args: "[ASYNC | SYNC]",
+    args: "[ASYNC@4.0.0 | SYNC@6.2.0]",
     arity: -1,
     since: "1.0.0",
     group: Group::Server,

@@ -33,7 +33,7 @@ fn bgrewriteaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const BGSAVE: Command = Command {
     name: "BGSAVE",
-    args: "[SCHEDULE]",
+    args: "[SCHEDULE@3.2.2]",
     arity: -1,
     since: "1.0.0",
     group: Group::Server,

@@ -22,7 +22,7 @@ pub const COMMANDS: &[Command] = &[SORT, SORT_RO];
 
 const SORT: Command = Command {
     name: "SORT",
-    args: "key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]",
+    args: "key [BY by-pattern#1=pattern] [LIMIT offset count] [GET get-pattern#1=pattern [GET get-pattern ...]] [ASC | DESC] [sorting: ALPHA] [STORE destination#2]",
     arity: -2,
     since: "1.0.0",
     group: Group::Generic,
@@ -38,7 +38,7 @@ const SORT: Command = Command {
 
 const SORT_RO: Command = Command {
     name: "SORT_RO",
-    args: "key [BY by-pattern] [LIMIT offset count] [GET get-pattern [GET get-pattern ...]] [ASC | DESC] [ALPHA]",
+    args: "key [BY by-pattern#1=pattern] [LIMIT offset count] [GET get-pattern#1=pattern [GET get-pattern ...]] [ASC | DESC] [sorting: ALPHA]",
     arity: -2,
     since: "7.0.0",
     group: Group::Generic,

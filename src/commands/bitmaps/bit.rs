@@ -27,7 +27,7 @@ fn getbit(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const SETBIT: Command = Command {
     name: "SETBIT",
-    args: "key offset value",
+    args: "key offset value:integer",
     arity: 4,
     since: "2.2.0",
     group: Group::Bitmap,

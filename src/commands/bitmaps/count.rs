@@ -6,7 +6,7 @@ use crate::types::bits;
 
 pub const BITCOUNT: Command = Command {
     name: "BITCOUNT",
-    args: "key [start end [BYTE | BIT]]",
+    args: "key [range: start end [unit@7.0.0: BYTE | BIT]]",
     arity: -2,
     since: "2.6.0",
     group: Group::Bitmap,
@@ -36,7 +36,7 @@ fn bitcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const BITPOS: Command = Command {
     name: "BITPOS",
-    args: "key bit [start [end [BYTE | BIT]]]",
+    args: "key bit [range: start [end-unit-block: end [unit@7.0.0: BYTE | BIT]]]",
     arity: -3,
     since: "2.8.7",
     group: Group::Bitmap,

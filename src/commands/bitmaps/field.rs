@@ -12,7 +12,7 @@ use crate::types::bits::{Field, Overflow};
 
 pub const BITFIELD: Command = Command {
     name: "BITFIELD",
-    args: "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]",
+    args: "key [operation: get-block: GET encoding offset | write: [overflow-block: OVERFLOW <WRAP | SAT | FAIL>] <write-operation: set-block: SET encoding offset value:integer | incrby-block: INCRBY encoding offset increment> ...]",
     arity: -2,
     since: "3.2.0",
     group: Group::Bitmap,
@@ -25,7 +25,7 @@ pub const BITFIELD: Command = Command {
 
 pub const BITFIELD_RO: Command = Command {
     name: "BITFIELD_RO",
-    args: "key [GET encoding offset [GET encoding offset ...]]",
+    args: "key [get-block: GET encoding offset [GET encoding offset ...]]",
     arity: -2,
     since: "6.0.0",
     group: Group::Bitmap,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 pub const BITOP: Command = Command {
     name: "BITOP",
-    args: "<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key [key ...]",
+    args: "<operation: AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key [key ...]",
     arity: -4,
     since: "2.6.0",
     group: Group::Bitmap,

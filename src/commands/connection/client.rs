@@ -88,7 +88,7 @@ fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const LIST: Command = Command {
     name: "CLIENT LIST",
-    args: "[TYPE NORMAL | MASTER | REPLICA | PUBSUB] [ID client-id [client-id ...]]",
+    args: "[client-type@5.0.0: TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID@6.2.0 client-id [client-id ...]]",
     arity: -2,
     since: "2.4.0",
     group: Group::Connection,
@@ -152,7 +152,7 @@ pub fn client_type(word: &[u8]) -> Result<ClientType, Error> {
 
 pub const NO_EVICT: Command = Command {
     name: "CLIENT NO-EVICT",
-    args: "ON | OFF",
+    args: "<ON | OFF>",
     arity: 3,
     since: "7.0.0",
     group: Group::Connection,
@@ -169,7 +169,7 @@ pub const NO_EVICT: Command = Command {
 
 pub const NO_TOUCH: Command = Command {
     name: "CLIENT NO-TOUCH",
-    args: "ON | OFF",
+    args: "<ON | OFF>",
     arity: 3,
     since: "7.2.0",
     group: Group::Connection,
@@ -195,7 +195,7 @@ fn on_or_off(ctx: &Ctx<'_, '_>) -> Result<bool, Error> {
 
 pub const PAUSE: Command = Command {
     name: "CLIENT PAUSE",
-    args: "timeout [WRITE | ALL]",
+    args: "timeout:integer [mode@6.2.0: WRITE | ALL]",
     arity: -3,
     since: "2.9.50",
     group: Group::Connection,
@@ -225,7 +225,7 @@ fn pause(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const REPLY: Command = Command {
     name: "CLIENT REPLY",
-    args: "ON | OFF | SKIP",
+    args: "<action: ON | OFF | SKIP>",
     arity: 3,
     since: "3.2.0",
     group: Group::Connection,
@@ -252,7 +252,7 @@ fn reply(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const SETINFO: Command = Command {
     name: "CLIENT SETINFO",
-    args: "LIB-NAME libname | LIB-VER libver",
+    args: "<attr: LIB-NAME libname | LIB-VER libver>",
     arity: 4,
     since: "7.2.0",
     group: Group::Connection,
@@ -309,7 +309,7 @@ fn is_plain(text: &[u8]) -> bool {
 
 pub const UNBLOCK: Command = Command {
     name: "CLIENT UNBLOCK",
-    args: "client-id [TIMEOUT | ERROR]",
+    args: "client-id [unblock-type: TIMEOUT | ERROR]",
     arity: -3,
     since: "5.0.0",
     group: Group::Connection,
@@ -355,40 +355,45 @@ pub const UNPAUSE: Command = Command {
 
 const HELP_LINES: &[&str] = &[
     "GETNAME",
-    "    The connection's name.",
+    "    Return the name of the current connection.",
     "ID",
-    "    The connection's number.",
+    "    Return the ID of the current connection.",
     "INFO",
-    "    The connection's line of CLIENT LIST.",
+    "    Return information about the current client connection.",
     "KILL <ip:port>",
-    "    Close the connection from this address.",
+    "    Kill connection made from <ip:port>.",
     "KILL <option> <value> [<option> <value> [...]]",
-    "    Close the connections that match all of:",
+    "    Kill connections. Options are:",
     "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
     "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
     "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
     "    * USER <username>",
-    "    * ID <client-id>",
-    "    * MAXAGE <seconds>",
-    "    * SKIPME (YES|NO): spare one's own connection (default: yes).",
-    "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <client-id> [...]]",
-    "    A line about each connection.",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
     "NO-EVICT (ON|OFF)",
-    "    Keep the connection when memory for clients is short.",
+    "    Protect current client connection from eviction.",
     "NO-TOUCH (ON|OFF)",
     "    Read without touching the keys' access clocks.",
-    "PAUSE <milliseconds> [WRITE|ALL]",
-    "    Hold commands back.",
-    "REPLY (ON|OFF|SKIP)",
-    "    Choose which replies are sent.",
     "SETINFO (LIB-NAME|LIB-VER) <value>",
     "    Note the client library.",
-    "SETNAME <name>",
-    "    Name the connection.",
-    "UNBLOCK <client-id> [TIMEOUT|ERROR]",
-    "    End another connection's blocking command.",
-    "UNPAUSE",
-    "    Let held-back commands go on.",
 ];
 
 const BAD_CLIENT_ID: Error = Error::new("ERR Invalid client ID");

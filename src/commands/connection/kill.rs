@@ -9,7 +9,7 @@ use crate::command::*;
 
 pub const KILL: Command = Command {
     name: "CLIENT KILL",
-    args: "ip:port | <[ID client-id] | [TYPE NORMAL | MASTER | REPLICA | PUBSUB] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME YES | NO] | [MAXAGE maxage]>",
+    args: "<filter: old-format!2.8.12=ip:port | <new-format: [ID@2.8.12 client-id] | [client-type@2.8.12: TYPE <NORMAL | MASTER@3.2.0 | SLAVE | REPLICA@5.0.0 | PUBSUB>] | [USER username] | [ADDR addr=ip:port] | [LADDR@6.2.0 laddr=ip:port] | [SKIPME <YES | NO>] | [MAXAGE@7.4.0 maxage] ...>>",
     arity: -3,
     since: "2.4.0",
     group: Group::Connection,

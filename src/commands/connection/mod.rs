@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
 
 const AUTH: Command = Command {
     name: "AUTH",
-    args: "password | username password",
+    args: "[username@6.0.0] password",
     arity: -2,
     since: "1.0.0",
     group: Group::Connection,
@@ -102,7 +102,7 @@ fn echo(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const HELLO: Command = Command {
     name: "HELLO",
-    args: "[protover [AUTH username password] [SETNAME clientname]]",
+    args: "[arguments: protover [AUTH username password] [SETNAME clientname]]",
     arity: -1,
     since: "6.0.0",
     group: Group::Connection,

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 pub const GEOADD: Command = Command {
     name: "GEOADD",
-    args: "key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]",
+    args: "key [condition@6.2.0: NX | XX] [change@6.2.0: CH] longitude latitude member [longitude latitude member ...]",
     arity: -5,
     since: "3.2.0",
     group: Group::Geo,

@@ -23,7 +23,7 @@ const fn keys_storing(from: i32) -> Keys {
 
 pub const GEORADIUS: Command = Command {
     name: "GEORADIUS",
-    args: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+    args: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count-block: COUNT count [ANY@6.2.0]] [ASC | DESC] [store: STORE storekey=key | STOREDIST storedistkey=key]",
     arity: -6,
     since: "3.2.0",
     group: Group::Geo,
@@ -36,7 +36,7 @@ pub const GEORADIUS: Command = Command {
 
 pub const GEORADIUS_RO: Command = Command {
     name: "GEORADIUS_RO",
-    args: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+    args: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count-block: COUNT count [ANY@6.2.0]] [ASC | DESC]",
     since: "3.2.10",
     flags: READONLY,
     keys: Keys::read(1),
@@ -48,7 +48,7 @@ pub const GEORADIUS_RO: Command = Command {
 
 pub const GEORADIUSBYMEMBER: Command = Command {
     name: "GEORADIUSBYMEMBER",
-    args: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+    args: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count-block: COUNT count [ANY]] [ASC | DESC] [store: STORE storekey=key | STOREDIST storedistkey=key]",
     arity: -5,
     keys: keys_storing(5),
     doc: "Members within a radius of one of them. O(N + log M).",
@@ -59,7 +59,7 @@ pub const GEORADIUSBYMEMBER: Command = Command {
 
 pub const GEORADIUSBYMEMBER_RO: Command = Command {
     name: "GEORADIUSBYMEMBER_RO",
-    args: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+    args: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [count-block: COUNT count [ANY]] [ASC | DESC]",
     since: "3.2.10",
     flags: READONLY,
     keys: Keys::read(1),
@@ -71,7 +71,7 @@ pub const GEORADIUSBYMEMBER_RO: Command = Command {
 
 pub const GEOSEARCH: Command = Command {
     name: "GEOSEARCH",
-    args: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+    args: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <by: circle: BYRADIUS radius <M | KM | FT | MI> | box: BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [count-block: COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
     arity: -7,
     since: "6.2.0",
     flags: READONLY,
@@ -84,7 +84,7 @@ pub const GEOSEARCH: Command = Command {
 
 pub const GEOSEARCHSTORE: Command = Command {
     name: "GEOSEARCHSTORE",
-    args: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
+    args: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <by: circle: BYRADIUS radius <M | KM | FT | MI> | box: BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [count-block: COUNT count [ANY]] [STOREDIST]",
     arity: -8,
     flags: WRITE | DENYOOM,
     keys: Keys::one(1, keys::OW | keys::UPDATE).and(Keys::read(2)),

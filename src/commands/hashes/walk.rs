@@ -9,7 +9,7 @@ use crate::types::hash::Hash;
 
 pub const HRANDFIELD: Command = Command {
     name: "HRANDFIELD",
-    args: "key [count [WITHVALUES]]",
+    args: "key [options: count [WITHVALUES]]",
     arity: -2,
     since: "6.2.0",
     group: Group::Hash,

@@ -60,7 +60,7 @@ fn hincrby(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const HINCRBYFLOAT: Command = Command {
     name: "HINCRBYFLOAT",
-    args: "key field increment",
+    args: "key field increment:double",
     arity: 4,
     since: "2.6.0",
     group: Group::Hash,

@@ -26,7 +26,7 @@ pub const DUMP: Command = Command {
 
 pub const RESTORE: Command = Command {
     name: "RESTORE",
-    args: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    args: "key ttl serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME@5.0.0 seconds] [FREQ@5.0.0 frequency]",
     arity: -4,
     since: "2.6.0",
     group: Group::Generic,

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 pub const EXPIRE: Command = Command {
     name: "EXPIRE",
-    args: "key seconds [NX | XX | GT | LT]",
+    args: "key seconds [condition@7.0.0: NX | XX | GT | LT]",
     arity: -3,
     since: "1.0.0",
     group: Group::Generic,
@@ -22,7 +22,7 @@ pub const EXPIRE: Command = Command {
 
 pub const EXPIREAT: Command = Command {
     name: "EXPIREAT",
-    args: "key unix-time-seconds [NX | XX | GT | LT]",
+    args: "key unix-time-seconds [condition@7.0.0: NX | XX | GT | LT]",
     arity: -3,
     since: "1.2.0",
     group: Group::Generic,
@@ -68,7 +68,7 @@ fn persist(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const PEXPIRE: Command = Command {
     name: "PEXPIRE",
-    args: "key milliseconds [NX | XX | GT | LT]",
+    args: "key milliseconds [condition@7.0.0: NX | XX | GT | LT]",
     arity: -3,
     since: "2.6.0",
     group: Group::Generic,
@@ -81,7 +81,7 @@ pub const PEXPIRE: Command = Command {
 
 pub const PEXPIREAT: Command = Command {
     name: "PEXPIREAT",
-    args: "key unix-time-milliseconds [NX | XX | GT | LT]",
+    args: "key unix-time-milliseconds [condition@7.0.0: NX | XX | GT | LT]",
     arity: -3,
     since: "2.6.0",
     group: Group::Generic,

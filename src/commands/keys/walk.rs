@@ -65,7 +65,7 @@ fn randomkey(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const SCAN: Command = Command {
     name: "SCAN",
-    args: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+    args: "cursor [MATCH pattern] [COUNT count] [TYPE@6.0.0 type]",
     arity: -2,
     since: "2.8.0",
     group: Group::Generic,

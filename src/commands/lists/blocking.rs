@@ -7,7 +7,7 @@ use crate::types::list::{End, List};
 
 pub const BLMOVE: Command = Command {
     name: "BLMOVE",
-    args: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+    args: "source destination <wherefrom: LEFT | RIGHT> <whereto: LEFT | RIGHT> timeout",
     arity: 6,
     since: "6.2.0",
     group: Group::List,

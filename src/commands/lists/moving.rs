@@ -6,7 +6,7 @@ use crate::types::list::{End, List};
 
 pub const LMOVE: Command = Command {
     name: "LMOVE",
-    args: "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
+    args: "source destination <wherefrom: LEFT | RIGHT> <whereto: LEFT | RIGHT>",
     arity: 5,
     since: "6.2.0",
     group: Group::List,

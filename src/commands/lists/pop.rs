@@ -8,7 +8,7 @@ use crate::types::list::{End, List};
 
 pub const LPOP: Command = Command {
     name: "LPOP",
-    args: "key [count]",
+    args: "key [count@6.2.0]",
     arity: -2,
     since: "1.0.0",
     group: Group::List,
@@ -21,7 +21,7 @@ pub const LPOP: Command = Command {
 
 pub const RPOP: Command = Command {
     name: "RPOP",
-    args: "key [count]",
+    args: "key [count@6.2.0]",
     doc: "Takes the last element, or up to `count` of them, out of a list. O(N) in the number taken.",
     examples: "> RPUSH l a b c\n(integer) 3\n> RPOP l\n\"c\"\n> RPOP l 5\n1) \"b\"\n2) \"a\"\n> RPOP l\n(nil)",
     run: |ctx| pop(ctx, End::Right),

@@ -317,15 +317,16 @@ fn usage_of_key(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const HELP_LINES: &[&str] = &[
     "DOCTOR",
-    "    What is remarkable about memory.",
+    "    Return memory problems reports.",
     "MALLOC-STATS",
-    "    The allocator's own report.",
+    "    Return internal statistics report from the memory allocator.",
     "PURGE",
-    "    Give the allocator's unused pages back.",
+    "    Attempt to purge dirty pages for reclamation by the allocator.",
     "STATS",
-    "    Memory by what it is for.",
+    "    Return information about the memory usage of the server.",
     "USAGE <key> [SAMPLES <count>]",
-    "    Bytes a key takes.",
+    "    Return memory in bytes used by <key> and its value. Nested values are",
+    "    sampled up to <count> times (default: 5, 0 means sample all).",
 ];
 
 const NOT_PURGED: Error = Error::new("ERR Error purging dirty pages");

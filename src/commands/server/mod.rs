@@ -98,7 +98,7 @@ fn skyline() -> String {
 
 const REPLICAOF: Command = Command {
     name: "REPLICAOF",
-    args: "host port | NO ONE",
+    args: "args: host-port: host port | no-one: NO ONE",
     arity: 3,
     since: "5.0.0",
     group: Group::Server,
@@ -142,7 +142,7 @@ fn role(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const SHUTDOWN: Command = Command {
     name: "SHUTDOWN",
-    args: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    args: "[save-selector: NOSAVE | SAVE] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]",
     arity: -1,
     since: "1.0.0",
     group: Group::Server,

@@ -94,11 +94,13 @@ pub const RESET: Command = Command {
 const SHOWN_BY_DEFAULT: i64 = 10;
 const HELP_LINES: &[&str] = &[
     "GET [<count>]",
-    "    The newest entries (default: 10, -1: all), each with id, time, microseconds,",
-    "    arguments, client address and client name.",
+    "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+    "    Entries are made of:",
+    "    id, timestamp, time in microseconds, arguments array, client IP and port,",
+    "    client name",
     "LEN",
-    "    How many entries there are.",
+    "    Return the length of the slowlog.",
     "RESET",
-    "    Forget them.",
+    "    Reset the slowlog.",
 ];
 const BAD_COUNT: Error = Error::new("ERR count should be greater than or equal to -1");

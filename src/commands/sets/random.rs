@@ -7,7 +7,7 @@ use crate::types::set::Set;
 
 pub const SPOP: Command = Command {
     name: "SPOP",
-    args: "key [count]",
+    args: "key [count@3.2.0]",
     arity: -2,
     since: "1.0.0",
     group: Group::Set,
@@ -87,7 +87,7 @@ fn pop_several(ctx: &mut Ctx<'_, '_>, count: usize) -> Outcome {
 
 pub const SRANDMEMBER: Command = Command {
     name: "SRANDMEMBER",
-    args: "key [count]",
+    args: "key [count@2.6.0]",
     arity: -2,
     since: "1.0.0",
     group: Group::Set,

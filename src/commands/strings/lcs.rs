@@ -11,7 +11,7 @@ use crate::resp::Out;
 
 pub const LCS: Command = Command {
     name: "LCS",
-    args: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+    args: "key1#0 key2#0 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
     arity: -3,
     since: "7.0.0",
     group: Group::String,

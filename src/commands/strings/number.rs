@@ -82,7 +82,7 @@ fn add(ctx: &mut Ctx<'_, '_>, by: i64) -> Outcome {
 
 pub const INCRBYFLOAT: Command = Command {
     name: "INCRBYFLOAT",
-    args: "key increment",
+    args: "key increment:double",
     arity: 3,
     since: "2.6.0",
     group: Group::String,

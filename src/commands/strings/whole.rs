@@ -206,7 +206,7 @@ fn psetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const SET: Command = Command {
     name: "SET",
-    args: "key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+    args: "key value [condition@2.6.12: NX | XX | IFEQ@8.4.0 ifeq-value | IFNE@8.4.0 ifne-value | IFDEQ@8.4.0 ifdeq-digest | IFDNE@8.4.0 ifdne-digest] [GET@6.2.0] [EX@2.6.12 seconds | PX@2.6.12 milliseconds | EXAT@6.2.0 unix-time-seconds | PXAT@6.2.0 unix-time-milliseconds | KEEPTTL@6.0.0]",
     arity: -3,
     since: "1.0.0",
     group: Group::String,

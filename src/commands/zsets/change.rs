@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 pub const ZADD: Command = Command {
     name: "ZADD",
-    args: "key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
+    args: "key [condition@3.0.2: NX | XX] [comparison@6.2.0: GT | LT] [change@3.0.2: CH] [increment@3.0.2: INCR] score member [score member ...]",
     arity: -4,
     since: "1.2.0",
     group: Group::SortedSet,

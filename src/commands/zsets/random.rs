@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 
 pub const ZRANDMEMBER: Command = Command {
     name: "ZRANDMEMBER",
-    args: "key [count [WITHSCORES]]",
+    args: "key [options: count [WITHSCORES]]",
     arity: -2,
     since: "6.2.0",
     group: Group::SortedSet,

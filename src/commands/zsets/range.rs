@@ -9,7 +9,7 @@ use crate::types::zset::{Walk, Zset};
 
 pub const ZRANGE: Command = Command {
     name: "ZRANGE",
-    args: "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+    args: "key start:string stop:string [sortby@6.2.0: BYSCORE | BYLEX] [REV@6.2.0] [LIMIT@6.2.0 offset count] [WITHSCORES]",
     arity: -4,
     since: "1.2.0",
     group: Group::SortedSet,
@@ -45,7 +45,7 @@ fn zrevrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZRANGEBYSCORE: Command = Command {
     name: "ZRANGEBYSCORE",
-    args: "key min max [WITHSCORES] [LIMIT offset count]",
+    args: "key min max [WITHSCORES@2.0.0] [LIMIT offset count]",
     arity: -4,
     since: "1.0.5",
     group: Group::SortedSet,
@@ -81,7 +81,7 @@ fn zrevrangebyscore(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZRANGEBYLEX: Command = Command {
     name: "ZRANGEBYLEX",
-    args: "key min max [LIMIT offset count]",
+    args: "key min:string max:string [LIMIT offset count]",
     arity: -4,
     since: "2.8.9",
     group: Group::SortedSet,
@@ -99,7 +99,7 @@ fn zrangebylex(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZREVRANGEBYLEX: Command = Command {
     name: "ZREVRANGEBYLEX",
-    args: "key max min [LIMIT offset count]",
+    args: "key max:string min:string [LIMIT offset count]",
     arity: -4,
     since: "2.8.9",
     group: Group::SortedSet,
@@ -117,7 +117,7 @@ fn zrevrangebylex(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZRANGESTORE: Command = Command {
     name: "ZRANGESTORE",
-    args: "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
+    args: "dst src min:string max:string [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
     arity: -5,
     since: "6.2.0",
     group: Group::SortedSet,

@@ -23,7 +23,7 @@ fn zcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZLEXCOUNT: Command = Command {
     name: "ZLEXCOUNT",
-    args: "key min max",
+    args: "key min:string max:string",
     arity: 4,
     since: "2.8.9",
     group: Group::SortedSet,
@@ -46,7 +46,7 @@ fn count(ctx: &mut Ctx<'_, '_>, by: By) -> Outcome {
 
 pub const ZREMRANGEBYLEX: Command = Command {
     name: "ZREMRANGEBYLEX",
-    args: "key min max",
+    args: "key min:string max:string",
     arity: 4,
     since: "2.8.9",
     group: Group::SortedSet,
