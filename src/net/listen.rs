@@ -157,7 +157,7 @@ mod tests {
             assert!(refused(&open, foreign), "{foreign}");
         }
         assert!(!is_protected_from(&open, None), "a Unix socket");
-        let locked = Config { requirepass: b"secret".to_vec().into(), ..Config::default() };
+        let locked = Config { requirepass: b"secret".to_vec(), ..Config::default() };
         let unprotected = Config { protected_mode: false, ..Config::default() };
         assert!(!refused(&locked, "192.0.2.1") && !refused(&unprotected, "192.0.2.1"));
     }
