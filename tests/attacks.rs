@@ -61,6 +61,17 @@ fn a_client_over_its_output_limit_is_closed() {
     let mut stream = server.connect();
     let flood = request(&[b"GET", b"big"]).repeat(100);
     assert!((0..20_000).any(|_| stream.write_all(&flood).is_err()), "it is still open");
+    assert!(server.ask(&[b"INFO", b"stats"]).contains("client_output_buffer_limit_disconnections:1\r"));
+    server.is_well();
+}
+
+#[test]
+fn a_client_over_its_query_limit_is_closed() {
+    let mut server = Server::start(&["--client-query-buffer-limit", "1mb"]);
+    let before = server.resident_mb();
+    assert_eq!(server.ask(&[b"SET", b"k", &vec![b'x'; 20 << 20]]), "");
+    assert!(server.ask(&[b"INFO", b"stats"]).contains("client_query_buffer_limit_disconnections:1\r"));
+    assert!(server.resident_mb() < before + 10);
     server.is_well();
 }
 
