@@ -10,7 +10,7 @@ use common::{PATIENCE, Server, request, wait_until};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -61,6 +61,17 @@ fn a_client_over_its_output_limit_is_closed() {
     let mut stream = server.connect();
     let flood = request(&[b"GET", b"big"]).repeat(100);
     assert!((0..20_000).any(|_| stream.write_all(&flood).is_err()), "it is still open");
+    assert!(server.ask(&[b"INFO", b"stats"]).contains("client_output_buffer_limit_disconnections:1\r"));
+    server.is_well();
+}
+
+#[test]
+fn a_client_over_its_query_limit_is_closed() {
+    let mut server = Server::start(&["--client-query-buffer-limit", "1mb"]);
+    let before = server.resident_mb();
+    assert_eq!(server.ask(&[b"SET", b"k", &vec![b'x'; 20 << 20]]), "");
+    assert!(server.ask(&[b"INFO", b"stats"]).contains("client_query_buffer_limit_disconnections:1\r"));
+    assert!(server.resident_mb() < before + 10);
     server.is_well();
 }
 
@@ -232,6 +243,36 @@ fn connections_reset_in_the_middle_leave_nothing_behind() {
     // Nobody waits any more: a push stays.
     assert_eq!(server.ask(&[b"RPUSH", b"never", b"a"]), ":1\r\n");
     assert_eq!(server.ask(&[b"LLEN", b"never"]), ":1\r\n");
+    server.is_well();
+}
+
+/// Without a password only this machine may come in: whoever calls one of its other addresses is told so and closed.
+#[test]
+fn protected_mode_refuses_who_comes_by_another_address() {
+    // The address that would be used towards a documentation network; nothing is sent.
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|probe| {
+        probe.connect("198.51.100.1:9")?;
+        probe.local_addr()
+    });
+    // A machine with no network but itself has no such address; what is decided is tested beside the decision.
+    let Some(own) = own.ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback()) else { return };
+    let mut server = Server::start(&["--bind", &format!("127.0.0.1 {own}")]);
+    let ask = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect((own, server.address.port())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    for attack in [&b""[..], b"PING\r\n", b"CONFIG SET protected-mode no\r\n"] {
+        let answer = ask(attack);
+        assert!(
+            answer.is_empty() && !attack.is_empty() || answer.starts_with("-DENIED Redis is running in protected"),
+            "{answer}"
+        );
+    }
+    assert!(server.ask(&[b"CONFIG", b"GET", b"protected-mode"]).contains("yes"));
     server.is_well();
 }
 

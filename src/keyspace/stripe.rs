@@ -299,6 +299,17 @@ impl Keyspace {
         Held { keyspace: self, mode: Mode::Many(stripes) }
     }
 
+    /// Locks every stripe, in order, and then lets go those that are not `wanted`. The caller holds none.
+    pub(super) fn lock_each(
+        &self,
+        wanted: impl Fn(&PerDb<PartShared>) -> bool,
+    ) -> impl Iterator<Item = (usize, Held<'_>)> {
+        let mut all: Vec<(usize, Held<'_>)> =
+            (0..self.stripes()).map(|stripe| (stripe, self.lock_one(stripe))).collect();
+        all.retain(|(stripe, _)| wanted(&self.stripe(*stripe).shared));
+        all.into_iter()
+    }
+
     /// No key at all; single stripes may be visited one by one.
     #[inline]
     pub fn lock_none(&self) -> Held<'_> {

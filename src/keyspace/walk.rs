@@ -1,11 +1,11 @@
 //! The keyspace as a whole: SCAN, KEYS, RANDOMKEY, FLUSHALL, SWAPDB.
 //!
-//! Walks lock one stripe at a time, or none when the unit owns the world. A cursor is the table's scan cursor with the
+//! KEYS sees one instant. Other walks lock one stripe at a time, or none when the unit owns the world. A cursor is the table's scan cursor with the
 //! stripe's number in its low bits; stripes are walked in order, so the guarantee of the table's scan is SCAN's.
 
 use super::db::Db;
 use super::entry::Entry;
-use super::stripe::Part;
+use super::stripe::{Held, Part};
 use super::watch::Presence;
 use crate::clock::Millis;
 use crate::types::{Kind, Value};
@@ -65,22 +65,24 @@ impl Db<'_> {
         if stripe >= stripes { 0 } else { position << bits | stripe as u64 }
     }
 
-    /// Every living key of the database.
+    /// Every living key of the database, at one instant: that at which all stripes are locked. Each is let go as soon as
+    /// it was seen, those without a key of this database first.
     pub fn for_each_key(&mut self, mut visit: impl FnMut(&[u8])) {
-        let (index, now) = (self.index, self.now);
-        for stripe in 0..self.keyspace().stripes() {
-            if self.keyspace().stripe(stripe).shared[index].len.load(Relaxed) == 0 {
-                continue;
-            }
-            self.held.visit(stripe, |held| {
-                held.part(stripe, index).table.for_each(|word| {
-                    // SAFETY: words in a keyspace table are live entries, and their stripe is held.
-                    let entry = unsafe { Entry::from_word(word) };
-                    if !entry.is_due(now) {
-                        visit(entry.key());
-                    }
-                });
+        let (index, now, keyspace) = (self.index, self.now, self.keyspace());
+        let mut see = |held: &mut Held<'_>, stripe: usize| {
+            held.part(stripe, index).table.for_each(|word| {
+                // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+                let entry = unsafe { Entry::from_word(word) };
+                if !entry.is_due(now) {
+                    visit(entry.key());
+                }
             });
+        };
+        if self.held.is_world() {
+            return (0..keyspace.stripes()).for_each(|stripe| see(&mut self.held, stripe));
+        }
+        for (stripe, mut held) in keyspace.lock_each(|shared| shared[index].len.load(Relaxed) > 0) {
+            see(&mut held, stripe);
         }
     }
 

@@ -436,11 +436,17 @@ impl Connection {
         let since = over_soft.then(|| *self.over_soft_limit_since.get_or_insert(now));
         self.over_soft_limit_since = since;
         let soft_is_over = since.is_some_and(|s| now - s > i64::from(limit.soft_seconds) * 1000);
-        let too_much = (limit.hard_bytes > 0 && output > limit.hard_bytes)
+        let over_output = (limit.hard_bytes > 0 && output > limit.hard_bytes)
             || soft_is_over
-            || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX)
-            || query > config.client_query_buffer_limit;
-        if too_much {
+            || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX);
+        if over_output || query > config.client_query_buffer_limit {
+            let counters = &self.worker.stats.counters;
+            let closed = if over_output {
+                &counters.client_output_buffer_limit_disconnections
+            } else {
+                &counters.client_query_buffer_limit_disconnections
+            };
+            closed.add(1);
             crate::log::warning!(
                 "Client {} closed for overcoming of output or query buffer limits.",
                 self.session.client.address

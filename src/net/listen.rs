@@ -4,6 +4,7 @@ use super::stream::Accepted;
 use super::worker::{Arrival, Handle};
 use crate::clients::Client;
 use crate::clock;
+use crate::config::Config;
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use socket2::TcpKeepalive;
@@ -103,7 +104,7 @@ fn admit(
         stats.counters.rejected_connections.add(1);
         return turn_away(socket, b"-ERR max number of clients reached\r\n");
     }
-    if config.protected_mode && config.requirepass.is_empty() && ip.is_some_and(|ip| !is_local(ip)) {
+    if is_protected_from(&config, ip) {
         stats.counters.rejected_connections.add(1);
         return turn_away(socket, PROTECTED_MODE.as_bytes());
     }
@@ -116,6 +117,11 @@ fn admit(
     if let Err(refused) = least.arrivals.send(Arrival { socket, client }) {
         node.clients.remove(refused.0.client.id);
     }
+}
+
+/// Protected mode lets only this machine in; a Unix socket, which has no address, is of this machine.
+fn is_protected_from(config: &Config, peer: Option<IpAddr>) -> bool {
+    config.protected_mode && config.requirepass.is_empty() && peer.is_some_and(|ip| !is_local(ip))
 }
 
 fn is_local(ip: IpAddr) -> bool {
@@ -135,3 +141,24 @@ fn turn_away(socket: Accepted, text: &[u8]) {
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PROTECTED_MODE: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protected_mode_lets_only_this_machine_in() {
+        let refused = |config: &Config, ip: &str| is_protected_from(config, Some(ip.parse().unwrap()));
+        let open = Config::default();
+        for local in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(!refused(&open, local), "{local}");
+        }
+        for foreign in ["192.0.2.1", "10.0.0.1", "0.0.0.0", "2001:db8::1", "::ffff:192.0.2.1", "::7f00:1", "fe80::1"] {
+            assert!(refused(&open, foreign), "{foreign}");
+        }
+        assert!(!is_protected_from(&open, None), "a Unix socket");
+        let locked = Config { requirepass: b"secret".to_vec(), ..Config::default() };
+        let unprotected = Config { protected_mode: false, ..Config::default() };
+        assert!(!refused(&locked, "192.0.2.1") && !refused(&unprotected, "192.0.2.1"));
+    }
+}

@@ -99,6 +99,28 @@ fn all_directives_can_be_forced_and_read_back() {
     assert_eq!(read, config);
 }
 
+/// Values that would write a line of their own, as in RED-167787: refused, or read back as what they are.
+#[test]
+fn no_value_can_add_a_line() {
+    let mut taken = 0;
+    for param in PARAMS {
+        for ending in ["\nmaxclients 7777", "\rmaxclients 7777", "\r\nmaxclients 7777\r\n", "\"\nmaxclients 7777\n\""] {
+            let mut config = Config::default();
+            let value = [&param.get(&config), ending.as_bytes()].concat();
+            if param.set(&mut config, &value).is_err() {
+                continue;
+            }
+            taken += 1;
+            let text = rewrite(b"", &config, Rewrite::default());
+            let mut read = Config::default();
+            load(&mut read, &text, &mut Lonely).unwrap_or_else(|e| panic!("{}: {e}", param.name));
+            assert_eq!(read, config, "{} = {value:?}", param.name);
+            assert_ne!(read.maxclients, 7777, "{}", param.name);
+        }
+    }
+    assert!(taken > 0, "passwords may hold any byte");
+}
+
 /// A directive and a value it may or may not take.
 fn setting() -> impl Strategy<Value = (usize, Vec<u8>)> {
     let words = proptest::sample::select(super::oracle::VALUES.to_vec());
