@@ -399,8 +399,11 @@ impl Apply for Replay {
 
     fn key(&mut self, loaded: Loaded) -> Result<(), String> {
         self.breathe();
-        let Loaded { db, key, content, expiry } = loaded;
-        self.turn.with_db(db, &key, |db| content.put(db, &key, expiry, ""));
+        let Loaded { db, key, content, expiry, usage } = loaded;
+        self.turn.with_db(db, &key, |db| {
+            content.put(db, &key, expiry, "");
+            usage.into_iter().for_each(|usage| usage.set(db, &key));
+        });
         Ok(())
     }
 

@@ -2,10 +2,11 @@
 """Values and files go to real servers and come back: everyone must hold the same data afterwards.
 
   exchange.py --server PATH [--peers 7.0,8.2] [--seed 1] [--keys 120] [--damaged 3000]
-              [--only values,snapshots,logs,assets,damage]
+              [--only values,snapshots,uses,logs,assets,damage]
 
 values     DUMP here, RESTORE there, both ways, for every type and encoding: equal DEBUG DIGEST-VALUE and deadlines
 snapshots  SAVE here, loaded there, both ways: equal contents; redis-check-rdb accepts ours
+uses       idle times and frequencies in a snapshot, both ways, and what RESTORE says of them
 logs       an appendonlydir, rewritten and then grown, both ways, with and without RDB preamble; redis-check-aof
 assets     the old files of Redis's own suite load, or are refused, as 7.0.15 does
 damage     payloads with bytes changed under a right checksum: an answer, never a crash; what is accepted is sound
@@ -158,6 +159,29 @@ class Exchange:
                 if self.check(said == ("+", b"OK"), f"{where}: {said}"):
                     self.same(one.contents(), two.contents(), where)
 
+    def uses(self) -> None:
+        for policy, words, subcommand, field in (("allkeys-lru", "IDLETIME", "IDLETIME", (0, 1, 63, 64, 16384, 1_000_000)),
+                                                 ("volatile-lfu", "FREQ", "FREQ", (0, 1, 5, 100, 255))):
+            directives = {"maxmemory-policy": policy, "lfu-decay-time": "0"}
+            for peer in self.options.peers:
+                for there in (True, False):
+                    mine, theirs = (Party(name, self.home, directives).start() for name in (self.options.server, peer))
+                    one, two = (mine, theirs) if there else (theirs, mine)
+                    done(one.connection, "SET", "seed", "not an integer, which 7.0 shares")
+                    value = one.call("DUMP", "seed")[1]
+                    for n in field:
+                        done(one.connection, "RESTORE", f"k{n}", 0, value, words, n)
+                    done(one.connection, "SAVE")
+                    shutil.copy(one.directory / "dump.rdb", two.directory / "dump.rdb")
+                    for party in (one, two):
+                        done(party.connection, "DEBUG", "RELOAD", "NOSAVE")
+                        found = [int(party.call("OBJECT", subcommand, f"k{n}")[1]) for n in field]
+                        # Seconds may pass meanwhile.
+                        near = all(0 <= have - want <= (5 if words == "IDLETIME" else 0) for have, want in zip(found, field))
+                        self.check(near, f"{words} from {one.name}, loaded by {party.name}: {found}, not {list(field)}")
+                    one.stop()
+                    two.stop()
+
     def logs(self) -> None:
         for preamble in ("yes", "no"):
             directives = {"appendonly": "yes", "aof-use-rdb-preamble": preamble}
@@ -288,7 +312,7 @@ def tool(name: str, version: str, home: Path, file: Path) -> tuple[int, str]:
 
 
 def main() -> int:
-    parts = ["values", "snapshots", "logs", "assets", "damage"]
+    parts = ["values", "snapshots", "uses", "logs", "assets", "damage"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True, help="the binary to test (or 7.0, 8.2, valkey)")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=["7.0", "8.2"])

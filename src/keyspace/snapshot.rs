@@ -14,9 +14,8 @@
 //! Bound: captures wait in memory until the walker takes them between two buckets; a writer pays one copy of what it
 //! overwrites. Outside a snapshot all entries carry the keyspace's parity, so a write costs one comparison.
 
-use super::entry::{Body, Entry};
+use super::entry::{Body, Entry, Marks};
 use super::stripe::{Exclusive, Keyspace};
-use crate::clock::Millis;
 use crate::types::Value;
 use crate::types::big::Big;
 use parking_lot::Mutex;
@@ -26,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 pub struct Captured {
     pub db: usize,
     pub key: Box<[u8]>,
-    pub expiry: Option<Millis>,
+    pub marks: Marks,
     pub body: CapturedBody,
 }
 
@@ -74,7 +73,7 @@ impl Captures {
             },
         };
         self.taken.fetch_add(1, Relaxed);
-        self.waiting.lock().push(Captured { db, key: entry.key().into(), expiry: entry.expiry(), body });
+        self.waiting.lock().push(Captured { db, key: entry.key().into(), marks: entry.marks(), body });
     }
 
     fn take(&self) -> Vec<Captured> {
@@ -127,7 +126,7 @@ impl Walk<'_> {
 
     /// Visits about `keys_max` entries under one stripe's lock; big ones count as many. False when all were visited.
     /// After each step the captures are to be taken.
-    pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
+    pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
         let _inside = self.keyspace.gate.enter(self.slot);
         self.walk(keys_max, &mut visit)
     }
@@ -137,7 +136,7 @@ impl Walk<'_> {
         self.keyspace.captures.take()
     }
 
-    fn walk(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
+    fn walk(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
         let mut seen = 0;
         while self.stripe < self.keyspace.stripes() {
             let mut held = self.keyspace.lock_one(self.stripe);
@@ -160,7 +159,7 @@ impl Walk<'_> {
                                 if let Body::Value(value) = body {
                                     seen += value.heap_bytes() / KEY_BYTES;
                                 }
-                                visit(self.db, entry.key(), entry.expiry(), body);
+                                visit(self.db, entry.key(), entry.marks(), body);
                                 seen += 1;
                             }
                         }

@@ -178,14 +178,14 @@ fn write_everything(db: &mut Db<'_>, storage: &Storage, path: &Path, config: &Co
     let keyspace = db.keyspace();
     let mut out = Vec::new();
     let timed_fields = keyspace.has_timed_fields();
-    let purpose = Purpose { compress: config.rdbcompression, timed_fields, log_base: false, now: db.now() };
+    let purpose = Purpose::of(config, timed_fields, false, db.now());
     let mut writer = Writer::begin(&mut out, purpose);
     let selected = db.index();
     let mut written = Ok(());
     for index in 0..keyspace.databases() {
         db.select(index);
         db.for_each_stored(|entry| {
-            writer.entry(&mut out, index, entry.key(), entry.expiry(), &entry.body());
+            writer.entry(&mut out, index, entry.key(), entry.marks(), &entry.body());
             if let Ok(us @ 1..) = u64::try_from(config.rdb_key_save_delay) {
                 std::thread::sleep(std::time::Duration::from_micros(us));
             }

@@ -10,6 +10,7 @@ use super::*;
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::config::Config;
+use crate::keyspace::Db;
 use crate::lzf;
 use std::io::{self, Read};
 
@@ -19,6 +20,24 @@ pub struct Loaded {
     pub key: Vec<u8>,
     pub content: Content,
     pub expiry: Option<Millis>,
+    pub usage: Option<Usage>,
+}
+
+/// What stands in the file of a key's uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    IdleSeconds(u64),
+    Frequency(u8),
+}
+
+impl Usage {
+    /// Without effect unless the policy is of its kind.
+    pub fn set(self, db: &mut Db<'_>, key: &[u8]) {
+        match self {
+            Self::IdleSeconds(seconds) => db.set_idle(key, i64::try_from(seconds).unwrap_or(i64::MAX)),
+            Self::Frequency(counter) => db.set_frequency(key, i64::from(counter)),
+        }
+    }
 }
 
 /// An RDB file of an empty keyspace.
@@ -44,7 +63,7 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
                     bad(format!("FATAL: Data file was created with a Redis server configured to handle more than {databases} databases. Exiting"))
                 })?;
             }
-            Item::Entry { kind, expiry } => {
+            Item::Entry { kind, expiry, usage } => {
                 let key = file.key()?;
                 let content = file.value(kind, config).inspect_err(|e| {
                     crate::log::warning!("RDB load: key '{}' cannot be read: {e}", key.escape_ascii());
@@ -56,7 +75,7 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
                     }
                     continue;
                 }
-                deliver(Loaded { db, key, content, expiry })?;
+                deliver(Loaded { db, key, content, expiry, usage })?;
             }
         }
     }
@@ -80,6 +99,7 @@ pub enum Item {
     Entry {
         kind: u8,
         expiry: Option<Millis>,
+        usage: Option<Usage>,
     },
     /// The checksum is to be verified next.
     End,
@@ -144,7 +164,7 @@ impl<R: Read> RdbFile<R> {
     }
 
     pub fn next_item(&mut self) -> io::Result<Item> {
-        let mut expiry = None;
+        let (mut expiry, mut usage) = (None, None);
         loop {
             self.doing = Doing::Type;
             match self.r.byte()? {
@@ -167,12 +187,8 @@ impl<R: Read> RdbFile<R> {
                     self.doing = Doing::Aux;
                     return Ok(Item::Aux(self.r.string()?, self.r.string()?));
                 }
-                FREQUENCY => {
-                    self.r.byte()?;
-                }
-                IDLE => {
-                    self.r.length()?;
-                }
+                FREQUENCY => usage = Some(Usage::Frequency(self.r.byte()?)),
+                IDLE => usage = Some(Usage::IdleSeconds(self.r.length()?)),
                 MODULE_AUX => {
                     self.doing = Doing::ModuleAux;
                     return Err(bad("The RDB file contains module data, which this server cannot load"));
@@ -181,7 +197,7 @@ impl<R: Read> RdbFile<R> {
                     self.doing = Doing::Functions;
                     return Err(bad("The RDB file contains functions, which this server cannot load yet"));
                 }
-                kind => return Ok(Item::Entry { kind, expiry }),
+                kind => return Ok(Item::Entry { kind, expiry, usage }),
             }
         }
     }
@@ -309,22 +325,23 @@ const TRUSTED_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::{Purpose, Writer};
+    use super::super::write::{Purpose, Usage as Told, Writer};
     use super::*;
     use crate::config::Config;
-    use crate::keyspace::entry::Body;
+    use crate::keyspace::entry::{Body, Marks};
 
     #[test]
     fn what_is_written_reads_back() {
         let long = b"abc".repeat(2000);
         let values: [&[u8]; 8] = [b"", b"v", b"-5", b"300", b"70000", b"99999999999", &long, b"007"];
         let mut out = Vec::new();
-        let purpose = Purpose { compress: true, timed_fields: false, log_base: false, now: 0 };
+        let purpose = Purpose { compress: true, timed_fields: false, log_base: false, usage: Told::Idle, now: 90_000 };
         let mut writer = Writer::begin(&mut out, purpose);
         let mut file = Vec::new();
         for (i, value) in values.iter().enumerate() {
             let expiry = (i % 2 == 0).then_some(1_900_000_000_000 + i as i64);
-            writer.entry(&mut out, i / 4, format!("key{i}").as_bytes(), expiry, &Body::Bytes(value));
+            let marks = Marks { expiry, access: i as u32 };
+            writer.entry(&mut out, i / 4, format!("key{i}").as_bytes(), marks, &Body::Bytes(value));
             writer.sum(&out);
             file.append(&mut out);
         }
@@ -333,6 +350,7 @@ mod tests {
         let mut seen = Vec::new();
         read(&file[..], &Config::default(), |l| {
             let Content::Text(text) = l.content else { panic!("all are strings") };
+            assert_eq!(l.usage, Some(Usage::IdleSeconds(90 - seen.len() as u64)));
             seen.push((l.db, l.key, text, l.expiry));
             Ok(())
         })
