@@ -97,11 +97,11 @@ fn load_file(
     apply: &mut impl Apply,
 ) -> io::Result<()> {
     let mut file = File::open(path).map_err(at(path))?;
-    let mut start = [0; 5];
+    let mut start = [0; rdb::MAGIC_BYTES_MAX];
     let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
     let mut reader = LogReader::default();
-    if start[..head] == *b"REDIS" {
-        let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
+    if rdb::is_rdb(&start[..head]) {
+        let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..head]).chain(&mut file));
         // Commands may follow the preamble: what the buffer holds already, then the rest.
         reader.offset = rdb::read::read(&mut whole, config, |loaded| apply.key(loaded).map_err(io::Error::other))
             .map_err(at(path))?;

@@ -1,4 +1,4 @@
-//! Reading RDB files: versions 1 to 12 of Redis, checksum verified.
+//! Reading RDB files: versions 1 to 12 of Redis and 80 of Valkey, checksum verified.
 //!
 //! [`RdbFile`] is the file as a sequence of items, which whoever checks a file follows one by one; [`read`] delivers the
 //! keys of one to be loaded.
@@ -153,12 +153,14 @@ impl<R: Read> RdbFile<R> {
     /// Reads magic and version.
     pub fn begin(&mut self) -> io::Result<()> {
         let magic = self.r.bytes(9)?;
-        self.version = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-        if &magic[..5] != b"REDIS" {
+        self.r.is_valkey = magic.starts_with(VALKEY);
+        let Some(version) = magic.strip_prefix(REDIS).or_else(|| magic.strip_prefix(VALKEY)) else {
             return Err(bad("Wrong signature trying to load DB from file"));
-        }
+        };
+        self.version = std::str::from_utf8(version).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
         match self.version {
-            1..=VERSION_MAX => Ok(()),
+            VERSION_VALKEY if self.r.is_valkey => Ok(()),
+            1..=VERSION_MAX if !self.r.is_valkey => Ok(()),
             version => Err(bad(format!("Can't handle RDB format version {version}"))),
         }
     }
@@ -246,11 +248,13 @@ pub struct Reader<R> {
     input: R,
     crc: Crc64,
     count: u64,
+    /// The types are Valkey's.
+    pub(super) is_valkey: bool,
 }
 
 impl<R: Read> Reader<R> {
     pub fn new(input: R) -> Self {
-        Self { input, crc: Crc64::new(), count: 0 }
+        Self { input, crc: Crc64::new(), count: 0, is_valkey: false }
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
