@@ -303,7 +303,7 @@ pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Conf
     let started = std::time::Instant::now();
     let mut files = AofDir::open(config, &node.aof.storage).map_err(fatal)?;
     let mut replay = Replay::new(node, registry, slots.main);
-    let loaded = load::load(&files, config, &mut replay);
+    let loaded = load::load(&files, config, &node.rdb.loading, &mut replay);
     drop(replay);
     loaded.map_err(fatal)?;
     let (keys, _) =
@@ -330,7 +330,7 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
         return Ok(());
     }
     let mut replay = Replay::new(node, registry, slots.main);
-    let counts = load::load_snapshot(&path, config, clock::now_ms(), &mut |loaded| {
+    let counts = load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| {
         // A snapshot's keys are never refused.
         let _ = replay.key(loaded);
     })
@@ -376,6 +376,9 @@ impl Replay {
     /// Lets those in who must own the world, now and then.
     fn breathe(&mut self) {
         self.loaded += 1;
+        if let Ok(us @ 1..) = u64::try_from(self.turn.config.key_load_delay) {
+            std::thread::sleep(Duration::from_micros(us));
+        }
         if self.loaded.is_multiple_of(LOADED_PER_BREATH) {
             self.turn.step_out_and_in();
         }

@@ -60,6 +60,9 @@ pub struct Captures {
     torn: AtomicBool,
     running: AtomicBool,
     taken: AtomicUsize,
+    /// Keys of the walk in progress that are written, and how many there were at its cut; 0 when there is none.
+    pub keys_written: AtomicUsize,
+    pub keys_total: AtomicUsize,
 }
 
 impl Captures {
@@ -131,6 +134,17 @@ impl Walk<'_> {
         self.walk(keys_max, &mut visit)
     }
 
+    /// Notes how many keys there are; near enough behind the cut, where nobody waits for it.
+    pub fn count(&self) {
+        let keys = (0..self.keyspace.databases()).map(|db| self.keyspace.counts(db).0).sum();
+        self.keyspace.captures.keys_total.store(keys, Relaxed);
+    }
+
+    /// So many more keys are written.
+    pub fn wrote(&self, keys: usize) {
+        self.keyspace.captures.keys_written.fetch_add(keys, Relaxed);
+    }
+
     /// What writers were about to change, and what was too big to visit.
     pub fn captured(&self) -> Vec<Captured> {
         self.keyspace.captures.take()
@@ -188,6 +202,8 @@ impl Drop for Walk<'_> {
             self.captured();
         }
         self.keyspace.captures.running.store(false, Relaxed);
+        self.keyspace.captures.keys_total.store(0, Relaxed);
+        self.keyspace.captures.keys_written.store(0, Relaxed);
         self.captured();
     }
 }

@@ -6,6 +6,7 @@
 //! asked for during a rewrite is refused, or waits its turn if it was scheduled.
 
 use super::aof::{LastOk, at};
+use super::progress::Loading;
 use super::rdb::write::{Purpose, Writer};
 use super::snapshot::{self, Form};
 use super::storage::{Storage, directory_of};
@@ -37,6 +38,7 @@ pub struct Rdb {
     pub changes_saved: AtomicU64,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
     pub skips_checksums: AtomicBool,
+    pub loading: Loading,
     pub keys_loaded: AtomicU64,
     pub keys_expired_at_load: AtomicU64,
 }

@@ -32,15 +32,23 @@ pub enum Form {
 
 /// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
 pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, config: &Config) -> io::Result<()> {
+    walk.count();
     let mut file = Target::create(storage, path, form, config)?;
     let (keys_per_step, delay) = pace(config);
     loop {
         let more = {
             let Target { writing, buffer, .. } = &mut file;
-            walk.step(keys_per_step, |db, key, marks, body| writing.entry(buffer, db, key, marks, &body))
+            let mut keys = 0;
+            let more = walk.step(keys_per_step, |db, key, marks, body| {
+                keys += 1;
+                writing.entry(buffer, db, key, marks, &body);
+            });
+            walk.wrote(keys);
+            more
         };
         for captured in walk.captured() {
             file.captured(&captured, &walk)?;
+            walk.wrote(1);
         }
         if walk.is_torn() {
             return Err(io::ErrorKind::Interrupted.into());

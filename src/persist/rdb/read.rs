@@ -12,6 +12,7 @@ use crate::clock::Millis;
 use crate::config::Config;
 use crate::keyspace::Db;
 use crate::lzf;
+use crate::persist::progress::Loading;
 use std::io::{self, Read};
 
 /// A key as it stands in the file.
@@ -50,13 +51,18 @@ pub fn empty() -> Vec<u8> {
 }
 
 /// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out. Returns its length.
-pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -> io::Result<()>) -> io::Result<u64> {
+pub fn read(
+    input: impl Read,
+    config: &Config,
+    loading: &Loading,
+    mut deliver: impl FnMut(Loaded) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut file = RdbFile::open(input)?;
     let (mut db, mut empty_keys) = (0, 0);
     loop {
         match file.next_item()? {
             Item::End => break,
-            Item::Aux(..) => {}
+            Item::Aux(name, value) => loading.auxiliary(&name, &value),
             Item::Database(index) => {
                 let databases = config.databases as usize;
                 db = usize::try_from(index).ok().filter(|&db| db < databases).ok_or_else(|| {
@@ -64,6 +70,7 @@ pub fn read(input: impl Read, config: &Config, mut deliver: impl FnMut(Loaded) -
                 })?;
             }
             Item::Entry { kind, expiry, usage } => {
+                loading.reached(file.offset());
                 let key = file.key()?;
                 let content = file.value(kind, config).inspect_err(|e| {
                     crate::log::warning!("RDB load: key '{}' cannot be read: {e}", key.escape_ascii());
@@ -352,7 +359,7 @@ mod tests {
         writer.end(&mut out, true);
         file.append(&mut out);
         let mut seen = Vec::new();
-        read(&file[..], &Config::default(), |l| {
+        read(&file[..], &Config::default(), &Loading::default(), |l| {
             let Content::Text(text) = l.content else { panic!("all are strings") };
             assert_eq!(l.usage, Some(Usage::IdleSeconds(90 - seen.len() as u64)));
             seen.push((l.db, l.key, text, l.expiry));
@@ -365,8 +372,14 @@ mod tests {
             assert_eq!(expiry, (i % 2 == 0).then_some(1_900_000_000_000 + i as i64));
         }
         let few = Config { databases: 1, ..Config::default() };
-        assert!(read(&file[..], &few, |_| Ok(())).is_err(), "a database that is not there is refused");
+        assert!(
+            read(&file[..], &few, &Loading::default(), |_| Ok(())).is_err(),
+            "a database that is not there is refused"
+        );
         file[40] ^= 1;
-        assert!(read(&file[..], &Config::default(), |_| Ok(())).is_err(), "a flipped bit is found");
+        assert!(
+            read(&file[..], &Config::default(), &Loading::default(), |_| Ok(())).is_err(),
+            "a flipped bit is found"
+        );
     }
 }
