@@ -52,7 +52,9 @@ compat-fast: oracles ## the part of compat that takes seconds
 	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
 
 crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, then a kill -9 loop with a ledger: KILLS=200 SEED=1
-	POWER_CUTS=8 POWER_SEED=$(SEED) $(CARGO) test --test power_cut -- --nocapture
+	rm -rf target/power-cut-samples
+	POWER_SAMPLES=$(CURDIR)/target/power-cut-samples POWER_CUTS=8 POWER_SEED=$(SEED) $(CARGO) test --test power_cut -- --nocapture
+	$(PYTHON) compat/crash/samples.py --server $(SERVER) target/power-cut-samples
 	$(PYTHON) compat/crash/faults.py --server $(SERVER)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
 

@@ -30,7 +30,7 @@ pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Conf
     let started = std::time::Instant::now();
     let mut files = AofDir::open(config, &node.aof.storage).map_err(fatal)?;
     let mut replay = Replay::new(node, registry, slots.main);
-    let loaded = load::load(&files, config, &mut replay);
+    let loaded = load::load(&files, config, &node.rdb.loading, &mut replay);
     drop(replay);
     loaded.map_err(fatal)?;
     let (keys, _) =
@@ -57,7 +57,7 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
         return Ok(());
     }
     let mut replay = Replay::new(node, registry, slots.main);
-    let counts = load::load_snapshot(&path, config, clock::now_ms(), &mut |loaded| {
+    let counts = load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| {
         // A snapshot's keys are never refused.
         let _ = replay.key(loaded);
     })
@@ -138,10 +138,13 @@ impl Replay {
         let keyspace = &self.turn.node.keyspace;
         self.keys.iter().for_each(|(key, place)| keyspace.prefetch_bucket(key.db, *place));
         let mut keys = std::mem::take(&mut self.keys);
-        for (Loaded { db, key, content, expiry }, place) in keys.drain(..) {
+        for (Loaded { db, key, content, expiry, usage }, place) in keys.drain(..) {
             self.breathe();
             let hint = Hint { key: key.as_ptr(), place };
-            self.turn.with_db(db, hint, |db| content.put(db, &key, expiry, ""));
+            self.turn.with_db(db, hint, |db| {
+                content.put(db, &key, expiry, "");
+                usage.into_iter().for_each(|usage| usage.set(db, &key));
+            });
         }
         self.keys = keys;
     }

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Values and files go to real servers and come back: everyone must hold the same data afterwards.
 
-  exchange.py --server PATH [--peers 7.0,8.2] [--seed 1] [--keys 120] [--damaged 3000]
-              [--only values,snapshots,logs,assets,damage]
+  exchange.py --server PATH [--peers 7.0,8.2,valkey] [--seed 1] [--keys 120] [--damaged 3000]
+              [--only values,snapshots,uses,logs,assets,damage,files]
 
 values     DUMP here, RESTORE there, both ways, for every type and encoding: equal DEBUG DIGEST-VALUE and deadlines
 snapshots  SAVE here, loaded there, both ways: equal contents; redis-check-rdb accepts ours
+uses       idle times and frequencies in a snapshot, both ways, and what RESTORE says of them
 logs       an appendonlydir, rewritten and then grown, both ways, with and without RDB preamble; redis-check-aof
 assets     the old files of Redis's own suite load, or are refused, as 7.0.15 does
 damage     payloads with bytes changed under a right checksum: an answer, never a crash; what is accepted is sound
-Hashes whose fields expire go only to those who have them. Prints each failure and `N passed, N failed`.
+files      whole RDB files of everyone with bytes changed, under a right checksum and not: loaded or refused, in bounded
+           time and memory, and the server goes on
+Hashes whose fields expire go only to those who have them; Valkey reads no other server's. Prints each failure and `N passed, N failed`.
 """
 
 import argparse
@@ -33,6 +36,12 @@ ASSETS_WITH = "7.0"
 # What the files of the suite hold beyond values: streams, modules, functions; a server may not know them yet.
 NOT_VALUES = (b"is not supported", b"cannot load")
 REWRITE_MAX_S = 60
+# Its hashes with deadlines are of a form of its own, the only one it reads.
+FOREIGN = "valkey"
+NOT_LOADED = ("-", b"ERR Error trying to load the RDB dump, check server logs")
+# The damaged files have some ten thousand bytes.
+RESIDENT_MAX = 256 << 20
+STARTS = 30
 REFUSED = b"ERR Bad data format"
 FAILURES_TOLD = 40
 # Debug commands are closed by default since 7.0.
@@ -76,6 +85,10 @@ class Party:
             # 8.2 prints other digits than 7.0 for one score, in a digest too.
             flat = [item[1] for item in self.call("ZRANGE", key, 0, -1, "WITHSCORES")[1]]
             what = tuple(zip(flat[::2], map(float, flat[1::2])))
+        elif key.startswith(b"timed"):
+            # Servers digest the times in ways of their own.
+            flat = [item[1] for item in self.call("HGETALL", key)[1]]
+            what = tuple(sorted(zip(flat[::2], flat[1::2])))
         else:
             what = self.call("DEBUG", "DIGEST-VALUE", key)[1][0][1]
         fields = sorted(item[1] for item in self.call("HKEYS", key)[1]) if key.startswith(b"timed") else []
@@ -120,7 +133,7 @@ class Exchange:
             for there in (True, False):
                 mine, theirs = (Party(name, self.home, directives).start() for name in (self.options.server, peer))
                 one, two = (mine, theirs) if there else (theirs, mine)
-                self.both_timed = mine.timed and theirs.timed
+                self.both_timed = mine.timed and theirs.timed and not (there and peer == FOREIGN)
                 # A low threshold makes lists of every form at once, where a server has that switch.
                 one.call("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "5000b")
                 fill(one.connection, f"{self.options.seed}:{peer}:{there}", self.options.keys, self.both_timed)
@@ -157,6 +170,29 @@ class Exchange:
                 where = f"dump.rdb from {one.name} to {two.name}, compression {compression}"
                 if self.check(said == ("+", b"OK"), f"{where}: {said}"):
                     self.same(one.contents(), two.contents(), where)
+
+    def uses(self) -> None:
+        for policy, words, subcommand, field in (("allkeys-lru", "IDLETIME", "IDLETIME", (0, 1, 63, 64, 16384, 1_000_000)),
+                                                 ("volatile-lfu", "FREQ", "FREQ", (0, 1, 5, 100, 255))):
+            directives = {"maxmemory-policy": policy, "lfu-decay-time": "0"}
+            for peer in self.options.peers:
+                for there in (True, False):
+                    mine, theirs = (Party(name, self.home, directives).start() for name in (self.options.server, peer))
+                    one, two = (mine, theirs) if there else (theirs, mine)
+                    done(one.connection, "SET", "seed", "not an integer, which 7.0 shares")
+                    value = one.call("DUMP", "seed")[1]
+                    for n in field:
+                        done(one.connection, "RESTORE", f"k{n}", 0, value, words, n)
+                    done(one.connection, "SAVE")
+                    shutil.copy(one.directory / "dump.rdb", two.directory / "dump.rdb")
+                    for party in (one, two):
+                        done(party.connection, "DEBUG", "RELOAD", "NOSAVE")
+                        found = [int(party.call("OBJECT", subcommand, f"k{n}")[1]) for n in field]
+                        # Seconds may pass meanwhile.
+                        near = all(0 <= have - want <= (5 if words == "IDLETIME" else 0) for have, want in zip(found, field))
+                        self.check(near, f"{words} from {one.name}, loaded by {party.name}: {found}, not {list(field)}")
+                    one.stop()
+                    two.stop()
 
     def logs(self) -> None:
         for preamble in ("yes", "no"):
@@ -226,6 +262,46 @@ class Exchange:
         for party in parties:
             party.stop()
 
+    def files(self) -> None:
+        source = random.Random(self.options.seed)
+        seeds = [file.read_bytes() for file in sorted(ASSETS.glob("*.rdb"))]
+        for name in (self.options.server, *self.options.peers):
+            for compression in ("yes", "no"):
+                party = Party(name, self.home, {"rdbcompression": compression, "maxmemory-policy": source.choice(("allkeys-lru", "allkeys-lfu", "noeviction"))}).start()
+                fill(party.connection, f"{self.options.seed}:{name}:{compression}", 30, party.timed)
+                done(party.connection, "SAVE")
+                seeds.append((party.directory / "dump.rdb").read_bytes())
+                party.stop()
+        mine = Party(self.options.server, self.home).start()
+        counts = {True: 0, False: 0}
+        for number in range(self.options.damaged // 2):
+            seal, whole = number % 2 == 0, source.choice(seeds)
+            data = payload.damaged_file(whole, source, seal)
+            (mine.directory / "dump.rdb").write_bytes(data)
+            said = mine.call("DEBUG", "RELOAD", "NOSAVE")
+            good = said == ("+", b"OK") or said == NOT_LOADED
+            alive = good and mine.call("PING") == ("+", b"PONG")
+            if not self.check(alive and resident_peak(mine) < RESIDENT_MAX, f"{said}, {resident_peak(mine) if alive else 'dead'}: {self.keep(data)}"):
+                mine.server.kill()
+                mine.start()
+            counts[seal] += said[0] == "+"
+            # Some of them at a start, which must end in service or with a reason.
+            if number < STARTS:
+                one = Party(self.options.server, self.home)
+                (one.directory / "dump.rdb").write_bytes(data)
+                outcome = loaded(one)
+                code = one.server.process.returncode
+                told = outcome[0] == "loaded" and said[0] == "+" or outcome[0] == "refused" and said[0] == "-" and code == 1
+                self.check(told, f"at start {outcome[0]}, exit code {code}, reloaded {said}: {self.keep(data)}")
+        mine.stop()
+        print(f"    {counts[True]} files under a right checksum and {counts[False]} others are loaded all the same")
+
+    def keep(self, data: bytes) -> Path:
+        """A file to look at, behind the run."""
+        path = Path(tempfile.gettempdir()) / f"memkv-damaged-{self.failed}.rdb"
+        path.write_bytes(data)
+        return path
+
     def one_damaged(self, mine: Party, peers: list[Party], data: bytes) -> bool:
         said = mine.call("RESTORE", "k", 0, data, "REPLACE")
         if said in (EOF, SILENT):
@@ -240,7 +316,7 @@ class Exchange:
         if out is None:
             return True  # every field was due
         for peer in peers:
-            if out[-10] > 10 and not peer.timed:
+            if out[-10] > 10 and (not peer.timed or peer.name == FOREIGN):
                 continue
             answer = peer.call("RESTORE", "k", 0, out, "REPLACE")
             same = answer == ("+", b"OK") and mine.value(b"k") == peer.value(b"k")
@@ -256,6 +332,14 @@ class Exchange:
                 return True
         mine.call("DEL", "k")
         return True
+
+
+def resident_peak(party: Party) -> int:
+    """The most memory that a server had, in bytes."""
+    for line in Path(f"/proc/{party.server.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    return 0
 
 
 def loaded(party: Party) -> tuple:
@@ -288,10 +372,10 @@ def tool(name: str, version: str, home: Path, file: Path) -> tuple[int, str]:
 
 
 def main() -> int:
-    parts = ["values", "snapshots", "logs", "assets", "damage"]
+    parts = ["values", "snapshots", "uses", "logs", "assets", "damage", "files"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True, help="the binary to test (or 7.0, 8.2, valkey)")
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=["7.0", "8.2"])
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=["7.0", "8.2", "valkey"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keys", type=int, default=120, help="per direction")
     parser.add_argument("--damaged", type=int, default=3000, help="payloads")

@@ -12,6 +12,10 @@ FOOTER = 10
 DAMAGES_MAX = 4
 EDGES = b"\x00\x01\x0f\x40\x7f\x80\x81\xc0\xc3\xe0\xf0\xf1\xf4\xfe\xff"
 AUX, SELECT_DB, RESIZE_DB = 0xFA, 0xFE, 0xFB
+# Function, module data, idle time, frequency, auxiliary field, sizes, deadlines, database, end.
+OPCODES = bytes(range(0xF4, 0x100))
+CHECKSUM = 8
+CUT_MIN = 20
 # Files of one key each, in encodings that servers stopped writing long ago.
 OLD = ("hash-zipmap.rdb", "hash-ziplist.rdb", "zset-ziplist.rdb", "list-quicklist.rdb")
 # Type bytes: the same block read as another type is a case of its own.
@@ -65,6 +69,24 @@ def damaged(payload: bytes, source: random.Random) -> bytes:
         if not content:
             content = bytearray(payload[:1])
     return sealed(bytes(content), version)
+
+
+def damaged_file(data: bytes, source: random.Random, seal: bool) -> bytes:
+    """A whole RDB file with a few bytes changed, or cut off; `seal`: under a checksum that is right."""
+    content = bytearray(data[:-CHECKSUM] if seal else data)
+    for _ in range(source.randint(1, DAMAGES_MAX)):
+        at = source.randrange(len(content))
+        kind = source.randrange(4)
+        if kind == 0:
+            content[at] = source.choice(EDGES + OPCODES)
+        elif kind == 1:
+            content[at] ^= 1 << source.randrange(8)
+        elif kind == 2:
+            content[at] = source.randrange(256)
+        elif len(content) > CUT_MIN and source.random() < 0.3:
+            del content[at:]
+            content = content or bytearray(data[:9])
+    return bytes(content) + crc64(content).to_bytes(CHECKSUM, "little") if seal else bytes(content)
 
 
 def old_payload(path: Path) -> bytes:

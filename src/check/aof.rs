@@ -345,7 +345,7 @@ fn refuse(console: &mut Console<'_>, e: &BadManifest) -> Stop {
 }
 
 fn is_rdb(head: &[u8]) -> bool {
-    head.len() >= RDB_HEADER_BYTES && head.starts_with(b"REDIS")
+    head.len() >= RDB_HEADER_BYTES && crate::persist::rdb::is_rdb(head)
 }
 
 /// The directory a path is in, as dirname(3) names it.

@@ -98,7 +98,7 @@ impl<R: BufRead> Check<R> {
                 Item::Entry { kind, .. } if !is_type(kind) => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, format!("Invalid object type: {kind}")));
                 }
-                Item::Entry { kind, expiry } => {
+                Item::Entry { kind, expiry, .. } => {
                     self.seen.kind = Some(kind);
                     self.seen.key = Some(self.file.key()?);
                     self.seen.keys += 1;

@@ -23,10 +23,7 @@ impl Settings {
 
     /// The LFU counter after the decay for the minutes it was not used.
     pub fn lfu_decayed(&self, access: u32, now: Millis) -> u32 {
-        let (then, counter) = (access >> 8 & 0xffff, access & 0xff);
-        let elapsed = lfu_minutes(now).wrapping_sub(then) & 0xffff;
-        let decay = self.lfu_decay_minutes.load(Relaxed) as u32;
-        counter.saturating_sub(elapsed.checked_div(decay).unwrap_or(0))
+        lfu_decayed(access, now, self.lfu_decay_minutes.load(Relaxed) as u32)
     }
 
     fn lfu_incremented(&self, counter: u32) -> u32 {
@@ -43,6 +40,13 @@ impl Settings {
 #[inline]
 pub fn lru_clock(now: Millis) -> u32 {
     (now / 1000) as u32 & 0x00ff_ffff
+}
+
+/// The LFU counter when it loses one for every so many minutes without use.
+pub fn lfu_decayed(access: u32, now: Millis, decay_minutes: u32) -> u32 {
+    let (then, counter) = (access >> 8 & 0xffff, access & 0xff);
+    let elapsed = lfu_minutes(now).wrapping_sub(then) & 0xffff;
+    counter.saturating_sub(elapsed.checked_div(decay_minutes).unwrap_or(0))
 }
 
 /// An access word with this counter, as of now.

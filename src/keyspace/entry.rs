@@ -85,6 +85,14 @@ pub enum Body<'a> {
     Value(&'a Value),
 }
 
+/// What an entry tells of its key besides the value.
+#[derive(Clone, Copy)]
+pub struct Marks {
+    pub expiry: Option<Millis>,
+    /// The access word.
+    pub access: u32,
+}
+
 /// What a new entry shall hold.
 pub enum New<'a> {
     /// An inline string with at least this much room (`bytes.len()` if smaller).
@@ -216,6 +224,10 @@ impl Entry {
     pub fn key<'a>(self) -> &'a [u8] {
         // SAFETY: the key's bytes were written by `new` and never move.
         unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.key_len()) }
+    }
+
+    pub fn marks(self) -> Marks {
+        Marks { expiry: self.expiry(), access: self.access() }
     }
 
     #[inline]

@@ -18,9 +18,8 @@
 //! highest size as `current_cow_size` and `current_cow_peak`. Outside a snapshot all entries carry the keyspace's parity,
 //! so a write costs one comparison.
 
-use super::entry::{Body, Entry};
+use super::entry::{Body, Entry, Marks};
 use super::stripe::{Exclusive, Keyspace};
-use crate::clock::Millis;
 use crate::types::Value;
 use crate::types::big::Big;
 use parking_lot::Mutex;
@@ -30,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 pub struct Captured {
     pub db: usize,
     pub key: Box<[u8]>,
-    pub expiry: Option<Millis>,
+    pub marks: Marks,
     pub body: CapturedBody,
 }
 
@@ -67,6 +66,9 @@ pub struct Captures {
     /// Of those waiting, and the most there were since the cut.
     bytes: AtomicUsize,
     peak: AtomicUsize,
+    /// Keys of the walk in progress that are written, and how many there were at its cut; 0 when there is none.
+    pub keys_written: AtomicUsize,
+    pub keys_total: AtomicUsize,
 }
 
 impl Captures {
@@ -83,7 +85,7 @@ impl Captures {
         let shared = matches!(body, CapturedBody::Big(_));
         let bytes = size_of::<Captured>() + if shared { entry.key().len() } else { entry.heap_bytes() };
         let mut waiting = self.waiting.lock();
-        waiting.push(Captured { db, key: entry.key().into(), expiry: entry.expiry(), body });
+        waiting.push(Captured { db, key: entry.key().into(), marks: entry.marks(), body });
         let bytes = self.bytes.load(Relaxed) + bytes;
         self.bytes.store(bytes, Relaxed);
         self.peak.fetch_max(bytes, Relaxed);
@@ -152,9 +154,20 @@ impl Walk<'_> {
 
     /// Visits about `keys_max` entries under one stripe's lock; big ones count as many. False when all were visited.
     /// After each step the captures are to be taken.
-    pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
+    pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
         let _inside = self.keyspace.gate.enter(self.slot);
         self.walk(keys_max, &mut visit)
+    }
+
+    /// Notes how many keys there are; near enough behind the cut, where nobody waits for it.
+    pub fn count(&self) {
+        let keys = (0..self.keyspace.databases()).map(|db| self.keyspace.counts(db).0).sum();
+        self.keyspace.captures.keys_total.store(keys, Relaxed);
+    }
+
+    /// So many more keys are written.
+    pub fn wrote(&self, keys: usize) {
+        self.keyspace.captures.keys_written.fetch_add(keys, Relaxed);
     }
 
     /// What writers were about to change, and what was too big to visit.
@@ -162,7 +175,7 @@ impl Walk<'_> {
         self.keyspace.captures.take()
     }
 
-    fn walk(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Option<Millis>, Body<'_>)) -> bool {
+    fn walk(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
         let mut seen = 0;
         while self.stripe < self.keyspace.stripes() {
             let mut held = self.keyspace.lock_one(self.stripe);
@@ -185,7 +198,7 @@ impl Walk<'_> {
                                 if let Body::Value(value) = body {
                                     seen += value.heap_bytes() / KEY_BYTES;
                                 }
-                                visit(self.db, entry.key(), entry.expiry(), body);
+                                visit(self.db, entry.key(), entry.marks(), body);
                                 seen += 1;
                             }
                         }
@@ -214,6 +227,8 @@ impl Drop for Walk<'_> {
             self.captured();
         }
         self.keyspace.captures.running.store(false, Relaxed);
+        self.keyspace.captures.keys_total.store(0, Relaxed);
+        self.keyspace.captures.keys_written.store(0, Relaxed);
         self.captured();
     }
 }

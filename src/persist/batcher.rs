@@ -29,15 +29,12 @@ fn run(journal: &Journal, pace: &Pace) {
         let interval = Duration::from_millis(pace.interval_ms.load(Relaxed).clamp(1, INTERVAL_MS_MAX));
         journal.bell.wait(if journal.pending_bytes() > 0 { interval } else { IDLE_INTERVAL });
         journal.batch();
-        match journal.fsync_policy() {
-            Fsync::Always => journal.sync(),
-            // No clock brings the fsync that replies wait for.
-            Fsync::No if journal.replies_wait_for_device() => journal.sync(),
-            Fsync::EverySec if last_sync.elapsed() >= SYNC_INTERVAL && !pace.hold_fsync.load(Relaxed) => {
-                last_sync = Instant::now();
-                journal.sync();
-            }
-            _ => {}
+        let due = journal.fsync_policy() == Fsync::EverySec && last_sync.elapsed() >= SYNC_INTERVAL;
+        if due && !pace.hold_fsync.load(Relaxed) {
+            last_sync = Instant::now();
+            journal.sync();
+        } else if journal.syncs_at_once() {
+            journal.sync();
         }
     }
 }
@@ -45,3 +42,30 @@ fn run(journal: &Journal, pace: &Pace) {
 const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_MS_MAX: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::ReplyAfter;
+    use super::*;
+    use crate::persist::Storage;
+
+    #[test]
+    fn replies_that_wait_for_the_device_get_it_without_a_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, pace) = (Journal::default(), Pace::default());
+        journal.set_policy(Fsync::No, ReplyAfter::Durable, false, 1);
+        journal.attach(Storage::default().create(&dir.path().join("incr")).unwrap(), 0);
+        let end = journal.append((0, 0), 1, [b"", b"*1\r\n$1\r\nA\r\n", b""], 0);
+        journal.flush();
+        std::thread::scope(|threads| {
+            threads.spawn(|| run(&journal, &pace));
+            let mut looks = 0;
+            while journal.reply_offset() < end && looks < 1_000 {
+                std::thread::sleep(Duration::from_millis(5));
+                looks += 1;
+            }
+            pace.stop.store(true, Relaxed);
+        });
+        assert_eq!(journal.reply_offset(), end);
+    }
+}

@@ -202,9 +202,13 @@ impl Journal {
         }
     }
 
-    /// `aof-reply-after durable`, or what makes it the default.
-    pub fn replies_wait_for_device(&self) -> bool {
-        self.reply_after.load(Relaxed) == ReplyAfter::Durable as u8
+    /// Whether each batch is to be synced: under `always`, and where replies wait for an fsync that no clock brings.
+    pub fn syncs_at_once(&self) -> bool {
+        match self.fsync_policy() {
+            Fsync::Always => true,
+            Fsync::EverySec => false,
+            Fsync::No => self.reply_after.load(Relaxed) == ReplyAfter::Durable as u8,
+        }
     }
 
     /// Appends one unit's effects: `record` is one contiguous run of commands that begins in the first and ends in the
@@ -270,7 +274,7 @@ impl Journal {
         if memory {
             return;
         }
-        if self.fsync_policy() == Fsync::Always || self.slow.load(Relaxed) || self.failed.load(Relaxed) {
+        if self.syncs_at_once() || self.slow.load(Relaxed) || self.failed.load(Relaxed) {
             self.bell.ring();
             return;
         }

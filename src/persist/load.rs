@@ -6,6 +6,7 @@
 //! that is not a command is damage: the start is refused and nothing is changed.
 
 use super::aof::{AofDir, at};
+use super::progress::Loading;
 use super::rdb;
 use super::storage::Storage;
 use crate::clock::Millis;
@@ -33,7 +34,7 @@ pub fn empty_rdb() -> Vec<u8> {
 }
 
 /// Loads the whole log. The error's text is for the operator.
-pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Result<()> {
+pub fn load(files: &AofDir, config: &Config, loading: &Loading, apply: &mut impl Apply) -> io::Result<()> {
     let all: Vec<_> = files.manifest.to_load().cloned().collect();
     // Nothing is loaded of a set that is not complete.
     for info in &all {
@@ -43,14 +44,16 @@ pub fn load(files: &AofDir, config: &Config, apply: &mut impl Apply) -> io::Resu
             io::Error::new(e.kind(), format!("Unable to obtain the AOF file {} length. stat: {cause}", info.name))
         })?;
     }
+    loading.begin(files.size());
     for (i, info) in all.iter().enumerate() {
         let path = files.path(info);
         let started = std::time::Instant::now();
         // A rewrite names the next increment before the present one is synced for the last time, and writes nothing to
         // it until then: a power cut may tear a file that only empty ones follow.
         let last = all[i + 1..].iter().all(|next| std::fs::metadata(files.path(next)).is_ok_and(|m| m.len() == 0));
-        load_file(&files.storage, &path, last.then_some(config.aof_load_truncated), config, apply)?;
+        load_file(&files.storage, &path, last.then_some(config.aof_load_truncated), (config, loading), apply)?;
         apply.end_of_file();
+        loading.passed(std::fs::metadata(&path).map_or(0, |m| m.len()));
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
         crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
     }
@@ -68,7 +71,7 @@ pub struct SnapshotCounts {
 /// Loads a snapshot file; a missing one is an empty one. Keys that are due at `now` are left out.
 pub fn load_snapshot(
     path: &Path,
-    config: &Config,
+    (config, loading): (&Config, &Loading),
     now: Millis,
     put: &mut dyn FnMut(rdb::read::Loaded),
 ) -> io::Result<SnapshotCounts> {
@@ -77,8 +80,9 @@ pub fn load_snapshot(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(counts),
         file => file.map_err(at(path))?,
     };
+    loading.begin(file.metadata().map_or(0, |m| m.len()));
     let input = io::BufReader::with_capacity(READ_BYTES, file);
-    rdb::read::read(input, config, |loaded| {
+    rdb::read::read(input, config, loading, |loaded| {
         if loaded.expiry.is_some_and(|at| at <= now) {
             counts.expired += 1;
         } else {
@@ -96,23 +100,24 @@ fn load_file(
     storage: &Storage,
     path: &Path,
     truncate: Option<bool>,
-    config: &Config,
+    (config, loading): (&Config, &Loading),
     apply: &mut impl Apply,
 ) -> io::Result<()> {
     let mut file = File::open(path).map_err(at(path))?;
-    let mut start = [0; 5];
+    let mut start = [0; rdb::MAGIC_BYTES_MAX];
     let head = read_up_to(&mut file, &mut start).map_err(at(path))?;
     let mut reader = LogReader::default();
-    if start[..head] == *b"REDIS" {
-        let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..]).chain(&mut file));
+    if rdb::is_rdb(&start[..head]) {
+        let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..head]).chain(&mut file));
         // Commands may follow the preamble: what the buffer holds already, then the rest.
-        reader.offset = rdb::read::read(&mut whole, config, |loaded| apply.key(loaded).map_err(io::Error::other))
-            .map_err(at(path))?;
+        reader.offset =
+            rdb::read::read(&mut whole, config, loading, |loaded| apply.key(loaded).map_err(io::Error::other))
+                .map_err(at(path))?;
         reader.held.extend_from_slice(whole.buffer());
     } else {
         reader.held.extend_from_slice(&start[..head]);
     }
-    match reader.run(&mut file, apply).map_err(at(path))? {
+    match reader.run(&mut file, loading, apply).map_err(at(path))? {
         Ended::Whole => Ok(()),
         Ended::Torn(offset) => cut(storage, path, offset, truncate),
         Ended::Damaged(text) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {text}", path.display()))),
@@ -175,7 +180,7 @@ enum Stop {
 }
 
 impl LogReader {
-    fn run(&mut self, file: &mut File, apply: &mut impl Apply) -> io::Result<Ended> {
+    fn run(&mut self, file: &mut File, loading: &Loading, apply: &mut impl Apply) -> io::Result<Ended> {
         self.good = self.offset;
         loop {
             match self.consume(apply) {
@@ -186,6 +191,7 @@ impl LogReader {
             self.held.drain(..self.consumed);
             self.offset += self.consumed as u64;
             self.consumed = 0;
+            loading.reached(self.offset);
             let before = self.held.len();
             self.held.resize(before + READ_BYTES, 0);
             let n = read_up_to(file, &mut self.held[before..])?;
@@ -398,7 +404,7 @@ mod tests {
             bytes.extend(vec![0; padding]);
             let (_keep, files) = dir_with(&bytes);
             let mut first = Record::default();
-            load(&files, &config(true), &mut first).unwrap();
+            load(&files, &config(true), &Loading::default(), &mut first).unwrap();
             let whole: Vec<&str> = [(ends[0], "SET a 1"), (ends[5], "SET b 2;SET c 3"), (ends[6], "SET d 4")]
                 .iter()
                 .filter(|(end, _)| *end <= n)
@@ -407,7 +413,7 @@ mod tests {
             // A cut inside a bulk that the padding happens to complete cannot occur: lengths are followed by CRLF.
             assert_eq!(first.units, whole, "cut at {n}, {padding} zeros");
             let mut again = Record::default();
-            load(&files, &config(false), &mut again).unwrap();
+            load(&files, &config(false), &Loading::default(), &mut again).unwrap();
             assert_eq!(again.units, first.units, "what was cut off stays cut off");
         }
     }
@@ -418,11 +424,11 @@ mod tests {
             let mut bytes = command("SET a 1");
             bytes.extend_from_slice(bad);
             let (keep, files) = dir_with(&bytes);
-            assert!(load(&files, &config(true), &mut Record::default()).is_err());
+            assert!(load(&files, &config(true), &Loading::default(), &mut Record::default()).is_err());
             assert_eq!(std::fs::read(keep.path().join("a.1.incr.aof")).unwrap(), bytes);
         }
         let (_keep, files) = dir_with(&command("SET a 1")[..9]);
-        let error = load(&files, &config(false), &mut Record::default()).unwrap_err();
+        let error = load(&files, &config(false), &Loading::default(), &mut Record::default()).unwrap_err();
         assert!(error.to_string().contains("Unexpected end of file"));
     }
 
@@ -432,7 +438,7 @@ mod tests {
         bytes.extend(command("SET a 1"));
         let (_keep, files) = dir_with(&bytes);
         let mut record = Record::default();
-        load(&files, &config(true), &mut record).unwrap();
+        load(&files, &config(true), &Loading::default(), &mut record).unwrap();
         assert_eq!(record.units, ["SET a 1"]);
     }
 }

@@ -9,6 +9,7 @@ pub mod batcher;
 pub mod journal;
 pub mod load;
 pub mod manifest;
+pub mod progress;
 pub mod rdb;
 mod replay;
 pub mod rewrite;

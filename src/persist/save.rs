@@ -6,6 +6,7 @@
 //! asked for during a rewrite is refused, or waits its turn if it was scheduled.
 
 use super::aof::{LastOk, at};
+use super::progress::Loading;
 use super::rdb::write::{Purpose, Writer};
 use super::snapshot::{self, Form};
 use super::storage::{Storage, directory_of};
@@ -37,6 +38,7 @@ pub struct Rdb {
     pub changes_saved: AtomicU64,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
     pub skips_checksums: AtomicBool,
+    pub loading: Loading,
     pub keys_loaded: AtomicU64,
     pub keys_expired_at_load: AtomicU64,
 }
@@ -178,14 +180,14 @@ fn write_everything(db: &mut Db<'_>, storage: &Storage, path: &Path, config: &Co
     let keyspace = db.keyspace();
     let mut out = Vec::new();
     let timed_fields = keyspace.has_timed_fields();
-    let purpose = Purpose { compress: config.rdbcompression, timed_fields, log_base: false, now: db.now() };
+    let purpose = Purpose::of(config, timed_fields, false, db.now());
     let mut writer = Writer::begin(&mut out, purpose);
     let selected = db.index();
     let mut written = Ok(());
     for index in 0..keyspace.databases() {
         db.select(index);
         db.for_each_stored(|entry| {
-            writer.entry(&mut out, index, entry.key(), entry.expiry(), &entry.body());
+            writer.entry(&mut out, index, entry.key(), entry.marks(), &entry.body());
             if let Ok(us @ 1..) = u64::try_from(config.rdb_key_save_delay) {
                 std::thread::sleep(std::time::Duration::from_micros(us));
             }

@@ -8,9 +8,9 @@ use super::aof::at;
 use super::rdb::write::{Purpose, Writer};
 use super::replay;
 use super::storage::{Storage, StoredFile};
-use crate::clock::{self, Millis};
+use crate::clock;
 use crate::config::Config;
-use crate::keyspace::entry::Body;
+use crate::keyspace::entry::{Body, Marks};
 use crate::keyspace::snapshot::{Captured, Content, Walk};
 use crate::resp::encode_select;
 use crate::types::big::Big;
@@ -32,15 +32,23 @@ pub enum Form {
 
 /// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
 pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, config: &Config) -> io::Result<()> {
+    walk.count();
     let mut file = Target::create(storage, path, form, config)?;
     let (keys_per_step, delay) = pace(config);
     loop {
         let more = {
             let Target { writing, buffer, .. } = &mut file;
-            walk.step(keys_per_step, |db, key, expiry, body| writing.entry(buffer, db, key, expiry, &body))
+            let mut keys = 0;
+            let more = walk.step(keys_per_step, |db, key, marks, body| {
+                keys += 1;
+                writing.entry(buffer, db, key, marks, &body);
+            });
+            walk.wrote(keys);
+            more
         };
         for captured in walk.captured() {
             file.captured(&captured, &walk)?;
+            walk.wrote(1);
         }
         if walk.is_torn() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -74,15 +82,15 @@ impl<'p> Target<'p> {
     }
 
     fn captured(&mut self, captured: &Captured, walk: &Walk<'_>) -> io::Result<()> {
-        let Captured { db, key, expiry, body } = captured;
+        let Captured { db, key, marks, body } = captured;
         match body.content() {
-            Content::Body(body) => self.writing.entry(&mut self.buffer, *db, key, *expiry, &body),
+            Content::Body(body) => self.writing.entry(&mut self.buffer, *db, key, *marks, &body),
             Content::Big(big) => {
-                self.writing.begin_big(&mut self.buffer, *db, key, *expiry, big);
+                self.writing.begin_big(&mut self.buffer, *db, key, *marks, big);
                 while self.writing.big_piece(&mut self.buffer, key, big) && !walk.is_torn() {
                     self.write_if_full()?;
                 }
-                self.writing.end_big(&mut self.buffer, key, *expiry);
+                self.writing.end_big(&mut self.buffer, key, *marks);
             }
         }
         self.write_if_full()
@@ -151,7 +159,7 @@ impl Writing {
         let now = clock::now_ms();
         match form {
             Form::Rdb { timed_fields, log_base } => {
-                let purpose = Purpose { compress: config.rdbcompression, timed_fields, log_base, now };
+                let purpose = Purpose::of(config, timed_fields, log_base, now);
                 Self::Rdb(Box::new(Writer::begin(out, purpose)))
             }
             Form::Commands => {
@@ -163,19 +171,19 @@ impl Writing {
         }
     }
 
-    fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
+    fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, body: &Body<'_>) {
         match self {
-            Self::Rdb(writer) => writer.entry(out, db, key, expiry, body),
+            Self::Rdb(writer) => writer.entry(out, db, key, marks, body),
             Self::Commands(selected) => {
                 select(out, selected, db);
-                replay::encode_entry(out, key, expiry, body);
+                replay::encode_entry(out, key, marks.expiry, body);
             }
         }
     }
 
-    fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, big: &Big) {
+    fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, big: &Big) {
         match self {
-            Self::Rdb(writer) => writer.begin_big(out, db, key, expiry, big),
+            Self::Rdb(writer) => writer.begin_big(out, db, key, marks, big),
             Self::Commands(selected) => select(out, selected, db),
         }
     }
@@ -188,9 +196,9 @@ impl Writing {
         }
     }
 
-    fn end_big(&mut self, out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>) {
+    fn end_big(&mut self, out: &mut Vec<u8>, key: &[u8], marks: Marks) {
         if let Self::Commands(_) = self {
-            replay::encode_expiry(out, key, expiry);
+            replay::encode_expiry(out, key, marks.expiry);
         }
     }
 

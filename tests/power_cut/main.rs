@@ -4,7 +4,9 @@
 //! them) runs on a disk that records. For every point of the record some legal states of the disk are laid out, and:
 //! the data is that of a prefix of the units; nothing that was promised is missing; transactions are whole; a second
 //! start finds the same; what is written after it is found by a third. Snapshots are whole and as new as promised.
-//! `POWER_CUTS=20` tries so many states a point instead of one in a few (`make crash`), `POWER_SEED` another workload.
+//! One workload begins with a log of the single-file kind, as servers before Redis 7 left it.
+//! `POWER_CUTS=20` tries so many states a point instead of one in a few (`make crash`), `POWER_SEED` another workload;
+//! a directory named in `POWER_SAMPLES` gets some of the recovered ones, for a real server to load.
 
 mod disk;
 
@@ -23,7 +25,7 @@ use memkv::{boot, loading};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
@@ -35,8 +37,13 @@ fn a_power_cut_anywhere_leaves_a_prefix_with_all_that_was_promised() {
     let (seed, states) = (number("POWER_SEED", 1), number("POWER_CUTS", 1));
     // One in so many points, when only some hundreds are asked for.
     let stride = if states > 1 { 1 } else { 3 };
-    for (fsync, preamble) in [(AppendFsync::Always, true), (AppendFsync::Everysec, true), (AppendFsync::Always, false)]
-    {
+    let samples = std::env::var_os("POWER_SAMPLES").map(PathBuf::from);
+    for (fsync, preamble, old_log) in [
+        (AppendFsync::Always, true, false),
+        (AppendFsync::Everysec, true, false),
+        (AppendFsync::Always, false, false),
+        (AppendFsync::Everysec, true, true),
+    ] {
         let config = Config {
             appendonly: true,
             appendfsync: fsync,
@@ -46,7 +53,8 @@ fn a_power_cut_anywhere_leaves_a_prefix_with_all_that_was_promised() {
             ..Config::default()
         };
         let mut source = fastrand::Rng::with_seed(seed);
-        let (world, events, data) = record(&config, &mut source);
+        let (world, events, data) = record(&config, &mut source, old_log);
+        let old_log_events = if old_log { OLD_LOG_EVENTS } else { 0 };
         let (mut image, mut tried) = (Image::default(), 0);
         let (mut begun, mut promised, mut saved) = (0, 0, None);
         for (point, event) in events.iter().enumerate() {
@@ -55,21 +63,25 @@ fn a_power_cut_anywhere_leaves_a_prefix_with_all_that_was_promised() {
                 Event::Saved(units) => saved = Some(*units),
                 _ => image.apply(event),
             }
-            for state in 0..if point % stride == 0 { states } else { 0 } {
+            let is_tried = point % stride == 0 && point >= old_log_events;
+            for state in 0..if is_tried { states } else { 0 } {
                 let files = image.after_power_cut(&mut source);
                 let story = format!(
-                    "{fsync:?}, preamble {preamble}, seed {seed}, point {point} of {} state {state}",
+                    "{fsync:?}, preamble {preamble}, old log {old_log}, seed {seed}, point {point} of {} state {state}",
                     events.len()
                 );
                 let kept = files.iter().map(|(p, b)| (p.clone(), b.len())).collect::<Vec<_>>();
                 let story = format!("{story}, units {promised}..={begun}, {kept:?}");
                 world.recovers(&files, &data, promised..=begun, &story);
+                if let Some(samples) = samples.as_ref().filter(|_| source.u8(..) < SAMPLED_OF_256) {
+                    keep(&samples.join(format!("{fsync:?}-{preamble}-{old_log}-{point}-{state}")));
+                }
                 world.snapshot_is_whole(&files, &data[saved.unwrap_or(0)..=begun], saved.is_some(), &story);
                 tried += 1;
             }
         }
         println!(
-            "{fsync:?}, preamble {preamble}: {} units, {} points, {tried} power cuts",
+            "{fsync:?}, preamble {preamble}, old log {old_log}: {} units, {} points, {tried} power cuts",
             data.len() - 1,
             events.len()
         );
@@ -99,10 +111,18 @@ struct Writer {
     ends: Vec<u64>,
 }
 
-fn record(config: &Config, source: &mut fastrand::Rng) -> (World, Vec<Event>, Vec<String>) {
+fn record(config: &Config, source: &mut fastrand::Rng, old_log: bool) -> (World, Vec<Event>, Vec<String>) {
     let world = World::new(config, source);
     clear();
     *world.disk.events.lock().unwrap() = Some(Vec::new());
+    if old_log {
+        let (path, number) = (PathBuf::from("appendonly.aof"), u64::MAX);
+        fs::write(&path, OLD_LOG).unwrap();
+        world.disk.note(Event::Open(path, number));
+        world.disk.note(Event::Write(number, OLD_LOG.to_vec()));
+        world.disk.note(Event::Sync(number));
+        world.disk.note(Event::SyncDir(PathBuf::from(".")));
+    }
     world.load();
     let first = world.writer.lock().unwrap().contents();
     let base = world.node.journal.appended();
@@ -303,6 +323,15 @@ fn clear() {
     }
 }
 
+/// Copies what is there.
+fn keep(place: &Path) {
+    fs::create_dir_all(place.join("appendonlydir")).unwrap();
+    for entry in fs::read_dir("appendonlydir").unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, place.join(&path)).unwrap();
+    }
+}
+
 fn lay_out(files: &BTreeMap<PathBuf, Vec<u8>>) {
     clear();
     for (path, bytes) in files {
@@ -328,5 +357,14 @@ fn listing() -> Vec<String> {
     out
 }
 
+/// Of a database, a transaction and a deadline, from before the log was a directory.
+const OLD_LOG: &[u8] =
+    b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$2\r\nk1\r\n$3\r\nold\r\n*1\r\n$5\r\nMULTI\r\n\
+    *3\r\n$3\r\nSET\r\n$3\r\none\r\n$3\r\nold\r\n*3\r\n$5\r\nRPUSH\r\n$4\r\nlist\r\n$3\r\nold\r\n*1\r\n$4\r\nEXEC\r\n\
+    *3\r\n$9\r\nPEXPIREAT\r\n$2\r\nk1\r\n$13\r\n4102444800000\r\n";
+/// Events before which the old log is not there.
+const OLD_LOG_EVENTS: usize = 4;
+/// About one recovered directory in a hundred is kept.
+const SAMPLED_OF_256: u8 = 3;
 /// Units of a workload, besides those that run beside rewrites and saves.
 const UNITS: usize = 48;

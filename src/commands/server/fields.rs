@@ -10,6 +10,7 @@ use crate::config::choices::Supervised;
 use crate::config::{self, REDIS_VERSION, cli};
 use crate::num;
 use crate::observe::{self, Snapshot};
+use crate::persist::progress::Loading;
 use crate::usage;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -148,8 +149,8 @@ const PERSISTENCE: &[Field] = &[
     field("current_cow_size", |r| r.node.keyspace.captures.bytes().into()),
     field("current_cow_size_age", zero),
     field("current_fork_perc", |_| "0.00".into()),
-    field("current_save_keys_processed", zero),
-    field("current_save_keys_total", zero),
+    field("current_save_keys_processed", |r| r.node.keyspace.captures.keys_written.load(Relaxed).into()),
+    field("current_save_keys_total", |r| r.node.keyspace.captures.keys_total.load(Relaxed).into()),
     field("rdb_changes_since_last_save", |r| {
         r.counts.changes.saturating_sub(r.node.rdb.changes_saved.load(Relaxed)).into()
     }),
@@ -174,6 +175,14 @@ const PERSISTENCE: &[Field] = &[
     field("aof_last_cow_size", zero),
     field("module_fork_in_progress", zero),
     field("module_fork_last_cow_size", zero),
+    field("loading_start_time", |r| while_loading(r, |load| load.started_seconds().into())),
+    field("loading_total_bytes", |r| while_loading(r, |load| load.total_bytes().into())),
+    field("loading_rdb_used_mem", |r| while_loading(r, |load| load.used_mem.load(Relaxed).into())),
+    field("loading_loaded_bytes", |r| while_loading(r, |load| load.loaded_bytes().into())),
+    field("loading_loaded_perc", |r| {
+        while_loading(r, |load| two_digits(100.0 * ratio(load.loaded_bytes(), load.total_bytes())))
+    }),
+    field("loading_eta_seconds", |r| while_loading(r, |load| load.eta_seconds(clock::now_ms()).into())),
     field("aof_current_size", |r| with_log(r, |r| r.node.journal.size())),
     field("aof_base_size", |r| with_log(r, |r| r.node.journal.stats.base_bytes.load(Relaxed))),
     field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.aof.is_requested()))),
@@ -324,6 +333,10 @@ fn ok_or_err(ok: bool) -> &'static str {
 }
 
 /// A field that stands only while the log is on.
+fn while_loading(r: &Reading<'_>, value: fn(&Loading) -> Value) -> Value {
+    if r.node.life.is_loading() { value(&r.node.rdb.loading) } else { Value(None) }
+}
+
 fn with_log(r: &Reading<'_>, value: fn(&Reading<'_>) -> u64) -> Value {
     if r.node.journal.is_on() { value(r).into() } else { Value(None) }
 }

@@ -21,7 +21,7 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let mut session = Session::for_log(ctx.db.now());
     let files = node.aof.files.lock();
     let loaded = match files.as_ref() {
-        Some(files) => load::load(files, ctx.config, &mut Reload { ctx, session: &mut session }),
+        Some(files) => load::load(files, ctx.config, &ctx.node.rdb.loading, &mut Reload { ctx, session: &mut session }),
         None => Ok(()),
     };
     drop(files);
@@ -64,10 +64,11 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (now, path) = (ctx.db.now(), std::path::PathBuf::from(&ctx.config.dbfilename));
     let keep_expired = std::mem::replace(&mut ctx.db.manner.keep_expired, true);
     let db = &mut *ctx.db;
-    let loaded = load::load_snapshot(&path, ctx.config, now, &mut |loaded| {
-        let Loaded { db: index, key, content, expiry } = loaded;
+    let loaded = load::load_snapshot(&path, (ctx.config, &ctx.node.rdb.loading), now, &mut |loaded| {
+        let Loaded { db: index, key, content, expiry, usage } = loaded;
         db.select(index);
         content.put(db, &key, expiry, "");
+        usage.into_iter().for_each(|usage| usage.set(db, &key));
     });
     ctx.db.manner.keep_expired = keep_expired;
     ctx.db.select(selected);
@@ -98,9 +99,10 @@ impl Apply for Reload<'_, '_, '_> {
     }
 
     fn key(&mut self, loaded: Loaded) -> Result<(), String> {
-        let Loaded { db, key, content, expiry } = loaded;
+        let Loaded { db, key, content, expiry, usage } = loaded;
         self.ctx.db.select(db);
         content.put(self.ctx.db, &key, expiry, "");
+        usage.into_iter().for_each(|usage| usage.set(self.ctx.db, &key));
         Ok(())
     }
 

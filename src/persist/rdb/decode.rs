@@ -50,6 +50,7 @@ pub fn decode<R: BufRead>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::R
         HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | HASH_TIMED | HASH_TIMED_LISTPACK => {
             hash(r, kind, config.hash_max())?
         }
+        HASH_TIMED_VALKEY if r.is_valkey => hash_valkey(r, config.hash_max())?,
         SET | SET_INTSET | SET_LISTPACK => set(r, kind, config.set_max())?,
         ZSET | ZSET_BINARY | ZSET_ZIPLIST | ZSET_LISTPACK => zset(r, kind, config.zset_max())?,
         other => return Err(bad(format!("RDB type {other} is not supported"))),
@@ -219,6 +220,23 @@ fn hash_members<R: BufRead>(r: &mut Reader<R>, first: Option<Millis>, max: Packe
             },
         };
         if !hash.set(&r.string()?, &r.string()?, due, max) {
+            return Err(bad("Hash integrity check failed: a field is there twice."));
+        }
+    }
+    Ok(value)
+}
+
+/// Field by field, each with its time behind it, or all ones.
+fn hash_valkey<R: BufRead>(r: &mut Reader<R>, max: PackedMax) -> io::Result<Value> {
+    let mut value = Hash::empty();
+    let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
+    for _ in 0..r.length()? {
+        let (name, text) = (r.string()?, r.string()?);
+        let due = match i64::from_le_bytes(r.array()?) {
+            -1 => Due::Clear,
+            at => due_at(Some(at))?,
+        };
+        if !hash.set(&name, &text, due, max) {
             return Err(bad("Hash integrity check failed: a field is there twice."));
         }
     }

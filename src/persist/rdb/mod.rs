@@ -35,6 +35,8 @@ const HASH_LISTPACK: u8 = 16;
 const ZSET_LISTPACK: u8 = 17;
 const LIST_QUICKLIST_2: u8 = 18;
 const SET_LISTPACK: u8 = 20;
+/// Valkey's; to Redis the number means nothing that is written any more.
+const HASH_TIMED_VALKEY: u8 = 22;
 const HASH_TIMED: u8 = 24;
 const HASH_TIMED_LISTPACK: u8 = 25;
 
@@ -44,6 +46,19 @@ const VERSION: u16 = 10;
 const VERSION_TIMED: u16 = 12;
 /// The newest we read.
 const VERSION_MAX: u16 = 12;
+
+/// Valkey's own, since its version 9: another magic, and a type of its own.
+const VERSION_VALKEY: u16 = 80;
+
+/// Whether a file's first bytes say that it is an RDB file.
+pub fn is_rdb(head: &[u8]) -> bool {
+    head.starts_with(REDIS) || head.starts_with(VALKEY)
+}
+
+const REDIS: &[u8] = b"REDIS";
+const VALKEY: &[u8] = b"VALKEY";
+/// So many bytes tell whether it is one.
+pub const MAGIC_BYTES_MAX: usize = 6;
 
 /// Whether a byte before a key is the type of a value, of this server or another.
 pub fn is_type(kind: u8) -> bool {

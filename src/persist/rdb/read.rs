@@ -1,4 +1,4 @@
-//! Reading RDB files: versions 1 to 12 of Redis, checksum verified.
+//! Reading RDB files: versions 1 to 12 of Redis and 80 of Valkey, checksum verified.
 //!
 //! [`RdbFile`] is the file as a sequence of items, which whoever checks a file follows one by one; [`read`] delivers the
 //! keys of one to be loaded.
@@ -10,7 +10,9 @@ use super::*;
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::config::Config;
+use crate::keyspace::Db;
 use crate::lzf;
+use crate::persist::progress::Loading;
 use std::io::{self, BufRead};
 
 /// A key as it stands in the file.
@@ -19,6 +21,24 @@ pub struct Loaded {
     pub key: Vec<u8>,
     pub content: Content,
     pub expiry: Option<Millis>,
+    pub usage: Option<Usage>,
+}
+
+/// What stands in the file of a key's uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    IdleSeconds(u64),
+    Frequency(u8),
+}
+
+impl Usage {
+    /// Without effect unless the policy is of its kind.
+    pub fn set(self, db: &mut Db<'_>, key: &[u8]) {
+        match self {
+            Self::IdleSeconds(seconds) => db.set_idle(key, i64::try_from(seconds).unwrap_or(i64::MAX)),
+            Self::Frequency(counter) => db.set_frequency(key, i64::from(counter)),
+        }
+    }
 }
 
 /// An RDB file of an empty keyspace.
@@ -34,6 +54,7 @@ pub fn empty() -> Vec<u8> {
 pub fn read(
     input: impl BufRead,
     config: &Config,
+    loading: &Loading,
     mut deliver: impl FnMut(Loaded) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut file = RdbFile::open(input)?;
@@ -41,14 +62,15 @@ pub fn read(
     loop {
         match file.next_item()? {
             Item::End => break,
-            Item::Aux(..) => {}
+            Item::Aux(name, value) => loading.auxiliary(&name, &value),
             Item::Database(index) => {
                 let databases = config.databases as usize;
                 db = usize::try_from(index).ok().filter(|&db| db < databases).ok_or_else(|| {
                     bad(format!("FATAL: Data file was created with a Redis server configured to handle more than {databases} databases. Exiting"))
                 })?;
             }
-            Item::Entry { kind, expiry } => {
+            Item::Entry { kind, expiry, usage } => {
+                loading.reached(file.offset());
                 let key = file.key()?;
                 let content = file.value(kind, config).inspect_err(|e| {
                     crate::log::warning!("RDB load: key '{}' cannot be read: {e}", key.escape_ascii());
@@ -60,7 +82,7 @@ pub fn read(
                     }
                     continue;
                 }
-                deliver(Loaded { db, key, content, expiry })?;
+                deliver(Loaded { db, key, content, expiry, usage })?;
             }
         }
     }
@@ -84,6 +106,7 @@ pub enum Item {
     Entry {
         kind: u8,
         expiry: Option<Millis>,
+        usage: Option<Usage>,
     },
     /// The checksum is to be verified next.
     End,
@@ -137,18 +160,20 @@ impl<R: BufRead> RdbFile<R> {
     /// Reads magic and version.
     pub fn begin(&mut self) -> io::Result<()> {
         let magic = self.r.bytes(9)?;
-        self.version = std::str::from_utf8(&magic[5..]).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-        if &magic[..5] != b"REDIS" {
+        self.r.is_valkey = magic.starts_with(VALKEY);
+        let Some(version) = magic.strip_prefix(REDIS).or_else(|| magic.strip_prefix(VALKEY)) else {
             return Err(bad("Wrong signature trying to load DB from file"));
-        }
+        };
+        self.version = std::str::from_utf8(version).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
         match self.version {
-            1..=VERSION_MAX => Ok(()),
+            VERSION_VALKEY if self.r.is_valkey => Ok(()),
+            1..=VERSION_MAX if !self.r.is_valkey => Ok(()),
             version => Err(bad(format!("Can't handle RDB format version {version}"))),
         }
     }
 
     pub fn next_item(&mut self) -> io::Result<Item> {
-        let mut expiry = None;
+        let (mut expiry, mut usage) = (None, None);
         loop {
             self.doing = Doing::Type;
             match self.r.byte()? {
@@ -171,12 +196,8 @@ impl<R: BufRead> RdbFile<R> {
                     self.doing = Doing::Aux;
                     return Ok(Item::Aux(self.r.string()?, self.r.string()?));
                 }
-                FREQUENCY => {
-                    self.r.byte()?;
-                }
-                IDLE => {
-                    self.r.length()?;
-                }
+                FREQUENCY => usage = Some(Usage::Frequency(self.r.byte()?)),
+                IDLE => usage = Some(Usage::IdleSeconds(self.r.length()?)),
                 MODULE_AUX => {
                     self.doing = Doing::ModuleAux;
                     return Err(bad("The RDB file contains module data, which this server cannot load"));
@@ -185,7 +206,7 @@ impl<R: BufRead> RdbFile<R> {
                     self.doing = Doing::Functions;
                     return Err(bad("The RDB file contains functions, which this server cannot load yet"));
                 }
-                kind => return Ok(Item::Entry { kind, expiry }),
+                kind => return Ok(Item::Entry { kind, expiry, usage }),
             }
         }
     }
@@ -241,11 +262,13 @@ pub struct Reader<R> {
     crc: Crc64,
     /// Bytes of everything that was read whole.
     count: u64,
+    /// The types are Valkey's.
+    pub(super) is_valkey: bool,
 }
 
 impl<R: BufRead> Reader<R> {
     pub fn new(input: R) -> Self {
-        Self { input, at: 0, crc: Crc64::new(), count: 0 }
+        Self { input, at: 0, crc: Crc64::new(), count: 0, is_valkey: false }
     }
 
     /// The sum of all bytes read so far. The input is left behind them.
@@ -359,30 +382,32 @@ const TRUSTED_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::{Purpose, Writer};
+    use super::super::write::{Purpose, Usage as Told, Writer};
     use super::*;
     use crate::config::Config;
-    use crate::keyspace::entry::Body;
+    use crate::keyspace::entry::{Body, Marks};
 
     #[test]
     fn what_is_written_reads_back() {
         let long = b"abc".repeat(2000);
         let values: [&[u8]; 8] = [b"", b"v", b"-5", b"300", b"70000", b"99999999999", &long, b"007"];
         let mut out = Vec::new();
-        let purpose = Purpose { compress: true, timed_fields: false, log_base: false, now: 0 };
+        let purpose = Purpose { compress: true, timed_fields: false, log_base: false, usage: Told::Idle, now: 90_000 };
         let mut writer = Writer::begin(&mut out, purpose);
         let mut file = Vec::new();
         for (i, value) in values.iter().enumerate() {
             let expiry = (i % 2 == 0).then_some(1_900_000_000_000 + i as i64);
-            writer.entry(&mut out, i / 4, format!("key{i}").as_bytes(), expiry, &Body::Bytes(value));
+            let marks = Marks { expiry, access: i as u32 };
+            writer.entry(&mut out, i / 4, format!("key{i}").as_bytes(), marks, &Body::Bytes(value));
             writer.sum(&out);
             file.append(&mut out);
         }
         writer.end(&mut out, true);
         file.append(&mut out);
         let mut seen = Vec::new();
-        read(&file[..], &Config::default(), |l| {
+        read(&file[..], &Config::default(), &Loading::default(), |l| {
             let Content::Text(text) = l.content else { panic!("all are strings") };
+            assert_eq!(l.usage, Some(Usage::IdleSeconds(90 - seen.len() as u64)));
             seen.push((l.db, l.key, text, l.expiry));
             Ok(())
         })
@@ -393,8 +418,14 @@ mod tests {
             assert_eq!(expiry, (i % 2 == 0).then_some(1_900_000_000_000 + i as i64));
         }
         let few = Config { databases: 1, ..Config::default() };
-        assert!(read(&file[..], &few, |_| Ok(())).is_err(), "a database that is not there is refused");
+        assert!(
+            read(&file[..], &few, &Loading::default(), |_| Ok(())).is_err(),
+            "a database that is not there is refused"
+        );
         file[40] ^= 1;
-        assert!(read(&file[..], &Config::default(), |_| Ok(())).is_err(), "a flipped bit is found");
+        assert!(
+            read(&file[..], &Config::default(), &Loading::default(), |_| Ok(())).is_err(),
+            "a flipped bit is found"
+        );
     }
 }

@@ -5,7 +5,10 @@
 use super::{VERSION, VERSION_TIMED, value};
 use crate::checksum::Crc64;
 use crate::clock::Millis;
-use crate::keyspace::entry::Body;
+use crate::config::Config;
+use crate::config::choices::MaxmemoryPolicy;
+use crate::keyspace::access::{idle_seconds, lfu_decayed};
+use crate::keyspace::entry::{Body, Marks};
 use crate::lzf;
 use crate::types::big::Big;
 
@@ -14,6 +17,16 @@ pub struct Writer {
     crc: Crc64,
     db: Option<usize>,
     compress: bool,
+    usage: Usage,
+    now: Millis,
+}
+
+/// What is written of a key's uses.
+#[derive(Clone, Copy)]
+pub enum Usage {
+    Nothing,
+    Idle,
+    Frequency { decay_minutes: u32 },
 }
 
 /// What a file is for, and what will be in it.
@@ -24,7 +37,22 @@ pub struct Purpose {
     pub timed_fields: bool,
     /// The base of an append-only log.
     pub log_base: bool,
+    pub usage: Usage,
     pub now: Millis,
+}
+
+impl Purpose {
+    /// Uses are written if the policy asks for them, as Redis does.
+    pub fn of(config: &Config, timed_fields: bool, log_base: bool, now: Millis) -> Self {
+        let usage = match config.maxmemory_policy {
+            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Usage::Idle,
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+                Usage::Frequency { decay_minutes: config.lfu_decay_time }
+            }
+            _ => Usage::Nothing,
+        };
+        Self { compress: config.rdbcompression, timed_fields, log_base, usage, now }
+    }
 }
 
 impl Writer {
@@ -43,17 +71,18 @@ impl Writer {
             string(out, name.as_bytes(), false);
             string(out, value.as_bytes(), false);
         }
-        Self { crc: Crc64::new(), db: None, compress: purpose.compress }
+        let Purpose { compress, usage, now, .. } = purpose;
+        Self { crc: Crc64::new(), db: None, compress, usage, now }
     }
 
-    pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
-        self.head(out, db, key, expiry, value::kind(body));
+    pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, body: &Body<'_>) {
+        self.head(out, db, key, marks, value::kind(body));
         value::encode(out, body, self.compress);
     }
 
     /// Begins a value that comes in pieces.
-    pub fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, big: &Big) {
-        self.head(out, db, key, expiry, value::kind_of_big(big));
+    pub fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, big: &Big) {
+        self.head(out, db, key, marks, value::kind_of_big(big));
         value::begin_big(out, big);
     }
 
@@ -62,15 +91,26 @@ impl Writer {
         value::encode_piece(out, big, self.compress)
     }
 
-    fn head(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], expiry: Option<Millis>, kind: u8) {
+    fn head(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, kind: u8) {
         if self.db != Some(db) {
             self.db = Some(db);
             out.push(super::SELECT_DB);
             length(out, db as u64);
         }
-        if let Some(at) = expiry {
+        if let Some(at) = marks.expiry {
             out.push(super::EXPIRE_MILLIS);
             out.extend_from_slice(&at.to_le_bytes());
+        }
+        match self.usage {
+            Usage::Nothing => {}
+            Usage::Idle => {
+                out.push(super::IDLE);
+                length(out, idle_seconds(marks.access, self.now));
+            }
+            Usage::Frequency { decay_minutes } => {
+                let counter = lfu_decayed(marks.access, self.now, decay_minutes);
+                out.extend_from_slice(&[super::FREQUENCY, counter.min(255) as u8]);
+            }
         }
         out.push(kind);
         string(out, key, self.compress);

@@ -1,0 +1,98 @@
+//! How far a load has come, for INFO: bytes there are and bytes read, and what the file says of itself.
+
+use crate::clock::{self, Millis};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// The load in progress, or the last one.
+#[derive(Default)]
+pub struct Loading {
+    started_ms: AtomicI64,
+    total_bytes: AtomicU64,
+    loaded_bytes: AtomicU64,
+    /// Of the files before the present one.
+    passed_bytes: AtomicU64,
+    /// The memory in use when the file was written.
+    pub used_mem: AtomicU64,
+}
+
+impl Loading {
+    pub fn begin(&self, total_bytes: u64) {
+        self.started_ms.store(clock::now_ms(), Relaxed);
+        self.total_bytes.store(total_bytes, Relaxed);
+        self.loaded_bytes.store(0, Relaxed);
+        self.passed_bytes.store(0, Relaxed);
+        self.used_mem.store(0, Relaxed);
+    }
+
+    /// So much of the present file is loaded.
+    pub fn reached(&self, offset: u64) {
+        self.loaded_bytes.store(self.passed_bytes.load(Relaxed) + offset, Relaxed);
+    }
+
+    /// A file of this length is loaded.
+    pub fn passed(&self, len: u64) {
+        let passed = self.passed_bytes.fetch_add(len, Relaxed) + len;
+        self.loaded_bytes.store(passed, Relaxed);
+    }
+
+    pub fn started_seconds(&self) -> i64 {
+        self.started_ms.load(Relaxed) / 1000
+    }
+
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes.load(Relaxed)
+    }
+
+    /// Never more than there are: a file may have grown since it was measured.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.loaded_bytes.load(Relaxed).min(self.total_bytes())
+    }
+
+    /// Seconds to go at the speed so far; 1 while none is known.
+    pub fn eta_seconds(&self, now: Millis) -> i64 {
+        let (total, loaded) = (self.total_bytes(), self.loaded_bytes());
+        let elapsed = now.saturating_sub(self.started_ms.load(Relaxed)).max(0) / 1000;
+        match (elapsed, loaded) {
+            (0, _) | (_, 0) => 1,
+            _ => (elapsed as f64 * (total - loaded) as f64 / loaded as f64) as i64,
+        }
+    }
+
+    /// Takes note of a file's auxiliary field, and tells the operator what Redis would.
+    pub fn auxiliary(&self, name: &[u8], value: &[u8]) {
+        let (text, number) = (String::from_utf8_lossy(value), crate::num::parse_i64(value));
+        match (name, number) {
+            (b"redis-ver" | b"valkey-ver", _) => crate::log::notice!("Loading RDB produced by version {text}"),
+            (b"ctime", Some(at)) => {
+                let age = (clock::now_ms() / 1000).saturating_sub(at).max(0);
+                crate::log::notice!("RDB age {age} seconds");
+            }
+            (b"used-mem", Some(bytes @ 0..)) => {
+                self.used_mem.store(bytes as u64, Relaxed);
+                crate::log::notice!("RDB memory usage when created {:.2} Mb", bytes as f64 / f64::from(1 << 20));
+            }
+            (b"aof-base", Some(1..)) => crate::log::notice!("RDB is base AOF"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_counts_over_all_files_and_the_rest_takes_as_long() {
+        let loading = Loading::default();
+        loading.begin(100);
+        assert_eq!(loading.eta_seconds(clock::now_ms()), 1);
+        loading.reached(10);
+        loading.passed(20);
+        loading.reached(5);
+        assert_eq!(loading.loaded_bytes(), 25);
+        let later = loading.started_ms.load(Relaxed) + 2_000;
+        assert_eq!(loading.eta_seconds(later), 6);
+        loading.reached(500);
+        assert_eq!((loading.loaded_bytes(), loading.eta_seconds(later)), (100, 0));
+    }
+}
