@@ -16,6 +16,7 @@ use crate::observe::WorkerStats;
 use crate::persist::batcher::Pace;
 use crate::persist::rewrite::Job;
 use crate::persist::save::Job as Save;
+use crate::process;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -195,7 +196,7 @@ fn start_save(node: &'static Node, slot: usize) {
         let changes = || node.observatory.counts().changes;
         Save { keyspace: &node.keyspace, rdb: &node.rdb, config: &config, slot, changes: &changes }.run();
     };
-    if let Err(e) = std::thread::Builder::new().name("save".into()).spawn(run) {
+    if let Err(e) = in_background("save", run) {
         crate::log::warning!("Can't save in background: {e}");
         node.rdb.saving.store(false, Relaxed);
     }
@@ -209,10 +210,19 @@ fn start_rewrite(node: &'static Node, slot: usize) {
         // The outcome is in the log and in INFO.
         let _ = job.run();
     };
-    if let Err(e) = std::thread::Builder::new().name("aof-rewrite".into()).spawn(run) {
+    if let Err(e) = in_background("aof-rewrite", run) {
         crate::log::warning!("Can't rewrite append only file in background: {e}");
         node.aof.rewriting.store(false, Relaxed);
     }
+}
+
+/// On a thread of its own that lets the workers go first.
+fn in_background(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let stepping_back = move || {
+        process::step_back();
+        run();
+    };
+    std::thread::Builder::new().name(name.into()).spawn(stepping_back).map(drop)
 }
 
 const CRON_INTERVAL: Duration = Duration::from_millis(100);

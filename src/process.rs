@@ -57,6 +57,15 @@ pub fn adjust_open_files(maxclients: u32) -> u32 {
     possible
 }
 
+/// Lets other threads go first from here on. Work in the background shares a core with a worker where cores are few; with
+/// equal rights each of its slices is some milliseconds in which the worker's clients wait.
+pub fn step_back() {
+    // SAFETY: a plain call that changes how this thread is scheduled; being refused changes nothing.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
+    }
+}
+
 /// How gladly the kernel ends this process when memory runs out (`oom-score-adj`).
 #[derive(Default)]
 pub struct OomScore {
@@ -224,6 +233,8 @@ pub fn crash() {
 
 static LOG_FD: AtomicI32 = AtomicI32::new(2);
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
+/// A tenth of a worker's share where both always want the core; all that the worker leaves otherwise.
+const BACKGROUND_NICE: i32 = 10;
 /// The field of /proc/PID/stat with the address of the first argument; its end and the environment's ends follow.
 const ARG_START: usize = 48;
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";

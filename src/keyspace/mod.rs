@@ -26,4 +26,6 @@ pub mod watch;
 pub use crate::types::Text;
 pub use db::{Changes, Db, Expired, Expiry, Hint, Hints, Manner, Seldom, WrongType};
 pub use edit::Edit;
+#[cfg(test)]
+pub use stripe::ModelLock;
 pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place, waited_ticks};

@@ -21,8 +21,8 @@ use crate::checksum;
 use crate::clock;
 use crate::table::{Probe, Retired, Table, keyed_hasher};
 use crossbeam_utils::CachePadded;
-use parking_lot::lock_api::RawMutex as _;
-use parking_lot::{Mutex, MutexGuard, RawMutex};
+use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex as Lock};
+use parking_lot::{Mutex, RawMutex};
 use smallvec::SmallVec;
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -414,35 +414,35 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Who runs units, and who wants them all to stop.
-pub struct Gate {
-    slots: Box<[CachePadded<Mutex<()>>]>,
+/// Who runs units, and who wants them all to stop. `L` is the kind of its locks, which model tests choose.
+pub struct Gate<L: Lock = RawMutex> {
+    slots: Box<[CachePadded<LockOf<L, ()>>]>,
 }
 
 /// A thread's share of the gate, held while it runs units.
-pub struct Inside<'g> {
-    _slot: MutexGuard<'g, ()>,
+pub struct Inside<'g, L: Lock = RawMutex> {
+    _slot: MutexGuard<'g, L, ()>,
 }
 
 /// The whole gate: no unit runs anywhere else.
-pub struct Exclusive<'g> {
-    _slots: Vec<MutexGuard<'g, ()>>,
+pub struct Exclusive<'g, L: Lock = RawMutex> {
+    _slots: Vec<MutexGuard<'g, L, ()>>,
 }
 
-impl Gate {
-    fn new(slots: usize) -> Self {
-        Self { slots: (0..slots.max(1)).map(|_| CachePadded::new(Mutex::new(()))).collect() }
+impl<L: Lock> Gate<L> {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { slots: (0..slots.max(1)).map(|_| CachePadded::new(LockOf::default())).collect() }
     }
 
     /// Enters with the thread's own slot. Threads that share a slot exclude each other.
     #[inline]
-    pub fn enter(&self, slot: usize) -> Inside<'_> {
+    pub fn enter(&self, slot: usize) -> Inside<'_, L> {
         Inside { _slot: lock_slot(&self.slots[slot]) }
     }
 
     /// Waits for every batch in progress and keeps new ones out. The caller must be outside.
-    pub fn exclusive(&self) -> Exclusive<'_> {
-        Exclusive { _slots: self.slots.iter().map(|s| lock_slot(s)).collect() }
+    pub fn exclusive(&self) -> Exclusive<'_, L> {
+        Exclusive { _slots: self.slots.iter().map(|slot| lock_slot(slot)).collect() }
     }
 
     /// Returns after every thread inside at the time of the call has left. The caller must be outside.
@@ -454,7 +454,7 @@ impl Gate {
 }
 
 #[inline]
-fn lock_slot(slot: &Mutex<()>) -> MutexGuard<'_, ()> {
+fn lock_slot<L: Lock>(slot: &LockOf<L, ()>) -> MutexGuard<'_, L, ()> {
     slot.try_lock().unwrap_or_else(|| timed(|| slot.lock()))
 }
 
@@ -488,3 +488,96 @@ impl Drop for Keyspace {
 
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
+
+/// A lock at which shuttle may let another thread go on: for model tests.
+#[cfg(test)]
+pub struct ModelLock(shuttle::sync::atomic::AtomicBool);
+
+// SAFETY: whoever turns the flag on holds the lock, and turns it off again.
+#[cfg(test)]
+unsafe impl Lock for ModelLock {
+    #[allow(clippy::declare_interior_mutable_const)] // The trait asks for it.
+    const INIT: Self = Self(shuttle::sync::atomic::AtomicBool::new(false));
+    type GuardMarker = parking_lot::lock_api::GuardSend;
+
+    fn lock(&self) {
+        while !self.try_lock() {
+            shuttle::thread::yield_now();
+        }
+    }
+
+    fn try_lock(&self) -> bool {
+        !self.0.swap(true, std::sync::atomic::Ordering::SeqCst)
+    }
+
+    unsafe fn unlock(&self) {
+        self.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn model_nobody_is_inside_while_somebody_owns_the_world() {
+        shuttle::check_random(
+            || {
+                let (gate, owned) = (Arc::new(Gate::<ModelLock>::new(2)), Arc::new(AtomicUsize::new(0)));
+                let owners = (0..2).map(|_| {
+                    let (gate, owned) = (gate.clone(), owned.clone());
+                    shuttle::thread::spawn(move || {
+                        let _world = gate.exclusive();
+                        assert_eq!(owned.fetch_add(1, Relaxed), 0, "one owner");
+                        shuttle::thread::yield_now();
+                        owned.fetch_sub(1, Relaxed);
+                    })
+                });
+                let inside = (0..2).map(|slot| {
+                    let (gate, owned) = (gate.clone(), owned.clone());
+                    shuttle::thread::spawn(move || {
+                        for _ in 0..2 {
+                            let _inside = gate.enter(slot);
+                            shuttle::thread::yield_now();
+                            assert_eq!(owned.load(Relaxed), 0, "inside while the world is owned");
+                        }
+                    })
+                });
+                let threads: Vec<_> = owners.chain(inside).collect();
+                threads.into_iter().for_each(|thread| thread.join().unwrap());
+            },
+            MODEL_RUNS,
+        );
+    }
+
+    #[test]
+    fn model_what_a_reader_saw_lives_until_it_leaves() {
+        shuttle::check_random(
+            || {
+                let gate = Arc::new(Gate::<ModelLock>::new(2));
+                let (present, freed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+                let readers: Vec<_> = (0..2)
+                    .map(|slot| {
+                        let (gate, present, freed) = (gate.clone(), present.clone(), freed.clone());
+                        shuttle::thread::spawn(move || {
+                            let _inside = gate.enter(slot);
+                            let seen = present.load(Relaxed);
+                            shuttle::thread::yield_now();
+                            assert!(seen >= freed.load(Relaxed), "read after it was freed");
+                        })
+                    })
+                    .collect();
+                for next in 1..3 {
+                    present.store(next, Relaxed);
+                    gate.grace();
+                    freed.store(next, Relaxed);
+                }
+                readers.into_iter().for_each(|reader| reader.join().unwrap());
+            },
+            MODEL_RUNS,
+        );
+    }
+
+    const MODEL_RUNS: usize = 2000;
+}

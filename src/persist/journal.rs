@@ -19,7 +19,8 @@ use super::storage::StoredFile;
 use crate::clock::Millis;
 use crate::observe::{Histogram, Snapshot};
 use crate::resp::encode_select;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::lock_api::{Mutex as LockOf, RawMutex as Lock};
+use parking_lot::{Condvar, Mutex, RawMutex};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::task::Waker;
@@ -43,12 +44,13 @@ pub enum ReplyAfter {
     Memory,
 }
 
-pub struct Journal {
+/// `L` is the kind of its locks, which model tests choose.
+pub struct Journal<L: Lock = RawMutex> {
     on: AtomicBool,
-    pending: Mutex<Pending>,
-    sink: Mutex<Sink>,
+    pending: LockOf<L, Pending>,
+    sink: LockOf<L, Sink>,
     /// Held over an fsync. Before the sink's lock.
-    syncing: Mutex<()>,
+    syncing: LockOf<L, ()>,
     appended: AtomicU64,
     written: AtomicU64,
     durable: AtomicU64,
@@ -62,7 +64,7 @@ pub struct Journal {
     error: Mutex<Option<String>>,
     failed: AtomicBool,
     /// Workers waiting for the batcher.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: LockOf<L, Vec<Waker>>,
     pub(super) bell: Bell,
     /// DEBUG AOF-FLUSH-SLEEP: every write takes this much longer.
     pub write_delay_us: AtomicU64,
@@ -156,11 +158,17 @@ impl Stats {
 
 impl Default for Journal {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<L: Lock> Journal<L> {
+    pub fn new() -> Self {
         Self {
             on: AtomicBool::new(false),
-            pending: Mutex::default(),
-            sink: Mutex::default(),
-            syncing: Mutex::default(),
+            pending: LockOf::default(),
+            sink: LockOf::default(),
+            syncing: LockOf::default(),
             appended: AtomicU64::new(0),
             written: AtomicU64::new(0),
             durable: AtomicU64::new(0),
@@ -171,15 +179,13 @@ impl Default for Journal {
             slow: AtomicBool::new(false),
             error: Mutex::default(),
             failed: AtomicBool::new(false),
-            waiting: Mutex::default(),
+            waiting: LockOf::default(),
             bell: Bell::default(),
             write_delay_us: AtomicU64::new(0),
             stats: Stats::default(),
         }
     }
-}
 
-impl Journal {
     /// Whether effects are recorded at all.
     #[inline]
     pub fn is_on(&self) -> bool {
@@ -556,7 +562,7 @@ impl Journal {
 }
 
 #[cfg(test)]
-impl Journal {
+impl<L: Lock> Journal<L> {
     /// The effects of a single command, outside any unit.
     fn append_command(&self, db: usize, args: &[&[u8]]) -> u64 {
         let mut bytes = Vec::new();
@@ -577,6 +583,7 @@ const BATCH_KEPT_MAX: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::{Gate, ModelLock};
     use crate::persist::Storage;
     use crate::persist::storage::{Operation, Watch};
     use std::io::Write;
@@ -765,5 +772,150 @@ mod tests {
         journal.flush();
         journal.base_is_in_force();
         assert!(journal.has_failed());
+    }
+
+    /// A disk that remembers what was written to which file, and how much of it was synced.
+    #[derive(Default)]
+    struct Remembered {
+        files: Mutex<Vec<(u64, Vec<u8>)>>,
+        synced: Mutex<usize>,
+    }
+
+    impl Remembered {
+        fn stream(&self) -> Vec<u8> {
+            self.files.lock().iter().flat_map(|(_, bytes)| bytes.clone()).collect()
+        }
+    }
+
+    impl Watch for Remembered {
+        fn before(&self, operation: Operation<'_>) -> io::Result<bool> {
+            match operation {
+                Operation::Write { file, bytes } => {
+                    let mut files = self.files.lock();
+                    match files.last_mut() {
+                        Some((last, all)) if *last == file => all.extend_from_slice(bytes),
+                        _ => files.push((file, bytes.to_vec())),
+                    }
+                    Ok(false)
+                }
+                Operation::Sync { .. } => {
+                    *self.synced.lock() = self.stream().len();
+                    Ok(false)
+                }
+                _ => Ok(true),
+            }
+        }
+    }
+
+    /// Wakes a thread of the model.
+    struct Flag(shuttle::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    /// What a worker's flusher does until replies up to `end` may leave.
+    fn flush_and_wait(journal: &Journal<ModelLock>, end: u64) {
+        loop {
+            let flag = Arc::new(Flag(false.into()));
+            journal.flush();
+            if journal.reply_offset() >= end {
+                return;
+            }
+            journal.wake_on_progress(&flag.clone().into());
+            if journal.reply_offset() >= end {
+                return;
+            }
+            while !flag.0.load(Relaxed) {
+                shuttle::thread::yield_now();
+            }
+        }
+    }
+
+    /// Two workers append and wait for their replies, the batcher works, and a rewrite changes the file meanwhile.
+    fn model(fsync: Fsync, reply_after: ReplyAfter) {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().to_owned();
+        let iteration = move || {
+            let disk = Arc::new(Remembered::default());
+            let storage = Storage::watched(disk.clone());
+            let journal = Arc::new(Journal::<ModelLock>::new());
+            journal.set_policy(fsync, reply_after, false, 50);
+            journal.attach(storage.append(&dir.join("1")).unwrap(), 0);
+            let (gate, done) = (Arc::new(Gate::<ModelLock>::new(3)), Arc::new(AtomicBool::new(false)));
+            let workers: Vec<_> = [b"aa", b"bbbb".as_slice()]
+                .into_iter()
+                .enumerate()
+                .map(|(slot, text)| {
+                    let (journal, gate, disk) = (journal.clone(), gate.clone(), disk.clone());
+                    shuttle::thread::spawn(move || {
+                        (0..3usize)
+                            .map(|n| {
+                                let record = text.repeat(n + 1);
+                                let inside = gate.enter(slot);
+                                let end = journal.append((0, 0), 1, [b"", &record, b""], 0);
+                                drop(inside);
+                                flush_and_wait(&journal, end);
+                                let reached = match reply_after {
+                                    ReplyAfter::Durable => *disk.synced.lock(),
+                                    _ => disk.stream().len(),
+                                };
+                                assert!(
+                                    reached as u64 >= end,
+                                    "a reply left before its effects were where they must be"
+                                );
+                                (end, record)
+                            })
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let batcher = {
+                let (journal, done) = (journal.clone(), done.clone());
+                shuttle::thread::spawn(move || {
+                    while !done.load(Relaxed) {
+                        journal.batch();
+                        journal.sync();
+                        shuttle::thread::yield_now();
+                    }
+                })
+            };
+            let rewrite = {
+                let (journal, next) = (journal.clone(), storage.append(&dir.join("2")).unwrap());
+                shuttle::thread::spawn(move || {
+                    let exclusive = gate.exclusive();
+                    let cut = journal.appended();
+                    journal.switch(next).unwrap();
+                    drop(exclusive);
+                    cut
+                })
+            };
+            let records: Vec<_> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+            let cut = rewrite.join().unwrap();
+            done.store(true, Relaxed);
+            batcher.join().unwrap();
+            let stream = disk.stream();
+            for (end, record) in records {
+                let end = end as usize;
+                assert_eq!(stream[end - record.len()..end], record, "whole, and where its offset says");
+            }
+            let first = disk.files.lock().first().map_or(0, |(_, bytes)| bytes.len() as u64);
+            assert!(cut == 0 || cut == first, "the file changed at the cut: {cut}, {first}");
+        };
+        shuttle::check_random(iteration, MODEL_RUNS);
+    }
+
+    const MODEL_RUNS: usize = 300;
+
+    #[test]
+    fn model_replies_leave_when_their_effects_are_with_the_kernel() {
+        model(Fsync::EverySec, ReplyAfter::Written);
+    }
+
+    #[test]
+    fn model_replies_leave_when_their_effects_are_with_the_device() {
+        model(Fsync::Always, ReplyAfter::Durable);
     }
 }
