@@ -493,8 +493,8 @@ const STRIPES_MAX: usize = 1 << 16;
 #[cfg(test)]
 pub struct ModelLock(shuttle::sync::atomic::AtomicBool);
 
-// SAFETY: whoever turns the flag on holds the lock, and turns it off again.
 #[cfg(test)]
+// SAFETY: whoever turns the flag on holds the lock, and turns it off again.
 unsafe impl Lock for ModelLock {
     #[allow(clippy::declare_interior_mutable_const)] // The trait asks for it.
     const INIT: Self = Self(shuttle::sync::atomic::AtomicBool::new(false));
@@ -510,6 +510,8 @@ unsafe impl Lock for ModelLock {
         !self.0.swap(true, std::sync::atomic::Ordering::SeqCst)
     }
 
+    /// # Safety
+    /// The caller holds the lock.
     unsafe fn unlock(&self) {
         self.0.store(false, std::sync::atomic::Ordering::SeqCst);
     }
