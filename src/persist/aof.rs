@@ -5,7 +5,7 @@
 //! A log of the older single-file kind is adopted as base at the first start.
 
 use super::manifest::{FileInfo, Manifest};
-use super::storage::{Storage, StoredFile, directory_of};
+use super::storage::{Directory, Storage, StoredFile, directory_of};
 use crate::config::Config;
 use parking_lot::Mutex;
 use std::fs;
@@ -148,14 +148,28 @@ impl AofDir {
 
     /// Puts another manifest in force.
     pub fn persist(&mut self, manifest: Manifest) -> io::Result<()> {
-        let path = self.dir.join(format!("{}.manifest", self.name));
-        let temp = self.dir.join(format!("temp-{}.manifest", self.name));
+        self.prepare(&manifest)?;
+        self.put_prepared_in_force(manifest)?.sync()
+    }
+
+    /// Writes a manifest beside the one in force.
+    pub fn prepare(&self, manifest: &Manifest) -> io::Result<()> {
+        let temp = self.prepared();
         let mut file = self.storage.create(&temp)?;
-        file.write_all(manifest.format().as_bytes()).and_then(|()| file.sync()).map_err(at(&temp))?;
-        self.storage.rename(&temp, &path)?;
-        // It is what a reader finds from here on, whatever becomes of the sync.
+        file.write_all(manifest.format().as_bytes()).and_then(|()| file.sync()).map_err(at(&temp))
+    }
+
+    /// Puts the prepared manifest in force: it is what a reader finds from here on, and survives a power cut once the
+    /// directory, which is returned, is synced.
+    pub fn put_prepared_in_force(&mut self, manifest: Manifest) -> io::Result<Directory> {
+        self.storage.rename(&self.prepared(), &self.dir.join(format!("{}.manifest", self.name)))?;
         self.manifest = manifest;
-        self.storage.sync_dir(&self.dir)
+        Ok(self.storage.directory(&self.dir))
+    }
+
+    /// Where a manifest waits to be put in force.
+    pub fn prepared(&self) -> PathBuf {
+        self.dir.join(format!("temp-{}.manifest", self.name))
     }
 
     /// The increment to append to after loading: the last one, or a first one (beside an empty base if there is none).

@@ -15,7 +15,7 @@
 //! until a rewrite has begun a new file. Under `always` either ends the process, as Redis does.
 //! Invariant: `durable <= written <= appended`; bytes are written in the order of `append`.
 
-use super::storage::StoredFile;
+use super::storage::{Directory, StoredFile};
 use crate::clock::Millis;
 use crate::observe::{Histogram, Snapshot};
 use crate::resp::encode_select;
@@ -98,8 +98,15 @@ struct Sink {
     fsync_failed: bool,
     /// The file before failed; until a new base is in force, a crash may lose what lies between the two.
     awaits_base: bool,
-    /// The file left behind; it must be durable before anything is written to the present one.
-    left_behind: Option<StoredFile>,
+    left_behind: Option<LeftBehind>,
+}
+
+/// What must be durable before anything is written to the present file.
+struct LeftBehind {
+    /// The file before it, unless it failed.
+    file: Option<StoredFile>,
+    /// Where the present one got its name.
+    dir: Option<Directory>,
 }
 
 /// What wakes the batcher.
@@ -382,11 +389,16 @@ impl<L: Lock> Journal<L> {
 
     /// Makes the file left behind durable, before anything is written or called durable in the present one.
     fn settle(&self, sink: &mut Sink) {
-        let Some(old) = sink.left_behind.take() else { return };
-        let started = Instant::now();
-        match old.sync() {
-            Ok(()) => self.stats.synced(started.elapsed()),
-            Err(e) => self.fsync_failed(sink, &old, &e),
+        let Some(LeftBehind { file, dir }) = sink.left_behind.take() else { return };
+        if let Some(old) = file {
+            let started = Instant::now();
+            match old.sync() {
+                Ok(()) => self.stats.synced(started.elapsed()),
+                Err(e) => self.fsync_failed(sink, &old, &e),
+            }
+        }
+        if let (Some(present), Some(Err(e))) = (sink.file.clone(), dir.map(|dir| dir.sync())) {
+            self.fsync_failed(sink, &present, &e);
         }
     }
 
@@ -503,15 +515,19 @@ impl<L: Lock> Journal<L> {
     }
 
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. The gate's
-    /// owner calls it, so that no record is split.
-    pub fn switch(&self, file: StoredFile) -> io::Result<()> {
+    /// owner calls it, so that no record is split. `name` makes the other file part of the log, quickly and without
+    /// syncing: when it is called the present one is whole, so that whoever reads the log after a kill finds no part of a
+    /// record but in the last file, which is all that Redis would mend.
+    pub fn switch(&self, file: StoredFile, name: impl FnOnce() -> io::Result<Option<Directory>>) -> io::Result<()> {
         let mut sink = self.sink.lock();
         // Also to a file whose fsync failed: a kernel that goes on has the bytes, so their replies may leave.
         if self.is_on() && !self.write_everything(&mut sink) {
             return Err(io::Error::other(self.write_error().unwrap_or_default()));
         }
+        let dir = name()?;
         let awaits_base = sink.fsync_failed || sink.awaits_base;
-        let left_behind = sink.file.take().filter(|_| !awaits_base);
+        let left = sink.file.take().filter(|_| !awaits_base);
+        let left_behind = (left.is_some() || dir.is_some()).then_some(LeftBehind { file: left, dir });
         let end = self.appended();
         // The batcher syncs what is left behind and writes until then; no worker waits for that.
         self.slow.store(left_behind.is_some(), Relaxed);
@@ -887,7 +903,7 @@ mod tests {
                 shuttle::thread::spawn(move || {
                     let exclusive = gate.exclusive();
                     let cut = journal.appended();
-                    journal.switch(next).unwrap();
+                    journal.switch(next, || Ok(None)).unwrap();
                     drop(exclusive);
                     cut
                 })

@@ -102,6 +102,13 @@ impl Manifest {
         history.chain(self.base.iter().map(|f| f.seq)).max().unwrap_or(0) + 1
     }
 
+    /// The same with one increment more.
+    pub fn with_incr(&self, incr: &FileInfo) -> Self {
+        let mut manifest = self.clone();
+        manifest.incr.push(incr.clone());
+        manifest
+    }
+
     pub fn next_incr_seq(&self) -> u64 {
         let history = self.history.iter().filter(|f| f.name.contains(".incr.")).map(|f| f.seq);
         history.chain(self.incr.iter().map(|f| f.seq)).max().unwrap_or(0) + 1

@@ -9,7 +9,7 @@ use super::aof::{Aof, AofDir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
 use super::snapshot::{self, Form};
-use super::storage::StoredFile;
+use super::storage::{Directory, StoredFile};
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
@@ -60,7 +60,7 @@ impl Job<'_> {
     fn attempt(&self) -> io::Result<()> {
         let (log, next) = self.next_file()?;
         let (file, incr) = next.unzip();
-        let walk = match self.cut(file) {
+        let walk = match self.cut(file, || self.name(log, incr.as_ref())) {
             Ok(walk) => walk,
             Err(e) => {
                 self.take_back(log, incr.as_ref());
@@ -97,9 +97,7 @@ impl Job<'_> {
         self.go_on()?;
         if let Some(dir) = files.as_mut() {
             let (file, incr) = dir.create_incr(&dir.manifest)?;
-            let mut manifest = dir.manifest.clone();
-            manifest.incr.push(incr.clone());
-            dir.persist(manifest)?;
+            dir.prepare(&dir.manifest.with_incr(&incr))?;
             return Ok((Log::GoesOn, Some((file, incr))));
         }
         if !self.aof.wanted.load(Relaxed) {
@@ -113,7 +111,11 @@ impl Job<'_> {
     }
 
     /// The cut: the journal goes on in the new file, and the walk sees what is behind it.
-    fn cut(&self, file: Option<StoredFile>) -> io::Result<Walk<'_>> {
+    fn cut(
+        &self,
+        file: Option<StoredFile>,
+        name: impl FnOnce() -> io::Result<Option<Directory>>,
+    ) -> io::Result<Walk<'_>> {
         // The last increment must be durable before the next one can hold anything: most of it now, the rest by the
         // batcher before it writes on.
         self.journal.flush();
@@ -125,8 +127,18 @@ impl Job<'_> {
             .keyspace
             .cut(&exclusive, self.slot)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
-        file.map_or(Ok(()), |file| self.journal.switch(file))?;
+        file.map_or(Ok(()), |file| self.journal.switch(file, name))?;
         Ok(walk)
+    }
+
+    /// Makes the increment part of a log that goes on; the manifest is prepared. One that begins has its first manifest
+    /// with its first base.
+    fn name(&self, log: Log, incr: Option<&FileInfo>) -> io::Result<Option<Directory>> {
+        let mut files = self.aof.files.lock();
+        match (log, files.as_mut(), incr) {
+            (Log::GoesOn, Some(dir), Some(incr)) => dir.put_prepared_in_force(dir.manifest.with_incr(incr)).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Nothing stays of an attempt that failed. A log that was to begin with it is off again: what it would have held
@@ -139,6 +151,7 @@ impl Job<'_> {
         let (Some(dir), Some(incr)) = (files.as_mut(), incr) else { return };
         let mut manifest = dir.manifest.clone();
         manifest.incr.retain(|file| file != incr);
+        let _ = dir.storage.remove(&dir.prepared());
         let forgotten = if manifest == dir.manifest { Ok(()) } else { dir.persist(manifest) };
         if let Err(e) = forgotten.and_then(|()| dir.storage.remove(&dir.path(incr))) {
             crate::log::warning!("An empty increment stays in the append-only directory: {e}");

@@ -8,7 +8,7 @@
 use super::aof::at;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -117,12 +117,29 @@ impl Storage {
         self.sync_dir(directory_of(path))
     }
 
+    /// A directory to be synced later.
+    pub fn directory(&self, path: &Path) -> Directory {
+        Directory { storage: self.clone(), path: path.into() }
+    }
+
     /// Makes renames and creations in a directory survive a power cut.
     pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
         match self.may(|| Operation::SyncDir { path }).map_err(at(path))? {
             true => File::open(path).and_then(|d| d.sync_all()).map_err(at(path)),
             false => Ok(()),
         }
+    }
+}
+
+/// A directory in which something was renamed.
+pub struct Directory {
+    storage: Storage,
+    path: PathBuf,
+}
+
+impl Directory {
+    pub fn sync(&self) -> io::Result<()> {
+        self.storage.sync_dir(&self.path)
     }
 }
 
