@@ -22,6 +22,7 @@ from steps import CONNECTIONS, Step, may_wait
 DATABASES = (0, 1, 9, 15)  # those the generator's SELECT, MOVE, COPY and SWAPDB reach
 QUIET_S = 0.03  # malformed requests: silence this long means the server has said all
 FIRST_READ_WAIT_S = 5.0
+LEAVE_WAIT_S = 10
 WAITS = ("waits", None)
 AGREE_WAIT_S = 0.3  # servers that tell different numbers of waiting clients are asked again this long
 TOO_MANY = 20  # arguments with which a command that exists does nothing but complain
@@ -83,13 +84,15 @@ class Player:
             self.connections = [Connection(self.server.port) for _ in range(CONNECTIONS)]
             self.waiting = {}
             return
-        if self.waiting:
-            for number in self.waiting:
-                self.connections[number].close()
-            self.waiting = {}
-            # One that still counts as a client could be served by the next round.
-            while self.blocked():
-                time.sleep(0.001)
+        for connection in self.connections:
+            connection.close()
+        self.waiting = {}
+        # One that still counts as a client could be served by the next round.
+        deadline = time.monotonic() + LEAVE_WAIT_S
+        while self.blocked():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"port {self.server.port}: a client that left still counts as waiting")
+            time.sleep(0.001)
         for number, connection in enumerate(self.connections):
             connection.reopen()
             self.queued[number] = []
