@@ -4,13 +4,15 @@
   diff.py --server PATH [--peers 7.0,8.2] [--seconds 60] [--seed 1] [--families strings,keys]
   diff.py --server PATH --replay SEED:ROUND        one sequence again, printed whole
 
-Round N of seed S is always the same sequence for the same set of commands. Prints a transcript per difference
+Round N of seed S is always the same sequence for the same set of commands. In front of the search stand the sequences
+that once differed (found.txt). Prints a transcript per difference
 (`> COMMAND`, then each server's reply where they differ) and at the end `N passed, N failed` in sequences.
 Exit 1 when the server under test agrees with no peer somewhere. Neither the encoder nor the decoder is a client
 library: what is compared is what came over the wire.
 """
 
 import argparse
+import ast
 import re
 import sys
 import time
@@ -24,6 +26,8 @@ from play import Difference, Result, Stage  # noqa: E402
 from shrink import shrink  # noqa: E402
 from steps import CONNECTIONS, Generator, Step  # noqa: E402
 
+FOUND = Path(__file__).with_name("found.txt")
+FOUND_LINE = re.compile(r"\[(\d)\] > (.*)|raw> (.*)")
 DIFFERENCES_MAX = 20  # after this many the list says no more
 LOOKS_MAX = 2  # failures that look alike are shrunk this often, then only counted
 CONFIRMATIONS = 2  # a difference must come again this often, or it was timing
@@ -70,24 +74,34 @@ class Search:
         self.rounds = self.steps = 0
 
     def run(self) -> int:
+        known = found_before()
+        for steps in known:
+            result = self.stage.play(steps)
+            self.steps += result.steps
+            if result.difference:
+                self.failures.append(show(self.stage, steps, result))
+                self.again["found before"] += 1
+                print(f"\n--- found before, and again\n{self.failures[-1]}", flush=True)
+        self.rounds += len(known)
         deadline = time.monotonic() + self.options.seconds
         while time.monotonic() < deadline and len(self.failures) < self.options.max:
-            steps = self.generator.sequence(f"{self.options.seed}:{self.rounds}")
+            number = self.rounds - len(known)
+            steps = self.generator.sequence(f"{self.options.seed}:{number}")
             result = self.stage.play(steps)
             self.steps += result.steps
             self.covered.update(result.covered)
             if result.difference:
-                self.found(steps, result)
+                self.found(steps, result, f"{self.options.seed}:{number}")
             self.rounds += 1
         return self.report()
 
-    def found(self, steps: list[Step], result: Result) -> None:
+    def found(self, steps: list[Step], result: Result, which: str) -> None:
         """Confirms, classifies and, for a real one, shrinks."""
         name = step_name(steps, result.difference)
         if result.difference.as_peer:
             self.versions[f"{name}: as {result.difference.as_peer}"] += 1
             if self.options.versions:
-                print(f"\n--- versions differ, --replay {self.options.seed}:{self.rounds}\n{show(self.stage, steps, result)}", flush=True)
+                print(f"\n--- versions differ, --replay {which}\n{show(self.stage, steps, result)}", flush=True)
             return
         first_look = f"{name}: {replies_outline(result.difference)}"
         self.looks[first_look] += 1
@@ -109,7 +123,7 @@ class Search:
         if self.again[signature] > 1:
             return
         self.failures.append(text)
-        print(f"\n--- difference {len(self.failures)}, --replay {self.options.seed}:{self.rounds}\n{text}", flush=True)
+        print(f"\n--- difference {len(self.failures)}, --replay {which}\n{text}", flush=True)
 
     def failing(self, steps: list[Step]) -> bool:
         difference = self.stage.play(steps).difference
@@ -126,6 +140,21 @@ class Search:
         failed = self.again.total()
         print(f"{self.rounds - failed} passed, {failed} failed")
         return 1 if self.failures else 0
+
+
+def found_before() -> list[list[Step]]:
+    """The sequences of found.txt."""
+    sequences: list[list[Step]] = [[]]
+    for line in FOUND.read_text().splitlines():
+        if match := FOUND_LINE.fullmatch(line):
+            connection, command, raw = match.groups()
+            step = Step(0, raw=ast.literal_eval(raw)) if raw else Step(int(connection), tuple(transcript.words(command)))
+            sequences[-1].append(step)
+        elif not line:
+            sequences.append([])
+        elif not line.startswith("#"):
+            raise ValueError(f"{FOUND}: {line!r}")
+    return [steps for steps in sequences if steps]
 
 
 def replies_outline(difference: Difference) -> str:

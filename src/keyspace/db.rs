@@ -259,8 +259,20 @@ impl<'k> Db<'k> {
         }
     }
 
+    /// A key that was not there, or was removed first, comes to be: whoever waits for it is told. A value written over
+    /// another wakes nobody ([`Db::put_value`]), as in Redis.
+    #[inline]
+    pub(super) fn create(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
+        let index = self.index;
+        let waiters = &self.held.data(place.stripe as usize).waiters;
+        if !waiters.is_empty() && waiters.has(index, key) {
+            self.changes.seldom().ready.push((index, key.into()));
+        }
+        self.insert(place, key, body, expiry)
+    }
+
     /// A new entry into the table; the key is absent.
-    pub(super) fn insert(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
+    fn insert(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
         let keyspace = self.keyspace();
         let mut entry = Entry::new(key, body, expiry, keyspace.settings.created(self.now));
         entry.set_snapshot_parity(keyspace.parity.load(Relaxed));
@@ -372,9 +384,6 @@ impl<'k> Db<'k> {
         if !data.watchers.is_empty() {
             data.watchers.touch(index, key, exists);
         }
-        if !data.waiters.is_empty() && exists && data.waiters.has(index, key) {
-            self.changes.seldom().ready.push((index, key.into()));
-        }
         if self.manner.events && !event.is_empty() {
             self.changes.seldom().events.push(Event { class, name: event, db: index, key: key.into() });
         }
@@ -477,8 +486,10 @@ impl<'k> Db<'k> {
             }
             let old = self.extract(place, slot);
             self.dispose(old);
+            self.insert(place, key, New::Value(value), at);
+        } else {
+            self.create(place, key, New::Value(value), at);
         }
-        self.insert(place, key, New::Value(value), at);
         self.changed(place, key, class, event, true);
     }
 
@@ -498,7 +509,7 @@ impl<'k> Db<'k> {
             Body::Int(n) => New::Int(n),
             Body::Value(v) => New::Value(v.clone()),
         };
-        let mut entry = self.insert(place, to, body, source.expiry());
+        let mut entry = self.create(place, to, body, source.expiry());
         entry.set_access(source.access());
         entry.set_raw(raw);
         self.changed(place, to, b'g', event, true);
@@ -523,11 +534,11 @@ impl<'k> Db<'k> {
         }
         let (expiry, access, raw) = (old.expiry(), old.access(), old.encoding() == "raw");
         let mut entry = match old.body() {
-            Body::Bytes(bytes) => self.insert(place, to, New::Bytes { bytes, room: 0 }, expiry),
-            Body::Int(n) => self.insert(place, to, New::Int(n), expiry),
+            Body::Bytes(bytes) => self.create(place, to, New::Bytes { bytes, room: 0 }, expiry),
+            Body::Int(n) => self.create(place, to, New::Int(n), expiry),
             Body::Value(_) => {
                 let value = old.into_value().expect("a boxed body has a value");
-                let mut entry = self.insert(place, to, New::Value(value), expiry);
+                let mut entry = self.create(place, to, New::Value(value), expiry);
                 entry.set_access(access);
                 self.changed(place, to, b'g', events.1, true);
                 self.select(from_db);

@@ -79,7 +79,7 @@ impl<'k> Db<'k> {
             Some((place, _, entry)) => (place, entry),
             None => {
                 let place = self.place(key);
-                (place, self.insert(place, key, New::Value(T::empty()), None))
+                (place, self.create(place, key, New::Value(T::empty()), None))
             }
         };
         Edit::begin(self, key, place, entry)

@@ -70,7 +70,7 @@ impl Db<'_> {
                 self.dispose(entry);
             }
             None => {
-                self.insert(place, key, raw_body(bytes), None);
+                self.create(place, key, raw_body(bytes), None);
             }
         }
         self.changed(place, key, b'$', event, true);

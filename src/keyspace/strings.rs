@@ -77,7 +77,7 @@ impl Db<'_> {
             Some((slot, entry)) => self.overwrite(place, slot, entry, bytes, expiry),
             None => {
                 let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
-                self.insert(place, key, string_body(bytes), at);
+                self.create(place, key, string_body(bytes), at);
             }
         }
         self.changed(place, key, b'$', event, true);
@@ -139,7 +139,7 @@ impl Db<'_> {
                 self.dispose(entry);
             }
             None => {
-                self.insert(place, key, New::Int(n), None);
+                self.create(place, key, New::Int(n), None);
             }
         }
         self.changed(place, key, b'$', event, true);
@@ -191,7 +191,7 @@ impl Db<'_> {
             }
             None => {
                 let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
-                owned_body(bytes, |body| self.insert(place, key, body, at))
+                owned_body(bytes, |body| self.create(place, key, body, at))
             }
         };
         entry.set_raw(true);
@@ -215,7 +215,7 @@ impl Db<'_> {
                 self.ensure_len(place, slot, entry, min_len)
             }
             None => {
-                let mut entry = owned_body(vec![0; min_len], |body| self.insert(place, key, body, None));
+                let mut entry = owned_body(vec![0; min_len], |body| self.create(place, key, body, None));
                 entry.set_raw(true);
                 entry
             }

@@ -169,17 +169,16 @@ impl Parser {
     #[cold]
     fn inline(&mut self, buf: &mut [u8], spans: &mut Vec<Span>) -> Step {
         let from = self.inline_searched.min(buf.len());
-        let Some(newline) = memchr::memchr(b'\n', &buf[from..]).map(|i| i + from) else {
-            if buf.len() > LINE_BYTES_MAX {
-                return Step::Error(ProtocolError::TooBigInline);
+        let newline = match find_in_text(b'\n', &buf[from..]) {
+            Ok(i) => from + i,
+            Err(_) if buf.len() > LINE_BYTES_MAX => return Step::Error(ProtocolError::TooBigInline),
+            Err(searched) => {
+                self.inline_searched = from + searched;
+                return Step::Incomplete { missing: 1 };
             }
-            self.inline_searched = buf.len();
-            return Step::Incomplete { missing: 1 };
         };
         self.inline_searched = 0;
         let line = if newline > 0 && buf[newline - 1] == b'\r' { newline - 1 } else { newline };
-        // Redis reads the line as a C string: it ends at a zero byte.
-        let line = memchr::memchr(0, &buf[..line]).unwrap_or(line);
         match unquote_in_place(&mut buf[..line], spans) {
             Ok(argc) => Step::Request { len: newline + 1, argc, canonical: false },
             Err(e) => Step::Error(e),
@@ -203,10 +202,10 @@ fn bulk_header(buf: &[u8], s: &mut At, limits: &Limits) -> Result<Option<usize>,
         Some(b'$') => {}
         Some(&other) => {
             // Redis looks for the line's end before it looks at the first byte.
-            return match memchr::memchr(b'\r', &buf[s.at..]) {
-                None if buf.len() - s.at > LINE_BYTES_MAX => Err(ProtocolError::TooBigBulkCount),
-                None => Ok(None),
-                Some(_) => Err(ProtocolError::ExpectedDollar(other)),
+            return match find_in_text(b'\r', &buf[s.at..]) {
+                Err(_) if buf.len() - s.at > LINE_BYTES_MAX => Err(ProtocolError::TooBigBulkCount),
+                Err(_) => Ok(None),
+                Ok(_) => Err(ProtocolError::ExpectedDollar(other)),
             };
         }
     }
@@ -225,6 +224,16 @@ fn bulk_header(buf: &[u8], s: &mut At, limits: &Limits) -> Result<Option<usize>,
     s.at = next;
     s.canonical &= canonical;
     Ok(Some(len as usize))
+}
+
+/// The first `byte`, as Redis finds it in a C string: what stands behind a zero byte is never seen, and the request waits
+/// for a line's end until it is too long. Otherwise how far the search need not be done again.
+fn find_in_text(byte: u8, text: &[u8]) -> Result<usize, usize> {
+    match memchr::memchr2(byte, 0, text) {
+        Some(at) if text[at] == byte => Ok(at),
+        Some(zero) => Err(zero),
+        None => Err(text.len()),
+    }
 }
 
 enum Header {
@@ -258,7 +267,7 @@ fn header(buf: &[u8], at: usize) -> Header {
 #[cold]
 fn slow_header(buf: &[u8], at: usize) -> Header {
     let Some(rest) = buf.get(at..) else { return Header::Partial };
-    let Some(cr) = memchr::memchr(b'\r', rest) else { return Header::Partial };
+    let Ok(cr) = find_in_text(b'\r', rest) else { return Header::Partial };
     if at + cr + 1 >= buf.len() {
         return Header::Partial;
     }
@@ -296,7 +305,7 @@ fn unquote_one(line: &mut [u8], mut read: usize, mut write: usize) -> Option<(us
                 quote = b;
                 continue;
             }
-            (0, b) if is_space(b) || b == 0 => return Some((read, write)),
+            (0, b) if is_space(b) => return Some((read, write)),
             (b'"', b'\\') => {
                 let (byte, used) = escape(&line[read..])?;
                 read += used;
