@@ -24,6 +24,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/net/connection.rs",
     "src/listeners.rs",
     "src/process.rs",
+    "src/resp/bulk.rs",
     "src/table.rs",
     "src/types/blob.rs",
     "src/types/cut.rs",

@@ -5,6 +5,7 @@
 //! Not here: sockets, commands, and any decision about what a request means.
 
 pub mod argv;
+mod bulk;
 pub mod out;
 pub mod parse;
 

@@ -5,6 +5,7 @@
 //! integers exactly as Redis falls back. Error lines are cleaned of CR and LF, so that no text can forge a reply.
 //! Every method returns `()`; commands wrap it. Not here: who reads the buffer, and when it is sent.
 
+use super::bulk::push_bulk;
 use crate::num;
 
 /// The protocol a client speaks.
@@ -73,19 +74,7 @@ impl<'a> Out<'a> {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        // One reservation for header, payload and CRLF, and the header of a short one in one piece: this is the hottest
-        // reply of all.
-        self.buf.reserve(bytes.len() + 32);
-        match bytes.len() {
-            len @ 0..10 => self.buf.extend_from_slice(&[b'$', b'0' + len as u8, b'\r', b'\n']),
-            len @ 10..100 => {
-                let (tens, ones) = (b'0' + (len / 10) as u8, b'0' + (len % 10) as u8);
-                self.buf.extend_from_slice(&[b'$', tens, ones, b'\r', b'\n']);
-            }
-            len => self.header(b'$', len as u64),
-        }
-        self.buf.extend_from_slice(bytes);
-        self.buf.extend_from_slice(b"\r\n");
+        push_bulk(self.buf, bytes);
     }
 
     /// An integer as a bulk string: how a number stored in a key is read.

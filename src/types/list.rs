@@ -187,14 +187,11 @@ impl List {
 
     /// Elements from an index on to the right.
     pub fn iter_from(&self, index: usize) -> impl Iterator<Item = Text<'_>> {
-        let mut spot = self.locate(index);
-        std::iter::from_fn(move || {
-            let Spot { node, at } = spot?;
-            let pack = &self.nodes[node];
-            let next = pack.next(at).map(|at| Spot { node, at });
-            spot = next.or_else(|| Some(Spot { node: node + 1, at: self.nodes.get(node + 1)?.first()? }));
-            Some(pack.get(at))
-        })
+        // Node by node: the loop over the elements of one is as short as it can be.
+        let first = self.locate(index);
+        let nodes = first.map_or(self.nodes.len(), |spot| spot.node)..self.nodes.len();
+        let start = move |node| first.filter(|spot| spot.node == node).map_or(Packed::FRONT, |spot| spot.at);
+        nodes.flat_map(move |node| self.nodes[node].iter_from(start(node)))
     }
 
     /// Elements from an index on to the left.

@@ -31,6 +31,9 @@ impl Packed {
         Self(Blob::of(&[7, 0, 0, 0, 0, 0, END]))
     }
 
+    /// Where the first entry begins, if there is one.
+    pub const FRONT: Position = HEADER;
+
     /// Takes bytes from a file or a client: every entry is looked at once, in time linear in the bytes.
     pub fn from_untrusted(bytes: &[u8]) -> Option<Self> {
         is_well_formed(bytes).then(|| Self(Blob::of(bytes)))
@@ -127,7 +130,13 @@ impl Packed {
     /// The entries from the front.
     #[inline]
     pub fn iter(&self) -> Iter<'_> {
-        Iter { packed: self, front: self.first() }
+        self.iter_from(HEADER)
+    }
+
+    /// The entries from a position on; behind the last one there are none.
+    #[inline]
+    pub fn iter_from(&self, at: Position) -> Iter<'_> {
+        Iter(&self.bytes()[at..])
     }
 
     /// Entries two by two: a hash's fields and values, a sorted set's members and scores.
@@ -268,20 +277,19 @@ impl Packed {
     }
 }
 
-/// A walk over the entries.
-pub struct Iter<'a> {
-    packed: &'a Packed,
-    front: Option<Position>,
-}
+/// A walk over the entries: what is still to come, the end mark included.
+pub struct Iter<'a>(&'a [u8]);
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Text<'a>;
 
     #[inline]
     fn next(&mut self) -> Option<Text<'a>> {
-        let at = self.front?;
-        let (text, size) = decode(&self.packed.bytes()[at..]);
-        self.front = self.packed.live(at + size + back_length_bytes(size));
+        if self.0[0] == END {
+            return None;
+        }
+        let (text, size) = decode(self.0);
+        self.0 = &self.0[size + back_length_bytes(size)..];
         Some(text)
     }
 }

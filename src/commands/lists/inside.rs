@@ -160,7 +160,8 @@ fn lrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Ok(());
     };
     out.array(range.len());
-    list.iter_from(range.start).take(range.len()).try_for_each(|text| out.text(text))
+    list.iter_from(range.start).take(range.len()).for_each(|text| out.put(text));
+    Ok(())
 }
 
 /// Indexes counted from behind if negative, both included, as a range within `len`; `None` if nothing is in it.
