@@ -3,7 +3,7 @@
 //! `rename-command` changes the name that requests use; a row keeps its own for everything that is said about it. What
 //! the log holds are requests, so a log is read under the names it was written with, as in Redis.
 
-use super::{CONTAINER, Command, Error, error};
+use super::{CONTAINER, Command, Error, Group, error};
 use crate::resp::ArgvView;
 
 /// A row and its number, which statistics index by.
@@ -13,11 +13,16 @@ pub struct Row {
     pub command: &'static Command,
     /// The argument that is the command's one key; 0 if it has none, or several.
     pub key_at: u8,
+    /// What it works on lies behind a pointer in the key's entry.
+    pub is_of_collections: bool,
 }
 
 impl Row {
     fn new(id: usize, command: &'static Command) -> Self {
-        Self { id, command, key_at: command.keys.single().and_then(|at| u8::try_from(at).ok()).unwrap_or(0) }
+        let key_at = command.keys.single().and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+        let is_of_collections =
+            matches!(command.group, Group::List | Group::Set | Group::SortedSet | Group::Hash | Group::Geo);
+        Self { id, command, key_at, is_of_collections }
     }
 }
 

@@ -12,7 +12,7 @@
 //! while holding a stripe, except for the journal's buffer and, when changing a big value that a snapshot is reading, for
 //! the piece it is at (`types::cut`).
 
-use super::entry::Entry;
+use super::entry::{Body, Entry};
 use super::expire::Due;
 use super::snapshot::Captures;
 use super::waiting::Waiters;
@@ -266,6 +266,27 @@ impl Keyspace {
         }
     }
 
+    /// Asks for the beginning of the collection under a key, the fourth step. To know where it lies the entry is read,
+    /// under its stripe's lock; a stripe that somebody works on is left alone.
+    #[inline]
+    pub fn prefetch_value(&self, db: usize, place: Place) {
+        if !self.stripes[place.stripe as usize].lock.try_lock() {
+            return;
+        }
+        let mut held = Held { keyspace: self, mode: Mode::One(place.stripe) };
+        if let Some(part) = held.data(place.stripe as usize).parts.get(db) {
+            part.table.prefetch_words(place.hash, |word| {
+                // SAFETY: words in a keyspace table are live entries, and their stripe is held.
+                let entry = std::num::NonZeroU64::new(word).map(|word| unsafe { Entry::from_word(word) });
+                if let Some(Body::Value(value)) = entry.map(Entry::body) {
+                    for line in 0..VALUE_LINES {
+                        crate::table::prefetch(value.address().wrapping_add(64 * line));
+                    }
+                }
+            });
+        }
+    }
+
     /// Keys in a database, and how many of them have an expiry. A sum over the stripes, each read at its own moment.
     pub fn counts(&self, db: usize) -> (usize, usize) {
         self.stripes.iter().filter_map(|s| s.shared.get(db)).fold((0, 0), |(keys, volatile), part| {
@@ -488,6 +509,8 @@ impl Drop for Keyspace {
 
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
+/// Cache lines of a collection that are asked for: a small hash has about so many, the first two of a large one tell the way.
+const VALUE_LINES: usize = 3;
 
 /// A lock at which shuttle may let another thread go on: for model tests.
 #[cfg(test)]

@@ -677,8 +677,8 @@ impl Request {
 }
 
 /// Asks the memory for what the requests of a batch will need, [`AHEAD`] of them before their turn: their stripes'
-/// headers are on their way since the parsing; then their buckets, then their entries. Neither so early that the first
-/// cache has dropped it again, nor all at once, which it could not take.
+/// headers are on their way since the parsing; then their buckets, their entries, and what these point to. Neither so
+/// early that the first cache has dropped it again, nor all at once, which it could not take.
 struct Ahead<'a> {
     keyspace: &'a Keyspace,
     db: usize,
@@ -690,6 +690,7 @@ impl Ahead<'_> {
         if self.requests.len() > 1 {
             (0..2 * AHEAD).for_each(|i| self.bucket(i));
             (0..AHEAD).for_each(|i| self.entry(i));
+            (0..AHEAD / 2).for_each(|i| self.value(i));
         }
     }
 
@@ -698,6 +699,7 @@ impl Ahead<'_> {
     fn of(&self, i: usize) {
         self.bucket(i + 2 * AHEAD);
         self.entry(i + AHEAD);
+        self.value(i + AHEAD / 2);
     }
 
     #[inline]
@@ -711,6 +713,18 @@ impl Ahead<'_> {
     fn entry(&self, i: usize) {
         if let Some(place) = self.requests.get(i).and_then(|r| r.looked_up.place) {
             self.keyspace.prefetch_entry(self.db, place);
+        }
+    }
+
+    /// Of commands on one and the same key the first has brought it.
+    #[inline]
+    fn value(&self, i: usize) {
+        let Some(LookedUp { row: Some(row), place: Some(place) }) = self.requests.get(i).map(|r| r.looked_up) else {
+            return;
+        };
+        let before = i.checked_sub(1).and_then(|i| self.requests[i].looked_up.place);
+        if row.is_of_collections && before.is_none_or(|before| before.hash != place.hash) {
+            self.keyspace.prefetch_value(self.db, place);
         }
     }
 }

@@ -37,6 +37,12 @@ impl Blob {
         unsafe { self.0.cast::<u32>().read() as usize }
     }
 
+    /// Where it lies, for prefetching: nothing is read.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `len` bytes behind the header are initialised.

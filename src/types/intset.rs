@@ -49,6 +49,12 @@ impl Intset {
         self.len() == 0
     }
 
+    /// See [`Blob::address`].
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.0.address()
+    }
+
     pub fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
     }

@@ -45,6 +45,12 @@ impl Packed {
         self.0.bytes()
     }
 
+    /// See [`Blob::address`].
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.0.address()
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
@@ -140,9 +146,9 @@ impl Packed {
     }
 
     /// Entries two by two: a hash's fields and values, a sorted set's members and scores.
-    pub fn pairs(&self) -> impl Iterator<Item = (Text<'_>, Text<'_>)> {
-        let mut entries = self.iter();
-        std::iter::from_fn(move || Some((entries.next()?, entries.next()?)))
+    #[inline]
+    pub fn pairs(&self) -> Pairs<'_> {
+        Pairs(self.iter())
     }
 
     /// The first entry that equals `wanted`, looking at every `stride`-th from `from` on.
@@ -291,6 +297,18 @@ impl<'a> Iterator for Iter<'a> {
         let (text, size) = decode(self.0);
         self.0 = &self.0[size + back_length_bytes(size)..];
         Some(text)
+    }
+}
+
+/// A walk over the entries two by two.
+pub struct Pairs<'a>(Iter<'a>);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Text<'a>, Text<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.0.next()?, self.0.next()?))
     }
 }
 
