@@ -226,7 +226,7 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
     if !world {
         let hints = find_keys(&turn.node.keyspace, session, &parts);
-        let held = turn.node.keyspace.lock(hints.iter().map(|hint| hint.place.stripe).collect());
+        let held = turn.node.keyspace.lock(hints.iter().map(|hint| hint.place.stripe));
         return finish(turn, session, parts, hints, held, out);
     }
     turn.inside = None;

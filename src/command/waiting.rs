@@ -19,7 +19,6 @@ use crate::keyspace::{Db, Hints, Manner};
 use crate::num;
 use crate::resp::Out;
 use crate::types::Kind;
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -135,9 +134,9 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
         return Attempt::Nothing;
     };
     let row = turn.registry.row(waiter.row);
-    let (argv, mut stripes) = (waiter.argv.view(), SmallVec::new());
+    let (argv, mut stripes) = (waiter.argv.view(), Vec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
-    let mut db = Db::new(node.keyspace.lock(stripes), waiter.db, turn.now, Manner::default());
+    let mut db = Db::new(node.keyspace.lock(stripes.into_iter()), waiter.db, turn.now, Manner::default());
     // Released under the locks, as in `unit`: a change from now on finds a waiter that can be claimed.
     match db.kind_present(key) {
         None => {

@@ -23,7 +23,6 @@ use crate::table::{Probe, Retired, Table, keyed_hasher};
 use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex as Lock};
 use parking_lot::{Mutex, RawMutex};
-use smallvec::SmallVec;
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -310,14 +309,12 @@ impl Keyspace {
         Held { keyspace: self, mode: Mode::One(stripe as u32) }
     }
 
-    /// Locks stripes; `stripes` is sorted and freed of repeats here.
-    pub fn lock(&self, mut stripes: SmallVec<[u32; 8]>) -> Held<'_> {
-        stripes.sort_unstable();
-        stripes.dedup();
-        for &i in &stripes {
-            self.stripes[i as usize].lock();
-        }
-        Held { keyspace: self, mode: Mode::Many(stripes) }
+    /// Locks stripes, in their order whatever order they come in, each once.
+    pub fn lock(&self, stripes: impl Iterator<Item = u32>) -> Held<'_> {
+        let mut set = vec![0u64; self.stripes.len().div_ceil(64)].into_boxed_slice();
+        stripes.for_each(|stripe| set[stripe as usize / 64] |= 1 << (stripe % 64));
+        each_bit(&set, |stripe| self.stripes[stripe].lock());
+        Held { keyspace: self, mode: Mode::Many(set) }
     }
 
     /// Locks every stripe, in order, and then lets go those that are not `wanted`. The caller holds none.
@@ -334,7 +331,7 @@ impl Keyspace {
     /// No key at all; single stripes may be visited one by one.
     #[inline]
     pub fn lock_none(&self) -> Held<'_> {
-        Held { keyspace: self, mode: Mode::Many(SmallVec::new()) }
+        Held { keyspace: self, mode: Mode::Many(Box::default()) }
     }
 
     /// Everything. The caller owns the gate exclusively; the guard proves it.
@@ -374,8 +371,22 @@ pub struct Held<'k> {
 
 enum Mode {
     One(u32),
-    Many(SmallVec<[u32; 8]>),
+    /// A bit for each stripe of the keyspace, so that a unit of hundreds of keys asks as quickly as one of two; empty for
+    /// none.
+    Many(Box<[u64]>),
     World,
+}
+
+/// The bits that are set, in their order.
+#[inline]
+fn each_bit(set: &[u64], mut visit: impl FnMut(usize)) {
+    for (word, &bits) in set.iter().enumerate() {
+        let mut left = bits;
+        while left != 0 {
+            visit(word * 64 + left.trailing_zeros() as usize);
+            left &= left - 1;
+        }
+    }
 }
 
 impl<'k> Held<'k> {
@@ -391,7 +402,7 @@ impl<'k> Held<'k> {
     fn holds(&self, stripe: usize) -> bool {
         match &self.mode {
             Mode::One(i) => *i as usize == stripe,
-            Mode::Many(all) => all.binary_search(&(stripe as u32)).is_ok(),
+            Mode::Many(set) => set.get(stripe / 64).is_some_and(|bits| bits >> (stripe % 64) & 1 == 1),
             Mode::World => true,
         }
     }
@@ -415,7 +426,7 @@ impl<'k> Held<'k> {
         if self.holds(stripe) {
             return visit(self);
         }
-        assert!(matches!(&self.mode, Mode::Many(all) if all.is_empty()), "walks hold no stripe");
+        assert!(matches!(&self.mode, Mode::Many(set) if set.is_empty()), "walks hold no stripe");
         visit(&mut self.keyspace.lock_one(stripe))
     }
 }
@@ -423,13 +434,13 @@ impl<'k> Held<'k> {
 impl Drop for Held<'_> {
     #[inline]
     fn drop(&mut self) {
-        let unlock = |i: u32| {
+        let unlock = |i: usize| {
             // SAFETY: locked by the constructor of this very guard.
-            unsafe { self.keyspace.stripes[i as usize].lock.unlock() }
+            unsafe { self.keyspace.stripes[i].lock.unlock() }
         };
         match &self.mode {
-            Mode::One(i) => unlock(*i),
-            Mode::Many(all) => all.iter().rev().copied().for_each(unlock),
+            Mode::One(i) => unlock(*i as usize),
+            Mode::Many(set) => each_bit(set, unlock),
             Mode::World => {}
         }
     }
