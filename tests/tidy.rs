@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/process.rs",
     "src/resp/bulk.rs",
     "src/table.rs",
+    "src/types/bits.rs",
     "src/types/blob.rs",
     "src/types/cut.rs",
     "src/types/fields.rs",
