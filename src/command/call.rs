@@ -575,7 +575,7 @@ pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
     if let Some(watching) = session.watch.take() {
         let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
         db.unwatch(watching.keys.iter(), &watching.dirty);
-        session.client.facts.watched.store(0, Relaxed);
+        session.client.facts.watches(0, 0);
     }
 }
 

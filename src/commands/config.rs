@@ -4,6 +4,7 @@
 //! must be done in the world before the new values hold, and may fail, is a [`Hook`]; then the copy is swapped in and
 //! the services that keep copies of values get them. Two changes at once wait for each other.
 
+use super::connection::evict;
 use crate::command::*;
 use crate::config::choices::LogLevel;
 use crate::config::live::{self, Caller, SetError};
@@ -179,6 +180,7 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let pairs: Vec<(&[u8], &[u8])> = ctx.args.pairs(2).collect();
     let caller = Caller { loading: ctx.node.life.is_loading(), local: gates::is_local(&ctx.session.client) };
     change(ctx.node, &pairs, caller).map_err(|error| Error::owned(error.text()))?;
+    evict::relieve(ctx.node, ctx.registry, ctx.stats, &ctx.node.config.load());
     ctx.out.ok()
 }
 

@@ -10,7 +10,8 @@
 //! wait: a write a batch would cost as much as the batch.
 //!
 //! Bounds: the read buffer by `client-query-buffer-limit`, the reply buffer by `client-output-buffer-limit` and, before
-//! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`]. Buffers are borrowed from the worker while in use.
+//! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`], all connections together by `maxmemory-clients`. Buffers are borrowed
+//! from the worker while in use.
 
 use super::stream::Stream;
 use super::worker::Worker;
@@ -19,10 +20,12 @@ use crate::clock;
 use crate::command::call::{Called, LookedUp, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
+use crate::commands::connection::evict;
 use crate::config::Config;
+use crate::config::limits::ClientClass;
 use crate::keyspace::{Keyspace, waited_ticks};
 use crate::observe::{ServiceTime, WorkerStats};
-use crate::resp::{ArgvView, Limits, Out, Parser, Span, Step, encode_request};
+use crate::resp::{Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,8 +46,6 @@ pub struct Connection {
     consumed: usize,
     output: Vec<u8>,
     sent: usize,
-    /// Bytes that a half-read request is known to lack.
-    missing: usize,
     /// Replies wait until the journal is this far.
     journal_end: u64,
     awaits_journal: bool,
@@ -91,6 +92,8 @@ impl Connection {
     pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
         let authenticated = worker.node.config.load().requirepass.is_empty();
         client.facts.worker.store(worker.slot as u32, Relaxed);
+        client.facts.memory.base.store(size_of::<Self>() + size_of::<Client>(), Relaxed);
+        worker.node.clients.hold(&client);
         Self {
             worker,
             stream,
@@ -100,7 +103,6 @@ impl Connection {
             consumed: 0,
             output: Vec::new(),
             sent: 0,
-            missing: 0,
             journal_end: 0,
             awaits_journal: false,
             spans: Vec::new(),
@@ -201,15 +203,17 @@ impl Connection {
                     return Poll::Ready(());
                 }
                 Poll::Pending => {
-                    self.show_output(self.output.len() - self.sent, self.output.capacity());
+                    // A peer that is always a little behind must not make us keep what it has long taken.
+                    if self.sent > self.output.len() / 2 {
+                        self.output.drain(..self.sent);
+                        self.sent = 0;
+                    }
                     return Poll::Pending;
                 }
             }
         }
         if !self.output.is_empty() {
-            self.show_output(0, 0);
             self.worker.stats.counters.total_writes_processed.add(1);
-            self.session.client.facts.output_bytes.store(0, Relaxed);
             self.served.report(&self.worker.stats);
             let buffer = std::mem::take(&mut self.output);
             self.worker.give_buffer(buffer);
@@ -218,19 +222,12 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// What CLIENT LIST says about replies: bytes that the peer does not take, and the memory they are in.
-    fn show_output(&self, waiting: usize, buffer: usize) {
-        let facts = &self.session.client.facts;
-        facts.output_bytes.store(waiting, Relaxed);
-        facts.output_buffer_bytes.store(buffer, Relaxed);
-    }
-
     /// Reads once. `Ready(true)` if bytes came.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if self.input.capacity() == 0 {
             self.input = self.worker.take_buffer();
         }
-        self.input.reserve(self.missing.clamp(READ_BYTES, READ_GROW_MAX));
+        self.make_room();
         let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
         let read = self.stream.poll_read(cx, &mut buf);
         let n = buf.filled().len();
@@ -239,11 +236,9 @@ impl Connection {
                 if self.input.is_empty() {
                     let buffer = std::mem::take(&mut self.input);
                     self.worker.give_buffer(buffer);
-                } else {
-                    let free = self.input.capacity() - self.input.len();
-                    self.session.client.facts.query_free_bytes.store(free, Relaxed);
                 }
-                Poll::Pending
+                self.come_to_rest();
+                if self.state == State::Closed { Poll::Ready(false) } else { Poll::Pending }
             }
             Poll::Ready(Ok(())) if n > 0 => {
                 // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
@@ -264,6 +259,19 @@ impl Connection {
         }
     }
 
+    /// Room for the next read: for one long argument to its very end, but growing by no more than has come already,
+    /// whatever length was declared; for anything else a share of what a socket brings.
+    fn make_room(&mut self) {
+        let half = self.parser.half_read();
+        if half.bulk_len < LONG_BULK_BYTES || self.input.len() < READ_BYTES {
+            return self.input.reserve(READ_BYTES);
+        }
+        if self.input.len() == self.input.capacity() {
+            let missing = (half.bytes + half.bulk_len + 2).saturating_sub(self.input.len());
+            self.input.reserve_exact(missing.clamp(1, self.input.len().max(READ_GROW_MAX)));
+        }
+    }
+
     /// Runs up to a batch of the requests in the buffer.
     fn run_batch(&mut self) -> Ran {
         let worker = self.worker.clone();
@@ -279,7 +287,9 @@ impl Connection {
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
         let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
         if !requests.is_empty() {
-            self.session.client.facts.query_bytes.store(input.len(), Relaxed);
+            let memory = &self.session.client.facts.memory;
+            memory.show_input(input.capacity(), input.len(), input.capacity() - input.len());
+            memory.show_output(self.output.capacity(), self.output.len() - self.sent);
             let outside = waited_ticks();
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
             let inside = waited_ticks();
@@ -347,10 +357,7 @@ impl Connection {
                         return None;
                     }
                 }
-                Step::Incomplete { missing } => {
-                    self.missing = missing;
-                    return None;
-                }
+                Step::Incomplete { .. } => return None,
                 Step::Error(error) => return Some(error),
             }
         }
@@ -427,10 +434,7 @@ impl Connection {
     fn check_limits(&mut self, config: &Config) {
         let query = self.input.len() as u64;
         let output = (self.output.len() - self.sent) as u64;
-        let facts = &self.session.client.facts;
-        facts.query_bytes.store(self.input.len(), Relaxed);
-        facts.query_free_bytes.store(self.input.capacity() - self.input.len(), Relaxed);
-        let limit = &config.client_output_buffer_limit[0];
+        let limit = config.client_output_buffer_limit.of(self.class());
         let over_soft = limit.soft_bytes > 0 && output > limit.soft_bytes;
         let now = clock::now_ms();
         let since = over_soft.then(|| *self.over_soft_limit_since.get_or_insert(now));
@@ -455,18 +459,25 @@ impl Connection {
         }
     }
 
-    /// `maxmemory-clients`: looked at by connections that hold much themselves, for they are who may be over it.
-    fn relieve_memory(&mut self) {
-        let held = self.output.capacity() + self.input.capacity();
-        if held < LARGE_BYTES {
-            return;
-        }
-        let (node, config) = (self.worker.node, self.worker.node.config.load());
-        let Some(limit) = config.maxmemory_clients.bytes(config.maxmemory) else { return };
-        for client in node.clients.evict(usize::try_from(limit).unwrap_or(usize::MAX)) {
-            crate::log::notice!("Evicting client: id={} addr={}", client.id, client.address);
-            self.worker.stats.counters.evicted_clients.add(1);
-            if client.id == self.session.client.id {
+    fn class(&self) -> ClientClass {
+        ClientClass::Normal
+    }
+
+    /// Shows what the connection holds and tells the sum; if that has grown, `maxmemory-clients` may close some, perhaps
+    /// this one.
+    fn come_to_rest(&mut self) {
+        let (node, client) = (self.worker.node, &self.session.client);
+        let memory = &client.facts.memory;
+        let (half, input) = (self.parser.half_read(), &self.input);
+        let not_understood = input.len().saturating_sub(self.consumed + half.bytes);
+        memory.show_input(input.capacity(), not_understood, input.capacity() - input.len());
+        memory.show_output(self.output.capacity(), self.output.len() - self.sent);
+        let waiting = self.session.waiting.as_ref().map(|waiting| &waiting.waiter.argv);
+        memory.parked.store(waiting.map_or(0, Argv::heap_bytes), Relaxed);
+        memory.args.store(waiting.map_or(half.args_bytes, Argv::args_bytes), Relaxed);
+        if node.clients.hold(client) {
+            evict::relieve(node, self.worker.registry, &self.worker.stats, &node.config.load());
+            if client.facts.close_asap.load(Relaxed) {
                 self.state = State::Closed;
             }
         }
@@ -548,11 +559,14 @@ impl Future for Connection {
                 return Poll::Pending;
             }
             if this.must_wait_for_journal(cx) {
+                if this.output.capacity() > LARGE_BYTES {
+                    this.come_to_rest();
+                }
                 return Poll::Pending;
             }
             this.served.released = clock::ticks();
             let flushed = this.poll_flush(cx);
-            this.relieve_memory();
+            this.come_to_rest();
             match this.state {
                 State::Closed => return Poll::Ready(()),
                 State::Closing => return if flushed.is_ready() { Poll::Ready(()) } else { Poll::Pending },
@@ -576,7 +590,13 @@ impl Future for Connection {
                 Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
-                Poll::Ready(true) => has_input = true,
+                Poll::Ready(true) => {
+                    has_input = true;
+                    // What one long request takes counts before it runs.
+                    if this.input.capacity() > LARGE_BYTES {
+                        this.come_to_rest();
+                    }
+                }
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
@@ -723,8 +743,10 @@ const AHEAD: usize = 8;
 const FLUSH_BYTES: usize = 64 << 10;
 /// Room offered to one read.
 const READ_BYTES: usize = 16 << 10;
-/// The read buffer grows by at most this at a time, whatever length a request declares.
+/// The read buffer grows by at most this at a time, or by as much as has come already.
 const READ_GROW_MAX: usize = 1 << 20;
+/// An argument this long has the read buffer made to its measure (as in Redis).
+const LONG_BULK_BYTES: usize = 32 << 10;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;
@@ -734,5 +756,5 @@ const WAIT_STEP_MS: i64 = 10_000;
 const WAITING_INPUT_MAX: usize = 64 << 10;
 /// A request with very many arguments leaves no more than this behind.
 const KEPT_SPANS_MAX: usize = 1024;
-/// A connection with more than its share of a read in its buffers.
+/// Larger than any buffer that goes back to the worker: what the connection holds is worth counting even in mid-turn.
 const LARGE_BYTES: usize = 4 * READ_BYTES;

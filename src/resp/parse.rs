@@ -83,6 +83,17 @@ struct Progress {
     spans: Vec<Span>,
 }
 
+/// A request of which some bytes are understood already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HalfRead {
+    /// How many of them.
+    pub bytes: usize,
+    /// Its whole arguments among them.
+    pub args_bytes: usize,
+    /// The length of the argument that is being read, 0 if none is or its length is not there yet.
+    pub bulk_len: usize,
+}
+
 /// The parser's memory between two reads of one connection.
 #[derive(Debug, Default)]
 pub struct Parser {
@@ -107,6 +118,13 @@ impl Parser {
             Some(b'*') => self.multibulk(buf, spans, limits),
             Some(_) => self.inline(buf, spans),
         }
+    }
+
+    /// How far the request is understood that is not all there yet.
+    pub fn half_read(&self) -> HalfRead {
+        let Some(half) = &self.half else { return HalfRead::default() };
+        let args_bytes = half.spans.iter().map(|span| span.len as usize).sum();
+        HalfRead { bytes: half.at, args_bytes, bulk_len: half.bulk_len.unwrap_or(0) }
     }
 
     #[inline]
