@@ -18,6 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub const COMMANDS: &[Command] = &[CONFIG, GET, HELP, RESETSTAT, REWRITE, SET];
 
@@ -103,6 +104,9 @@ const RESETSTAT: Command = Command {
     run: |ctx| {
         ctx.node.observatory.reset(ctx.db.now());
         ctx.node.reaper.reset();
+        ctx.node.journal.stats.reset();
+        ctx.node.aof.reset_counts();
+        ctx.node.rdb.saves.store(0, Relaxed);
         ctx.out.ok()
     },
 };
