@@ -17,6 +17,7 @@ pub use memory::Memory;
 use crate::clock::Millis;
 use monitors::Monitors;
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -313,11 +314,13 @@ impl Clients {
         let told = |client: &Client| client.facts.memory.told.load(Relaxed);
         let mut total: usize = all.values().map(|client| told(client)).sum();
         let may_go = |f: &Facts| !f.no_evict.load(Relaxed) && !f.close_asap.load(Relaxed);
-        let mut sized: Vec<_> = all.values().filter(|c| may_go(&c.facts)).map(|c| (told(c), c.id)).collect();
+        let may_go = all.values().filter(|client| may_go(&client.facts));
+        // Of equals the oldest goes first, as in Redis.
+        let mut sized: Vec<_> = may_go.map(|client| (told(client), Reverse(client.id))).collect();
         sized.sort_unstable();
         let mut taken = Vec::new();
         while total >= limit_bytes
-            && let Some((bytes, id)) = sized.pop()
+            && let Some((bytes, Reverse(id))) = sized.pop()
         {
             total -= bytes;
             taken.extend(all.remove(&id));

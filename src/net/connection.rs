@@ -215,6 +215,8 @@ impl Connection {
         if !self.output.is_empty() {
             self.worker.stats.counters.total_writes_processed.add(1);
             self.served.report(&self.worker.stats);
+        }
+        if self.output.capacity() > 0 {
             let buffer = std::mem::take(&mut self.output);
             self.worker.give_buffer(buffer);
             self.sent = 0;
@@ -277,9 +279,6 @@ impl Connection {
         let worker = self.worker.clone();
         let config = worker.node.config.load_full();
         let limits = Limits { bulk_bytes_max: config.proto_max_bulk_len, authenticated: self.session.authenticated };
-        if self.output.capacity() == 0 {
-            self.output = worker.take_buffer();
-        }
         let mut spans = std::mem::take(&mut self.spans);
         let mut input = std::mem::take(&mut self.input);
         let mut requests = Requests::new();
@@ -287,6 +286,9 @@ impl Connection {
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
         let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
         if !requests.is_empty() {
+            if self.output.capacity() == 0 {
+                self.output = worker.take_buffer();
+            }
             let memory = &self.session.client.facts.memory;
             memory.show_input(input.capacity(), input.len(), input.capacity() - input.len());
             memory.show_output(self.output.capacity(), self.output.len() - self.sent);
@@ -463,6 +465,13 @@ impl Connection {
         ClientClass::Normal
     }
 
+    /// In mid-turn: buffers that go back at its end are not worth telling.
+    fn rest_if_large(&mut self) {
+        if self.input.capacity().max(self.output.capacity()) > LARGE_BYTES {
+            self.come_to_rest();
+        }
+    }
+
     /// Shows what the connection holds and tells the sum; if that has grown, `maxmemory-clients` may close some, perhaps
     /// this one.
     fn come_to_rest(&mut self) {
@@ -559,14 +568,12 @@ impl Future for Connection {
                 return Poll::Pending;
             }
             if this.must_wait_for_journal(cx) {
-                if this.output.capacity() > LARGE_BYTES {
-                    this.come_to_rest();
-                }
+                this.rest_if_large();
                 return Poll::Pending;
             }
             this.served.released = clock::ticks();
             let flushed = this.poll_flush(cx);
-            this.come_to_rest();
+            this.rest_if_large();
             match this.state {
                 State::Closed => return Poll::Ready(()),
                 State::Closing => return if flushed.is_ready() { Poll::Ready(()) } else { Poll::Pending },
@@ -579,6 +586,7 @@ impl Future for Connection {
                 }
                 Ran::Paused => {
                     this.wait_for_pause(cx);
+                    this.come_to_rest();
                     return Poll::Pending;
                 }
                 Ran::Waits if this.session.waiting.is_none() => {
@@ -586,16 +594,17 @@ impl Future for Connection {
                     continue;
                 }
                 // Reads on only to learn that the peer leaves.
-                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => return Poll::Pending,
+                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => {
+                    this.come_to_rest();
+                    return Poll::Pending;
+                }
                 Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
                 Poll::Ready(true) => {
                     has_input = true;
                     // What one long request takes counts before it runs.
-                    if this.input.capacity() > LARGE_BYTES {
-                        this.come_to_rest();
-                    }
+                    this.rest_if_large();
                 }
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
