@@ -6,8 +6,8 @@
 
 use crate::clients::Pause;
 use crate::clock;
-use crate::command::call::note_expired;
 use crate::command::Registry;
+use crate::command::call::note_expired;
 use crate::command::effects::Effects;
 use crate::commands::connection::evict;
 use crate::config::Config;
@@ -40,12 +40,7 @@ impl Slots {
     }
 }
 
-pub fn start(
-    node: &'static Node,
-    registry: &'static Registry,
-    slots: Slots,
-    pace: &'static Pace,
-) -> io::Result<()> {
+pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &'static Pace) -> io::Result<()> {
     let stats = node.observatory.worker(slots.expirer);
     std::thread::Builder::new().name("expirer".into()).spawn(move || expire_loop(node, &stats, slots.expirer))?;
     std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, registry, slots, pace))?;

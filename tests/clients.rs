@@ -283,7 +283,8 @@ fn all_that_tell_of_clients_memory_tell_the_same() {
     let told: usize = stats.next().unwrap().parse().unwrap();
     assert!(told.abs_diff(of_the_others + mine) < 200_000, "{told} {of_the_others} {mine}");
     let line = control.line_of("c4");
-    let parts: usize = ["qbuf", "qbuf-free", "argv-mem", "multi-mem", "rbs", "omem"].map(|p| number(&line, p)).iter().sum();
+    let parts: usize =
+        ["qbuf", "qbuf-free", "argv-mem", "multi-mem", "rbs", "omem"].map(|p| number(&line, p)).iter().sum();
     let base = control.figure("c0", "tot-mem") - control.figure("c0", "qbuf-free");
     // The rest is the request's head, which is understood already.
     assert!(number(&line, "tot-mem").abs_diff(base + parts) < 100, "{base} {line}");

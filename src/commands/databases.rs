@@ -21,7 +21,7 @@ const DBSIZE: Command = Command {
 };
 
 fn dbsize(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let keys = ctx.db.len();
+    let keys = ctx.db.key_count();
     ctx.out.count(keys)
 }
 

@@ -67,7 +67,7 @@ impl Db<'_> {
 
     /// How many keys the database has, at one instant: that at which all stripes are locked. A sum of counts read one
     /// after another would miss a key that is renamed meanwhile, or see it twice.
-    pub fn len(&self) -> usize {
+    pub fn key_count(&self) -> usize {
         let keyspace = self.keyspace();
         let _all = (!self.held.is_world()).then(|| keyspace.lock((0..keyspace.stripes() as u32).collect()));
         keyspace.counts(self.index).0

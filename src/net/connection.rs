@@ -239,8 +239,7 @@ impl Connection {
                     let buffer = std::mem::take(&mut self.input);
                     self.worker.give_buffer(buffer);
                 }
-                self.come_to_rest();
-                if self.state == State::Closed { Poll::Ready(false) } else { Poll::Pending }
+                self.rest().map(|()| false)
             }
             Poll::Ready(Ok(())) if n > 0 => {
                 // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
@@ -252,7 +251,9 @@ impl Connection {
                 self.worker.stats.counters.total_reads_processed.add(1);
                 self.worker.stats.counters.net_input_bytes.add(n as u64);
                 self.session.client.facts.net_input_bytes.fetch_add(n as u64, Relaxed);
-                Poll::Ready(true)
+                // What one long request takes counts before it runs.
+                self.rest_if_large();
+                Poll::Ready(self.state != State::Closed)
             }
             Poll::Ready(_) => {
                 self.state = State::Closed;
@@ -327,6 +328,8 @@ impl Connection {
             Then::Drop => self.state = State::Closed,
         }
         self.check_limits(&config);
+        // Whoever has a reply and asks elsewhere finds its connection at rest, as it is once the reply is written.
+        self.show_held(0, 0);
         ran
     }
 
@@ -472,18 +475,17 @@ impl Connection {
         }
     }
 
+    /// The end of a turn.
+    fn rest(&mut self) -> Poll<()> {
+        self.come_to_rest();
+        if self.state == State::Closed { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Shows what the connection holds and tells the sum; if that has grown, `maxmemory-clients` may close some, perhaps
     /// this one.
     fn come_to_rest(&mut self) {
+        self.show_held(self.output.capacity(), self.output.len() - self.sent);
         let (node, client) = (self.worker.node, &self.session.client);
-        let memory = &client.facts.memory;
-        let (half, input) = (self.parser.half_read(), &self.input);
-        let not_understood = input.len().saturating_sub(self.consumed + half.bytes);
-        memory.show_input(input.capacity(), not_understood, input.capacity() - input.len());
-        memory.show_output(self.output.capacity(), self.output.len() - self.sent);
-        let waiting = self.session.waiting.as_ref().map(|waiting| &waiting.waiter.argv);
-        memory.parked.store(waiting.map_or(0, Argv::heap_bytes), Relaxed);
-        memory.args.store(waiting.map_or(half.args_bytes, Argv::args_bytes), Relaxed);
         if node.clients.hold(client) {
             evict::relieve(node, self.worker.registry, &self.worker.stats, &node.config.load());
             if client.facts.close_asap.load(Relaxed) {
@@ -492,10 +494,23 @@ impl Connection {
         }
     }
 
+    /// What CLIENT LIST says of the connection, with this much in its reply buffer.
+    fn show_held(&self, output: usize, unsent: usize) {
+        let memory = &self.session.client.facts.memory;
+        let (half, input) = (self.parser.half_read(), &self.input);
+        let not_understood = input.len().saturating_sub(self.consumed + half.bytes);
+        memory.show_input(input.capacity(), not_understood, input.capacity() - input.len());
+        memory.show_output(output, unsent);
+        let waiting = self.session.waiting.as_ref().map(|waiting| &waiting.waiter.argv);
+        memory.parked.store(waiting.map_or(0, Argv::heap_bytes), Relaxed);
+        memory.args.store(waiting.map_or(half.args_bytes, Argv::args_bytes), Relaxed);
+    }
+
     /// True while replies must wait for the journal; the worker's flusher will wake us.
     fn must_wait_for_journal(&mut self, cx: &Context<'_>) -> bool {
         let waits = self.journal_end > 0 && self.worker.node.journal.reply_offset() < self.journal_end;
         if waits {
+            self.rest_if_large();
             self.worker.wait_for_journal(cx.waker());
         }
         if waits != self.awaits_journal {
@@ -568,7 +583,6 @@ impl Future for Connection {
                 return Poll::Pending;
             }
             if this.must_wait_for_journal(cx) {
-                this.rest_if_large();
                 return Poll::Pending;
             }
             this.served.released = clock::ticks();
@@ -586,26 +600,18 @@ impl Future for Connection {
                 }
                 Ran::Paused => {
                     this.wait_for_pause(cx);
-                    this.come_to_rest();
-                    return Poll::Pending;
+                    return this.rest();
                 }
                 Ran::Waits if this.session.waiting.is_none() => {
                     has_input = this.consumed < this.input.len();
                     continue;
                 }
                 // Reads on only to learn that the peer leaves.
-                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => {
-                    this.come_to_rest();
-                    return Poll::Pending;
-                }
+                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => return this.rest(),
                 Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
-                Poll::Ready(true) => {
-                    has_input = true;
-                    // What one long request takes counts before it runs.
-                    this.rest_if_large();
-                }
+                Poll::Ready(true) => has_input = true,
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }

@@ -72,9 +72,7 @@ const CLIENTS: &[Field] = &[
     field("connected_clients", |r| r.node.clients.len().into()),
     field("cluster_connections", zero),
     field("maxclients", |r| r.config.maxclients.into()),
-    field("client_recent_max_input_buffer", |r| {
-        largest(r, |f| f.memory.input.load(Relaxed)).into()
-    }),
+    field("client_recent_max_input_buffer", |r| largest(r, |f| f.memory.input.load(Relaxed)).into()),
     field("client_recent_max_output_buffer", |r| largest(r, |f| f.memory.unsent.load(Relaxed)).into()),
     field("blocked_clients", |r| clients_with(r, |f| f.is_waiting()).into()),
     field("tracking_clients", zero),
