@@ -289,3 +289,27 @@ fn all_that_tell_of_clients_memory_tell_the_same() {
     // The rest is the request's head, which is understood already.
     assert!(number(&line, "tot-mem").abs_diff(base + parts) < 100, "{base} {line}");
 }
+
+/// Requests for large values that come together are answered in order, but not into memory all at once.
+#[test]
+fn a_pipeline_for_large_values_meets_its_limit_on_the_way() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 20mb 0 0"]);
+    let mut control = Client::control(&server);
+    control.ask(&["SETRANGE", "big", "4999999", "x"]);
+    let mut greedy = Client::new(&server, "greedy");
+    greedy.send(&request(&[b"GET", b"big"]).repeat(60));
+    wait_until("the greedy one is gone", || control.names() == ["control"]);
+    assert_eq!(control.info("client_output_buffer_limit_disconnections"), "1");
+    let peak: u64 = control.info("used_memory_peak").parse().unwrap();
+    assert!(peak < 120 << 20, "{peak}");
+    // Whatever was put off keeps its place, inline requests too, and each counts once.
+    let mut client = Client::new(&server, "client");
+    control.ask(&["SETRANGE", "large", "299999", "x"]);
+    let before: u64 = control.info("total_commands_processed").parse().unwrap();
+    client.send(b"INCR n\r\nGET large\r\nINCR n\r\nGET \"large\"\r\nECHO \"a b\"\r\n*2\r\n$3\r\nGET\r\n$5\r\nlarge\r\nINCR n\r\n");
+    let lengths: Vec<String> = (0..7).map(|_| client.reply().unwrap()).collect();
+    let short = |reply: &String| if reply.len() > 10 { reply.len().to_string() } else { reply.clone() };
+    assert_eq!(lengths.iter().map(short).collect::<Vec<_>>(), ["1", "300000", "2", "300000", "a b", "300000", "3"]);
+    let after: u64 = control.info("total_commands_processed").parse().unwrap();
+    assert_eq!(after - before, 8);
+}

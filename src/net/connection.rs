@@ -79,15 +79,6 @@ enum Ran {
     Waits,
 }
 
-/// Why a batch ended in front of a request.
-#[derive(PartialEq, Eq)]
-enum Stop {
-    Paused,
-    Waits,
-    /// The connection is to close.
-    Ends,
-}
-
 impl Connection {
     pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
         let authenticated = worker.node.config.load().requirepass.is_empty();
@@ -283,7 +274,7 @@ impl Connection {
         let mut spans = std::mem::take(&mut self.spans);
         let mut input = std::mem::take(&mut self.input);
         let mut requests = Requests::new();
-        let ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
+        let mut ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
         let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
         if !requests.is_empty() {
@@ -297,23 +288,19 @@ impl Connection {
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
             let inside = waited_ticks();
             self.served.entered(turn.tick, inside.wrapping_sub(outside));
-            let done = self.execute(&mut turn, &input, &spans, &requests);
+            let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
             self.served.ran(turn.tick, waited_ticks().wrapping_sub(inside));
-            match done {
-                Some((Stop::Ends, _)) | None => {}
-                Some((stop, first_left)) => {
-                    self.put_back(&mut input, &spans, &requests[first_left..]);
-                    ran = if stop == Stop::Paused { Ran::Paused } else { Ran::Waits };
-                }
+            if let Some(stopped) = stop {
+                self.put_back(&mut input, &spans, &requests[executed..]);
+                (ran, ended) = (stopped, None);
             }
             self.journal_end = self.journal_end.max(turn.journal_end);
             self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
-            worker.stats.counters.commands_processed.add(requests.len() as u64);
-            self.session.client.facts.commands.fetch_add(requests.len() as u64, Relaxed);
+            worker.stats.counters.commands_processed.add(executed as u64);
+            self.session.client.facts.commands.fetch_add(executed as u64, Relaxed);
         }
         if let Some(error) = ended
             && self.session.then == Then::GoOn
-            && matches!(ran, Ran::All | Ran::More)
         {
             self.protocol_error(&error.text());
         }
@@ -369,14 +356,14 @@ impl Connection {
         None
     }
 
-    /// Runs the batch; if it stops early, why, and in front of which request.
+    /// Runs the batch. How many requests were run, and, if others must wait, why.
     fn execute(
         &mut self,
         turn: &mut Turn<'_>,
         input: &[u8],
         spans: &[Span],
         requests: &[Request],
-    ) -> Option<(Stop, usize)> {
+    ) -> (usize, Option<Ran>) {
         let ahead = Ahead { keyspace: &turn.node.keyspace, db: self.session.db, requests };
         ahead.begin();
         turn.feel_the_weather(&self.session);
@@ -386,18 +373,21 @@ impl Connection {
             let prepared = Prepared { argv: r.argv(input, spans), canonical: r.canonical, looked_up: r.looked_up };
             match call(turn, &mut self.session, prepared, &mut self.output) {
                 Called::Done => {}
-                Called::Paused => return Some((Stop::Paused, i)),
-                Called::Waits => return Some((Stop::Waits, i + 1)),
+                Called::Paused => return (i, Some(Ran::Paused)),
+                Called::Waits => return (i + 1, Some(Ran::Waits)),
             }
             self.served.count(row, turn.tick.wrapping_sub(before));
             if self.session.then != Then::GoOn {
-                return Some((Stop::Ends, i + 1));
+                return (i + 1, None);
+            }
+            if self.output.len() - self.sent >= BATCH_REPLY_BYTES && i + 1 < requests.len() {
+                return (i + 1, Some(Ran::More));
             }
         }
-        None
+        (requests.len(), None)
     }
 
-    /// Puts requests that a pause holds back in front of the unread bytes, in canonical form: an inline request was
+    /// Puts requests that must not run yet in front of the unread bytes, in canonical form: an inline request was
     /// unquoted where it stood and must not be read twice.
     #[cold]
     fn put_back(&mut self, input: &mut Vec<u8>, spans: &[Span], requests: &[Request]) {
@@ -756,6 +746,9 @@ const BATCH_COMMANDS_MAX: usize = 64;
 const AHEAD: usize = 8;
 /// Replies that wait for the rest of what was read, at most.
 const FLUSH_BYTES: usize = 64 << 10;
+/// A batch whose replies have come to this ends: many requests for large values are not to be answered into memory all
+/// at once, before anybody looks at what the connection holds.
+const BATCH_REPLY_BYTES: usize = 256 << 10;
 /// Room offered to one read.
 const READ_BYTES: usize = 16 << 10;
 /// The read buffer grows by at most this at a time, or by as much as has come already.
