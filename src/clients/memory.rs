@@ -30,6 +30,8 @@ pub struct Memory {
     pub unsent: AtomicUsize,
     /// The total as the sum over all clients has it.
     pub(super) told: AtomicUsize,
+    /// What it held when `maxmemory-clients` closed it, until it is gone.
+    pub(super) leaving: AtomicUsize,
 }
 
 impl Memory {

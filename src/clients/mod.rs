@@ -234,6 +234,8 @@ pub struct Clients {
     count: AtomicUsize,
     /// What all have told that they hold.
     told_bytes: AtomicUsize,
+    /// What those hold that are off the list and still to be closed by their own threads.
+    leaving_bytes: AtomicUsize,
     next_id: AtomicU64,
     pause_mode: AtomicU8,
     pause_until_ms: AtomicI64,
@@ -258,6 +260,7 @@ impl Clients {
             self.forget(client);
         }
         self.tell(client, 0);
+        self.leaving_bytes.fetch_sub(client.facts.memory.leaving.swap(0, Relaxed), Relaxed);
     }
 
     fn forget(&self, client: &Client) {
@@ -305,6 +308,11 @@ impl Clients {
         self.told_bytes.load(Relaxed)
     }
 
+    /// What is about to be free again, as soon as other threads get to it.
+    pub fn leaving_bytes(&self) -> usize {
+        self.leaving_bytes.load(Relaxed)
+    }
+
     /// `maxmemory-clients`: takes the largest off the list until the others keep below the limit. Those under NO-EVICT
     /// count as well, but stay. The caller closes those it gets.
     #[cold]
@@ -323,7 +331,11 @@ impl Clients {
             && let Some((bytes, Reverse(id))) = sized.pop()
         {
             total -= bytes;
-            taken.extend(all.remove(&id));
+            let Some(client) = all.remove(&id) else { continue };
+            // Under the lock: its connection, which takes this back when it ends, needs the lock first.
+            client.facts.memory.leaving.store(bytes, Relaxed);
+            self.leaving_bytes.fetch_add(bytes, Relaxed);
+            taken.push(client);
         }
         drop(all);
         for client in &taken {
