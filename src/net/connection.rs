@@ -316,7 +316,9 @@ impl Connection {
         }
         self.check_limits(&config);
         // Whoever has a reply and asks elsewhere finds its connection at rest, as it is once the reply is written.
-        self.show_held(0, 0);
+        if self.output.capacity() <= LARGE_BYTES {
+            self.show_held(0, 0);
+        }
         ran
     }
 
