@@ -210,7 +210,7 @@ fn serve(
             node.life.set_loading(false);
         }
         batcher::start(&node.journal, pace)?;
-        cron::start(node, slots, pace)?;
+        cron::start(node, registry, slots, pace)?;
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
         }

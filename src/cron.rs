@@ -6,8 +6,10 @@
 
 use crate::clients::Pause;
 use crate::clock;
+use crate::command::Registry;
 use crate::command::call::note_expired;
 use crate::command::effects::Effects;
+use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
 use crate::keyspace::{Db, Manner};
@@ -38,10 +40,10 @@ impl Slots {
     }
 }
 
-pub fn start(node: &'static Node, slots: Slots, pace: &'static Pace) -> io::Result<()> {
+pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &'static Pace) -> io::Result<()> {
     let stats = node.observatory.worker(slots.expirer);
     std::thread::Builder::new().name("expirer".into()).spawn(move || expire_loop(node, &stats, slots.expirer))?;
-    std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, slots, pace))?;
+    std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, registry, slots, pace))?;
     Ok(())
 }
 
@@ -110,7 +112,8 @@ fn propagate_expired(node: &Node, stats: &WorkerStats, db: &mut Db<'_>, lazy: bo
     }
 }
 
-fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
+fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &Pace) {
+    let stats = node.observatory.worker(slots.rewriter);
     loop {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
@@ -118,6 +121,7 @@ fn cron_loop(node: &'static Node, slots: Slots, pace: &Pace) {
         crate::memory::sample();
         node.keyspace.sweep_graveyard();
         close_idle_clients(node, &config, now);
+        evict::relieve(node, registry, &stats, &config);
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
         pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.aof.rewriting.load(Relaxed), Relaxed);
         if wants_rewrite(node, &config, now) {

@@ -170,9 +170,11 @@ impl Reaper {
 }
 
 impl Node {
-    /// Bytes that `maxmemory` leaves out: what waits for the log, and copies that a snapshot has yet to write.
+    /// Bytes that `maxmemory` leaves out: what waits for the log, copies that a snapshot has yet to write, and what
+    /// clients hold that are being closed for it.
     pub fn not_counted_for_eviction(&self) -> u64 {
-        self.journal.pending_bytes() + self.keyspace.captures.bytes() as u64
+        let soon_free = self.keyspace.captures.bytes() + self.clients.leaving_bytes();
+        self.journal.pending_bytes() + soon_free as u64
     }
 
     /// Hands the configuration's values to the services that keep copies of them.

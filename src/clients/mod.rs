@@ -3,13 +3,21 @@
 //! A connection's own state is its session, which nobody else touches. A [`Client`] is the shared part: facts for
 //! CLIENT LIST, written by its connection, and an inbox through which other threads push output to it, ask it to
 //! close, or wake it. [`Clients`] is the list of all, plus CLIENT PAUSE.
+//!
+//! What a client holds is in its [`Memory`], exact whenever it rests. The sum over all is told by each connection only
+//! when its own figure has moved by [`TOLD_STEP_BYTES`], so that `maxmemory-clients` costs a command nothing.
+//! Invariant: the sum is what the clients have told, each change once; who has left has told 0.
 //! Cost: a connection updates a handful of relaxed atomics per batch; the inbox is touched only when used.
 
+mod memory;
 mod monitors;
+
+pub use memory::Memory;
 
 use crate::clock::Millis;
 use monitors::Monitors;
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -43,12 +51,7 @@ pub struct Facts {
     /// Commands queued in MULTI, -1 outside.
     pub queued: AtomicI64,
     pub watched: AtomicUsize,
-    pub query_bytes: AtomicUsize,
-    pub query_free_bytes: AtomicUsize,
-    pub argv_bytes: AtomicUsize,
-    pub queue_bytes: AtomicUsize,
-    pub output_bytes: AtomicUsize,
-    pub output_buffer_bytes: AtomicUsize,
+    pub memory: Memory,
     pub blocked: AtomicBool,
     /// CLIENT PAUSE holds its command back.
     pub paused: AtomicBool,
@@ -117,13 +120,19 @@ impl Facts {
     /// MULTI queued one more command; all of them take so many bytes.
     pub fn queued_more(&self, bytes: usize) {
         self.queued.fetch_add(1, Relaxed);
-        self.queue_bytes.store(bytes, Relaxed);
+        self.memory.queue.store(bytes, Relaxed);
     }
 
     /// EXEC, DISCARD, or whatever else ended the transaction.
     pub fn queue_is_gone(&self) {
         self.queued.store(-1, Relaxed);
-        self.queue_bytes.store(0, Relaxed);
+        self.memory.queue.store(0, Relaxed);
+    }
+
+    /// WATCH: so many keys, which take so many bytes; none after UNWATCH and its like.
+    pub fn watches(&self, keys: usize, bytes: usize) {
+        self.watched.store(keys, Relaxed);
+        self.memory.watches.store(bytes, Relaxed);
     }
 }
 
@@ -149,7 +158,7 @@ impl Client {
 
     /// The same unless more than `limit` bytes would wait for the peer; then false.
     pub fn push_within(&self, bytes: &[u8], limit: usize) -> bool {
-        let unread = self.facts.output_bytes.load(Relaxed);
+        let unread = self.facts.memory.unsent.load(Relaxed);
         let mut fits = false;
         self.mail(|inbox| {
             fits = unread + inbox.output.len() + bytes.len() <= limit;
@@ -158,14 +167,6 @@ impl Client {
             }
         });
         fits
-    }
-
-    /// What the connection occupies: itself, its buffers and what it has queued.
-    pub fn memory_bytes(&self) -> usize {
-        let f = &self.facts;
-        let parts = [&f.query_bytes, &f.query_free_bytes, &f.argv_bytes, &f.queue_bytes];
-        let output = f.output_bytes.load(Relaxed).max(f.output_buffer_bytes.load(Relaxed));
-        parts.iter().map(|bytes| bytes.load(Relaxed)).sum::<usize>() + output + size_of::<Self>()
     }
 
     /// Asks the connection to close as soon as it can.
@@ -231,6 +232,10 @@ pub enum Pause {
 pub struct Clients {
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
     count: AtomicUsize,
+    /// What all have told that they hold.
+    told_bytes: AtomicUsize,
+    /// What those hold that are off the list and still to be closed by their own threads.
+    leaving_bytes: AtomicUsize,
     next_id: AtomicU64,
     pause_mode: AtomicU8,
     pause_until_ms: AtomicI64,
@@ -248,12 +253,19 @@ impl Clients {
         self.count.fetch_add(1, Relaxed);
     }
 
-    pub fn remove(&self, id: u64) {
-        let removed = self.all.lock().remove(&id);
-        if let Some(client) = removed {
-            self.count.fetch_sub(1, Relaxed);
-            self.monitors.remove(&client);
+    /// Takes a client off the list; its connection calls this last of all, whoever was first.
+    pub fn remove(&self, client: &Client) {
+        let removed = self.all.lock().remove(&client.id);
+        if removed.is_some() {
+            self.forget(client);
         }
+        self.tell(client, 0);
+        self.leaving_bytes.fetch_sub(client.facts.memory.leaving.swap(0, Relaxed), Relaxed);
+    }
+
+    fn forget(&self, client: &Client) {
+        self.count.fetch_sub(1, Relaxed);
+        self.monitors.remove(client);
     }
 
     pub fn len(&self) -> usize {
@@ -273,26 +285,64 @@ impl Clients {
         self.all.lock().values().cloned().collect()
     }
 
-    /// `maxmemory-clients`: asks the largest to close until the others keep the limit; those under NO-EVICT are not
-    /// counted. Returns whom it asked.
-    pub fn evict(&self, limit_bytes: usize) -> Vec<Arc<Client>> {
-        let may_go =
-            |client: &Arc<Client>| !client.facts.no_evict.load(Relaxed) && !client.facts.close_asap.load(Relaxed);
-        let mut sized: Vec<_> = self.list().into_iter().filter(may_go).map(|c| (c.memory_bytes(), c)).collect();
-        let mut total: usize = sized.iter().map(|(bytes, _)| bytes).sum();
-        if total <= limit_bytes {
-            return Vec::new();
+    /// A connection says what it holds, if that is news. True if the sum has grown by it.
+    #[inline]
+    pub fn hold(&self, client: &Client) -> bool {
+        let (now, before) = (client.facts.memory.total(), client.facts.memory.told.load(Relaxed));
+        if now.abs_diff(before) < TOLD_STEP_BYTES {
+            return false;
         }
-        sized.sort_unstable_by_key(|(bytes, client)| (*bytes, client.id));
-        let mut evicted = Vec::new();
-        while total > limit_bytes
-            && let Some((bytes, client)) = sized.pop()
+        self.tell(client, now);
+        now > before
+    }
+
+    #[cold]
+    fn tell(&self, client: &Client, bytes: usize) {
+        let before = client.facts.memory.told.swap(bytes, Relaxed);
+        // Modulo 2^64: every change is told once, so the sum is never negative for long.
+        self.told_bytes.fetch_add(bytes.wrapping_sub(before), Relaxed);
+    }
+
+    /// What all clients hold together, to within a step of each.
+    pub fn told_bytes(&self) -> usize {
+        self.told_bytes.load(Relaxed)
+    }
+
+    /// What is about to be free again, as soon as other threads get to it.
+    pub fn leaving_bytes(&self) -> usize {
+        self.leaving_bytes.load(Relaxed)
+    }
+
+    /// `maxmemory-clients`: takes the largest off the list until the others keep below the limit. Those under NO-EVICT
+    /// count as well, but stay. The caller closes those it gets.
+    #[cold]
+    pub fn take_largest(&self, limit_bytes: usize) -> Vec<Arc<Client>> {
+        // Held throughout: of two that look at once, the second finds what the first has left.
+        let mut all = self.all.lock();
+        let told = |client: &Client| client.facts.memory.told.load(Relaxed);
+        let mut total: usize = all.values().map(|client| told(client)).sum();
+        let may_go = |f: &Facts| !f.no_evict.load(Relaxed) && !f.close_asap.load(Relaxed);
+        let may_go = all.values().filter(|client| may_go(&client.facts));
+        // Of equals the oldest goes first, as in Redis.
+        let mut sized: Vec<_> = may_go.map(|client| (told(client), Reverse(client.id))).collect();
+        sized.sort_unstable();
+        let mut taken = Vec::new();
+        while total >= limit_bytes
+            && let Some((bytes, Reverse(id))) = sized.pop()
         {
             total -= bytes;
-            client.close();
-            evicted.push(client);
+            let Some(client) = all.remove(&id) else { continue };
+            // Under the lock: its connection, which takes this back when it ends, needs the lock first.
+            client.facts.memory.leaving.store(bytes, Relaxed);
+            self.leaving_bytes.fetch_add(bytes, Relaxed);
+            taken.push(client);
         }
-        evicted
+        drop(all);
+        for client in &taken {
+            self.forget(client);
+            self.tell(client, 0);
+        }
+        taken
     }
 
     /// Holds commands back until a time. A pause in force is never shortened, and ALL is not weakened to WRITE.
@@ -332,3 +382,7 @@ impl Clients {
         self.pause_wakers.lock().push(waker.clone());
     }
 }
+
+/// A client whose figure moves by less is not worth a write that all threads see. A tenth of the smallest limit is
+/// what a dozen clients can leave untold.
+const TOLD_STEP_BYTES: usize = 1 << 10;

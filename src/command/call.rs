@@ -24,7 +24,8 @@ use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Manner, Place, Seldom, walk::Garbage};
+use crate::keyspace::walk::{Flushed, Garbage};
+use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Manner, Place, Seldom};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{Argv, ArgvView, Out};
@@ -232,8 +233,13 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     turn.inside = None;
     let node = turn.node;
     let exclusive = node.keyspace.gate.exclusive();
-    let ended = unit(turn, session, parts, Hints::new(), node.keyspace.own_world(&exclusive), out);
+    let mut ended = unit(turn, session, parts, Hints::new(), node.keyspace.own_world(&exclusive), out);
     drop(exclusive);
+    if !ended.flushed.is_empty() {
+        // Its client waits for this; the others go on.
+        ended.flushed.clear();
+        turn.tick = clock::ticks();
+    }
     turn.inside = Some(node.keyspace.gate.enter(turn.slot));
     after(turn, row, ended)
 }
@@ -279,6 +285,8 @@ pub(super) struct Ended {
     pub waits: bool,
     /// Keys that changed while somebody waits for them.
     pub ready: Vec<(usize, Box<[u8]>)>,
+    /// Databases to free, outside the gate.
+    flushed: Vec<Flushed>,
 }
 
 /// Where the keys live that a unit will touch, in the order it will touch them. The memory is asked for all of them, step
@@ -374,12 +382,12 @@ pub(super) fn unit(
     }
     turn.append_effects();
     let seldom = account(turn.node, turn.stats, db);
-    let mut ready = Vec::new();
+    let (mut ready, mut flushed) = (Vec::new(), Vec::new());
     if let Some(seldom) = seldom {
         expire_met(turn, seldom.met_due);
-        ready = seldom.ready;
+        (ready, flushed) = (seldom.ready, seldom.flushed);
     }
-    Ended { waits: patience.is_some(), ready }
+    Ended { waits: patience.is_some(), ready, flushed }
 }
 
 /// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.
@@ -575,7 +583,7 @@ pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
     if let Some(watching) = session.watch.take() {
         let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
         db.unwatch(watching.keys.iter(), &watching.dirty);
-        session.client.facts.watched.store(0, Relaxed);
+        session.client.facts.watches(0, 0);
     }
 }
 

@@ -69,6 +69,21 @@ pub struct Queue {
 pub struct Watching {
     pub dirty: Dirty,
     pub keys: BTreeSet<(usize, Box<[u8]>)>,
+    /// What they take here and in their stripes.
+    bytes: usize,
+}
+
+impl Watching {
+    pub fn add(&mut self, db: usize, key: &[u8]) {
+        if self.keys.insert((db, key.into())) {
+            self.bytes += 2 * key.len() + WATCH_BYTES;
+        }
+    }
+
+    /// Shows what is watched to others.
+    pub fn show(&self, client: &Client) {
+        client.facts.watches(self.keys.len(), self.bytes);
+    }
 }
 
 impl Session {
@@ -139,6 +154,13 @@ impl Session {
     }
 
     pub fn watching(&mut self) -> &mut Watching {
-        self.watch.get_or_insert_with(|| Watching { dirty: Arc::new(AtomicBool::new(false)), keys: BTreeSet::new() })
+        self.watch.get_or_insert_with(|| Watching {
+            dirty: Arc::new(AtomicBool::new(false)),
+            keys: BTreeSet::new(),
+            bytes: 0,
+        })
     }
 }
+
+/// A watched key beside its own bytes: its place in the session's set, and in its stripe a name with a list of one.
+const WATCH_BYTES: usize = size_of::<(usize, Box<[u8]>)>() + 2 * size_of::<Vec<u8>>() + size_of::<Dirty>() + 16;

@@ -4,6 +4,7 @@
 //! must be done in the world before the new values hold, and may fail, is a [`Hook`]; then the copy is swapped in and
 //! the services that keep copies of values get them. Two changes at once wait for each other.
 
+use super::connection::evict;
 use crate::command::*;
 use crate::config::choices::LogLevel;
 use crate::config::live::{self, Caller, SetError};
@@ -17,6 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub const COMMANDS: &[Command] = &[CONFIG, GET, HELP, RESETSTAT, REWRITE, SET];
 
@@ -102,6 +104,9 @@ const RESETSTAT: Command = Command {
     run: |ctx| {
         ctx.node.observatory.reset(ctx.db.now());
         ctx.node.reaper.reset();
+        ctx.node.journal.stats.reset();
+        ctx.node.aof.reset_counts();
+        ctx.node.rdb.saves.store(0, Relaxed);
         ctx.out.ok()
     },
 };
@@ -179,6 +184,7 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let pairs: Vec<(&[u8], &[u8])> = ctx.args.pairs(2).collect();
     let caller = Caller { loading: ctx.node.life.is_loading(), local: gates::is_local(&ctx.session.client) };
     change(ctx.node, &pairs, caller).map_err(|error| Error::owned(error.text()))?;
+    evict::relieve(ctx.node, ctx.registry, ctx.stats, &ctx.node.config.load());
     ctx.out.ok()
 }
 

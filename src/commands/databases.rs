@@ -1,5 +1,5 @@
-//! Whole databases: size, emptying, exchanging. What changes all keys at once owns the world while it does; the keys'
-//! memory is freed by another thread, unless SYNC asks to wait for it.
+//! Whole databases: size, emptying, exchanging. What changes all keys at once owns the world while it does. The memory of
+//! flushed keys is freed after that: in the background, or, with SYNC or `lazyfree-lazy-user-flush no`, before the reply.
 
 use crate::command::error::{DB_INDEX, SYNTAX};
 use crate::command::*;
@@ -13,15 +13,15 @@ const DBSIZE: Command = Command {
     arity: 1,
     since: "1.0.0",
     group: Group::Server,
-    flags: READONLY | FAST | IN_KEYSPACE,
+    flags: READONLY | FAST | IN_KEYSPACE | WALK,
     keys: Keys::NONE,
-    doc: "How many keys the database has. O(1).",
+    doc: "How many keys the database has, at one instant. O(1) in their number.",
     examples: "> MSET a 1 b 2\nOK\n> DBSIZE\n(integer) 2",
     run: dbsize,
 };
 
 fn dbsize(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let (keys, _) = ctx.db.keyspace().counts(ctx.db.index());
+    let keys = ctx.db.key_count();
     ctx.out.count(keys)
 }
 
@@ -33,7 +33,7 @@ const FLUSHALL: Command = Command {
     group: Group::Server,
     flags: WRITE | DANGEROUS | WORLD | IN_KEYSPACE,
     keys: Keys::NONE,
-    doc: "Removes all keys of all databases. O(1) for the others; freeing is O(N), in the background or, with SYNC, at once.",
+    doc: "Removes all keys of all databases. O(1) for the others; freeing is O(N), in the background or before the reply.",
     examples: "> SET a 1\nOK\n> FLUSHALL\nOK\n> DBSIZE\n(integer) 0",
     run: flushall,
 };
@@ -68,9 +68,9 @@ fn flushdb(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn flush(ctx: &mut Ctx<'_, '_>, databases: std::ops::Range<usize>) -> Outcome {
-    let Ctx { args, db, out, node, .. } = ctx;
+    let Ctx { args, db, out, node, config, .. } = ctx;
     let wait = match &*args.word_at(1) {
-        _ if args.len() == 1 => false,
+        _ if args.len() == 1 => !config.lazyfree_lazy_user_flush,
         b"SYNC" if args.len() == 2 => true,
         b"ASYNC" if args.len() == 2 => false,
         _ => return Err(SYNTAX),
@@ -80,7 +80,7 @@ fn flush(ctx: &mut Ctx<'_, '_>, databases: std::ops::Range<usize>) -> Outcome {
         db.select(index);
         let flushed = db.flush();
         if wait {
-            drop(flushed);
+            db.changes.seldom().flushed.extend(flushed);
         } else if !flushed.is_empty() {
             node.reaper.send(Garbage::Flushed(flushed));
         }

@@ -126,10 +126,11 @@ fn watch(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     for key in ctx.args.from(1) {
         ctx.db.watch(key, &watching.dirty);
-        watching.keys.insert((db, key.into()));
+        watching.add(db, key);
     }
-    let watched = watching.keys.len();
-    ctx.session.client.facts.watched.store(watched, Relaxed);
+    if let Some(watching) = &ctx.session.watch {
+        watching.show(&ctx.session.client);
+    }
     ctx.out.ok()
 }
 
@@ -137,6 +138,6 @@ fn watch(ctx: &mut Ctx<'_, '_>) -> Outcome {
 pub(crate) fn forget_watches(ctx: &mut Ctx<'_, '_>) {
     if let Some(watching) = ctx.session.watch.take() {
         ctx.db.unwatch(watching.keys.iter(), &watching.dirty);
-        ctx.session.client.facts.watched.store(0, Relaxed);
+        ctx.session.client.facts.watches(0, 0);
     }
 }

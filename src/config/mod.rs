@@ -18,6 +18,7 @@ mod encodings;
 pub mod events;
 pub mod file;
 pub mod help;
+pub mod limits;
 pub mod live;
 pub mod param;
 pub mod quote;
@@ -29,6 +30,7 @@ pub mod value;
 
 use choices::*;
 use events::KeyspaceEvents;
+use limits::OutputLimits;
 
 pub use param::Param;
 pub use quote::{quoted, split_args};
@@ -45,15 +47,6 @@ pub struct SavePoint {
     pub changes: u64,
 }
 
-/// How much output may wait for one client; 0 for no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutputLimit {
-    pub hard_bytes: u64,
-    pub soft_bytes: u64,
-    /// How long `soft_bytes` may be exceeded.
-    pub soft_seconds: u32,
-}
-
 /// An amount of memory, or a part of `maxmemory`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryShare {
@@ -67,10 +60,16 @@ impl MemoryShare {
     pub fn bytes(self, maxmemory: u64) -> Option<u64> {
         let bytes = match self {
             MemoryShare::Bytes(bytes) => bytes,
-            MemoryShare::Percent(percent) => maxmemory / 100 * u64::from(percent),
+            MemoryShare::Percent(percent) => share(maxmemory, percent),
         };
         (bytes > 0).then_some(bytes)
     }
+}
+
+/// So many hundredths of an amount, rounded down.
+fn share(amount: u64, percent: u8) -> u64 {
+    let part = u128::from(amount) * u128::from(percent) / 100;
+    u64::try_from(part).unwrap_or(u64::MAX)
 }
 
 impl Default for MemoryShare {
@@ -119,7 +118,7 @@ config! {
     // Network
     bind: Vec<String>,
     bind_source_addr: String,
-    client_output_buffer_limit: [OutputLimit; 3],
+    client_output_buffer_limit: OutputLimits,
     client_query_buffer_limit: u64,
     max_new_connections_per_cycle: u32,
     maxclients: u32,

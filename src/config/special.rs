@@ -9,11 +9,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::events::KeyspaceEvents;
+use super::limits::{ClientClass, OutputLimit, OutputLimits};
 use super::param::{Number, Param, Unit, num, number};
 use super::quote::quoted;
 use super::rewrite::{Line, memory_text};
 use super::value::{Reason, c_string, parse_c_long};
-use super::{Config, OutputLimit, SavePoint};
+use super::{Config, SavePoint};
 use crate::num::parse_memory;
 
 /// The three functions of a directive with rules of its own.
@@ -85,38 +86,35 @@ pub(super) const CLIENT_OUTPUT_BUFFER_LIMIT: Special = Special {
         Ok(())
     },
     get: |config| {
-        let limit =
-            |(class, l): (&str, &OutputLimit)| format!("{class} {} {} {}", l.hard_bytes, l.soft_bytes, l.soft_seconds);
-        let classes = ["normal", "slave", "pubsub"].into_iter().zip(&config.client_output_buffer_limit);
-        classes.map(limit).collect::<Vec<_>>().join(" ").into_bytes()
+        let limit = |class: ClientClass| {
+            let l = config.client_output_buffer_limit.of(class);
+            format!("{} {} {} {}", class.old_name(), l.hard_bytes, l.soft_bytes, l.soft_seconds)
+        };
+        ClientClass::ALL.map(limit).join(" ").into_bytes()
     },
     lines: |config, param| {
+        let limits = config.client_output_buffer_limit;
         let defaults: Vec<&[u8]> = param.default.split(' ').map(str::as_bytes).collect();
-        let defaults = parse_limits(config.client_output_buffer_limit, &defaults).unwrap_or_default();
-        let classes = ["normal", "replica", "pubsub"].into_iter();
-        let line = |((class, limit), default): ((&str, &OutputLimit), &OutputLimit)| {
+        let defaults = parse_limits(limits, &defaults).unwrap_or_default();
+        let line = |class: ClientClass| {
+            let limit = limits.of(class);
             let (hard, soft) = (memory_text(limit.hard_bytes.into()), memory_text(limit.soft_bytes.into()));
-            let text = format!("{} {class} {hard} {soft} {}", param.name, limit.soft_seconds);
-            Line { text: text.into_bytes(), forced: limit != default }
+            let text = format!("{} {} {hard} {soft} {}", param.name, class.name(), limit.soft_seconds);
+            Line { text: text.into_bytes(), forced: limit != defaults.of(class) }
         };
-        classes.zip(&config.client_output_buffer_limit).zip(&defaults).map(line).collect()
+        ClientClass::ALL.map(line).into()
     },
 };
 
 /// Groups of class, hard limit, soft limit and seconds; classes that are not named keep their limits.
-fn parse_limits(mut limits: [OutputLimit; 3], args: &[&[u8]]) -> Result<[OutputLimit; 3], Reason> {
+fn parse_limits(mut limits: OutputLimits, args: &[&[u8]]) -> Result<OutputLimits, Reason> {
     let (groups, rest) = args.as_chunks::<4>();
     if !rest.is_empty() {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     for [class, hard, soft, seconds] in groups {
-        let class = match c_string(class).to_ascii_lowercase().as_slice() {
-            b"normal" => 0,
-            b"slave" | b"replica" => 1,
-            b"pubsub" => 2,
-            _ => {
-                return Err("Invalid client class specified in buffer limit configuration.".into());
-            }
+        let Some(class) = ClientClass::named(c_string(class)) else {
+            return Err("Invalid client class specified in buffer limit configuration.".into());
         };
         let seconds = parse_c_long(seconds, 10).and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= i32::MAX as u32);
         let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) =
@@ -124,7 +122,7 @@ fn parse_limits(mut limits: [OutputLimit; 3], args: &[&[u8]]) -> Result<[OutputL
         else {
             return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.".into());
         };
-        limits[class] = OutputLimit { hard_bytes, soft_bytes, soft_seconds };
+        limits.set(class, OutputLimit { hard_bytes, soft_bytes, soft_seconds });
     }
     Ok(limits)
 }

@@ -9,6 +9,7 @@
 
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::{Held, Keyspace, Part, Place};
+use super::walk::Flushed;
 use crate::clock::Millis;
 use crate::table::Slot;
 use crate::types::{Kind, Value, as_int};
@@ -67,6 +68,8 @@ pub struct Seldom {
     pub events: Vec<Event>,
     /// Values too big to free here.
     pub garbage: Vec<Value>,
+    /// Emptied databases that are to be freed before the reply leaves, but not while the world stands still.
+    pub flushed: Vec<Flushed>,
 }
 
 impl Changes {

@@ -65,6 +65,14 @@ impl Db<'_> {
         if stripe >= stripes { 0 } else { position << bits | stripe as u64 }
     }
 
+    /// How many keys the database has, at one instant: that at which all stripes are locked. A sum of counts read one
+    /// after another would miss a key that is renamed meanwhile, or see it twice.
+    pub fn key_count(&self) -> usize {
+        let keyspace = self.keyspace();
+        let _all = (!self.held.is_world()).then(|| keyspace.lock((0..keyspace.stripes() as u32).collect()));
+        keyspace.counts(self.index).0
+    }
+
     /// Every living key of the database, at one instant: that at which all stripes are locked. Each is let go as soon as
     /// it was seen, those without a key of this database first.
     pub fn for_each_key(&mut self, mut visit: impl FnMut(&[u8])) {

@@ -10,7 +10,8 @@
 //! wait: a write a batch would cost as much as the batch.
 //!
 //! Bounds: the read buffer by `client-query-buffer-limit`, the reply buffer by `client-output-buffer-limit` and, before
-//! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`]. Buffers are borrowed from the worker while in use.
+//! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`], all connections together by `maxmemory-clients`. Buffers are borrowed
+//! from the worker while in use.
 
 use super::stream::Stream;
 use super::worker::Worker;
@@ -19,10 +20,12 @@ use crate::clock;
 use crate::command::call::{Called, LookedUp, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
+use crate::commands::connection::evict;
 use crate::config::Config;
+use crate::config::limits::ClientClass;
 use crate::keyspace::{Keyspace, waited_ticks};
 use crate::observe::{ServiceTime, WorkerStats};
-use crate::resp::{ArgvView, Limits, Out, Parser, Span, Step, encode_request};
+use crate::resp::{Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,8 +46,6 @@ pub struct Connection {
     consumed: usize,
     output: Vec<u8>,
     sent: usize,
-    /// Bytes that a half-read request is known to lack.
-    missing: usize,
     /// Replies wait until the journal is this far.
     journal_end: u64,
     awaits_journal: bool,
@@ -78,19 +79,12 @@ enum Ran {
     Waits,
 }
 
-/// Why a batch ended in front of a request.
-#[derive(PartialEq, Eq)]
-enum Stop {
-    Paused,
-    Waits,
-    /// The connection is to close.
-    Ends,
-}
-
 impl Connection {
     pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
         let authenticated = worker.node.config.load().requirepass.is_empty();
         client.facts.worker.store(worker.slot as u32, Relaxed);
+        client.facts.memory.base.store(size_of::<Self>() + size_of::<Client>(), Relaxed);
+        worker.node.clients.hold(&client);
         Self {
             worker,
             stream,
@@ -100,7 +94,6 @@ impl Connection {
             consumed: 0,
             output: Vec::new(),
             sent: 0,
-            missing: 0,
             journal_end: 0,
             awaits_journal: false,
             spans: Vec::new(),
@@ -201,16 +194,20 @@ impl Connection {
                     return Poll::Ready(());
                 }
                 Poll::Pending => {
-                    self.show_output(self.output.len() - self.sent, self.output.capacity());
+                    // A peer that is always a little behind must not make us keep what it has long taken.
+                    if self.sent > self.output.len() / 2 {
+                        self.output.drain(..self.sent);
+                        self.sent = 0;
+                    }
                     return Poll::Pending;
                 }
             }
         }
         if !self.output.is_empty() {
-            self.show_output(0, 0);
             self.worker.stats.counters.total_writes_processed.add(1);
-            self.session.client.facts.output_bytes.store(0, Relaxed);
             self.served.report(&self.worker.stats);
+        }
+        if self.output.capacity() > 0 {
             let buffer = std::mem::take(&mut self.output);
             self.worker.give_buffer(buffer);
             self.sent = 0;
@@ -218,19 +215,12 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// What CLIENT LIST says about replies: bytes that the peer does not take, and the memory they are in.
-    fn show_output(&self, waiting: usize, buffer: usize) {
-        let facts = &self.session.client.facts;
-        facts.output_bytes.store(waiting, Relaxed);
-        facts.output_buffer_bytes.store(buffer, Relaxed);
-    }
-
     /// Reads once. `Ready(true)` if bytes came.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if self.input.capacity() == 0 {
             self.input = self.worker.take_buffer();
         }
-        self.input.reserve(self.missing.clamp(READ_BYTES, READ_GROW_MAX));
+        self.make_room();
         let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
         let read = self.stream.poll_read(cx, &mut buf);
         let n = buf.filled().len();
@@ -239,11 +229,8 @@ impl Connection {
                 if self.input.is_empty() {
                     let buffer = std::mem::take(&mut self.input);
                     self.worker.give_buffer(buffer);
-                } else {
-                    let free = self.input.capacity() - self.input.len();
-                    self.session.client.facts.query_free_bytes.store(free, Relaxed);
                 }
-                Poll::Pending
+                self.rest().map(|()| false)
             }
             Poll::Ready(Ok(())) if n > 0 => {
                 // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
@@ -255,7 +242,9 @@ impl Connection {
                 self.worker.stats.counters.total_reads_processed.add(1);
                 self.worker.stats.counters.net_input_bytes.add(n as u64);
                 self.session.client.facts.net_input_bytes.fetch_add(n as u64, Relaxed);
-                Poll::Ready(true)
+                // What one long request takes counts before it runs.
+                self.rest_if_large();
+                Poll::Ready(self.state != State::Closed)
             }
             Poll::Ready(_) => {
                 self.state = State::Closed;
@@ -264,43 +253,54 @@ impl Connection {
         }
     }
 
+    /// Room for the next read: for one long argument to its very end, but growing by no more than has come already,
+    /// whatever length was declared; for anything else a share of what a socket brings.
+    fn make_room(&mut self) {
+        let half = self.parser.half_read();
+        if half.bulk_len < LONG_BULK_BYTES || self.input.len() < READ_BYTES {
+            return self.input.reserve(READ_BYTES);
+        }
+        if self.input.len() == self.input.capacity() {
+            let missing = (half.bytes + half.bulk_len + 2).saturating_sub(self.input.len());
+            self.input.reserve_exact(missing.clamp(1, self.input.len().max(READ_GROW_MAX)));
+        }
+    }
+
     /// Runs up to a batch of the requests in the buffer.
     fn run_batch(&mut self) -> Ran {
         let worker = self.worker.clone();
         let config = worker.node.config.load_full();
         let limits = Limits { bulk_bytes_max: config.proto_max_bulk_len, authenticated: self.session.authenticated };
-        if self.output.capacity() == 0 {
-            self.output = worker.take_buffer();
-        }
         let mut spans = std::mem::take(&mut self.spans);
         let mut input = std::mem::take(&mut self.input);
         let mut requests = Requests::new();
-        let ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
+        let mut ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
         let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
         let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
         if !requests.is_empty() {
-            self.session.client.facts.query_bytes.store(input.len(), Relaxed);
+            if self.output.capacity() == 0 {
+                self.output = worker.take_buffer();
+            }
+            let memory = &self.session.client.facts.memory;
+            memory.show_input(input.capacity(), input.len(), input.capacity() - input.len());
+            memory.show_output(self.output.capacity(), self.output.len() - self.sent);
             let outside = waited_ticks();
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
             let inside = waited_ticks();
             self.served.entered(turn.tick, inside.wrapping_sub(outside));
-            let done = self.execute(&mut turn, &input, &spans, &requests);
+            let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
             self.served.ran(turn.tick, waited_ticks().wrapping_sub(inside));
-            match done {
-                Some((Stop::Ends, _)) | None => {}
-                Some((stop, first_left)) => {
-                    self.put_back(&mut input, &spans, &requests[first_left..]);
-                    ran = if stop == Stop::Paused { Ran::Paused } else { Ran::Waits };
-                }
+            if let Some(stopped) = stop {
+                self.put_back(&mut input, &spans, &requests[executed..]);
+                (ran, ended) = (stopped, None);
             }
             self.journal_end = self.journal_end.max(turn.journal_end);
             self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
-            worker.stats.counters.commands_processed.add(requests.len() as u64);
-            self.session.client.facts.commands.fetch_add(requests.len() as u64, Relaxed);
+            worker.stats.counters.commands_processed.add(executed as u64);
+            self.session.client.facts.commands.fetch_add(executed as u64, Relaxed);
         }
         if let Some(error) = ended
             && self.session.then == Then::GoOn
-            && matches!(ran, Ran::All | Ran::More)
         {
             self.protocol_error(&error.text());
         }
@@ -315,6 +315,10 @@ impl Connection {
             Then::Drop => self.state = State::Closed,
         }
         self.check_limits(&config);
+        // Whoever has a reply and asks elsewhere finds its connection at rest, as it is once the reply is written.
+        if self.output.capacity() <= LARGE_BYTES {
+            self.show_held(0, 0);
+        }
         ran
     }
 
@@ -347,24 +351,21 @@ impl Connection {
                         return None;
                     }
                 }
-                Step::Incomplete { missing } => {
-                    self.missing = missing;
-                    return None;
-                }
+                Step::Incomplete { .. } => return None,
                 Step::Error(error) => return Some(error),
             }
         }
         None
     }
 
-    /// Runs the batch; if it stops early, why, and in front of which request.
+    /// Runs the batch. How many requests were run, and, if others must wait, why.
     fn execute(
         &mut self,
         turn: &mut Turn<'_>,
         input: &[u8],
         spans: &[Span],
         requests: &[Request],
-    ) -> Option<(Stop, usize)> {
+    ) -> (usize, Option<Ran>) {
         let ahead = Ahead { keyspace: &turn.node.keyspace, db: self.session.db, requests };
         ahead.begin();
         turn.feel_the_weather(&self.session);
@@ -374,18 +375,21 @@ impl Connection {
             let prepared = Prepared { argv: r.argv(input, spans), canonical: r.canonical, looked_up: r.looked_up };
             match call(turn, &mut self.session, prepared, &mut self.output) {
                 Called::Done => {}
-                Called::Paused => return Some((Stop::Paused, i)),
-                Called::Waits => return Some((Stop::Waits, i + 1)),
+                Called::Paused => return (i, Some(Ran::Paused)),
+                Called::Waits => return (i + 1, Some(Ran::Waits)),
             }
             self.served.count(row, turn.tick.wrapping_sub(before));
             if self.session.then != Then::GoOn {
-                return Some((Stop::Ends, i + 1));
+                return (i + 1, None);
+            }
+            if self.output.len() - self.sent >= BATCH_REPLY_BYTES && i + 1 < requests.len() {
+                return (i + 1, Some(Ran::More));
             }
         }
-        None
+        (requests.len(), None)
     }
 
-    /// Puts requests that a pause holds back in front of the unread bytes, in canonical form: an inline request was
+    /// Puts requests that must not run yet in front of the unread bytes, in canonical form: an inline request was
     /// unquoted where it stood and must not be read twice.
     #[cold]
     fn put_back(&mut self, input: &mut Vec<u8>, spans: &[Span], requests: &[Request]) {
@@ -427,10 +431,7 @@ impl Connection {
     fn check_limits(&mut self, config: &Config) {
         let query = self.input.len() as u64;
         let output = (self.output.len() - self.sent) as u64;
-        let facts = &self.session.client.facts;
-        facts.query_bytes.store(self.input.len(), Relaxed);
-        facts.query_free_bytes.store(self.input.capacity() - self.input.len(), Relaxed);
-        let limit = &config.client_output_buffer_limit[0];
+        let limit = config.client_output_buffer_limit.of(self.class());
         let over_soft = limit.soft_bytes > 0 && output > limit.soft_bytes;
         let now = clock::now_ms();
         let since = over_soft.then(|| *self.over_soft_limit_since.get_or_insert(now));
@@ -455,27 +456,53 @@ impl Connection {
         }
     }
 
-    /// `maxmemory-clients`: looked at by connections that hold much themselves, for they are who may be over it.
-    fn relieve_memory(&mut self) {
-        let held = self.output.capacity() + self.input.capacity();
-        if held < LARGE_BYTES {
-            return;
+    fn class(&self) -> ClientClass {
+        ClientClass::Normal
+    }
+
+    /// In mid-turn: buffers that go back at its end are not worth telling.
+    fn rest_if_large(&mut self) {
+        if self.input.capacity().max(self.output.capacity()) > LARGE_BYTES {
+            self.come_to_rest();
         }
-        let (node, config) = (self.worker.node, self.worker.node.config.load());
-        let Some(limit) = config.maxmemory_clients.bytes(config.maxmemory) else { return };
-        for client in node.clients.evict(usize::try_from(limit).unwrap_or(usize::MAX)) {
-            crate::log::notice!("Evicting client: id={} addr={}", client.id, client.address);
-            self.worker.stats.counters.evicted_clients.add(1);
-            if client.id == self.session.client.id {
+    }
+
+    /// The end of a turn.
+    fn rest(&mut self) -> Poll<()> {
+        self.come_to_rest();
+        if self.state == State::Closed { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Shows what the connection holds and tells the sum; if that has grown, `maxmemory-clients` may close some, perhaps
+    /// this one.
+    fn come_to_rest(&mut self) {
+        self.show_held(self.output.capacity(), self.output.len() - self.sent);
+        let (node, client) = (self.worker.node, &self.session.client);
+        if node.clients.hold(client) {
+            evict::relieve(node, self.worker.registry, &self.worker.stats, &node.config.load());
+            if client.facts.close_asap.load(Relaxed) {
                 self.state = State::Closed;
             }
         }
+    }
+
+    /// What CLIENT LIST says of the connection, with this much in its reply buffer.
+    fn show_held(&self, output: usize, unsent: usize) {
+        let memory = &self.session.client.facts.memory;
+        let (half, input) = (self.parser.half_read(), &self.input);
+        let not_understood = input.len().saturating_sub(self.consumed + half.bytes);
+        memory.show_input(input.capacity(), not_understood, input.capacity() - input.len());
+        memory.show_output(output, unsent);
+        let waiting = self.session.waiting.as_ref().map(|waiting| &waiting.waiter.argv);
+        memory.parked.store(waiting.map_or(0, Argv::heap_bytes), Relaxed);
+        memory.args.store(waiting.map_or(half.args_bytes, Argv::args_bytes), Relaxed);
     }
 
     /// True while replies must wait for the journal; the worker's flusher will wake us.
     fn must_wait_for_journal(&mut self, cx: &Context<'_>) -> bool {
         let waits = self.journal_end > 0 && self.worker.node.journal.reply_offset() < self.journal_end;
         if waits {
+            self.rest_if_large();
             self.worker.wait_for_journal(cx.waker());
         }
         if waits != self.awaits_journal {
@@ -552,7 +579,7 @@ impl Future for Connection {
             }
             this.served.released = clock::ticks();
             let flushed = this.poll_flush(cx);
-            this.relieve_memory();
+            this.rest_if_large();
             match this.state {
                 State::Closed => return Poll::Ready(()),
                 State::Closing => return if flushed.is_ready() { Poll::Ready(()) } else { Poll::Pending },
@@ -565,14 +592,14 @@ impl Future for Connection {
                 }
                 Ran::Paused => {
                     this.wait_for_pause(cx);
-                    return Poll::Pending;
+                    return this.rest();
                 }
                 Ran::Waits if this.session.waiting.is_none() => {
                     has_input = this.consumed < this.input.len();
                     continue;
                 }
                 // Reads on only to learn that the peer leaves.
-                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => return Poll::Pending,
+                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => return this.rest(),
                 Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
@@ -735,10 +762,15 @@ const BATCH_COMMANDS_MAX: usize = 64;
 const AHEAD: usize = 8;
 /// Replies that wait for the rest of what was read, at most.
 const FLUSH_BYTES: usize = 64 << 10;
+/// A batch whose replies have come to this ends: many requests for large values are not to be answered into memory all
+/// at once, before anybody looks at what the connection holds.
+const BATCH_REPLY_BYTES: usize = 256 << 10;
 /// Room offered to one read.
 const READ_BYTES: usize = 16 << 10;
-/// The read buffer grows by at most this at a time, whatever length a request declares.
+/// The read buffer grows by at most this at a time, or by as much as has come already.
 const READ_GROW_MAX: usize = 1 << 20;
+/// An argument this long has the read buffer made to its measure (as in Redis).
+const LONG_BULK_BYTES: usize = 32 << 10;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;
@@ -748,5 +780,5 @@ const WAIT_STEP_MS: i64 = 10_000;
 const WAITING_INPUT_MAX: usize = 64 << 10;
 /// A request with very many arguments leaves no more than this behind.
 const KEPT_SPANS_MAX: usize = 1024;
-/// A connection with more than its share of a read in its buffers.
+/// Larger than any buffer that goes back to the worker: what the connection holds is worth counting even in mid-turn.
 const LARGE_BYTES: usize = 4 * READ_BYTES;

@@ -115,7 +115,7 @@ fn admit(
     stats.counters.connections_received.add(1);
     least.connections.fetch_add(1, Relaxed);
     if let Err(refused) = least.arrivals.send(Arrival { socket, client }) {
-        node.clients.remove(refused.0.client.id);
+        node.clients.remove(&refused.0.client);
     }
 }
 

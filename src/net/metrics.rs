@@ -132,7 +132,7 @@ fn persistence(page: &mut Page, node: &Node) {
     page.gauge("redis_aof_enabled", "Whether changes are logged.", u8::from(journal.is_on()));
     page.gauge("redis_aof_rewrite_in_progress", "A rewrite is running.", u8::from(aof.rewriting.load(Relaxed)));
     page.gauge("redis_aof_last_write_status", "1 if the log could be written last.", u8::from(write_ok));
-    let rewrite_ok = aof.failures_in_a_row.load(Relaxed) == 0;
+    let rewrite_ok = !aof.last_failed.load(Relaxed);
     page.gauge("redis_aof_last_bgrewrite_status", "1 if the last rewrite succeeded.", u8::from(rewrite_ok));
     if journal.is_on() {
         page.gauge("redis_aof_current_size_bytes", "Bytes of the log.", journal.size());

@@ -105,12 +105,11 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
         let local = tokio::task::LocalSet::new();
         local.spawn_local(worker.clone().flusher());
         local.block_on(&runtime, async move {
-            while let Some(arrival) = inbox.recv().await {
-                match Stream::adopt(arrival.socket) {
+            while let Some(Arrival { socket, client }) = inbox.recv().await {
+                match Stream::adopt(socket) {
                     Ok(stream) => {
-                        let serve =
-                            Serve { worker: worker.clone(), client: arrival.client.clone(), count: count.clone() };
-                        let connection = Connection::new(worker.clone(), stream, arrival.client);
+                        let serve = Serve { worker: worker.clone(), client: client.clone(), count: count.clone() };
+                        let connection = Connection::new(worker.clone(), stream, client);
                         tokio::task::spawn_local(async move {
                             connection.await;
                             drop(serve);
@@ -119,7 +118,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
                     Err(e) => {
                         crate::log::warning!("Registering a client connection failed: {e}");
                         count.fetch_sub(1, Relaxed);
-                        node.clients.remove(arrival.client.id);
+                        node.clients.remove(&client);
                     }
                 }
             }
@@ -137,7 +136,7 @@ struct Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        self.worker.node.clients.remove(self.client.id);
+        self.worker.node.clients.remove(&self.client);
         self.count.fetch_sub(1, Relaxed);
     }
 }

@@ -151,7 +151,8 @@ impl Observatory {
         readings.sampler = Sampler::starting_at(now_ms, counts);
         readings.baseline = Baseline {
             at_ms: now_ms,
-            counts,
+            // Save points compare this one with what it was when the last snapshot was cut: it only ever grows.
+            counts: Counts { changes: 0, ..counts },
             commands: commands.filter(|(_, totals)| *totals != CommandTotals::default()).collect(),
             services,
         };
@@ -232,13 +233,14 @@ mod tests {
             worker.counters.keyspace_hits.add(1);
         };
         run(500, 200);
+        worker.counters.changes.add(7);
         worker.failed(1);
         worker.rejected(0);
         stats.errors.record(b"-ERR x");
         stats.tick(1000);
         stats.reset(1500);
         assert!(stats.commands().is_empty() && stats.errors.counts().is_empty());
-        assert_eq!(stats.counts(), Counts::default());
+        assert_eq!(stats.counts(), Counts { changes: 7, ..Counts::default() }, "save points go by the changes");
         assert!(stats.latency(1500).windows.iter().all(|w| w.all.count() == 0 && w.commands.is_empty()));
         run(3, 1);
         stats.tick(2500);

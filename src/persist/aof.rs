@@ -5,6 +5,7 @@
 //! A log of the older single-file kind is adopted as base at the first start.
 
 use super::manifest::{FileInfo, Manifest};
+use super::save::Seconds;
 use super::storage::{Directory, Storage, StoredFile, directory_of};
 use crate::config::Config;
 use parking_lot::Mutex;
@@ -32,7 +33,9 @@ pub struct Aof {
     scheduled: AtomicBool,
     pub rewrites: AtomicU64,
     pub failures_in_a_row: AtomicU64,
-    pub last_rewrite_seconds: AtomicI64,
+    pub last_failed: AtomicBool,
+    /// Seconds that the last rewrite took; -1 before the first.
+    pub last_rewrite_seconds: Seconds,
     pub rewrite_started_ms: AtomicI64,
     /// The log was turned off: the rewrite in progress is in vain.
     pub cancelled: AtomicBool,
@@ -43,6 +46,12 @@ pub struct Aof {
 impl Aof {
     pub fn on(storage: Storage) -> Self {
         Self { storage, ..Self::default() }
+    }
+
+    /// CONFIG RESETSTAT: counts begin anew; whether the last rewrite succeeded is no count.
+    pub fn reset_counts(&self) {
+        self.rewrites.store(0, Relaxed);
+        self.failures_in_a_row.store(0, Relaxed);
     }
 
     /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.

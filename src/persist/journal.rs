@@ -151,7 +151,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// How long fsyncs took, since start.
+    /// CONFIG RESETSTAT: counts and times begin anew; sizes are no statistics.
+    pub fn reset(&self) {
+        [&self.batches, &self.commands, &self.bytes, &self.delayed].iter().for_each(|count| count.store(0, Relaxed));
+        *self.fsyncs.lock() = Histogram::new();
+    }
+
+    /// How long fsyncs took, since start or RESETSTAT.
     pub fn fsync_times(&self) -> Snapshot {
         let mut times = Snapshot::default();
         self.fsyncs.lock().merge_into(&mut times);

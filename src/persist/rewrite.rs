@@ -50,7 +50,8 @@ impl Job<'_> {
             }
         }
         self.aof.failures_in_a_row.store(failures, Relaxed);
-        self.aof.last_rewrite_seconds.store((clock::now_ms() - started) / 1000, Relaxed);
+        self.aof.last_failed.store(result.is_err(), Relaxed);
+        self.aof.last_rewrite_seconds.0.store((clock::now_ms() - started) / 1000, Relaxed);
         self.aof.rewrites.fetch_add(1, Relaxed);
         self.aof.rewrite_started_ms.store(0, Relaxed);
         self.aof.rewriting.store(false, Relaxed);

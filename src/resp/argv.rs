@@ -92,6 +92,11 @@ impl Argv {
         ArgvView { bytes: &self.bytes, spans: &self.spans }
     }
 
+    /// The lengths of all arguments.
+    pub fn args_bytes(&self) -> usize {
+        self.spans.iter().map(|span| span.len as usize).sum()
+    }
+
     /// Bytes held, for a client's memory accounting.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()

@@ -11,4 +11,4 @@ pub mod parse;
 
 pub use argv::{Argv, ArgvView, Span, encode_request, encode_select};
 pub use out::{Hole, Out, Proto};
-pub use parse::{Limits, Parser, ProtocolError, Step};
+pub use parse::{HalfRead, Limits, Parser, ProtocolError, Step};

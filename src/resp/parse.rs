@@ -81,6 +81,19 @@ struct Progress {
     bulk_len: Option<usize>,
     canonical: bool,
     spans: Vec<Span>,
+    /// The lengths of all of them.
+    args_bytes: usize,
+}
+
+/// A request of which some bytes are understood already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HalfRead {
+    /// How many of them.
+    pub bytes: usize,
+    /// Its whole arguments among them.
+    pub args_bytes: usize,
+    /// The length of the argument that is being read, 0 if none is or its length is not there yet.
+    pub bulk_len: usize,
 }
 
 /// The parser's memory between two reads of one connection.
@@ -97,7 +110,7 @@ impl Parser {
     #[inline]
     pub fn next(&mut self, buf: &mut [u8], spans: &mut Vec<Span>, limits: &Limits) -> Step {
         if let Some(half) = self.half.take() {
-            let Progress { at, args_left, bulk_len, canonical, spans: had } = *half;
+            let Progress { at, args_left, bulk_len, canonical, spans: had, .. } = *half;
             let first = spans.len();
             spans.extend_from_slice(&had);
             return self.bulks(buf, spans, first, At { at, args_left, bulk_len, canonical }, limits);
@@ -107,6 +120,12 @@ impl Parser {
             Some(b'*') => self.multibulk(buf, spans, limits),
             Some(_) => self.inline(buf, spans),
         }
+    }
+
+    /// How far the request is understood that is not all there yet.
+    pub fn half_read(&self) -> HalfRead {
+        let Some(half) = &self.half else { return HalfRead::default() };
+        HalfRead { bytes: half.at, args_bytes: half.args_bytes, bulk_len: half.bulk_len.unwrap_or(0) }
     }
 
     #[inline]
@@ -161,8 +180,9 @@ impl Parser {
     #[cold]
     fn pause(&mut self, spans: &mut Vec<Span>, first: usize, s: At, missing: usize) -> Step {
         let had = spans.split_off(first);
+        let args_bytes = had.iter().map(|span| span.len as usize).sum();
         let At { at, args_left, bulk_len, canonical } = s;
-        self.half = Some(Box::new(Progress { at, args_left, bulk_len, canonical, spans: had }));
+        self.half = Some(Box::new(Progress { at, args_left, bulk_len, canonical, spans: had, args_bytes }));
         Step::Incomplete { missing }
     }
 

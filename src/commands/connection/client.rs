@@ -3,7 +3,7 @@
 //! What concerns only the connection is in its session; what others may see is in the shared facts. Tracking is not
 //! here, so CLIENT TRACKING and its like are no commands.
 
-use super::line;
+use super::line::Viewer;
 use crate::clients::{Client, Names, Pause, Unblock};
 use crate::command::session::ReplyMode;
 use crate::command::*;
@@ -79,10 +79,8 @@ pub const INFO: Command = Command {
 };
 
 fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let mut text = Vec::new();
-    line::write(ctx, &ctx.session.client, &mut text);
-    text.push(b'\n');
-    ctx.out.verbatim("txt", &text);
+    let line = Viewer::of(ctx).line(&ctx.session.client) + "\n";
+    ctx.out.verbatim("txt", line.as_bytes());
     Ok(())
 }
 
@@ -101,10 +99,10 @@ pub const LIST: Command = Command {
 
 fn list(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let clients = ctx.node.clients.list();
-    let mut text = Vec::new();
+    let (viewer, mut text) = (Viewer::of(ctx), String::new());
     let mut write = |client: &Client| {
-        line::write(ctx, client, &mut text);
-        text.push(b'\n');
+        text.push_str(&viewer.line(client));
+        text.push('\n');
     };
     match (&*ctx.args.word_at(2), ctx.args.len()) {
         (_, 2) => clients.iter().for_each(|client| write(client)),
@@ -121,7 +119,7 @@ fn list(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }
         _ => return Err(error::SYNTAX),
     }
-    ctx.out.verbatim("txt", &text);
+    ctx.out.verbatim("txt", text.as_bytes());
     Ok(())
 }
 

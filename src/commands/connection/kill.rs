@@ -86,7 +86,7 @@ fn kill_matching(ctx: &mut Ctx<'_, '_>, filter: &Filter<'_>) -> usize {
             ctx.session.then = Then::Close;
         } else {
             client.close();
-            ctx.node.clients.remove(client.id);
+            ctx.node.clients.remove(&client);
         }
     }
     killed

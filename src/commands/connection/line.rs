@@ -5,41 +5,70 @@
 
 use crate::clients::Client;
 use crate::clock::Millis;
-use crate::command::Ctx;
+use crate::command::{Ctx, Registry};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Appends the line, without its end.
-pub fn write(ctx: &Ctx<'_, '_>, client: &Client, text: &mut Vec<u8>) {
-    let facts = &client.facts;
-    let names = facts.names.lock().clone();
-    let is_me = client.id == ctx.session.client.id;
-    let argv_bytes = if is_me { ctx.args.from(0).map(<[u8]>::len).sum() } else { facts.argv_bytes.load(Relaxed) };
-    let seconds = |since: Millis| ctx.db.now().saturating_sub(since).max(0) / 1000;
-    let idle = if is_me { 0 } else { seconds(facts.last_active_ms.load(Relaxed)) };
-    let (query, free) = (facts.query_bytes.load(Relaxed), facts.query_free_bytes.load(Relaxed));
-    let (output, buffer) = (facts.output_bytes.load(Relaxed), facts.output_buffer_bytes.load(Relaxed));
-    let queued_bytes = facts.queue_bytes.load(Relaxed);
-    let total = client.memory_bytes() + if is_me { argv_bytes } else { 0 };
-    let command = facts.last_command.load(Relaxed).checked_sub(1).and_then(|id| ctx.registry.rows().get(id));
-    let mut line = String::new();
-    let _ = write!(line, "id={} addr={} laddr={}", client.id, client.address, client.local_address);
-    let _ = write!(line, " fd={} name={}", facts.fd.load(Relaxed), String::from_utf8_lossy(&names.name));
-    let _ = write!(line, " age={} idle={idle} flags={}", seconds(client.created_ms), flags(client));
-    let _ = write!(line, " db={} sub=0 psub=0 ssub=0", facts.db.load(Relaxed));
-    let _ = write!(line, " multi={} qbuf={query} qbuf-free={free}", facts.queued.load(Relaxed));
-    let _ = write!(line, " argv-mem={argv_bytes} multi-mem={queued_bytes} rbs={buffer} rbp={buffer}");
-    let _ = write!(line, " obl=0 oll=0 omem={output} tot-mem={total}");
-    let _ = write!(line, " events={}", if output > 0 { "rw" } else { "r" });
-    let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
-    let user = if names.user.is_empty() { "default".into() } else { String::from_utf8_lossy(&names.user) };
-    let _ = write!(line, " user={user} redir=-1 resp={}", if facts.resp3.load(Relaxed) { 3 } else { 2 });
-    let _ = write!(line, " lib-name={}", String::from_utf8_lossy(&names.lib_name));
-    let _ = write!(line, " lib-ver={}", String::from_utf8_lossy(&names.lib_version));
-    let _ = write!(line, " watch={} io-thread={}", facts.watched.load(Relaxed), facts.worker.load(Relaxed));
-    let (read, sent) = (facts.net_input_bytes.load(Relaxed), facts.net_output_bytes.load(Relaxed));
-    let _ = write!(line, " tot-net-in={read} tot-net-out={sent} tot-cmds={}", facts.commands.load(Relaxed));
-    text.extend_from_slice(line.as_bytes());
+/// Who looks at the clients, and when.
+pub struct Viewer {
+    registry: &'static Registry,
+    now: Millis,
+    /// The client that asks, and the bytes of its arguments.
+    me: Option<(u64, usize)>,
+}
+
+impl Viewer {
+    pub fn of(ctx: &Ctx<'_, '_>) -> Self {
+        let args_bytes = ctx.args.from(0).map(<[u8]>::len).sum();
+        Self { me: Some((ctx.session.client.id, args_bytes)), ..Self::server(ctx.registry, ctx.db.now()) }
+    }
+
+    /// The server, for its log.
+    pub fn server(registry: &'static Registry, now: Millis) -> Self {
+        Self { registry, now, me: None }
+    }
+
+    /// The client's line, without its end.
+    pub fn line(&self, client: &Client) -> String {
+        let facts = &client.facts;
+        let names = facts.names.lock().clone();
+        let my_args = self.me.filter(|(id, _)| *id == client.id).map(|(_, args_bytes)| args_bytes);
+        let seconds = |since: Millis| self.now.saturating_sub(since).max(0) / 1000;
+        let idle = if my_args.is_some() { 0 } else { seconds(facts.last_active_ms.load(Relaxed)) };
+        let command = facts.last_command.load(Relaxed).checked_sub(1).and_then(|id| self.registry.rows().get(id));
+        let mut line = String::new();
+        let _ = write!(line, "id={} addr={} laddr={}", client.id, client.address, client.local_address);
+        let _ = write!(line, " fd={} name={}", facts.fd.load(Relaxed), String::from_utf8_lossy(&names.name));
+        let _ = write!(line, " age={} idle={idle} flags={}", seconds(client.created_ms), flags(client));
+        let _ = write!(line, " db={} sub=0 psub=0 ssub=0", facts.db.load(Relaxed));
+        let _ = write!(line, " multi={}", facts.queued.load(Relaxed));
+        write_memory(&mut line, client, my_args);
+        let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
+        let user = if names.user.is_empty() { "default".into() } else { String::from_utf8_lossy(&names.user) };
+        let _ = write!(line, " user={user} redir=-1 resp={}", if facts.resp3.load(Relaxed) { 3 } else { 2 });
+        let _ = write!(line, " lib-name={}", String::from_utf8_lossy(&names.lib_name));
+        let _ = write!(line, " lib-ver={}", String::from_utf8_lossy(&names.lib_version));
+        let _ = write!(line, " watch={} io-thread={}", facts.watched.load(Relaxed), facts.worker.load(Relaxed));
+        let (read, sent) = (facts.net_input_bytes.load(Relaxed), facts.net_output_bytes.load(Relaxed));
+        let _ = write!(line, " tot-net-in={read} tot-net-out={sent} tot-cmds={}", facts.commands.load(Relaxed));
+        line
+    }
+}
+
+/// What it holds. Redis keeps the first 16 KiB of replies in a buffer (`rbs`, `obl`) and what is beyond in a list
+/// (`oll`, `omem`). Here it is one buffer: an ordinary one is shown as the former, one that had to grow as a list of one.
+fn write_memory(line: &mut String, client: &Client, my_args: Option<usize>) {
+    let memory = &client.facts.memory;
+    let (query, free) = (memory.query.load(Relaxed), memory.query_free.load(Relaxed));
+    // The arguments of the command that asks lie in the read buffer, and count there.
+    let args = my_args.unwrap_or_else(|| memory.args.load(Relaxed));
+    let queue = memory.queue.load(Relaxed);
+    let (output, unsent) = (memory.output.load(Relaxed), memory.unsent.load(Relaxed));
+    let is_list = output > REPLY_BUFFER_BYTES;
+    let (buffer, in_buffer, in_list) = if is_list { (0, 0, output) } else { (output, unsent, 0) };
+    let _ = write!(line, " qbuf={query} qbuf-free={free} argv-mem={args} multi-mem={queue} rbs={buffer} rbp={buffer}");
+    let _ = write!(line, " obl={in_buffer} oll={} omem={in_list} tot-mem={}", u8::from(is_list), memory.total());
+    let _ = write!(line, " events={}", if unsent > 0 { "rw" } else { "r" });
 }
 
 fn flags(client: &Client) -> String {
@@ -56,3 +85,6 @@ fn flags(client: &Client) -> String {
     let set: String = letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
     if set.is_empty() { "N".to_owned() } else { set }
 }
+
+/// The largest reply buffer that goes back to its thread for others.
+const REPLY_BUFFER_BYTES: usize = 64 << 10;

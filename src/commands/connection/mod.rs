@@ -3,6 +3,7 @@
 //! Passwords are compared in constant time. They never show in the slow log.
 
 mod client;
+pub mod evict;
 mod kill;
 mod line;
 

@@ -72,10 +72,8 @@ const CLIENTS: &[Field] = &[
     field("connected_clients", |r| r.node.clients.len().into()),
     field("cluster_connections", zero),
     field("maxclients", |r| r.config.maxclients.into()),
-    field("client_recent_max_input_buffer", |r| {
-        largest(r, |f| f.query_bytes.load(Relaxed) + f.query_free_bytes.load(Relaxed)).into()
-    }),
-    field("client_recent_max_output_buffer", |r| largest(r, |f| f.output_bytes.load(Relaxed)).into()),
+    field("client_recent_max_input_buffer", |r| largest(r, |f| f.memory.input.load(Relaxed)).into()),
+    field("client_recent_max_output_buffer", |r| largest(r, |f| f.memory.unsent.load(Relaxed)).into()),
     field("blocked_clients", |r| clients_with(r, |f| f.is_waiting()).into()),
     field("tracking_clients", zero),
     field("pubsub_clients", zero),
@@ -166,9 +164,9 @@ const PERSISTENCE: &[Field] = &[
     field("aof_enabled", |r| r.config.appendonly.into()),
     field("aof_rewrite_in_progress", |r| r.node.aof.rewriting.load(Relaxed).into()),
     field("aof_rewrite_scheduled", |r| r.node.aof.is_requested().into()),
-    field("aof_last_rewrite_time_sec", |r| last_rewrite_seconds(r).into()),
+    field("aof_last_rewrite_time_sec", |r| r.node.aof.last_rewrite_seconds.0.load(Relaxed).into()),
     field("aof_current_rewrite_time_sec", |r| current_rewrite_seconds(r).into()),
-    field("aof_last_bgrewrite_status", |r| ok_or_err(r.node.aof.failures_in_a_row.load(Relaxed) == 0).into()),
+    field("aof_last_bgrewrite_status", |r| ok_or_err(!r.node.aof.last_failed.load(Relaxed)).into()),
     field("aof_rewrites", |r| r.node.aof.rewrites.load(Relaxed).into()),
     field("aof_rewrites_consecutive_failures", |r| r.node.aof.failures_in_a_row.load(Relaxed).into()),
     field("aof_last_write_status", |r| ok_or_err(r.node.journal.write_error().is_none()).into()),
@@ -349,11 +347,6 @@ fn per_batch(r: &Reading<'_>, total: fn(&Reading<'_>) -> u64) -> Value {
 fn fsync_times(r: &Reading<'_>, figure: fn(&Snapshot) -> u64) -> Value {
     let journal = &r.node.journal;
     if journal.is_on() { figure(&journal.stats.fsync_times()).into() } else { Value(None) }
-}
-
-fn last_rewrite_seconds(r: &Reading<'_>) -> i64 {
-    let aof = &r.node.aof;
-    if aof.rewrites.load(Relaxed) == 0 { -1 } else { aof.last_rewrite_seconds.load(Relaxed) }
 }
 
 fn current_save_seconds(r: &Reading<'_>) -> i64 {

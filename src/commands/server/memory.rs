@@ -37,7 +37,7 @@ impl Reading {
             peak: memory::peak(),
             startup: memory::startup(),
             index: node.keyspace.index_bytes() as u64,
-            clients: clients.iter().map(|client| client.memory_bytes()).sum::<usize>() as u64,
+            clients: clients.iter().map(|client| client.facts.memory.total()).sum::<usize>() as u64,
             journal: node.journal.pending_bytes(),
             allocated: read(stats::allocated::read().map_err(drop)),
             active: read(stats::active::read().map_err(drop)),

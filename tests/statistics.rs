@@ -1,0 +1,90 @@
+//! What INFO counts, and what CONFIG RESETSTAT makes begin anew: asked of Redis 7.0 and 8.2, where they know the figure.
+
+mod common;
+
+use common::{Server, wait_until};
+
+fn figure(server: &Server, name: &str) -> String {
+    let text = server.ask(&[b"INFO", b"everything"]);
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("INFO has {name}")).to_owned()
+}
+
+#[test]
+fn a_flush_frees_in_the_background_only_where_it_is_asked_to() {
+    let server = Server::start(&[]);
+    let cases: [(&str, &[&[u8]], &str); 8] = [
+        ("no", &[b"FLUSHALL"], "0"),
+        ("no", &[b"FLUSHDB"], "0"),
+        ("no", &[b"FLUSHALL", b"SYNC"], "0"),
+        ("no", &[b"FLUSHALL", b"ASYNC"], "300"),
+        ("no", &[b"FLUSHDB", b"ASYNC"], "300"),
+        ("yes", &[b"FLUSHALL"], "300"),
+        ("yes", &[b"FLUSHDB"], "300"),
+        ("yes", &[b"FLUSHDB", b"SYNC"], "0"),
+    ];
+    let keys: Vec<String> = (0..300).map(|i| format!("key{i}")).collect();
+    let set: Vec<&[u8]> = keys.iter().flat_map(|key| [key.as_bytes(), b"v"]).collect();
+    for (mode, flush, freed) in cases {
+        server.ask(&[b"CONFIG", b"SET", b"lazyfree-lazy-user-flush", mode.as_bytes()]);
+        server.ask(&[b"CONFIG", b"RESETSTAT"]);
+        server.ask(&[&[b"MSET".as_slice()], set.as_slice()].concat());
+        assert_eq!(server.ask(flush), "+OK\r\n");
+        assert_eq!(server.ask(&[b"DBSIZE"]), ":0\r\n");
+        wait_until("nothing waits to be freed", || figure(&server, "lazyfree_pending_objects") == "0");
+        assert_eq!(figure(&server, "lazyfreed_objects"), freed, "{mode} {flush:?}");
+    }
+}
+
+#[test]
+fn what_is_freed_before_the_reply_is_no_longer_used_after_it() {
+    let server = Server::start(&[]);
+    let used = || figure(&server, "used_memory").parse::<u64>().unwrap();
+    let before = used();
+    for i in 0..20 {
+        server.ask(&[b"SETRANGE", format!("key{i}").as_bytes(), b"1000000", b"v"]);
+    }
+    assert!(used() > before + 19_000_000);
+    server.ask(&[b"FLUSHALL", b"SYNC"]);
+    assert!(used() < before + 1_000_000);
+}
+
+#[test]
+fn resetstat_begins_the_logs_counts_anew_and_leaves_its_state() {
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "always", "--save", "3600 100000"]);
+    for i in 0..10 {
+        server.ask(&[b"SET", format!("key{i}").as_bytes(), b"v"]);
+    }
+    server.ask(&[b"BGREWRITEAOF"]);
+    wait_until("the log is rewritten", || {
+        figure(&server, "aof_rewrite_in_progress") == "0" && figure(&server, "aof_rewrites") != "0"
+    });
+    assert_eq!(server.ask(&[b"SAVE"]), "+OK\r\n");
+    server.ask(&[b"SET", b"key", b"v"]);
+    let counts = ["aof_rewrites", "rdb_saves", "aof_batches", "aof_written_bytes", "aof_fsyncs", "aof_fsync_usec_max"];
+    for count in counts {
+        assert_ne!(figure(&server, count), "0", "{count} before");
+    }
+    let state = ["aof_current_size", "aof_base_size", "aof_last_rewrite_time_sec", "rdb_last_save_time"];
+    let before = state.map(|name| figure(&server, name));
+    server.ask(&[b"CONFIG", b"RESETSTAT"]);
+    for count in counts.into_iter().chain(["aof_delayed_fsync", "aof_batch_commands_avg", "aof_fsync_usec_p99"]) {
+        assert!(["0", "0.00"].contains(&figure(&server, count).as_str()), "{count} after");
+    }
+    assert_eq!(state.map(|name| figure(&server, name)), before);
+    assert_eq!(figure(&server, "aof_last_bgrewrite_status"), "ok");
+}
+
+/// A save point counts the changes since the last snapshot, whatever the statistics have been made to forget.
+#[test]
+fn resetstat_does_not_forget_what_is_not_saved() {
+    let server = Server::start(&["--save", "3600 100000"]);
+    let set = |n: usize| (0..n).for_each(|i| drop(server.ask(&[b"SET", format!("key{i}").as_bytes(), b"v"])));
+    set(5);
+    server.ask(&[b"CONFIG", b"RESETSTAT"]);
+    assert_eq!(figure(&server, "rdb_changes_since_last_save"), "5");
+    server.ask(&[b"SAVE"]);
+    server.ask(&[b"CONFIG", b"RESETSTAT"]);
+    set(3);
+    assert_eq!(figure(&server, "rdb_changes_since_last_save"), "3");
+}
