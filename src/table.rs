@@ -19,6 +19,7 @@
 //! Cost: 64 bytes for 5.5 words on average, 11.6 bytes a word, and chains for the buckets not yet split of this
 //! round (measured: 12.3 in all). A find touches one line, sometimes two.
 
+use crate::mover::Mover;
 use smallvec::SmallVec;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;
@@ -241,6 +242,11 @@ impl Table {
 
     /// One step of a scan: emits the words of one bucket and returns the next cursor, 0 at the end.
     pub fn scan(&self, cursor: u64, mut emit: impl FnMut(Word)) -> u64 {
+        self.scan_cells(cursor, |cell| emit(word_of(cell.load(Relaxed))))
+    }
+
+    #[inline]
+    fn scan_cells(&self, cursor: u64, mut emit: impl FnMut(&AtomicU64)) -> u64 {
         let buckets = self.buckets();
         if buckets == 0 {
             return 0;
@@ -248,8 +254,39 @@ impl Table {
         let (level, split) = shape(buckets);
         let low = cursor & mask(level);
         let (index, bits) = if low < split { (cursor & mask(level + 1), level + 1) } else { (low, level) };
-        self.chain(index as usize, &mut emit);
+        self.chain_cells(index as usize, &mut emit);
         (cursor | !mask(bits)).reverse_bits().wrapping_add(1).reverse_bits()
+    }
+
+    /// A step as [`Table::scan`]'s that puts what `change` returns in the place of each word: another word of the same
+    /// hash. What the words point to is asked for first.
+    pub fn rewrite(&mut self, cursor: u64, mut change: impl FnMut(Word) -> Word) -> u64 {
+        self.scan_cells(cursor, |cell| prefetch(word_of(cell.load(Relaxed)).get() as *const u8));
+        self.scan_cells(cursor, |cell| {
+            let old = cell.load(Relaxed);
+            let new = change(word_of(old));
+            cell.store(held(low_of(old).into(), new), Relaxed);
+        })
+    }
+
+    /// Moves what is worth it of the index: its small segments, which racing readers may go on seeing where they were.
+    /// Full segments are whole pages; the directory and chained buckets stay.
+    pub fn relocate(&mut self, mover: &mut Mover) {
+        let segments = self.buckets.checked_sub(1).map_or(0, |last| segment_of(last).0 + 1);
+        (0..segments.min(SMALL_SEGMENTS)).for_each(|segment| self.relocate_segment(segment, mover));
+    }
+
+    fn relocate_segment(&mut self, segment: usize, mover: &mut Mover) {
+        // SAFETY: the directory holds the table's segments. Racing readers write nothing, so that the copy is whole, and
+        // the old segment is retired for them.
+        unsafe {
+            let cell = self.segment_cell(segment);
+            let memory = NonNull::new((*cell).load(Relaxed)).expect("a segment in use is allocated").cast();
+            if let Some(copy) = mover.copied(memory, Self::segment_layout(segment)) {
+                (*cell).store(copy.cast().as_ptr(), Release);
+                self.retired.push(Retired { memory, layout: Self::segment_layout(segment) });
+            }
+        }
     }
 
     /// Every word, in bucket order.
@@ -335,7 +372,13 @@ impl Table {
         !self.retired.is_empty()
     }
 
+    #[inline]
     fn chain(&self, index: usize, visit: &mut impl FnMut(Word)) {
+        self.chain_cells(index, &mut |cell: &AtomicU64| visit(word_of(cell.load(Relaxed))));
+    }
+
+    #[inline]
+    fn chain_cells(&self, index: usize, visit: &mut impl FnMut(&AtomicU64)) {
         let mut bucket = self.bucket(index);
         loop {
             // SAFETY: live while `&self` is held.
@@ -344,7 +387,7 @@ impl Table {
             let mut present = presence(meta);
             while present != 0 {
                 let i = present.trailing_zeros() as usize;
-                visit(word_of(b.words[i].load(Relaxed)));
+                visit(&b.words[i]);
                 present &= present - 1;
             }
             match b.next(meta) {
