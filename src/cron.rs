@@ -121,7 +121,7 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
             // Inside for one visit at a time: who wants to own the world waits for no more.
             let _inside = node.keyspace.gate.enter(slot);
             let mut db = Db::new(node.keyspace.lock_none(), 0, clock::now_ms(), Manner::default());
-            node.defrag.visit(&mut db, &config, (&node.observatory, stats))
+            node.defrag.visit(&mut db, &config, &node.observatory, stats)
         } else {
             CRON_INTERVAL
         };

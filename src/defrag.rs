@@ -36,9 +36,13 @@ pub struct Defrag {
 struct Run {
     /// `None` if the process's memory is not ours to move.
     mover: Option<Mover>,
-    pass: Pass,
+    /// `None` between two passes.
+    pass: Option<Pass>,
     /// Allocations moved before this pass.
     moved_before: u64,
+    /// Bytes of waste left by a pass that found nothing to move: no reason for another until then.
+    futile: u64,
+    futile_until: Instant,
     /// Since the last rest.
     worked: Duration,
     rests_until: Instant,
@@ -55,8 +59,10 @@ impl Default for Defrag {
     fn default() -> Self {
         let run = Run {
             mover: Mover::of_allocator(),
-            pass: Pass::default(),
+            pass: None,
             moved_before: 0,
+            futile: 0,
+            futile_until: Instant::now(),
             worked: Duration::ZERO,
             rests_until: Instant::now(),
         };
@@ -85,71 +91,80 @@ impl Defrag {
 
     /// Looks whether a run is due, or makes one visit of the run under way; how long to rest before the next. The unit holds
     /// no stripe, or all; `stats` are the calling thread's.
-    pub fn visit(&self, db: &mut Db<'_>, config: &Config, watch: (&Observatory, &WorkerStats)) -> Duration {
+    pub fn visit(&self, db: &mut Db<'_>, config: &Config, observatory: &Observatory, stats: &WorkerStats) -> Duration {
         let mut guard = self.run.lock();
         let (run, started) = (&mut *guard, Instant::now());
         let rest = run.rests_until.saturating_duration_since(started);
         if !rest.is_zero() {
             return rest;
         }
-        let Some(mover) = run.mover.as_mut().filter(|_| config.activedefrag) else {
-            self.end(run, watch.1);
+        if run.worked.is_zero() && !self.goes_on(run, config) {
+            self.end(run, stats);
             return run.rest(LOOK_INTERVAL);
-        };
-        if run.worked.is_zero() {
-            let waste = Waste::now();
-            if self.effort() == 0 && !waste.matters(config) {
-                self.end(run, watch.1);
-                return run.rest(LOOK_INTERVAL);
-            }
-            self.try_harder(waste, config);
-            mover.refresh();
         }
-        let looked_max = VISIT_LOOKED_MAX.min(usize::try_from(config.active_defrag_max_scan_fields).unwrap_or(usize::MAX));
+        let (Some(mover), Some(pass)) = (&mut run.mover, &mut run.pass) else { return run.rest(LOOK_INTERVAL) };
         let counted = (mover.moved, mover.kept);
-        let more = db.relocate(&mut run.pass, mover, looked_max);
-        let counters = &watch.1.counters;
-        counters.defrag_hits.add(mover.moved - counted.0);
-        counters.defrag_misses.add(mover.kept - counted.1);
-        counters.defrag_key_hits.add(std::mem::take(&mut run.pass.keys_moved));
-        counters.defrag_key_misses.add(std::mem::take(&mut run.pass.keys_kept));
+        let looked_max = usize::try_from(config.active_defrag_max_scan_fields).unwrap_or(usize::MAX);
+        let more = db.relocate(pass, mover, looked_max.min(VISIT_LOOKED_MAX));
+        stats.counters.defrag_hits.add(mover.moved - counted.0);
+        stats.counters.defrag_misses.add(mover.kept - counted.1);
+        stats.counters.defrag_key_hits.add(std::mem::take(&mut pass.keys_moved));
+        stats.counters.defrag_key_misses.add(std::mem::take(&mut pass.keys_kept));
         run.worked += started.elapsed();
-        let effort = self.effort();
-        if !more {
-            self.effort.store(0, Relaxed);
-            return self.passed(run, watch.0, config);
+        if more && run.worked < WORK {
+            return Duration::ZERO;
         }
-        if run.worked < WORK { Duration::ZERO } else { run.rest_as(effort, watch.0, config) }
+        run.note_cycle(observatory, config);
+        if !more {
+            return self.passed(run);
+        }
+        let effort = self.effort().clamp(1, 100);
+        run.rest(run.worked * (100 - effort) / effort)
     }
 
     /// Makes visits until it is time to rest, for a thread that owns the world.
-    pub fn visit_for_a_while(&self, db: &mut Db<'_>, config: &Config, watch: (&Observatory, &WorkerStats)) {
-        while self.is_wanted(config) && self.visit(db, config, watch).is_zero() {}
+    pub fn visit_for_a_while(&self, db: &mut Db<'_>, config: &Config, observatory: &Observatory, stats: &WorkerStats) {
+        while self.is_wanted(config) && self.visit(db, config, observatory, stats).is_zero() {}
     }
 
-    /// The effort for this waste, if it is more than that of the run so far.
-    fn try_harder(&self, waste: Waste, config: &Config) {
-        let (before, effort) = (self.effort(), waste.effort(config));
-        if effort <= before {
-            return;
+    /// Before some work: whether the pass under way goes on, or the waste calls for one; and with how much effort.
+    fn goes_on(&self, run: &mut Run, config: &Config) -> bool {
+        let Some(mover) = run.mover.as_mut().filter(|_| config.activedefrag) else { return false };
+        let waste = Waste::now();
+        let mut effort = waste.effort(config);
+        if run.pass.is_some() {
+            effort = effort.max(self.effort());
+        } else {
+            let futile = waste.bytes <= run.futile && Instant::now() < run.futile_until;
+            if futile || !waste.matters(config) {
+                return false;
+            }
+            run.pass = Some(Pass::default());
+            let Waste { percent, bytes } = waste;
+            log::verbose!(
+                "Active defragmentation begins at {effort}% of a CPU: {percent:.0}% or {bytes} bytes are waste"
+            );
         }
-        self.effort.store(effort, Relaxed);
         if self.began_us.load(Relaxed) == 0 {
             self.began_us.store(clock::now_us(), Relaxed);
         }
-        let Waste { percent, bytes } = waste;
-        log::verbose!("Active defragmentation at {effort}% of a CPU: {percent:.0}% or {bytes} bytes of memory are waste");
+        self.effort.store(effort, Relaxed);
+        mover.refresh();
+        true
     }
 
-    /// A pass is over: another follows at once, unless this one had nothing to move.
-    fn passed(&self, run: &mut Run, observatory: &Observatory, config: &Config) -> Duration {
+    /// A pass is over. If it moved something, the run is not until the waste was looked at again.
+    fn passed(&self, run: &mut Run) -> Duration {
         let moved = run.mover.as_ref().map_or(0, |mover| mover.moved);
-        let Waste { percent, bytes } = Waste::now();
-        let done = moved - run.moved_before;
+        let (done, Waste { percent, bytes }) = (moved - run.moved_before, Waste::now());
         log::verbose!("Active defragmentation moved {done} allocations: {percent:.0}% or {bytes} bytes are waste now");
-        (run.pass, run.moved_before) = (Pass::default(), moved);
-        run.note_cycle(observatory, config);
-        run.rest(if done == 0 { NOTHING_TO_MOVE_REST } else { Duration::ZERO })
+        (run.pass, run.moved_before) = (None, moved);
+        if done > 0 {
+            return run.rest(PASS_REST);
+        }
+        (run.futile, run.futile_until) = (bytes, Instant::now() + FUTILE_REST);
+        self.effort.store(0, Relaxed);
+        run.rest(LOOK_INTERVAL)
     }
 
     /// No run is under way any more.
@@ -157,7 +172,7 @@ impl Defrag {
         stats.counters.defrag_us.add(self.running_us());
         self.began_us.store(0, Relaxed);
         self.effort.store(0, Relaxed);
-        run.pass = Pass::default();
+        run.pass = None;
     }
 }
 
@@ -166,13 +181,6 @@ impl Run {
         self.worked = Duration::ZERO;
         self.rests_until = Instant::now() + rest;
         rest
-    }
-
-    /// Rests so long that work is `effort` percent of the time.
-    fn rest_as(&mut self, effort: u32, observatory: &Observatory, config: &Config) -> Duration {
-        let rest = self.worked * 100u32.saturating_sub(effort) / effort.max(1);
-        self.note_cycle(observatory, config);
-        self.rest(rest)
     }
 
     fn note_cycle(&self, observatory: &Observatory, config: &Config) {
@@ -197,7 +205,8 @@ impl Waste {
 
     /// Enough to begin a run.
     fn matters(self, config: &Config) -> bool {
-        self.percent >= f64::from(config.active_defrag_threshold_lower) && self.bytes >= config.active_defrag_ignore_bytes
+        self.percent >= f64::from(config.active_defrag_threshold_lower)
+            && self.bytes >= config.active_defrag_ignore_bytes
     }
 
     fn effort(self, config: &Config) -> u32 {
@@ -217,8 +226,10 @@ const VISIT_LOOKED_MAX: usize = 256;
 const WORK: Duration = Duration::from_millis(1);
 /// How often the waste is looked at while no run is under way.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// After a pass that found nothing to move, though there is waste: it is not in the data.
-const NOTHING_TO_MOVE_REST: Duration = Duration::from_secs(1);
+/// Between a pass and the look that decides whether the run is over: whoever watches a run should see the shortest.
+const PASS_REST: Duration = Duration::from_millis(200);
+/// How long waste that a pass could not help is left in peace, if it does not grow.
+const FUTILE_REST: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

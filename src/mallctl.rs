@@ -167,7 +167,7 @@ const TELLING: &[&[u8]] = &[
 ];
 /// What makes something, and what shows where things are.
 const NOT_TELLING: &[&[u8]] =
-    &[b".create", b".lookup", b"hooks", b"edp", b"_opts", b".dss", b"prefix", b".prof.name", b"opt.junk"];
+    &[b".create", b".lookup", b"hooks", b"edp", b"_opts", b".dss", b"_style", b"_symlink", b"_var", b".name", b".junk"];
 const TEXTS: &[&[u8]] = &[
     b"config.malloc_conf",
     b"opt.dss",
@@ -206,11 +206,13 @@ mod tests {
         let before = set(b"arenas.dirty_decay_ms", 5000).unwrap();
         assert!(matches!(before, Some(Held::Number(_))));
         assert_eq!(get(b"arenas.dirty_decay_ms"), Ok(Held::Number(5000)));
-        for name in [&b"arena.0.extent_hooks"[..], b"arena.0.destroy", b"arena.0.reset", b"thread.arena", b"prof.dump"] {
+        for name in [&b"arena.0.extent_hooks"[..], b"arena.0.destroy", b"arena.0.reset", b"thread.arena", b"prof.dump"]
+        {
             assert_eq!(set(name, 1), Err(libc::EPERM), "{}", String::from_utf8_lossy(name));
             assert_eq!(touch(name), Err(libc::EPERM));
         }
-        for name in [&b"arena.0.extent_hooks"[..], b"thread.allocatedp", b"arenas.create", b"tcache.create", b"opt.dss"] {
+        for name in [&b"arena.0.extent_hooks"[..], b"thread.allocatedp", b"arenas.create", b"tcache.create", b"opt.dss"]
+        {
             assert_eq!(get(name), Err(libc::EPERM));
         }
         assert_eq!(get_text(b"arenas.page"), Err(libc::EPERM), "a number is no text");

@@ -247,30 +247,56 @@ impl Table {
 
     #[inline]
     fn scan_cells(&self, cursor: u64, mut emit: impl FnMut(&AtomicU64)) -> u64 {
-        let buckets = self.buckets();
-        if buckets == 0 {
-            return 0;
-        }
-        let (level, split) = shape(buckets);
-        let low = cursor & mask(level);
-        let (index, bits) = if low < split { (cursor & mask(level + 1), level + 1) } else { (low, level) };
-        self.chain_cells(index as usize, &mut emit);
+        let Some((index, bits)) = self.scanned(cursor) else { return 0 };
+        self.chain_cells(index, &mut emit);
         (cursor | !mask(bits)).reverse_bits().wrapping_add(1).reverse_bits()
     }
 
-    /// A step as [`Table::scan`]'s that puts what `change` returns in the place of each word: another word of the same
-    /// hash. What the words point to is asked for first.
-    pub fn rewrite(&mut self, cursor: u64, mut change: impl FnMut(Word) -> Word) -> u64 {
+    /// The bucket at which a scan stands, and how many bits of the cursor choose it.
+    #[inline]
+    fn scanned(&self, cursor: u64) -> Option<(usize, u32)> {
+        let (level, split) = (self.buckets > 0).then(|| shape(self.buckets))?;
+        let low = cursor & mask(level);
+        Some(if low < split { ((cursor & mask(level + 1)) as usize, level + 1) } else { (low as usize, level) })
+    }
+
+    /// A step as [`Table::scan`]'s that moves what is worth it of the chain, and puts what `change` returns in the place of
+    /// each word: another word of the same hash. What the words point to is asked for first.
+    pub fn relocate_step(
+        &mut self,
+        cursor: u64,
+        mover: &mut Mover,
+        mut change: impl FnMut(Word, &mut Mover) -> Word,
+    ) -> u64 {
+        if let Some((home, _)) = self.scanned(cursor) {
+            self.relocate_chain(home, mover);
+        }
         self.scan_cells(cursor, |cell| prefetch(word_of(cell.load(Relaxed)).get() as *const u8));
         self.scan_cells(cursor, |cell| {
             let old = cell.load(Relaxed);
-            let new = change(word_of(old));
+            let new = change(word_of(old), mover);
             cell.store(held(low_of(old).into(), new), Relaxed);
         })
     }
 
-    /// Moves what is worth it of the index: its small segments, which racing readers may go on seeing where they were.
-    /// Full segments are whole pages; the directory and chained buckets stay.
+    fn relocate_chain(&mut self, home: usize, mover: &mut Mover) {
+        let mut bucket = self.bucket(home);
+        // SAFETY: live buckets under `&mut self`; one that is chained is an allocation of its own, to which its parent has
+        // the only pointer that anybody follows.
+        while let Some(mut next) = unsafe { bucket.as_ref() }.next(unsafe { bucket.as_ref() }.meta.load(Relaxed)) {
+            // SAFETY: as above.
+            unsafe {
+                if let Some(copy) = mover.moved(next.cast(), Layout::new::<Bucket>()) {
+                    next = copy.cast();
+                    bucket.as_ref().words[SLOTS - 1].store(next.as_ptr() as u64, Relaxed);
+                }
+            }
+            bucket = next;
+        }
+    }
+
+    /// Moves what is worth it of the index before a walk: its small segments, which racing readers may go on seeing where
+    /// they were. Full segments are whole pages; the directory stays.
     pub fn relocate(&mut self, mover: &mut Mover) {
         let segments = self.buckets.checked_sub(1).map_or(0, |last| segment_of(last).0 + 1);
         (0..segments.min(SMALL_SEGMENTS)).for_each(|segment| self.relocate_segment(segment, mover));

@@ -87,7 +87,9 @@ impl Pass {
                 if self.cursor == 0 {
                     part.table.relocate(mover);
                 }
-                let next = part.table.rewrite(self.cursor, |word| self.relocate_key(entry(word), mover).word());
+                let (cursor, relocate) =
+                    (self.cursor, |word, mover: &mut Mover| self.relocate_key(entry(word), mover).word());
+                let next = part.table.relocate_step(cursor, mover, relocate);
                 self.cursor = if next == 0 { THROUGH } else { next };
                 if mover.is_tired() {
                     return;

@@ -199,7 +199,7 @@ impl<T: Item> Items<T> {
         }
         self.relocate_index(place, mover);
         loop {
-            place = self.table.rewrite(place, |word| relocated::<T>(word, mover, &mut changed));
+            place = self.table.relocate_step(place, mover, |word, mover| relocated::<T>(word, mover, &mut changed));
             if place == 0 || mover.is_tired() {
                 return place;
             }

@@ -100,9 +100,10 @@ impl Apply for Reload<'_, '_, '_> {
         }
         self.ctx.replay(row, argv, self.session);
         self.loaded += 1;
+        load::rest(self.ctx.config.key_load_delay, self.loaded, 1);
         if self.loaded.is_multiple_of(LOADED_PER_VISIT) {
             let Ctx { node, db, config, stats, .. } = self.ctx;
-            node.defrag.visit_for_a_while(db, config, (&node.observatory, stats));
+            node.defrag.visit_for_a_while(db, config, &node.observatory, stats);
         }
         Ok(())
     }
