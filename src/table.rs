@@ -279,6 +279,14 @@ impl Table {
         })
     }
 
+    /// Moves what is worth it of the chain in which a word was found, unless it is in the bucket that begins it. The slot is
+    /// no longer valid then.
+    pub fn relocate_around(&mut self, slot: Slot, mover: &mut Mover) {
+        if slot.bucket != self.bucket(slot.home) {
+            self.relocate_chain(slot.home, mover);
+        }
+    }
+
     fn relocate_chain(&mut self, home: usize, mover: &mut Mover) {
         let mut bucket = self.bucket(home);
         // SAFETY: live buckets under `&mut self`; one that is chained is an allocation of its own, to which its parent has

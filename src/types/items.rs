@@ -214,7 +214,7 @@ impl<T: Item> Items<T> {
         }
     }
 
-    /// A member that is found by its word; its word from then on.
+    /// Moves a member that is found by its word, and the buckets it is chained in; its word from then on.
     pub fn relocate_member(&mut self, member: Word, mover: &mut Mover) -> Word {
         if self.is_read() {
             return member;
@@ -222,6 +222,7 @@ impl<T: Item> Items<T> {
         let Some(slot) = self.table.find(rehash::<T>(member), |word| word == member) else { return member };
         let after = relocated::<T>(member, mover, |_, _| ());
         self.table.replace(slot, after);
+        self.table.relocate_around(slot, mover);
         after
     }
 
