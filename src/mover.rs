@@ -250,3 +250,76 @@ const SPARSE_MIN: usize = 2;
 const BIN_IN_NAME: usize = 4;
 /// The address of the slab being filled; free and all places of the slab asked about, its bytes; the same of its bin.
 const QUERY_WORDS: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Counting;
+    use std::alloc::GlobalAlloc;
+    use std::collections::HashSet;
+
+    fn slabs(all: &[NonNull<u8>]) -> usize {
+        // All of them are smaller than a page, and slabs begin with one.
+        all.iter().map(|memory| memory.as_ptr() as usize / 4096).collect::<HashSet<_>>().len()
+    }
+
+    #[test]
+    fn what_is_sparse_moves_together_and_what_is_dense_stays() {
+        let layout = Layout::from_size_align(1000, 8).unwrap();
+        // SAFETY: allocated here, each freed once, in this test only, by the layout it has.
+        let (mut all, mut mover) = unsafe {
+            let all: Vec<_> = (0..4000).map(|_| NonNull::new(Counting.alloc(layout)).unwrap()).collect();
+            for (i, memory) in all.iter().enumerate() {
+                memory.cast::<usize>().write(i);
+                if i % 4 > 0 {
+                    memory::free_uncached(memory.as_ptr(), layout);
+                }
+            }
+            let all: Vec<_> = all.into_iter().step_by(4).collect();
+            (all, Mover::aiming_at(Aim::Sparse(Slabs::new().expect("the allocator is linked, if not in charge"))))
+        };
+        let before = slabs(&all);
+        for _ in 0..4 {
+            mover.refresh();
+            for memory in &mut all {
+                // SAFETY: as above.
+                *memory = unsafe { mover.moved(*memory, layout) }.unwrap_or(*memory);
+            }
+        }
+        assert!(slabs(&all) * 2 < before, "{} of {before} slabs", slabs(&all));
+        let (moved, kept) = (mover.moved, mover.kept);
+        mover.refresh();
+        for (i, memory) in all.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe {
+                let memory = mover.moved(memory, layout).unwrap_or(memory);
+                assert_eq!(memory.cast::<usize>().read(), i * 4);
+                Counting.dealloc(memory.as_ptr(), layout);
+            }
+        }
+        assert!(mover.moved - moved < (mover.kept - kept) / 4, "{} still move", mover.moved - moved);
+    }
+
+    #[test]
+    fn memory_of_another_allocator_is_not_moved() {
+        assert!(Mover::of_allocator().is_none(), "tests use the system's");
+    }
+
+    #[test]
+    fn containers_keep_what_they_hold() {
+        let mut mover = Mover::of_everything();
+        let (mut boxed, mut items, mut row) = (Box::new(7u64), Vec::with_capacity(9), VecDeque::from(vec![2, 3]));
+        items.extend(["a".to_owned(), "b".to_owned()]);
+        row.push_front(1);
+        mover.boxed(&mut boxed);
+        mover.vec(&mut items);
+        mover.deque(&mut row);
+        mover.vec(&mut Vec::<u64>::new());
+        mover.boxed(&mut Box::new(()));
+        assert_eq!(
+            (*boxed, items.capacity(), &items[..], row),
+            (7, 9, &["a".into(), "b".into()][..], [1, 2, 3].into())
+        );
+        assert_eq!((mover.moved, mover.kept), (3, 0));
+    }
+}
