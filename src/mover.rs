@@ -45,7 +45,7 @@ pub struct Mover {
 
 enum Aim {
     /// What is in sparse slabs.
-    Sparse(Slabs),
+    Sparse(Box<Slabs>),
     /// Everything, for tests.
     #[cfg_attr(not(test), expect(dead_code, reason = "made by tests alone"))]
     Everything,
@@ -57,7 +57,7 @@ impl Mover {
         let slabs = Slabs::new()?;
         let probe = Box::new(0u64);
         slabs.arena_of(std::ptr::from_ref(&*probe) as usize)?;
-        Some(Self::aiming_at(Aim::Sparse(slabs)))
+        Some(Self::aiming_at(Aim::Sparse(Box::new(slabs))))
     }
 
     #[cfg(test)]
@@ -276,7 +276,7 @@ mod tests {
                 }
             }
             let all: Vec<_> = all.into_iter().step_by(4).collect();
-            (all, Mover::aiming_at(Aim::Sparse(Slabs::new().expect("the allocator is linked, if not in charge"))))
+            (all, Mover::aiming_at(Aim::Sparse(Box::new(Slabs::new().expect("jemalloc is linked")))))
         };
         let before = slabs(&all);
         for _ in 0..4 {
