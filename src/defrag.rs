@@ -140,6 +140,7 @@ impl Defrag {
                 return false;
             }
             run.pass = Some(Pass::default());
+            mover.begin_pass();
             let Waste { percent, bytes } = waste;
             log::verbose!(
                 "Active defragmentation begins at {effort}% of a CPU: {percent:.0}% or {bytes} bytes are waste"

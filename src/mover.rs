@@ -4,8 +4,8 @@
 //! many were freed, slabs are sparse: the process holds several times what it uses. A [`Mover`] takes an allocation that
 //! is in a sparse slab to a hole of a fuller one of the same arena; slabs that lose all they had are given back.
 //!
-//! * **What is worth moving**: what is in a slab less full than the average of the slabs that are neither full nor being
-//!   filled, give or take an eighth, so that slabs equally full do not stop it. (Redis's criterion.) The slab's own
+//! * **What is worth moving**: what is in a slab with holes that is less full than such slabs and those being filled are on
+//!   average, give or take an eighth, so that slabs equally full do not stop it (about Redis's criterion). The slab's own
 //!   numbers are asked anew for each allocation, the averages are of the last [`Mover::refresh`]. What is too big for a
 //!   slab is left alone, and so is a size that has nothing to gain, without asking.
 //! * **How**: allocate past the thread's cache, copy the bytes, free past the cache. The owner then points to the copy.
@@ -73,6 +73,13 @@ impl Mover {
     pub fn refresh(&mut self) {
         if let Aim::Sparse(slabs) = &mut self.aim {
             slabs.refresh();
+        }
+    }
+
+    /// Before a walk over everything: counts the slabs being filled, of which each arena has one of each size it uses.
+    pub fn begin_pass(&mut self) {
+        if let Aim::Sparse(slabs) = &mut self.aim {
+            slabs.count_being_filled();
         }
     }
 
@@ -149,8 +156,8 @@ impl Mover {
         if layout.size() == 0 {
             return;
         }
-        let mut old = ManuallyDrop::new(std::mem::take(items));
-        let memory = NonNull::from(old.as_mut_slice()).cast();
+        let Some(memory) = NonNull::new(items.as_mut_ptr().cast()) else { return };
+        let old = ManuallyDrop::new(std::mem::take(items));
         // SAFETY: a vector's allocation is an array of its capacity; pointer, length and capacity go back together.
         *items = unsafe {
             let memory = self.moved(memory, layout).unwrap_or(memory);
@@ -185,8 +192,9 @@ struct Bin {
     size: usize,
     /// Allocations a slab has room for.
     room: usize,
-    /// Slabs with holes, those being filled left out, and the allocations in them.
+    /// Slabs with holes; those being filled; the allocations in both.
     sparse: usize,
+    being_filled: usize,
     used: usize,
 }
 
@@ -196,7 +204,7 @@ impl Slabs {
         let (mut size, mut room) = (Control::named(c"arenas.bin.0.size")?, Control::named(c"arenas.bin.0.nregs")?);
         let bin = |i| {
             let (size, room) = (size.at(2, i).read()?, room.at(2, i).read::<u32>()? as usize);
-            Some(Bin { size, room, sparse: 0, used: 0 })
+            Some(Bin { size, room, sparse: 0, being_filled: 0, used: 0 })
         };
         Some(Self {
             bins: (0..bins).map(bin).collect::<Option<_>>()?,
@@ -214,9 +222,27 @@ impl Slabs {
         for (i, bin) in self.bins.iter_mut().enumerate() {
             let read = |control: &mut Control| control.at(BIN_IN_NAME, i).read::<usize>().unwrap_or(0);
             let (slabs, used, sparse) = (read(&mut self.slabs), read(&mut self.used), read(&mut self.not_full));
-            let full = slabs.saturating_sub(sparse);
+            let full = slabs.saturating_sub(sparse + bin.being_filled);
             (bin.sparse, bin.used) = (sparse, used.saturating_sub(full * bin.room));
         }
+    }
+
+    fn count_being_filled(&mut self) {
+        let arenas = Control::named(c"arenas.narenas").and_then(|arenas| arenas.read::<u32>()).unwrap_or(0);
+        self.bins.iter_mut().for_each(|bin| bin.being_filled = 0);
+        for arena in 0..arenas as usize {
+            for (i, bin) in self.bins.iter_mut().enumerate() {
+                let read = |control: &mut Control| {
+                    control.at(ARENA_IN_NAME, arena);
+                    control.at(BIN_IN_NAME, i).read::<usize>()
+                };
+                // What is neither full nor has holes is being filled, or full and about to be left.
+                let Some((slabs, sparse)) = read(&mut self.slabs).zip(read(&mut self.not_full)) else { break };
+                bin.being_filled += usize::from(slabs > sparse);
+            }
+        }
+        self.slabs.at(ARENA_IN_NAME, ALL_ARENAS);
+        self.not_full.at(ARENA_IN_NAME, ALL_ARENAS);
     }
 
     fn arena_of(&self, address: usize) -> Option<usize> {
@@ -236,7 +262,7 @@ impl Slabs {
             return None;
         }
         let used = room - free;
-        (used * bin.sparse <= bin.used + bin.used / 8).then(|| self.arena_of(address)).flatten()
+        (used * (bin.sparse + bin.being_filled) <= bin.used + bin.used / 8).then(|| self.arena_of(address)).flatten()
     }
 }
 
@@ -246,8 +272,11 @@ const VISIT_BYTES_MAX: usize = 128 << 10;
 const SLAB_BYTES_MAX: usize = 14 << 10;
 /// Fewer sparse slabs of a size cannot be emptied into each other to any effect.
 const SPARSE_MIN: usize = 2;
-/// The part of the statistics' names that is the bin's number.
+/// The parts of the statistics' names that are the arena's number, and the bin's.
+const ARENA_IN_NAME: usize = 2;
 const BIN_IN_NAME: usize = 4;
+/// The number that stands for all arenas.
+const ALL_ARENAS: usize = 4096;
 /// The address of the slab being filled; free and all places of the slab asked about, its bytes; the same of its bin.
 const QUERY_WORDS: usize = 6;
 
@@ -280,6 +309,7 @@ mod tests {
         };
         let before = slabs(&all);
         for _ in 0..4 {
+            mover.begin_pass();
             mover.refresh();
             for memory in &mut all {
                 // SAFETY: as above.
