@@ -4,7 +4,7 @@
 //! turns its seventh word into a pointer to a further bucket. The table grows by **splitting one bucket at a time**
 //! (Litwin's linear hashing) and shrinks by merging one: an insert moves at most one bucket's words, whatever the
 //! table's size, so nothing ever pauses, and the load is always near its best instead of swinging by a factor of two.
-//! Buckets live in segments that are never moved or copied: 1, 1, 2, 4 … 32, then 64 at a time.
+//! Buckets live in segments that growth never moves or copies: 1, 1, 2, 4 … 32, then 64 at a time.
 //!
 //! * The table stores non-zero words of 48 bits and knows nothing of them; callers pass equality and hash as closures.
 //! * Bits of a hash: the low ones choose the bucket, bits 24–31 are the tag. A 32-bit prefix therefore finds a word.

@@ -223,7 +223,7 @@ impl Entry {
     /// The lifetime is the caller's to bound: as long as the stripe is locked and the entry in place.
     #[inline]
     pub fn key<'a>(self) -> &'a [u8] {
-        // SAFETY: the key's bytes were written by `new` and never move.
+        // SAFETY: the key's bytes were written by `new` and stay while the entry is in place.
         unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.key_len()) }
     }
 

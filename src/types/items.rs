@@ -113,7 +113,7 @@ impl<T: Item> Items<T> {
     /// move until it is dropped: it is the content of a box.
     pub fn cut(&mut self) -> Arc<TableCut<T>> {
         // SAFETY: the table stays in place by the condition above; it changes in `insert`, `update` and `remove` only,
-        // which open the cut first, and `drop` leaves it to the cut.
+        // which open the cut first; nothing is relocated while it is read, and `drop` leaves it to the cut.
         let cut = Arc::new(unsafe { TableCut::of(&self.table) });
         self.cut = Some(cut.clone());
         cut
