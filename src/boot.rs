@@ -12,6 +12,7 @@ use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
 use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
+use crate::defrag::Defrag;
 use crate::keyspace::{Db, Keyspace, Manner};
 use crate::listeners::{self, Doors};
 use crate::loading::load_data;
@@ -165,6 +166,7 @@ fn build_node(
         clients: Clients::default(),
         doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
+        defrag: Defrag::default(),
         reaper: Reaper::start()?,
         life: Life::new(),
         oom_score: OomScore::default(),

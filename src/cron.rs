@@ -2,7 +2,8 @@
 //!
 //! The **expirer** looks every few milliseconds for stripes with something due and removes it in slices of a few dozen
 //! keys under one stripe's lock; after a millisecond of work it lets others run, so that a million keys due at once
-//! are a matter of a second in the background and of nobody's tail. The **cron** thread does the rest, ten times a second.
+//! are a matter of a second in the background and of nobody's tail. The **defragger** makes the visits that
+//! `crate::defrag` asks for. The **cron** thread does the rest, ten times a second.
 
 use crate::clients::Pause;
 use crate::clock;
@@ -30,19 +31,22 @@ pub struct Slots {
     pub expirer: usize,
     pub rewriter: usize,
     pub main: usize,
+    pub defragger: usize,
 }
 
 impl Slots {
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 
     pub fn after(workers: usize) -> Self {
-        Self { expirer: workers, rewriter: workers + 1, main: workers + 2 }
+        Self { expirer: workers, rewriter: workers + 1, main: workers + 2, defragger: workers + 3 }
     }
 }
 
 pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &'static Pace) -> io::Result<()> {
     let stats = node.observatory.worker(slots.expirer);
     std::thread::Builder::new().name("expirer".into()).spawn(move || expire_loop(node, &stats, slots.expirer))?;
+    let stats = node.observatory.worker(slots.defragger);
+    std::thread::Builder::new().name("defragger".into()).spawn(move || defrag_loop(node, &stats, slots.defragger))?;
     std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, registry, slots, pace))?;
     Ok(())
 }
@@ -109,6 +113,23 @@ fn propagate_expired(node: &Node, stats: &WorkerStats, db: &mut Db<'_>, lazy: bo
             node.journal.append(effects.databases(), effects.count(), effects.record(), now);
         }
         effects.clear();
+    }
+}
+
+fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
+    loop {
+        let config = node.config.load_full();
+        let rest = if node.defrag.is_wanted(&config) {
+            // Inside for one visit at a time: who wants to own the world waits for no more.
+            let _inside = node.keyspace.gate.enter(slot);
+            let mut db = Db::new(node.keyspace.lock_none(), 0, clock::now_ms(), Manner::default());
+            node.defrag.visit(&mut db, &config, &node.observatory, stats)
+        } else {
+            CRON_INTERVAL
+        };
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
     }
 }
 

@@ -8,7 +8,9 @@ pub mod checksum;
 pub mod clock;
 pub mod glob;
 pub mod lzf;
+pub mod mallctl;
 pub mod memory;
+pub mod mover;
 pub mod num;
 pub mod table;
 
@@ -24,6 +26,7 @@ pub mod log;
 pub mod observe;
 
 // floor 4: one journal — the first floor allowed to touch a disk
+pub mod defrag;
 pub mod listeners;
 pub mod persist;
 pub mod process;

@@ -20,7 +20,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 /// Loads the append-only log if there shall be one, and begins to record.
 pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
@@ -121,20 +120,12 @@ impl Replay {
         }
     }
 
-    /// Rests behind so many keys or commands, as `key-load-delay` wishes, which tests use to make a load slow.
-    fn rest(&self, loaded: usize) {
-        let delay = self.turn.node.config.load().key_load_delay;
-        let us = match delay {
-            0 => return,
-            1.. => loaded as u64 * u64::from(delay.unsigned_abs()),
-            _ if self.loaded.is_multiple_of(delay.unsigned_abs().into()) => 1,
-            _ => return,
-        };
-        std::thread::sleep(Duration::from_micros(us));
+    fn rest(&self, loaded: u64) {
+        load::rest(self.turn.node.config.load().key_load_delay, self.loaded, loaded);
     }
 
     fn put_keys(&mut self) {
-        self.rest(self.keys.len());
+        self.rest(self.keys.len() as u64);
         let keyspace = &self.turn.node.keyspace;
         self.keys.iter().for_each(|(key, place)| keyspace.prefetch_bucket(key.db, *place));
         let mut keys = std::mem::take(&mut self.keys);

@@ -14,6 +14,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use tikv_jemalloc_sys::{MALLOCX_ALIGN, MALLOCX_ARENA, MALLOCX_TCACHE_NONE, mallocx, sdallocx};
 use tikv_jemallocator::Jemalloc;
 
 /// jemalloc, counted.
@@ -67,6 +68,36 @@ unsafe impl GlobalAlloc for Counting {
         }
         moved
     }
+}
+
+/// Allocates in one of the allocator's arenas, past the thread's own cache: where a slab has holes, they are filled.
+///
+/// # Safety
+/// As [`GlobalAlloc::alloc`]; freed with [`free_uncached`] or by [`Counting`].
+pub unsafe fn alloc_in(arena: usize, layout: Layout) -> *mut u8 {
+    let layout = padded(layout);
+    // SAFETY: a layout of the global allocator is not empty.
+    let memory = unsafe { mallocx(layout.size(), aligned(layout) | MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE) };
+    if !memory.is_null() {
+        count(size_class(layout) as i64);
+    }
+    memory.cast()
+}
+
+/// Frees past the thread's own cache, so that the slab knows at once.
+///
+/// # Safety
+/// As [`GlobalAlloc::dealloc`], of memory that [`Counting`] allocated.
+pub unsafe fn free_uncached(memory: *mut u8, layout: Layout) {
+    let layout = padded(layout);
+    count(-(size_class(layout) as i64));
+    // SAFETY: the caller's promise; size and alignment are those it was allocated with.
+    unsafe { sdallocx(memory.cast(), layout.size(), aligned(layout) | MALLOCX_TCACHE_NONE) }
+}
+
+/// jemalloc's flag for an alignment beyond that of every size class.
+fn aligned(layout: Layout) -> i32 {
+    if layout.align() <= QUANTUM { 0 } else { MALLOCX_ALIGN(layout.align()) }
 }
 
 /// The wrapped allocator takes it for granted that every size class is aligned to 16 bytes. With a quantum of 8 that

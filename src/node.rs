@@ -4,6 +4,7 @@ use crate::clients::{Client, Clients};
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
+use crate::defrag::Defrag;
 use crate::keyspace::Keyspace;
 use crate::keyspace::walk::Garbage;
 use crate::listeners::Doors;
@@ -27,6 +28,7 @@ pub struct Node {
     pub clients: Clients,
     pub doors: Doors,
     pub observatory: Observatory,
+    pub defrag: Defrag,
     pub reaper: Reaper,
     pub life: Life,
     pub oom_score: OomScore,

@@ -4,7 +4,7 @@
 //! turns its seventh word into a pointer to a further bucket. The table grows by **splitting one bucket at a time**
 //! (Litwin's linear hashing) and shrinks by merging one: an insert moves at most one bucket's words, whatever the
 //! table's size, so nothing ever pauses, and the load is always near its best instead of swinging by a factor of two.
-//! Buckets live in segments that are never moved or copied: 1, 1, 2, 4 … 32, then 64 at a time.
+//! Buckets live in segments that growth never moves or copies: 1, 1, 2, 4 … 32, then 64 at a time.
 //!
 //! * The table stores non-zero words of 48 bits and knows nothing of them; callers pass equality and hash as closures.
 //! * Bits of a hash: the low ones choose the bucket, bits 24–31 are the tag. A 32-bit prefix therefore finds a word.
@@ -19,6 +19,7 @@
 //! Cost: 64 bytes for 5.5 words on average, 11.6 bytes a word, and chains for the buckets not yet split of this
 //! round (measured: 12.3 in all). A find touches one line, sometimes two.
 
+use crate::mover::Mover;
 use smallvec::SmallVec;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;
@@ -241,15 +242,85 @@ impl Table {
 
     /// One step of a scan: emits the words of one bucket and returns the next cursor, 0 at the end.
     pub fn scan(&self, cursor: u64, mut emit: impl FnMut(Word)) -> u64 {
-        let buckets = self.buckets();
-        if buckets == 0 {
-            return 0;
-        }
-        let (level, split) = shape(buckets);
-        let low = cursor & mask(level);
-        let (index, bits) = if low < split { (cursor & mask(level + 1), level + 1) } else { (low, level) };
-        self.chain(index as usize, &mut emit);
+        self.scan_cells(cursor, |cell| emit(word_of(cell.load(Relaxed))))
+    }
+
+    #[inline]
+    fn scan_cells(&self, cursor: u64, mut emit: impl FnMut(&AtomicU64)) -> u64 {
+        let Some((index, bits)) = self.scanned(cursor) else { return 0 };
+        self.chain_cells(index, &mut emit);
         (cursor | !mask(bits)).reverse_bits().wrapping_add(1).reverse_bits()
+    }
+
+    /// The bucket at which a scan stands, and how many bits of the cursor choose it.
+    #[inline]
+    fn scanned(&self, cursor: u64) -> Option<(usize, u32)> {
+        let (level, split) = (self.buckets > 0).then(|| shape(self.buckets))?;
+        let low = cursor & mask(level);
+        Some(if low < split { ((cursor & mask(level + 1)) as usize, level + 1) } else { (low as usize, level) })
+    }
+
+    /// A step as [`Table::scan`]'s that moves what is worth it of the chain, and puts what `change` returns in the place of
+    /// each word: another word of the same hash. What the words point to is asked for first.
+    pub fn relocate_step(
+        &mut self,
+        cursor: u64,
+        mover: &mut Mover,
+        mut change: impl FnMut(Word, &mut Mover) -> Word,
+    ) -> u64 {
+        if let Some((home, _)) = self.scanned(cursor) {
+            self.relocate_chain(home, mover);
+        }
+        self.scan_cells(cursor, |cell| prefetch(word_of(cell.load(Relaxed)).get() as *const u8));
+        self.scan_cells(cursor, |cell| {
+            let old = cell.load(Relaxed);
+            let new = change(word_of(old), mover);
+            cell.store(held(low_of(old).into(), new), Relaxed);
+        })
+    }
+
+    /// Moves what is worth it of the chain in which a word was found, unless it is in the bucket that begins it. The slot is
+    /// no longer valid then.
+    pub fn relocate_around(&mut self, slot: Slot, mover: &mut Mover) {
+        if slot.bucket != self.bucket(slot.home) {
+            self.relocate_chain(slot.home, mover);
+        }
+    }
+
+    fn relocate_chain(&mut self, home: usize, mover: &mut Mover) {
+        let mut bucket = self.bucket(home);
+        // SAFETY: live buckets under `&mut self`; one that is chained is an allocation of its own, to which its parent has
+        // the only pointer that anybody follows.
+        while let Some(mut next) = unsafe { bucket.as_ref() }.next(unsafe { bucket.as_ref() }.meta.load(Relaxed)) {
+            // SAFETY: as above.
+            unsafe {
+                if let Some(copy) = mover.moved(next.cast(), Layout::new::<Bucket>()) {
+                    next = copy.cast();
+                    bucket.as_ref().words[SLOTS - 1].store(next.as_ptr() as u64, Relaxed);
+                }
+            }
+            bucket = next;
+        }
+    }
+
+    /// Moves what is worth it of the index before a walk: its small segments, which racing readers may go on seeing where
+    /// they were. Full segments are whole pages; the directory stays.
+    pub fn relocate(&mut self, mover: &mut Mover) {
+        let segments = self.buckets.checked_sub(1).map_or(0, |last| segment_of(last).0 + 1);
+        (0..segments.min(SMALL_SEGMENTS)).for_each(|segment| self.relocate_segment(segment, mover));
+    }
+
+    fn relocate_segment(&mut self, segment: usize, mover: &mut Mover) {
+        // SAFETY: the directory holds the table's segments. Racing readers write nothing, so that the copy is whole, and
+        // the old segment is retired for them.
+        unsafe {
+            let cell = self.segment_cell(segment);
+            let memory = NonNull::new((*cell).load(Relaxed)).expect("a segment in use is allocated").cast();
+            if let Some(copy) = mover.copied(memory, Self::segment_layout(segment)) {
+                (*cell).store(copy.cast().as_ptr(), Release);
+                self.retired.push(Retired { memory, layout: Self::segment_layout(segment) });
+            }
+        }
     }
 
     /// Every word, in bucket order.
@@ -335,7 +406,13 @@ impl Table {
         !self.retired.is_empty()
     }
 
+    #[inline]
     fn chain(&self, index: usize, visit: &mut impl FnMut(Word)) {
+        self.chain_cells(index, &mut |cell: &AtomicU64| visit(word_of(cell.load(Relaxed))));
+    }
+
+    #[inline]
+    fn chain_cells(&self, index: usize, visit: &mut impl FnMut(&AtomicU64)) {
         let mut bucket = self.bucket(index);
         loop {
             // SAFETY: live while `&self` is held.
@@ -344,7 +421,7 @@ impl Table {
             let mut present = presence(meta);
             while present != 0 {
                 let i = present.trailing_zeros() as usize;
-                visit(word_of(b.words[i].load(Relaxed)));
+                visit(&b.words[i]);
                 present &= present - 1;
             }
             match b.next(meta) {

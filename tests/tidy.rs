@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const UNSAFE_FILES: &[&str] = &[
     "src/clock.rs",
     "src/keyspace/db.rs",
+    "src/keyspace/defrag.rs",
     "src/keyspace/entry.rs",
     "src/keyspace/evict.rs",
     "src/keyspace/expire.rs",
@@ -20,7 +21,9 @@ const UNSAFE_FILES: &[&str] = &[
     "src/keyspace/stripe.rs",
     "src/keyspace/walk.rs",
     "src/log.rs",
+    "src/mallctl.rs",
     "src/memory.rs",
+    "src/mover.rs",
     "src/net/connection.rs",
     "src/listeners.rs",
     "src/process.rs",

@@ -16,6 +16,7 @@ use super::table::{PARAMS, lookup};
 use super::value::Reason;
 use super::{Config, Param};
 use crate::glob;
+use crate::mover::Mover;
 
 /// Who asks for a change, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,7 +126,7 @@ fn allowed(param: &Param, config: &Config, value: &[u8], caller: Caller) -> Resu
 /// Sets one value, with the one refusal that a file does not know.
 fn set_one(param: &Param, config: &mut Config, value: &[u8]) -> Result<(), Reason> {
     param.set(config, value)?;
-    if param.name == "activedefrag" && config.activedefrag {
+    if param.name == "activedefrag" && config.activedefrag && Mover::of_allocator().is_none() {
         return Err(NO_DEFRAGMENTATION.into());
     }
     Ok(())

@@ -13,6 +13,7 @@
 //! it. All unsafety of the layout is in this file.
 
 use crate::clock::Millis;
+use crate::mover::Mover;
 use crate::types::{Kind, Value};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;
@@ -222,7 +223,7 @@ impl Entry {
     /// The lifetime is the caller's to bound: as long as the stripe is locked and the entry in place.
     #[inline]
     pub fn key<'a>(self) -> &'a [u8] {
-        // SAFETY: the key's bytes were written by `new` and never move.
+        // SAFETY: the key's bytes were written by `new` and stay while the entry is in place.
         unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.key_len()) }
     }
 
@@ -437,10 +438,21 @@ impl Entry {
         drop(self.into_value());
     }
 
+    /// The same entry in a better place, if its place is worth leaving; what it points to stays. The caller owns it and
+    /// forgets the old one, by the lock that readers need too.
+    pub fn relocated(self, mover: &mut Mover) -> Self {
+        // SAFETY: an allocation of this layout, owned by the caller.
+        unsafe { mover.moved(self.0.cast(), self.layout()) }.map_or(self, |copy| Self(copy.cast()))
+    }
+
+    /// Size depends only on fields fixed since `new`.
+    fn layout(self) -> Layout {
+        Layout::from_size_align(self.size(), WORD_BYTES).expect("the layout it was made with")
+    }
+
     fn free_memory(self) {
-        let layout = Layout::from_size_align(self.size(), WORD_BYTES).expect("the layout it was made with");
-        // SAFETY: allocated by `new` with this layout: size depends only on fields fixed since then.
-        unsafe { dealloc(self.0.as_ptr().cast(), layout) }
+        // SAFETY: allocated by `new` with this layout.
+        unsafe { dealloc(self.0.as_ptr().cast(), self.layout()) }
     }
 }
 

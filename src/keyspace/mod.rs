@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod db;
+pub mod defrag;
 mod edit;
 pub mod entry;
 pub mod evict;

@@ -124,6 +124,10 @@ impl<T: Default> PerDb<T> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
+    }
+
     pub fn swap(&mut self, a: usize, b: usize) {
         match (a.min(b), a.max(b)) {
             (a, b) if a == b => {}

@@ -1,9 +1,11 @@
 //! The keyspace against a naive model: whatever happens to keys under a driven clock, both agree after every step.
 
 use super::db::{Db, Expired, Expiry, FIELDS_PER_VISIT, Manner};
+use super::defrag::Pass;
 use super::expire::expire_slice;
 use super::stripe::Keyspace;
 use super::walk::Garbage;
+use crate::mover::Mover;
 use crate::types::PackedMax;
 use crate::types::fields::Due;
 use crate::types::hash::Hash;
@@ -30,6 +32,8 @@ enum Act {
     Flush(usize),
     Swap,
     Pass(i64),
+    /// A visit of defragmentation that looks at so many allocations, all of them worth moving.
+    Relocate(usize),
     ExpireSlices,
 }
 
@@ -75,6 +79,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Swap),
         3 => (0i64..40).prop_map(Act::Pass),
         2 => Just(Act::ExpireSlices),
+        6 => (1usize..12).prop_map(Act::Relocate),
     ]
 }
 
@@ -109,11 +114,13 @@ struct Pair {
     keyspace: Keyspace,
     model: Model,
     now: i64,
+    pass: Pass,
 }
 
 impl Pair {
     fn new() -> Self {
-        Self { keyspace: Keyspace::new(DATABASES, STRIPES, 1, START), model: Model::default(), now: START }
+        let keyspace = Keyspace::new(DATABASES, STRIPES, 1, START);
+        Self { keyspace, model: Model::default(), now: START, pass: Pass::default() }
     }
 
     /// Runs a unit that owns everything and takes what it expired out of the model.
@@ -223,6 +230,12 @@ impl Pair {
                 self.model.keys = keys.into_iter().map(|((db, key), value)| ((1 - db, key), value)).collect();
             }
             Act::Pass(ms) => self.now += ms,
+            Act::Relocate(looked_max) => {
+                let mut pass = std::mem::take(&mut self.pass);
+                let more = self.unit(0, |db| db.relocate(&mut pass, &mut Mover::of_everything(), looked_max));
+                self.pass = if more { pass } else { Pass::default() };
+                self.keyspace.sweep_graveyard();
+            }
             Act::ExpireSlices => self.expire_all(3),
             _ => {}
         }
@@ -372,6 +385,35 @@ proptest! {
             run(now, &mut |db| db.for_each_key(|key| assert!(ends.contains_key(key))));
         }
     }
+}
+
+#[test]
+fn a_pass_moves_every_entry_and_changes_no_byte_count() {
+    let mut pair = Pair::new();
+    pair.unit(0, |db| (0..3000).for_each(|n| db.set_string(n.to_string().as_bytes(), b"a value", Expiry::Clear)));
+    pair.unit(1, |db| (0..100).for_each(|n| db.set_string(n.to_string().as_bytes(), &[b'v'; 5000], Expiry::Clear)));
+    let facts = |pair: &mut Pair| {
+        let mut facts = BTreeMap::new();
+        for db in 0..DATABASES {
+            pair.unit(db, |db| {
+                let index = db.index();
+                db.for_each_entry(|e| {
+                    facts.insert((index, e.key().to_vec()), (e.heap_bytes(), e.access(), e.encoding()));
+                });
+            });
+        }
+        (facts, pair.keyspace.index_bytes())
+    };
+    let before = facts(&mut pair);
+    let (mut pass, mut mover, mut visits, mut moved) = (Pass::default(), Mover::of_everything(), 0, 0);
+    while pair.unit(0, |db| db.relocate(&mut pass, &mut mover, 64)) {
+        assert!(mover.moved - moved < 64 + 40, "a visit is bounded");
+        (moved, visits) = (mover.moved, visits + 1);
+    }
+    assert!(visits > 3200 / 104 && moved >= 3200, "{moved} moved in {visits} visits: entries, long strings, segments");
+    assert_eq!((pass.keys_moved, pass.keys_kept), (3100, 0));
+    pair.keyspace.sweep_graveyard();
+    assert_eq!(facts(&mut pair), before);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Db<'_> {
     /// after another would miss a key that is renamed meanwhile, or see it twice.
     pub fn key_count(&self) -> usize {
         let keyspace = self.keyspace();
-        let _all = (!self.held.is_world()).then(|| keyspace.lock((0..keyspace.stripes() as u32).collect()));
+        let _all = (!self.held.is_world()).then(|| keyspace.lock(0..keyspace.stripes() as u32));
         keyspace.counts(self.index).0
     }
 

@@ -75,6 +75,13 @@ counters! {
     expired_time_cap_reached,
     /// Time spent removing expired keys, in microseconds.
     expire_cycle_us,
+    /// Allocations that defragmentation moved, and those it looked at and left; likewise keys.
+    defrag_hits,
+    defrag_misses,
+    defrag_key_hits,
+    defrag_key_misses,
+    /// Time defragmentation was under way, its rests included, in microseconds.
+    defrag_us,
     evicted_keys,
     /// Changes to the keyspace, as `rdb_changes_since_last_save` counts them.
     changes,

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 /// Who applies what is read.
 pub trait Apply {
@@ -93,6 +94,18 @@ pub fn load_snapshot(
     })
     .map_err(at(path))?;
     Ok(counts)
+}
+
+/// Rests behind `count` keys or commands more, `loaded` in all, as `key-load-delay` wishes: microseconds for each, or, if
+/// negative, one microsecond for so many. Tests use it to make a load slow.
+pub fn rest(delay: i32, loaded: u64, count: u64) {
+    let us = match delay {
+        0 => return,
+        1.. => count * u64::from(delay.unsigned_abs()),
+        _ if loaded.is_multiple_of(delay.unsigned_abs().into()) => 1,
+        _ => return,
+    };
+    std::thread::sleep(Duration::from_micros(us));
 }
 
 /// `truncate`: `None` if the file must be whole; else whether a torn tail may be cut off.

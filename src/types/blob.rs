@@ -7,6 +7,7 @@
 //! everything and a value of a few fields pays 4 bytes for it. Growing by a byte at a time reallocates once per class,
 //! four times per doubling. All unsafety of the layout is in this file.
 
+use crate::mover::{Movable, Mover};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
@@ -104,6 +105,15 @@ impl Drop for Blob {
     fn drop(&mut self) {
         // SAFETY: allocated with this very layout.
         unsafe { dealloc(self.0.as_ptr(), layout(self.len())) }
+    }
+}
+
+impl Movable for Blob {
+    fn relocate(&mut self, mover: &mut Mover) {
+        // SAFETY: allocated with this very layout, and borrowed by us alone.
+        if let Some(copy) = unsafe { mover.moved(self.0, layout(self.len())) } {
+            self.0 = copy;
+        }
     }
 }
 

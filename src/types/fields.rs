@@ -9,6 +9,7 @@ use super::items::{Item, Items, Lent};
 use super::piece::Piece;
 use super::text::Text;
 use crate::clock::Millis;
+use crate::mover::{Movable, Mover};
 use crate::table::Word;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,6 +82,15 @@ impl Field {
         match self {
             Self::Lasting(_) => None,
             Self::Timed(piece) => Some((piece.header(), timed_word(piece.address()))),
+        }
+    }
+}
+
+impl Movable for Field {
+    fn relocate(&mut self, mover: &mut Mover) {
+        match self {
+            Self::Lasting(piece) => piece.relocate(mover),
+            Self::Timed(piece) => piece.relocate(mover),
         }
     }
 }
@@ -161,6 +171,22 @@ impl Fields {
     /// The fields as they are now, to be read in pieces while they change.
     pub fn cut(&mut self) -> Arc<TableCut<Field>> {
         self.items.cut()
+    }
+
+    /// Somebody reads the fields as they were.
+    pub fn is_read(&mut self) -> bool {
+        self.items.is_read()
+    }
+
+    /// See [`Items::relocate_from`]. What `alarms` is made of stays where it is.
+    pub fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        let alarms = &mut self.alarms;
+        self.items.relocate_from(place, mover, |before, field| {
+            if let Some((at, after)) = field.alarm() {
+                alarms.remove(&(at, before));
+                alarms.insert((at, after));
+            }
+        })
     }
 
     /// When the first field expires.

@@ -8,6 +8,7 @@
 //! Cost: finding is a binary search; inserting and removing move what is behind.
 
 use super::blob::Blob;
+use crate::mover::{Movable, Mover};
 use std::cmp::Ordering;
 
 /// A sorted set of integers.
@@ -17,6 +18,12 @@ pub struct Intset(Blob);
 impl Default for Intset {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Movable for Intset {
+    fn relocate(&mut self, mover: &mut Mover) {
+        self.0.relocate(mover);
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::cut::TableCut;
 use super::text::Text;
+use crate::mover::{Movable, Mover};
 use crate::table::{Table, Word, prefetch};
 use smallvec::SmallVec;
 use std::marker::PhantomData;
@@ -19,7 +20,7 @@ use std::sync::{Arc, LazyLock};
 ///
 /// # Safety
 /// `from_word(into_word(x))` is `x`, and a word is nothing but the owner of what it points to.
-pub unsafe trait Item: Sized + Clone {
+pub unsafe trait Item: Sized + Clone + Movable {
     fn into_word(self) -> Word;
 
     /// # Safety
@@ -112,7 +113,7 @@ impl<T: Item> Items<T> {
     /// move until it is dropped: it is the content of a box.
     pub fn cut(&mut self) -> Arc<TableCut<T>> {
         // SAFETY: the table stays in place by the condition above; it changes in `insert`, `update` and `remove` only,
-        // which open the cut first, and `drop` leaves it to the cut.
+        // which open the cut first; nothing is relocated while it is read, and `drop` leaves it to the cut.
         let cut = Arc::new(unsafe { TableCut::of(&self.table) });
         self.cut = Some(cut.clone());
         cut
@@ -182,6 +183,47 @@ impl<T: Item> Items<T> {
         self.bytes -= item.heap_bytes();
         self.free_retired();
         Some(item)
+    }
+
+    /// Somebody reads the members as they were: what is here stays where it is.
+    pub fn is_read(&mut self) -> bool {
+        self.open_cut().is_some()
+    }
+
+    /// Moves what is worth it of the members, and of the table if it is at its beginning, from a place of a scan on until
+    /// the mover is tired; the next place, 0 at the end. `changed` is told of a member's old word and of the member.
+    /// Nothing moves while somebody reads.
+    pub fn relocate_from(&mut self, mut place: u64, mover: &mut Mover, mut changed: impl FnMut(Word, &T)) -> u64 {
+        if self.is_read() {
+            return 0;
+        }
+        self.relocate_index(place, mover);
+        loop {
+            place = self.table.relocate_step(place, mover, |word, mover| relocated::<T>(word, mover, &mut changed));
+            if place == 0 || mover.is_tired() {
+                return place;
+            }
+        }
+    }
+
+    /// The table's own memory, before the first member of a walk.
+    pub fn relocate_index(&mut self, place: u64, mover: &mut Mover) {
+        if place == 0 && !self.is_read() {
+            self.table.relocate(mover);
+            self.free_retired();
+        }
+    }
+
+    /// Moves a member that is found by its word, and the buckets it is chained in; its word from then on.
+    pub fn relocate_member(&mut self, member: Word, mover: &mut Mover) -> Word {
+        if self.is_read() {
+            return member;
+        }
+        let Some(slot) = self.table.find(rehash::<T>(member), |word| word == member) else { return member };
+        let after = relocated::<T>(member, mover, |_, _| ());
+        self.table.replace(slot, after);
+        self.table.relocate_around(slot, mover);
+        after
     }
 
     /// Every member, in no particular order.
@@ -260,6 +302,18 @@ pub(super) fn lent<'a, T: Item>(word: Word) -> Lent<'a, T> {
     // SAFETY: a word in the table owns a live member; `ManuallyDrop` leaves it to the table. The lifetime is bounded by
     // the methods above to the borrow of the collection.
     Lent(ManuallyDrop::new(unsafe { T::from_word(word) }), PhantomData)
+}
+
+/// Moves a member if it is worth it; its word then.
+fn relocated<T: Item>(word: Word, mover: &mut Mover, changed: impl FnOnce(Word, &T)) -> Word {
+    // SAFETY: the table's word owns the member, and the one we make of it takes its place.
+    let mut item = ManuallyDrop::new(unsafe { T::from_word(word) });
+    let moved = mover.moved;
+    item.relocate(mover);
+    if mover.moved > moved {
+        changed(word, &item);
+    }
+    ManuallyDrop::into_inner(item).into_word()
 }
 
 fn rehash<T: Item>(word: Word) -> u64 {

@@ -9,6 +9,7 @@
 use super::nodes::{Nodes, NodesCut};
 use super::packed::{Packed, Position};
 use super::text::Text;
+use crate::mover::Mover;
 use std::sync::Arc;
 
 /// Elements from the left to the right.
@@ -81,6 +82,16 @@ impl List {
     /// The listpacks as they are now, to be read by another thread while the list changes.
     pub fn cut(&mut self) -> Arc<NodesCut> {
         self.nodes.cut()
+    }
+
+    /// Somebody reads the listpacks as they were.
+    pub fn is_read(&mut self) -> bool {
+        self.nodes.is_read()
+    }
+
+    /// See [`Nodes::relocate_from`].
+    pub fn relocate_from(&mut self, index: u64, mover: &mut Mover) -> u64 {
+        self.nodes.relocate_from(index, mover)
     }
 
     /// The listpacks from the left, for writing to a file.

@@ -21,6 +21,8 @@ pub mod piece;
 mod rank;
 mod ranked;
 pub mod set;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod value;
 pub mod zset;

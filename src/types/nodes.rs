@@ -7,6 +7,7 @@
 //! at most the listpacks it touches. Lists that nobody reads pay one comparison a change.
 
 use super::packed::Packed;
+use crate::mover::{Movable, Mover};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -102,6 +103,32 @@ impl Nodes {
         if let Some(node) = self.row.pop_back() {
             self.let_go(node);
         }
+    }
+
+    /// Somebody reads the row as it was: what is here stays where it is.
+    pub fn is_read(&mut self) -> bool {
+        self.check_reader();
+        self.shared.is_some()
+    }
+
+    /// Moves what is worth it of the row and its listpacks from an index on, until the mover is tired; the next index, 0 at
+    /// the end. Nothing moves while somebody reads.
+    pub fn relocate_from(&mut self, index: u64, mover: &mut Mover) -> u64 {
+        if self.is_read() {
+            return 0;
+        }
+        if index == 0 {
+            mover.deque(&mut self.row);
+        }
+        let mut index = index as usize;
+        while let Some(node) = self.row.get_mut(index) {
+            node.relocate(mover);
+            index += 1;
+            if mover.is_tired() {
+                break;
+            }
+        }
+        if index < self.row.len() { index as u64 } else { 0 }
     }
 
     /// Forgets a reader that is done.

@@ -12,6 +12,7 @@
 
 use super::blob::Blob;
 use super::text::{Text, as_int};
+use crate::mover::{Movable, Mover};
 
 /// A listpack.
 #[derive(Clone)]
@@ -23,6 +24,12 @@ pub type Position = usize;
 impl Default for Packed {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Movable for Packed {
+    fn relocate(&mut self, mover: &mut Mover) {
+        self.0.relocate(mover);
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::blob::size_class;
 use super::items::Item;
+use crate::mover::{Movable, Mover};
 use crate::table::Word;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -116,7 +117,8 @@ impl<H: Copy, const VALUES: bool> Piece<H, VALUES> {
         *self = Self::new(self.header(), self.name(), value);
     }
 
-    /// Where the member is: two members of a collection never share an address, and a member does not move.
+    /// Where the member is: two members of a collection never share an address. It stays until the member is changed or
+    /// relocated.
     pub fn address(&self) -> usize {
         self.memory.as_ptr() as usize
     }
@@ -130,6 +132,15 @@ impl<H: Copy, const VALUES: bool> Drop for Piece<H, VALUES> {
     fn drop(&mut self) {
         // SAFETY: allocated by `new` with this layout: lengths never change in place.
         unsafe { dealloc(self.memory.as_ptr(), self.shape().layout()) }
+    }
+}
+
+impl<H: Copy, const VALUES: bool> Movable for Piece<H, VALUES> {
+    fn relocate(&mut self, mover: &mut Mover) {
+        // SAFETY: allocated with this layout, and borrowed by us alone.
+        if let Some(copy) = unsafe { mover.moved(self.memory, self.shape().layout()) } {
+            self.memory = copy;
+        }
     }
 }
 

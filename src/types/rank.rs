@@ -7,6 +7,7 @@
 //! Cost: O(log n) for everything; an insert moves at most one leaf's items. Leaves grow by [`LEAF_STEP`] items and split
 //! into exact halves, so that a leaf has room for some 8 items more than it holds, whatever the order of inserting.
 
+use crate::mover::Mover;
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::ops::Range;
 
@@ -101,6 +102,12 @@ impl<T: Copy> Tree<T> {
         Items { tree: self, ranks: ranks.start.min(end)..end, front: &[], back: &[] }
     }
 
+    /// Moves what is worth it of the leaf in which an existing rank is and of the nodes above it. `visit` sees each item of
+    /// the leaf and may change of it what its order does not depend on. The first rank behind the leaf.
+    pub fn relocate_leaf(&mut self, rank: usize, mover: &mut Mover, visit: impl FnMut(&mut T, &mut Mover)) -> usize {
+        self.root.relocate_leaf(0, rank, mover, visit)
+    }
+
     /// The leaf in which an existing rank is, and the rank's place there.
     fn leaf(&self, mut rank: usize) -> (&[T], usize) {
         let mut node = &self.root;
@@ -187,6 +194,32 @@ impl<T: Copy> Node<T> {
                     child.first = child.node.first();
                 }
                 Some(taken)
+            }
+        }
+    }
+
+    /// `before`: the items in front of this node.
+    fn relocate_leaf(
+        &mut self,
+        before: usize,
+        rank: usize,
+        mover: &mut Mover,
+        mut visit: impl FnMut(&mut T, &mut Mover),
+    ) -> usize {
+        match self {
+            Self::Leaf(items) => {
+                mover.vec(items);
+                items.iter_mut().for_each(|item| visit(item, mover));
+                before + items.len()
+            }
+            Self::Inner(children) => {
+                mover.vec(children);
+                let (at, _) = child_of_rank(children, rank - before);
+                let before = before + children[..at].iter().map(|child| child.len).sum::<usize>();
+                let child = &mut children[at];
+                let behind = child.node.relocate_leaf(before, rank, mover, visit);
+                child.first = child.node.first();
+                behind
             }
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! A member is one [`Piece`] with its score in front, owned by the table; the tree holds pairs of score and pointer, so
 //! that searching looks at members only where scores are equal.
-//! Invariant: the tree holds exactly the table's members, each under the score that the member has. Members do not move.
+//! Invariant: the tree holds exactly the table's members, each under the score that the member has. A member moves only
+//! where both are told of it.
 //! All unsafety, reading through the tree's pointers, is in this file. Cost: some 21 bytes beside member and table.
 
 use super::cut::TableCut;
 use super::items::{Item, Items};
 use super::piece::Piece;
 use super::rank::{self, Tree};
+use crate::mover::Mover;
 use crate::table::Word;
 use std::cmp::Ordering;
 use std::mem::ManuallyDrop;
@@ -76,6 +78,27 @@ impl Ranked {
     /// The members as they are now, to be read in pieces while they change.
     pub fn cut(&mut self) -> Arc<TableCut<Member>> {
         self.items.cut()
+    }
+
+    /// Somebody reads the members as they were.
+    pub fn is_read(&mut self) -> bool {
+        self.items.is_read()
+    }
+
+    /// Moves what is worth it of both indexes and the members from a rank on, a leaf at a time, until the mover is tired;
+    /// the next rank, 0 at the end.
+    pub fn relocate_from(&mut self, rank: u64, mover: &mut Mover) -> u64 {
+        self.items.relocate_index(rank, mover);
+        let (items, mut rank) = (&mut self.items, rank as usize);
+        while rank < self.order.len() {
+            rank = self.order.relocate_leaf(rank, mover, |slot, mover| {
+                slot.member = items.relocate_member(slot.member, mover);
+            });
+            if mover.is_tired() {
+                break;
+            }
+        }
+        if rank < self.order.len() { rank as u64 } else { 0 }
     }
 
     /// Bytes on the heap: members and both indexes.

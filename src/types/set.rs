@@ -14,6 +14,7 @@ use super::packed::Packed;
 use super::piece::Piece;
 use super::text::{Text, as_int};
 use super::value::Value;
+use crate::mover::Mover;
 use ref_cast::RefCast;
 use smallvec::SmallVec;
 use std::collections::HashSet;
@@ -56,6 +57,16 @@ impl Members {
     /// The members as they are now, to be read in pieces while they change.
     pub fn cut(&mut self) -> Arc<TableCut<Piece<(), false>>> {
         self.items.cut()
+    }
+
+    /// Somebody reads the members as they were.
+    pub fn is_read(&mut self) -> bool {
+        self.items.is_read()
+    }
+
+    /// See [`Items::relocate_from`].
+    pub fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        self.items.relocate_from(place, mover, |_, _| ())
     }
 
     /// Adds a member; says whether it is new.

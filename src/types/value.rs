@@ -13,6 +13,7 @@ use super::packed::Packed;
 use super::set::{Members, Set};
 use super::zset::{Ranked, Zset};
 use crate::clock::Millis;
+use crate::mover::{Movable, Mover};
 use ref_cast::RefCast;
 use std::sync::Arc;
 
@@ -120,6 +121,34 @@ impl Value {
             Self::SetTable(members) => (&raw const **members).cast(),
             Self::ZsetTree(ranked) => (&raw const **ranked).cast(),
         }
+    }
+
+    /// Moves what is worth it of a piece of the value, which begins at `place`, 0 for the first. Where the next piece
+    /// begins, 0 behind the last. Small values are one piece; of a big one a piece ends soon after the mover is tired. What a
+    /// snapshot reads stays where it is.
+    pub fn relocate(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        macro_rules! big {
+            ($value:ident) => {{
+                if $value.is_read() {
+                    return 0;
+                }
+                if place == 0 {
+                    mover.boxed($value);
+                }
+                return $value.relocate_from(place, mover);
+            }};
+        }
+        match self {
+            // Of a string the header of what is shared stays; an unshared one's bytes are all but that.
+            Self::Str(s) => Arc::get_mut(s).into_iter().for_each(|bytes| mover.vec(bytes)),
+            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.relocate(mover),
+            Self::SetInts(ints) => ints.relocate(mover),
+            Self::List(list) => big!(list),
+            Self::HashTable(fields) => big!(fields),
+            Self::SetTable(members) => big!(members),
+            Self::ZsetTree(ranked) => big!(ranked),
+        }
+        0
     }
 
     /// How many allocations dropping it frees, about: decides whether to free it off the serving path.

@@ -4,7 +4,7 @@
 //! everyone and DIGEST sees one instant. What concerns files (RELOAD, LOADAOF) is not here.
 
 use super::digest::Digest;
-use super::{faults, reload};
+use super::{allocator, faults, reload};
 use crate::command::*;
 use crate::config::Config;
 use crate::glob;
@@ -51,6 +51,8 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"HTSTATS-KEY", argc: 3..=3, run: htstats_key },
     Sub { name: b"LOADAOF", argc: 2..=2, run: reload::load_log },
     Sub { name: b"LOG", argc: 3..=3, run: write_log },
+    Sub { name: b"MALLCTL", argc: 3..=usize::MAX, run: allocator::number },
+    Sub { name: b"MALLCTL-STR", argc: 3..=usize::MAX, run: allocator::text },
     Sub { name: b"OBJECT", argc: 3..=3, run: object },
     Sub { name: b"PAUSE-CRON", argc: 3..=3, run: pause_cron },
     Sub { name: b"POPULATE", argc: 3..=5, run: populate },
@@ -343,6 +345,10 @@ const HELP_LINES: &[&str] = &[
     "    Like HTSTATS but for the hash table stored at <key>'s value.",
     "LOADAOF",
     "    Flush the AOF buffers on disk and reload the AOF in memory.",
+    "MALLCTL <key> [<val>]",
+    "    Get or set a malloc tuning integer.",
+    "MALLCTL-STR <key> [<val>]",
+    "    Get or set a malloc tuning string.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
     "POPULATE <count> [<prefix>] [<size>]",

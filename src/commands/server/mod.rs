@@ -3,6 +3,7 @@
 //! INFO is a table of rows in `fields.rs`, SLOWLOG and LATENCY show what `observe` measures, MEMORY what the allocator
 //! says, DEBUG is for tests. Statements about other servers (ROLE, REPLICAOF) are those of a primary without replicas.
 
+mod allocator;
 mod debug;
 mod digest;
 mod faults;

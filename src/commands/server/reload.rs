@@ -21,7 +21,10 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let mut session = Session::for_log(ctx.db.now());
     let files = node.aof.files.lock();
     let loaded = match files.as_ref() {
-        Some(files) => load::load(files, ctx.config, &ctx.node.rdb.loading, &mut Reload { ctx, session: &mut session }),
+        Some(files) => {
+            let mut reload = Reload { ctx, session: &mut session, loaded: 0 };
+            load::load(files, reload.ctx.config, &node.rdb.loading, &mut reload)
+        }
         None => Ok(()),
     };
     drop(files);
@@ -86,6 +89,7 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
 struct Reload<'r, 'a, 'k> {
     ctx: &'r mut Ctx<'a, 'k>,
     session: &'r mut Session,
+    loaded: u64,
 }
 
 impl Apply for Reload<'_, '_, '_> {
@@ -95,6 +99,12 @@ impl Apply for Reload<'_, '_, '_> {
             return Ok(());
         }
         self.ctx.replay(row, argv, self.session);
+        self.loaded += 1;
+        load::rest(self.ctx.config.key_load_delay, self.loaded, 1);
+        if self.loaded.is_multiple_of(LOADED_PER_VISIT) {
+            let Ctx { node, db, config, stats, .. } = self.ctx;
+            node.defrag.visit_for_a_while(db, config, &node.observatory, stats);
+        }
         Ok(())
     }
 
@@ -108,3 +118,6 @@ impl Apply for Reload<'_, '_, '_> {
 
     fn end_of_file(&mut self) {}
 }
+
+/// Commands between two looks whether defragmentation is due: nobody else can see to it meanwhile.
+const LOADED_PER_VISIT: u64 = 256;

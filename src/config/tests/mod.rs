@@ -182,8 +182,8 @@ fn keyspace_events_print_as_redis_prints_them() {
 fn directives_without_effect_are_named_when_given_a_value() {
     let mut config = Config::default();
     assert_eq!(config.without_effect().count(), 0);
-    lookup(b"activedefrag").unwrap().0.set(&mut config, b"yes").unwrap();
-    assert_eq!(config.without_effect().map(|p| p.name).collect::<Vec<_>>(), ["activedefrag"]);
+    lookup(b"activerehashing").unwrap().0.set(&mut config, b"no").unwrap();
+    assert_eq!(config.without_effect().map(|p| p.name).collect::<Vec<_>>(), ["activerehashing"]);
 }
 
 #[test]
