@@ -430,7 +430,7 @@ impl<'k> Held<'k> {
         if self.holds(stripe) {
             return visit(self);
         }
-        assert!(matches!(&self.mode, Mode::Many(set) if set.is_empty()), "walks hold no stripe");
+        assert!(matches!(&self.mode, Mode::Many(set) if set.iter().all(|&bits| bits == 0)), "walks hold no stripe");
         visit(&mut self.keyspace.lock_one(stripe))
     }
 }
