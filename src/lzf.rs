@@ -4,16 +4,19 @@
 //! 3 to 264 bytes from up to 8 KiB back. Bytes need not equal Redis's compressor's; what either one wrote, both read.
 //! Invariants: `compress` answers only when it saves the few bytes its header costs; `decompress` believes no
 //! declared length beyond what the input could possibly expand to, and never panics, whatever the bytes.
-//! Cost: one pass each way; compressing takes a hash table of 4 to 64 KiB.
+//! Cost: one pass each way; compressing takes a hash table of 256 bytes to 64 KiB.
+
+use smallvec::{SmallVec, smallvec};
 
 /// Compresses `input`, or `None` if that would not make it at least four bytes shorter (as in Redis: an RDB string
 /// in compressed form costs that much more to describe).
 pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
     let limit = input.len().checked_sub(SAVED_BYTES_MIN).filter(|n| *n > 0)?;
-    let hash_bits = if input.len() <= SMALL_BYTES_MAX { 10 } else { 14 };
-    // Positions plus one, so that zero means "never seen". RDB strings are below 4 GiB.
-    let mut seen = vec![0u32; 1 << hash_bits];
     u32::try_from(input.len()).ok()?;
+    // A slot for each position, within limits: clearing a large table costs more than a short string's compression.
+    let hash_bits = (input.len().ilog2() + 1).clamp(HASH_BITS_MIN, HASH_BITS_MAX);
+    // Positions plus one, so that zero means "never seen". RDB strings are below 4 GiB.
+    let mut seen: SmallVec<[u32; SLOTS_ON_STACK]> = smallvec![0; 1 << hash_bits];
     let mut out = Vec::with_capacity(limit);
     let (mut at, mut literals_from) = (0, 0);
     while at + COPY_BYTES_MIN < input.len() {
@@ -94,13 +97,27 @@ fn copy_within(out: &mut Vec<u8>, from: usize, length: usize) {
 }
 
 fn hash(bytes: &[u8], bits: u32) -> usize {
-    let three = u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[2]) << 16;
+    let three = match bytes {
+        // One word where there is one.
+        [a, b, c, _, ..] => u32::from_le_bytes([*a, *b, *c, 0]),
+        _ => u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]),
+    };
     (three.wrapping_mul(2_654_435_761) >> (32 - bits)) as usize
 }
 
 fn common_length(input: &[u8], from: usize, at: usize) -> usize {
     let max = (input.len() - at).min(COPY_BYTES_MAX);
-    input[from..].iter().zip(&input[at..at + max]).take_while(|(a, b)| a == b).count()
+    let (here, there) = (&input[at..at + max], &input[from..from + max]);
+    // By words, to the one that differs; its lowest byte that differs is the first.
+    let words = here.as_chunks::<8>().0.iter().zip(there.as_chunks::<8>().0);
+    for (i, (a, b)) in words.enumerate() {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differ != 0 {
+            return 8 * i + differ.trailing_zeros() as usize / 8;
+        }
+    }
+    let rest = max / 8 * 8;
+    rest + here[rest..].iter().zip(&there[rest..]).take_while(|(a, b)| a == b).count()
 }
 
 fn push_literals(out: &mut Vec<u8>, literals: &[u8]) {
@@ -131,8 +148,9 @@ const DISTANCE_MAX: usize = 1 << 13;
 /// Three bytes of input give at most 264 of output.
 const EXPANSION_MAX: usize = COPY_BYTES_MAX / 3;
 const SAVED_BYTES_MIN: usize = 4;
-/// Below this a small hash table is cheaper to clear than a large one is useful.
-const SMALL_BYTES_MAX: usize = 4096;
+const HASH_BITS_MIN: u32 = 6;
+const HASH_BITS_MAX: u32 = 14;
+const SLOTS_ON_STACK: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@
 
 use crate::clock::Millis;
 use crate::mover::Mover;
+use crate::table::prefetch;
 use crate::types::{Kind, Value};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;
@@ -282,6 +283,21 @@ impl Entry {
         }
     }
 
+    /// Asks the memory for an entry of which only the word is known, perhaps an outdated one.
+    #[inline]
+    pub fn prefetch(word: u64) {
+        prefetch(word as *const u8);
+        prefetch((word as *const u8).wrapping_add(CACHE_LINE_BYTES));
+    }
+
+    /// Asks the memory for the beginning of the collection that the entry points to.
+    #[inline]
+    pub fn prefetch_value(self) {
+        if let Body::Value(value) = self.body() {
+            (0..VALUE_LINES).for_each(|line| prefetch(value.address().wrapping_add(CACHE_LINE_BYTES * line)));
+        }
+    }
+
     /// The boxed value, for changing. The caller holds the stripe's lock and makes no second reference.
     #[inline]
     pub fn value_mut<'a>(self) -> Option<&'a mut Value> {
@@ -488,6 +504,9 @@ const PARITY: u32 = 0b1_0000;
 const FIELDS_EXPIRE: u32 = 0b10_0000;
 /// Longer strings get an allocation of their own.
 pub const INLINE_BYTES_MAX: usize = 4096;
+/// Cache lines of a collection that are asked for: a small hash has about so many, the first two of a large one tell the way.
+const VALUE_LINES: usize = 3;
+const CACHE_LINE_BYTES: usize = 64;
 /// Redis names strings up to here `embstr`.
 const EMBSTR_BYTES_MAX: usize = 44;
 

@@ -20,6 +20,7 @@
 
 use super::entry::{Body, Entry, Marks};
 use super::stripe::{Exclusive, Keyspace};
+use super::walk::fetched;
 use crate::types::Value;
 use crate::types::big::Big;
 use parking_lot::Mutex;
@@ -182,9 +183,8 @@ impl Walk<'_> {
             let data = held.data(self.stripe);
             while self.db < data.parts.len() {
                 loop {
-                    self.cursor = data.parts[self.db].table.scan(self.cursor, |word| {
-                        // SAFETY: a word in a keyspace table is a live entry, and its stripe is locked.
-                        let mut entry = unsafe { Entry::from_word(word) };
+                    let (table, from, mut next) = (&data.parts[self.db].table, self.cursor, 0);
+                    let mut see = |mut entry: Entry| {
                         if entry.snapshot_parity() == self.parity {
                             return;
                         }
@@ -202,7 +202,9 @@ impl Walk<'_> {
                                 seen += 1;
                             }
                         }
-                    });
+                    };
+                    fetched(|word| next = table.scan(from, word), &mut see);
+                    self.cursor = next;
                     if self.cursor == 0 {
                         break;
                     }

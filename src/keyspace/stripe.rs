@@ -12,7 +12,7 @@
 //! while holding a stripe, except for the journal's buffer and, when changing a big value that a snapshot is reading, for
 //! the piece it is at (`types::cut`).
 
-use super::entry::{Body, Entry};
+use super::entry::Entry;
 use super::expire::Due;
 use super::snapshot::Captures;
 use super::waiting::Waiters;
@@ -263,8 +263,7 @@ impl Keyspace {
     pub fn prefetch_entry(&self, db: usize, place: Place) {
         if let Some(shared) = self.stripes[place.stripe as usize].shared.get(db) {
             shared.probe.prefetch_words(place.hash, |word| {
-                crate::table::prefetch(word as *const u8);
-                crate::table::prefetch((word as *const u8).wrapping_add(64));
+                Entry::prefetch(word);
             });
         }
     }
@@ -281,11 +280,7 @@ impl Keyspace {
             part.table.prefetch_words(place.hash, |word| {
                 // SAFETY: words in a keyspace table are live entries, and their stripe is held.
                 let entry = std::num::NonZeroU64::new(word).map(|word| unsafe { Entry::from_word(word) });
-                if let Some(Body::Value(value)) = entry.map(Entry::body) {
-                    for line in 0..VALUE_LINES {
-                        crate::table::prefetch(value.address().wrapping_add(64 * line));
-                    }
-                }
+                entry.into_iter().for_each(Entry::prefetch_value);
             });
         }
     }
@@ -524,8 +519,6 @@ impl Drop for Keyspace {
 
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
-/// Cache lines of a collection that are asked for: a small hash has about so many, the first two of a large one tell the way.
-const VALUE_LINES: usize = 3;
 
 /// A lock at which shuttle may let another thread go on: for model tests.
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::entry::Entry;
 use super::stripe::{Held, Part};
 use super::watch::Presence;
 use crate::clock::Millis;
+use crate::table::Word;
 use crate::types::{Kind, Value};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -109,10 +110,10 @@ impl Db<'_> {
         let index = self.index;
         for stripe in 0..self.keyspace().stripes() {
             self.held.visit(stripe, |held| {
-                held.part(stripe, index).table.for_each(|word| {
-                    // SAFETY: as above.
-                    visit(unsafe { Entry::from_word(word) });
-                });
+                let table = &held.part(stripe, index).table;
+                for bucket in 0..table.buckets() {
+                    fetched(|see| table.for_each_in(bucket, see), &mut visit);
+                }
             });
         }
     }
@@ -215,6 +216,16 @@ impl Db<'_> {
         }
         self.changes.dirty += 1;
     }
+}
+
+/// Visits the entries of a few words, which `each` goes through in the same way every time. Their memory, and what they
+/// point to, is asked for first, so that the misses overlap.
+pub(super) fn fetched(mut each: impl FnMut(&mut dyn FnMut(Word)), visit: &mut dyn FnMut(Entry)) {
+    each(&mut |word| Entry::prefetch(word.get()));
+    // SAFETY: words in a keyspace table are live entries, and their stripe is held by whoever walks.
+    let entry = |word| unsafe { Entry::from_word(word) };
+    each(&mut |word| entry(word).prefetch_value());
+    each(&mut |word| visit(entry(word)));
 }
 
 fn presence(part: &Part, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> Presence {
