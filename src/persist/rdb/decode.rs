@@ -19,6 +19,7 @@ use crate::types::set::{Set, SetMax};
 use crate::types::zset::Zset;
 use crate::types::{Collection, PackedMax, Text, Value, legacy};
 use ahash::AHashSet;
+use smallvec::SmallVec;
 use std::io::{self, BufRead};
 
 /// A value as read.
@@ -268,15 +269,20 @@ fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
     if !count.is_multiple_of(2) {
         return Err(bad("Listpack integrity check failed: a pair is cut."));
     }
-    let mut names: AHashSet<Text<'_>> = AHashSet::with_capacity(count / 2);
-    let mut within = count / 2 <= max.entries;
-    for (name, value) in packed.pairs() {
-        within &= name.len() <= max.bytes && value.len() <= max.bytes;
-        if !names.insert(name) {
-            return Err(bad("Hash listpack with dup elements: integrity check failed."));
-        }
+    if repeat(|| packed.pairs().map(|(name, _)| name)) {
+        return Err(bad("Hash listpack with dup elements: integrity check failed."));
     }
-    Ok(within)
+    let is_short = |text: Text<'_>| text.len() <= max.bytes;
+    Ok(count / 2 <= max.entries && packed.iter().all(is_short))
+}
+
+/// Whether one of the texts comes twice. Equal fingerprints are rare: only they are looked into, by a table of all texts.
+fn repeat<'a, T: Iterator<Item = Text<'a>>>(texts: impl Fn() -> T) -> bool {
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let mut prints: SmallVec<[u64; PACKED_FIELDS]> = texts().map(|text| hasher.hash_one(text)).collect();
+    prints.sort_unstable();
+    let mut seen = AHashSet::new();
+    prints.windows(2).any(|two| two[0] == two[1]) && !texts().all(|text| seen.insert(text))
 }
 
 /// A field's time, if it is one that any server can hold.
@@ -292,6 +298,8 @@ fn listpack(bytes: &[u8]) -> io::Result<Packed> {
     Packed::from_untrusted(bytes).ok_or_else(|| bad("Listpack integrity check failed."))
 }
 
+/// Fields of a small hash by the default `hash-max-listpack-entries`.
+const PACKED_FIELDS: usize = 128;
 /// Redis has 48 bits for a field's time and refuses a file with a greater one.
 const FIELD_TIMES: std::ops::Range<Millis> = 0..1 << 48;
 /// A quicklist node that is one element.
@@ -322,5 +330,23 @@ mod tests {
         };
         assert!(!is_refused(HASH_TIMED_LISTPACK, &packed((1 << 48) - 1)));
         assert!(is_refused(HASH_TIMED_LISTPACK, &packed(1 << 48)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_comes_twice_is_found_wherever_it_stands() {
+        let names: Vec<String> = (0..300).map(|n| format!("field{n}")).collect();
+        let texts: Vec<Text<'_>> =
+            names.iter().map(|name| Text::Bytes(name.as_bytes())).chain([Text::Int(7)]).collect();
+        assert!(!repeat(|| texts.iter().copied()) && !repeat(std::iter::empty::<Text<'_>>));
+        for (from, to) in [(0, 1), (0, 300), (299, 5), (300, 0)] {
+            let mut texts = texts.clone();
+            texts[to] = texts[from];
+            assert!(repeat(|| texts.iter().copied()), "{from} again at {to}");
+        }
     }
 }
