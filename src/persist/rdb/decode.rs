@@ -331,11 +331,6 @@ mod tests {
         assert!(!is_refused(HASH_TIMED_LISTPACK, &packed((1 << 48) - 1)));
         assert!(is_refused(HASH_TIMED_LISTPACK, &packed(1 << 48)));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_text_that_comes_twice_is_found_wherever_it_stands() {
