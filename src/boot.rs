@@ -126,7 +126,7 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
     if let Some(path) = &startup.file {
         let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
     }
-    node.title.show(&config, node.life.config_file.get().map(PathBuf::as_path));
+    node.show_title(&config);
     if let Err(e) = node.oom_score.apply(&config) {
         warning!("Unable to apply oom-score-adj: {e}");
     }

@@ -179,6 +179,11 @@ impl Node {
         self.journal.pending_bytes() + soon_free as u64
     }
 
+    /// Shows ports and configuration file as the process's name.
+    pub fn show_title(&self, config: &Config) {
+        self.title.show(config, self.life.config_file.get().map(PathBuf::as_path));
+    }
+
     /// Hands the configuration's values to the services that keep copies of them.
     pub fn apply_settings(&self) {
         let config = self.config.load();

@@ -16,7 +16,7 @@ use crate::node::Node;
 use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -244,7 +244,7 @@ fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
 }
 
 fn show_title(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
-    node.title.show(new, node.life.config_file.get().map(PathBuf::as_path));
+    node.show_title(new);
     Ok(())
 }
 

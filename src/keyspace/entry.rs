@@ -424,6 +424,9 @@ impl Entry {
     }
 
     fn size(self) -> usize {
+        if self.flags() & BODY == INLINE {
+            return Lengths(self.head().lengths).size();
+        }
         (key_offset(self.flags()) + self.key_len() + self.room()).next_multiple_of(WORD_BYTES)
     }
 
