@@ -19,6 +19,7 @@ use crate::clients::{Client, Unblock};
 use crate::clock;
 use crate::command::call::{Called, LookedUp, Prepared, Turn, abandon_transaction, call};
 use crate::command::session::{Session, Then};
+use crate::command::table::Row;
 use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
@@ -746,12 +747,13 @@ impl Ahead<'_> {
     /// Of commands on one and the same key the first has brought it.
     #[inline]
     fn value(&self, i: usize) {
-        let Some(LookedUp { row: Some(row), place: Some(place) }) = self.requests.get(i).map(|r| r.looked_up) else {
+        let Some(request) = self.requests.get(i) else { return };
+        let LookedUp { row: Some(Row { is_of_collections: true, .. }), place: Some(place) } = &request.looked_up else {
             return;
         };
         let before = i.checked_sub(1).and_then(|i| self.requests[i].looked_up.place);
-        if row.is_of_collections && before.is_none_or(|before| before.hash != place.hash) {
-            self.keyspace.prefetch_value(self.db, place);
+        if before.is_none_or(|before| before.hash != place.hash) {
+            self.keyspace.prefetch_value(self.db, *place);
         }
     }
 }
