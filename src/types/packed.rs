@@ -481,6 +481,14 @@ fn is_well_formed(bytes: &[u8]) -> bool {
     let (mut at, mut count, end) = (HEADER, 0usize, bytes.len() - 1);
     while at < end {
         let Some(size) = data_bytes(&bytes[at..end]) else { return false };
+        if size < ONE_BYTE_BACK {
+            // Nearly all are so short: the length behind is the one byte that it must be.
+            if at + size >= end || usize::from(bytes[at + size]) != size {
+                return false;
+            }
+            (at, count) = (at + size + 1, count + 1);
+            continue;
+        }
         let Some(behind) = at.checked_add(size).and_then(|b| b.checked_add(back_length_bytes(size))) else {
             return false;
         };
@@ -501,6 +509,8 @@ fn is_well_formed(bytes: &[u8]) -> bool {
 }
 
 const HEADER: usize = 6;
+/// Entries shorter than this have a length of one byte behind them.
+const ONE_BYTE_BACK: usize = 0x80;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;
 const TEXT32: u8 = 0xf0;
