@@ -3,63 +3,22 @@
 //! Many clients on both workers push, move and pop the same lists at once. A wake-up that is lost leaves an element in a
 //! list while somebody waits for it, and shows as a reply that never comes.
 
+mod common;
+
+use common::{PATIENCE, Server};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
-
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        // The port may be taken between finding and using it.
-        (0..5).find_map(|_| Self::try_start()).expect("the server starts")
-    }
-
-    fn try_start() -> Option<Self> {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memkv-server"))
-            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--threads", "2"])
-            .args(["--appendonly", "yes", "--dir", dir.path().to_str().unwrap()])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(address).is_ok() {
-                return Some(Self { child, address, _dir: dir });
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = child.kill();
-        None
-    }
-
-    fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client(BufReader::new(stream))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 struct Client(BufReader<TcpStream>);
 
 impl Client {
+    fn of(server: &Server) -> Self {
+        Client(BufReader::new(server.connect()))
+    }
+
     fn ask(&mut self, line: &str) -> Vec<String> {
         self.send(line);
         self.reply()
@@ -97,10 +56,10 @@ impl Client {
 
 #[test]
 fn every_element_reaches_one_waiter() {
-    let server = Server::start();
+    let server = Server::start(&["--appendonly", "yes"]);
     let pushers: Vec<_> = (0..CLIENTS)
         .map(|p| {
-            let mut client = server.connect();
+            let mut client = Client::of(&server);
             thread::spawn(move || {
                 for i in 0..ELEMENTS {
                     let (list, side) = ((p + i) % LISTS, if i % 3 == 0 { "LPUSH" } else { "RPUSH" });
@@ -116,7 +75,7 @@ fn every_element_reaches_one_waiter() {
     let popping: Vec<_> = poppers
         .chain(takers)
         .map(|command| {
-            let mut client = server.connect();
+            let mut client = Client::of(&server);
             thread::spawn(move || {
                 let mut popped = vec![];
                 loop {
@@ -130,13 +89,13 @@ fn every_element_reaches_one_waiter() {
         })
         .collect();
     for n in 0..CLIENTS {
-        let mut client = server.connect();
+        let mut client = Client::of(&server);
         let command = format!("BLMOVE list{} moved LEFT RIGHT 0", n % LISTS);
         // Moves until the server is gone.
         thread::spawn(move || while client.moves(&command) {});
     }
     pushers.into_iter().for_each(|thread| thread.join().unwrap());
-    let mut client = server.connect();
+    let mut client = Client::of(&server);
     wait_until_empty(&mut client);
     let popped: BTreeSet<String> = send_home(&mut client, popping);
     let expected: BTreeSet<String> =
@@ -182,9 +141,9 @@ fn wait_until_empty(client: &mut Client) {
 
 #[test]
 fn a_thousand_waiters_are_served_in_order() {
-    let server = Server::start();
-    let mut waiters: Vec<Client> = (0..1000).map(|_| server.connect()).collect();
-    let mut client = server.connect();
+    let server = Server::start(&["--appendonly", "yes"]);
+    let mut waiters: Vec<Client> = (0..1000).map(|_| Client::of(&server)).collect();
+    let mut client = Client::of(&server);
     for (n, waiter) in waiters.iter_mut().enumerate() {
         waiter.send("BLPOP queue 0");
         // The next one comes when this one is known to wait.
@@ -205,5 +164,3 @@ fn a_thousand_waiters_are_served_in_order() {
 const CLIENTS: usize = 8;
 const LISTS: usize = 3;
 const ELEMENTS: usize = 500;
-/// Far more than a reply takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -128,7 +128,7 @@ impl Worker {
                     self.found.push(Found { bytes, spans, canonical, looked_up });
                     at += len;
                 }
-                Step::Incomplete { .. } => return,
+                Step::Incomplete => return,
                 Step::Error(error) => unreachable!("the pool holds whole requests: {error:?}"),
             }
         }

@@ -39,7 +39,7 @@ async fn answer(mut peer: TcpStream) -> io::Result<()> {
                     consumed += len;
                     output.extend_from_slice(b"+OK\r\n");
                 }
-                Step::Incomplete { .. } => break,
+                Step::Incomplete => break,
                 Step::Error(error) => {
                     return Err(io::Error::other(String::from_utf8_lossy(&error.text()).into_owned()));
                 }

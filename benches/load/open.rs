@@ -79,7 +79,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn of(count: usize) -> Self {
+    fn of(count: usize) -> Self {
         Self { now: AtomicUsize::new(0), count }
     }
 
@@ -87,7 +87,7 @@ impl Stage {
         self.now.fetch_add(1, Relaxed);
     }
 
-    pub fn end(&self) {
+    fn end(&self) {
         self.now.store(self.count, Relaxed);
     }
 }
@@ -143,8 +143,27 @@ impl Connection {
     }
 }
 
+/// An open loop beside a director, who switches the stages on a thread of its own; the run ends with it.
+pub fn directed<T: Send>(
+    load: &Load<'_>,
+    stages: usize,
+    direct: impl FnOnce(&Stage) -> io::Result<T> + Send,
+) -> io::Result<(Measured, T)> {
+    let stage = Stage::of(stages);
+    std::thread::scope(|scope| {
+        let director = scope.spawn(|| {
+            let said = direct(&stage);
+            stage.end();
+            said
+        });
+        let measured = open(load, &stage)?;
+        let said = director.join().map_err(|_| io::Error::other("the director panicked"))??;
+        Ok((measured, said))
+    })
+}
+
 /// Runs until the last stage is over and everything is answered.
-pub fn open(load: &Load<'_>, stage: &Stage) -> io::Result<Measured> {
+fn open(load: &Load<'_>, stage: &Stage) -> io::Result<Measured> {
     let mut poll = Poll::new()?;
     let (mut events, mut buffer) = (Events::with_capacity(1024), vec![0u8; READ_BYTES]);
     let connect = |token| {

@@ -5,7 +5,7 @@
 
 use crate::compare::{Plan, fill};
 use crate::keys::Keys;
-use crate::open::{self, Measured, Stage, open};
+use crate::open::{self, Measured, Stage};
 use crate::peers::{Family, Server};
 use crate::presets::{Fill, scaled};
 use crate::report::{Measure, Reading, Row};
@@ -71,18 +71,8 @@ fn beside(server: &Server, pool: &Pool, background: &Background) -> io::Result<R
             Some(at)
         }
     };
-    let stage = Stage::of(STAGES);
     let load = open::Load { port: server.port, pool, kinds: 2, connections: CONNECTIONS, rate: RATE };
-    let (measured, seconds) = std::thread::scope(|scope| {
-        let director = scope.spawn(|| {
-            let directed = direct(server, &stage, background, due_at);
-            stage.end();
-            directed
-        });
-        let measured = open(&load, &stage)?;
-        let seconds = director.join().map_err(|_| io::Error::other("the director panicked"))??;
-        io::Result::Ok((measured, seconds))
-    })?;
+    let (measured, seconds) = open::directed(&load, STAGES, |stage| direct(server, stage, background, due_at))?;
     Ok(reading(&measured, seconds))
 }
 

@@ -8,7 +8,7 @@ use crate::compare::{Plan, fill};
 use crate::generator::{Load, Until, closed};
 use crate::keys::Keys;
 use crate::machine;
-use crate::open::{self, Measured, Stage, open};
+use crate::open::{self, Measured, Stage};
 use crate::peers::{Family, Server, Spec};
 use crate::presets::{EVERYSEC, Fill, scaled};
 use crate::report::{Against, Bound, Measure, Row, Target};
@@ -76,7 +76,8 @@ fn tail(plan: &Plan, name: &str, background: &Background, keys: u64) -> io::Resu
     for _ in 0..plan.rounds {
         for (server, data_kb, capacity) in &servers {
             let rate = capacity * LOAD;
-            let (measured, busy) = with_background(server, &pool, rate, background)?;
+            let load = open::Load { port: server.port, pool: &pool, kinds: 2, connections: CONNECTIONS, rate };
+            let (measured, busy) = open::directed(&load, STAGES, |stage| direct(server, stage, background))?;
             let us = |histogram: &Histogram<u64>| histogram.value_at_quantile(0.999) as f64 / 1000.0;
             let latencies = &measured.latencies;
             row.push(
@@ -123,21 +124,6 @@ struct Busy {
     seconds: f64,
     /// Anonymous memory of the machine at its highest, above that before.
     extra_kb: u64,
-}
-
-fn with_background(server: &Server, pool: &Pool, rate: f64, background: &Background) -> io::Result<(Measured, Busy)> {
-    let stage = Stage::of(STAGES);
-    let load = open::Load { port: server.port, pool, kinds: 2, connections: CONNECTIONS, rate };
-    std::thread::scope(|scope| {
-        let director = scope.spawn(|| {
-            let directed = direct(server, &stage, background);
-            stage.end();
-            directed
-        });
-        let measured = open(&load, &stage)?;
-        let busy = director.join().map_err(|_| io::Error::other("the director panicked"))??;
-        Ok((measured, busy))
-    })
 }
 
 /// Switches the stages: warm-up, calm, busy.
@@ -211,16 +197,13 @@ pub fn curve(plan: &Plan) -> io::Result<Vec<Row>> {
 
 /// A warm-up and a calm stage of given lengths.
 pub fn steady(load: &open::Load<'_>, warm_up: Duration, time: Duration) -> io::Result<Measured> {
-    let stage = Stage::of(CALM + 1);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(warm_up);
-            stage.next();
-            std::thread::sleep(time);
-            stage.end();
-        });
-        open(load, &stage)
-    })
+    let direct = |stage: &Stage| {
+        std::thread::sleep(warm_up);
+        stage.next();
+        std::thread::sleep(time);
+        Ok(())
+    };
+    Ok(open::directed(load, CALM + 1, direct)?.0)
 }
 
 /// Stages of a run; the warm-up is stage 0.

@@ -310,6 +310,10 @@ impl Keyspace {
 
     /// Locks stripes, in their order whatever order they come in, each once.
     pub fn lock(&self, stripes: impl Iterator<Item = u32>) -> Held<'_> {
+        let mut stripes = stripes.peekable();
+        if stripes.peek().is_none() {
+            return self.lock_none();
+        }
         let mut set = vec![0u64; self.stripes.len().div_ceil(64)].into_boxed_slice();
         stripes.for_each(|stripe| set[stripe as usize / 64] |= 1 << (stripe % 64));
         each_bit(&set, |stripe| self.stripes[stripe].lock());
@@ -425,7 +429,7 @@ impl<'k> Held<'k> {
         if self.holds(stripe) {
             return visit(self);
         }
-        assert!(matches!(&self.mode, Mode::Many(set) if set.iter().all(|&bits| bits == 0)), "walks hold no stripe");
+        assert!(matches!(&self.mode, Mode::Many(set) if set.is_empty()), "walks hold no stripe");
         visit(&mut self.keyspace.lock_one(stripe))
     }
 }

@@ -352,7 +352,7 @@ impl Connection {
                         return None;
                     }
                 }
-                Step::Incomplete { .. } => return None,
+                Step::Incomplete => return None,
                 Step::Error(error) => return Some(error),
             }
         }

@@ -271,7 +271,7 @@ impl LogReader {
             }
             let first = self.spans.len();
             match self.parser.next(rest, &mut self.spans, &LIMITS) {
-                Step::Incomplete { .. } => return (at, Stop::Short),
+                Step::Incomplete => return (at, Stop::Short),
                 Step::Error(_) => return (at, Stop::Damage),
                 Step::Request { len, argc, .. } => {
                     if argc > 0 {
@@ -294,7 +294,7 @@ impl LogReader {
             return Ok(false);
         }
         let step = Parser::default().next(&mut rest[..data], &mut Vec::new(), &LIMITS);
-        Ok(matches!(step, Step::Incomplete { .. }) && rest.first() == Some(&b'*'))
+        Ok(matches!(step, Step::Incomplete) && rest.first() == Some(&b'*'))
     }
 
     fn advance_to(&mut self, at: usize) {

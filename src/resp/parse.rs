@@ -30,8 +30,8 @@ pub enum Step {
     /// A whole request: `spans` gained `argc` entries, the request took `len` bytes. `argc` 0 is an empty request,
     /// to be skipped. `canonical` says the bytes are the multibulk form that Redis itself would write.
     Request { len: usize, argc: usize, canonical: bool },
-    /// More bytes are needed; at least `missing` of them are known to be outstanding.
-    Incomplete { missing: usize },
+    /// More bytes are needed; [`Parser::half_read`] tells of which argument.
+    Incomplete,
     /// The peer broke the protocol: answer the text and close.
     Error(ProtocolError),
 }
@@ -116,7 +116,7 @@ impl Parser {
             return self.bulks(buf, spans, first, At { at, args_left, bulk_len, canonical }, limits);
         }
         match buf.first() {
-            None => Step::Incomplete { missing: 1 },
+            None => Step::Incomplete,
             Some(b'*') => self.multibulk(buf, spans, limits),
             Some(_) => self.inline(buf, spans),
         }
@@ -133,7 +133,7 @@ impl Parser {
         let (count, at, canonical) = match header(buf, 1) {
             Header::Number(n, at, canonical) => (n, at, canonical),
             Header::Partial if buf.len() > LINE_BYTES_MAX => return Step::Error(ProtocolError::TooBigMultibulkCount),
-            Header::Partial => return Step::Incomplete { missing: 1 },
+            Header::Partial => return Step::Incomplete,
             Header::Bad => return Step::Error(ProtocolError::InvalidMultibulkLength),
         };
         if count > i64::from(i32::MAX) {
@@ -156,14 +156,14 @@ impl Parser {
                 Some(len) => len,
                 None => match bulk_header(buf, &mut s, limits) {
                     Ok(Some(len)) => len,
-                    Ok(None) => return self.pause(spans, first, s, 1),
+                    Ok(None) => return self.pause(spans, first, s),
                     Err(e) => return Step::Error(e),
                 },
             };
             let end = s.at + len;
             if buf.len() < end + 2 {
                 s.bulk_len = Some(len);
-                return self.pause(spans, first, s, end + 2 - buf.len());
+                return self.pause(spans, first, s);
             }
             if buf[end] != b'\r' || buf[end + 1] != b'\n' {
                 return Step::Error(ProtocolError::MissingCrlf);
@@ -178,12 +178,12 @@ impl Parser {
     }
 
     #[cold]
-    fn pause(&mut self, spans: &mut Vec<Span>, first: usize, s: At, missing: usize) -> Step {
+    fn pause(&mut self, spans: &mut Vec<Span>, first: usize, s: At) -> Step {
         let had = spans.split_off(first);
         let args_bytes = had.iter().map(|span| span.len as usize).sum();
         let At { at, args_left, bulk_len, canonical } = s;
         self.half = Some(Box::new(Progress { at, args_left, bulk_len, canonical, spans: had, args_bytes }));
-        Step::Incomplete { missing }
+        Step::Incomplete
     }
 
     #[cold]
@@ -194,7 +194,7 @@ impl Parser {
             Err(_) if buf.len() > LINE_BYTES_MAX => return Step::Error(ProtocolError::TooBigInline),
             Err(searched) => {
                 self.inline_searched = from + searched;
-                return Step::Incomplete { missing: 1 };
+                return Step::Incomplete;
             }
         };
         self.inline_searched = 0;

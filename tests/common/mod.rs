@@ -35,7 +35,8 @@ impl Server {
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(address).is_ok() {
+            // Its own word, not a connection: another server may have been first at the port.
+            if fs::read_to_string(dir.path().join("log")).is_ok_and(|log| log.contains(READY)) {
                 return Some(Server { child, address, dir });
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -129,4 +130,5 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+const READY: &str = "Ready to accept connections";
 pub const PATIENCE: Duration = Duration::from_secs(60);
