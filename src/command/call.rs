@@ -24,7 +24,7 @@ use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::walk::{Flushed, Garbage};
+use crate::keyspace::walk::Garbage;
 use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Manner, Place, Seldom};
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -235,9 +235,11 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     let exclusive = node.keyspace.gate.exclusive();
     let mut ended = unit(turn, session, parts, Hints::new(), node.keyspace.own_world(&exclusive), out);
     drop(exclusive);
-    if !ended.flushed.is_empty() {
+    if let Some(seldom) = &mut ended.seldom
+        && !seldom.flushed.is_empty()
+    {
         // Its client waits for this; the others go on.
-        ended.flushed.clear();
+        seldom.flushed.clear();
         turn.tick = clock::ticks();
     }
     turn.inside = Some(node.keyspace.gate.enter(turn.slot));
@@ -261,8 +263,8 @@ fn finish(
 
 #[inline]
 fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
-    if !ended.ready.is_empty() {
-        waiting::serve(turn, ended.ready);
+    if let Some(seldom) = ended.seldom {
+        waiting::serve(turn, seldom.ready);
     }
     if row.command.has(ADMIN) {
         turn.config = turn.node.config.load_full();
@@ -283,10 +285,8 @@ pub(super) struct Parts<'a> {
 pub(super) struct Ended {
     /// The command found nothing and waits.
     pub waits: bool,
-    /// Keys that changed while somebody waits for them.
-    pub ready: Vec<(usize, Box<[u8]>)>,
-    /// Databases to free, outside the gate.
-    flushed: Vec<Flushed>,
+    /// What is left to do: for whoever waits for keys of it, and for emptied databases, to be freed outside the gate.
+    pub seldom: Option<Box<Seldom>>,
 }
 
 /// Where the keys live that a unit will touch, in the order it will touch them. The memory is asked for all of them, step
@@ -381,13 +381,11 @@ pub(super) fn unit(
         (None, None) => {}
     }
     turn.append_effects();
-    let seldom = account(turn.node, turn.stats, db);
-    let (mut ready, mut flushed) = (Vec::new(), Vec::new());
-    if let Some(seldom) = seldom {
-        expire_met(turn, seldom.met_due);
-        (ready, flushed) = (seldom.ready, seldom.flushed);
+    let mut seldom = account(turn.node, turn.stats, db);
+    if let Some(seldom) = &mut seldom {
+        expire_met(turn, std::mem::take(&mut seldom.met_due));
     }
-    Ended { waits: patience.is_some(), ready, flushed }
+    Ended { waits: patience.is_some(), seldom }
 }
 
 /// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.

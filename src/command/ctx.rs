@@ -70,11 +70,10 @@ impl<'k> Ctx<'_, 'k> {
     /// What was found due is counted, and goes to the log before whatever the command itself did.
     #[inline]
     pub(super) fn flush_expired(&mut self) {
-        let expired = self.db.changes.take_expired();
-        if expired.is_empty() {
-            return;
+        if self.db.changes.did_seldom() {
+            let expired = self.db.changes.take_expired();
+            super::call::note_expired(expired, self.effects, self.stats, self.config.lazyfree_lazy_expire);
         }
-        super::call::note_expired(expired, self.effects, self.stats, self.config.lazyfree_lazy_expire);
     }
 
     /// Runs a command of the log inside this unit: as another session, without reply and without effects.

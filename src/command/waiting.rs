@@ -163,7 +163,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     }
     client.facts.wait_ends.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
-    Attempt::Served(ended.ready)
+    Attempt::Served(ended.seldom.map_or_else(Vec::new, |seldom| seldom.ready))
 }
 
 /// The type that a family's blocking commands wait for; a key of another type is no reason to wake up.

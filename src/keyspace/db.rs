@@ -77,6 +77,11 @@ impl Changes {
         self.seldom.get_or_insert_default()
     }
 
+    #[inline]
+    pub fn did_seldom(&self) -> bool {
+        self.seldom.is_some()
+    }
+
     /// What few units do, if this one did any of it.
     #[inline]
     pub fn take_seldom(&mut self) -> Option<Box<Seldom>> {

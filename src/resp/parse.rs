@@ -130,6 +130,14 @@ impl Parser {
 
     #[inline]
     fn multibulk(&mut self, buf: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Step {
+        let first = spans.len();
+        if let Some((count @ 1.., at)) = short_header(buf, 0, b'*')
+            && limits.authenticated
+        {
+            let s = At { at, args_left: count as u64, bulk_len: None, canonical: true };
+            let s = short_bulks(buf, spans, s, limits);
+            return self.bulks(buf, spans, first, s, limits);
+        }
         let (count, at, canonical) = match header(buf, 1) {
             Header::Number(n, at, canonical) => (n, at, canonical),
             Header::Partial if buf.len() > LINE_BYTES_MAX => return Step::Error(ProtocolError::TooBigMultibulkCount),
@@ -145,7 +153,6 @@ impl Parser {
         if count <= 0 {
             return Step::Request { len: at, argc: 0, canonical: false };
         }
-        let first = spans.len();
         self.bulks(buf, spans, first, At { at, args_left: count as u64, bulk_len: None, canonical }, limits)
     }
 
@@ -212,6 +219,47 @@ struct At {
     args_left: u64,
     bulk_len: Option<usize>,
     canonical: bool,
+}
+
+/// Takes arguments for as long as they are whole, short and written as Redis writes them, which most requests are to their
+/// end. What else there is waits for [`Parser::bulks`]. For peers that may send long ones.
+#[inline]
+fn short_bulks(buf: &[u8], spans: &mut Vec<Span>, mut s: At, limits: &Limits) -> At {
+    while s.args_left > 0 {
+        let Some((len, at)) = short_header(buf, s.at, b'$') else { break };
+        let end = at + len;
+        if buf.get(end..end + 2) != Some(b"\r\n") || len as u64 > limits.bulk_bytes_max {
+            break;
+        }
+        let (Ok(at), Ok(len)) = (u32::try_from(at), u32::try_from(len)) else { break };
+        spans.push(Span { at, len });
+        s.at = end + 2;
+        s.args_left -= 1;
+    }
+    s
+}
+
+/// A sign, one to five digits and CRLF, read in one word, and the offset behind them. `None`: anything else, or nearer than
+/// a word to the end of what is there.
+#[inline]
+fn short_header(buf: &[u8], at: usize, sign: u8) -> Option<(usize, usize)> {
+    let word = u64::from_le_bytes(*buf.get(at..)?.first_chunk()?);
+    if word as u8 != sign {
+        return None;
+    }
+    let (mut n, mut digits, mut rest) = (0usize, 0, word >> 8);
+    loop {
+        let digit = (rest as u8).wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        // Seven digits at most, and no zero byte is one.
+        n = n.wrapping_mul(10).wrapping_add(digit.into());
+        digits += 1;
+        rest >>= 8;
+    }
+    let leads_with_zero = word >> 8 & 0xff == u64::from(b'0') && digits > 1;
+    (rest as u16 == u16::from_le_bytes(*b"\r\n") && digits > 0 && !leads_with_zero).then_some((n, at + 1 + digits + 2))
 }
 
 /// Reads `$<len>\r\n` at `s.at` and moves behind it. `None`: not all there yet.
