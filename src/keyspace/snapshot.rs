@@ -160,10 +160,12 @@ impl Walk<'_> {
         self.walk(keys_max, &mut visit)
     }
 
-    /// Notes how many keys there are; near enough behind the cut, where nobody waits for it.
-    pub fn count(&self) {
-        let keys = (0..self.keyspace.databases()).map(|db| self.keyspace.counts(db).0).sum();
-        self.keyspace.captures.keys_total.store(keys, Relaxed);
+    /// How many keys each database has, and how many of them an expiry; near enough behind the cut, where nobody waits for
+    /// it.
+    pub fn count(&self) -> Vec<(usize, usize)> {
+        let counts: Vec<_> = (0..self.keyspace.databases()).map(|db| self.keyspace.counts(db)).collect();
+        self.keyspace.captures.keys_total.store(counts.iter().map(|(keys, _)| keys).sum(), Relaxed);
+        counts
     }
 
     /// So many more keys are written.

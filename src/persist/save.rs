@@ -180,7 +180,8 @@ fn write_everything(db: &mut Db<'_>, storage: &Storage, path: &Path, config: &Co
     let keyspace = db.keyspace();
     let mut out = Vec::new();
     let timed_fields = keyspace.has_timed_fields();
-    let purpose = Purpose::of(config, timed_fields, false, db.now());
+    let sizes = (0..keyspace.databases()).map(|index| keyspace.counts(index)).collect();
+    let purpose = Purpose::of(config, timed_fields, false, db.now(), sizes);
     let mut writer = Writer::begin(&mut out, purpose);
     let selected = db.index();
     let mut written = Ok(());

@@ -5,7 +5,7 @@
 //! is synced as it grows and at its end.
 
 use super::aof::at;
-use super::rdb::write::{Purpose, Writer};
+use super::rdb::write::{Purpose, Size, Writer};
 use super::replay;
 use super::storage::{Storage, StoredFile};
 use crate::clock;
@@ -32,8 +32,8 @@ pub enum Form {
 
 /// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
 pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, config: &Config) -> io::Result<()> {
-    walk.count();
-    let mut file = Target::create(storage, path, form, config)?;
+    let sizes = walk.count();
+    let mut file = Target::create(storage, path, form, config, sizes)?;
     let (keys_per_step, delay) = pace(config);
     loop {
         let more = {
@@ -74,10 +74,10 @@ struct Target<'p> {
 }
 
 impl<'p> Target<'p> {
-    fn create(storage: &Storage, path: &'p Path, form: Form, config: &Config) -> io::Result<Self> {
+    fn create(storage: &Storage, path: &'p Path, form: Form, config: &Config, sizes: Vec<Size>) -> io::Result<Self> {
         let file = storage.create(path)?;
         let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
-        let writing = Writing::begin(&mut buffer, form, config);
+        let writing = Writing::begin(&mut buffer, form, config, sizes);
         Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows: incremental_sync(form, config) })
     }
 
@@ -155,11 +155,11 @@ enum Writing {
 }
 
 impl Writing {
-    fn begin(out: &mut Vec<u8>, form: Form, config: &Config) -> Self {
+    fn begin(out: &mut Vec<u8>, form: Form, config: &Config, sizes: Vec<Size>) -> Self {
         let now = clock::now_ms();
         match form {
             Form::Rdb { timed_fields, log_base } => {
-                let purpose = Purpose::of(config, timed_fields, log_base, now);
+                let purpose = Purpose::of(config, timed_fields, log_base, now, sizes);
                 Self::Rdb(Box::new(Writer::begin(out, purpose)))
             }
             Form::Commands => {

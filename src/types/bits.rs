@@ -54,18 +54,12 @@ fn mask(offset: u64) -> u8 {
     0x80 >> (offset % 8)
 }
 
-/// How many bits are set. Long strings are counted by whole vectors where the processor can.
+/// How many bits are set. Whole vectors are counted at once where the processor can, as fast as memory delivers them.
 pub fn count(bytes: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if bytes.len() >= WIDE_COUNT_BYTES_MIN {
-        if std::arch::is_x86_feature_detected!("avx512vpopcntdq") {
-            // SAFETY: the processor has what the function is compiled for, as was just asked.
-            return unsafe { count_in_vectors(bytes) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { count_by_nibbles(bytes) };
-        }
+    if bytes.len() >= WIDE_COUNT_BYTES_MIN && std::arch::is_x86_feature_detected!("avx512vpopcntdq") {
+        // SAFETY: the processor has what the function is compiled for, as was just asked.
+        return unsafe { count_in_vectors(bytes) };
     }
     count_words(bytes)
 }
@@ -74,13 +68,6 @@ pub fn count(bytes: &[u8]) -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512vpopcntdq")]
 fn count_in_vectors(bytes: &[u8]) -> u64 {
-    count_words(bytes)
-}
-
-/// [`count_words`], for processors that look up half bytes, 64 at once.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn count_by_nibbles(bytes: &[u8]) -> u64 {
     count_words(bytes)
 }
 

@@ -392,7 +392,14 @@ mod tests {
         let long = b"abc".repeat(2000);
         let values: [&[u8]; 8] = [b"", b"v", b"-5", b"300", b"70000", b"99999999999", &long, b"007"];
         let mut out = Vec::new();
-        let purpose = Purpose { compress: true, timed_fields: false, log_base: false, usage: Told::Idle, now: 90_000 };
+        let purpose = Purpose {
+            compress: true,
+            timed_fields: false,
+            log_base: false,
+            usage: Told::Idle,
+            now: 90_000,
+            sizes: vec![(4, 2)],
+        };
         let mut writer = Writer::begin(&mut out, purpose);
         let mut file = Vec::new();
         for (i, value) in values.iter().enumerate() {
@@ -404,6 +411,8 @@ mod tests {
         }
         writer.end(&mut out, true);
         file.append(&mut out);
+        let sizes_are_told = |db| file.windows(5).any(|bytes| bytes == [SELECT_DB, db, RESIZE_DB, 4, 2]);
+        assert!(sizes_are_told(0) && !sizes_are_told(1), "of the databases whose sizes are known");
         let mut seen = Vec::new();
         read(&file[..], &Config::default(), &Loading::default(), |l| {
             let Content::Text(text) = l.content else { panic!("all are strings") };

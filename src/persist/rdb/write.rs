@@ -19,7 +19,12 @@ pub struct Writer {
     compress: bool,
     usage: Usage,
     now: Millis,
+    /// Of the databases not selected yet.
+    sizes: Vec<Option<Size>>,
 }
+
+/// Keys of a database, and those among them with an expiry: a hint for whoever loads the file, near enough to what follows.
+pub type Size = (usize, usize);
 
 /// What is written of a key's uses.
 #[derive(Clone, Copy)]
@@ -30,7 +35,6 @@ pub enum Usage {
 }
 
 /// What a file is for, and what will be in it.
-#[derive(Clone, Copy)]
 pub struct Purpose {
     pub compress: bool,
     /// Fields of hashes may expire: needs the newer version.
@@ -39,11 +43,13 @@ pub struct Purpose {
     pub log_base: bool,
     pub usage: Usage,
     pub now: Millis,
+    /// By database.
+    pub sizes: Vec<Size>,
 }
 
 impl Purpose {
     /// Uses are written if the policy asks for them, as Redis does.
-    pub fn of(config: &Config, timed_fields: bool, log_base: bool, now: Millis) -> Self {
+    pub fn of(config: &Config, timed_fields: bool, log_base: bool, now: Millis, sizes: Vec<Size>) -> Self {
         let usage = match config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Usage::Idle,
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
@@ -51,7 +57,7 @@ impl Purpose {
             }
             _ => Usage::Nothing,
         };
-        Self { compress: config.rdbcompression, timed_fields, log_base, usage, now }
+        Self { compress: config.rdbcompression, timed_fields, log_base, usage, now, sizes }
     }
 }
 
@@ -71,8 +77,8 @@ impl Writer {
             string(out, name.as_bytes(), false);
             string(out, value.as_bytes(), false);
         }
-        let Purpose { compress, usage, now, .. } = purpose;
-        Self { crc: Crc64::new(), db: None, compress, usage, now }
+        let Purpose { compress, usage, now, sizes, .. } = purpose;
+        Self { crc: Crc64::new(), db: None, compress, usage, now, sizes: sizes.into_iter().map(Some).collect() }
     }
 
     pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, body: &Body<'_>) {
@@ -96,6 +102,11 @@ impl Writer {
             self.db = Some(db);
             out.push(super::SELECT_DB);
             length(out, db as u64);
+            if let Some((keys, volatile)) = self.sizes.get_mut(db).and_then(Option::take) {
+                out.push(super::RESIZE_DB);
+                length(out, keys as u64);
+                length(out, volatile as u64);
+            }
         }
         if let Some(at) = marks.expiry {
             out.push(super::EXPIRE_MILLIS);
