@@ -58,20 +58,11 @@ pub fn adjust_open_files(maxclients: u32) -> u32 {
 }
 
 /// Lets other threads go first from here on. Work in the background shares a core with a worker where cores are few; with
-/// equal rights each of its slices is some milliseconds in which the worker's clients wait. So it has a small share, and
-/// asks for longer slices than others have: whoever wakes with a shorter one takes the core at once (Linux 6.12 on).
+/// equal rights each of its slices is some milliseconds in which the worker's clients wait.
 pub fn step_back() {
-    // SAFETY: plain old data, for which zeros are the defaults.
-    let mut wanted: libc::sched_attr = unsafe { std::mem::zeroed() };
-    wanted.size = size_of_val(&wanted) as u32;
-    wanted.sched_policy = libc::SCHED_OTHER as u32;
-    wanted.sched_nice = BACKGROUND_NICE;
-    wanted.sched_runtime = BACKGROUND_SLICE_NS;
-    // SAFETY: the kernel reads the struct we own and changes how this thread is scheduled; being refused changes nothing.
+    // SAFETY: a plain call that changes how this thread is scheduled; being refused changes nothing.
     unsafe {
-        if libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) != 0 {
-            libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
-        }
+        libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
     }
 }
 
@@ -244,8 +235,6 @@ static LOG_FD: AtomicI32 = AtomicI32::new(2);
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
 /// A tenth of a worker's share where both always want the core; all that the worker leaves otherwise.
 const BACKGROUND_NICE: i32 = 10;
-/// Longer than any slice that Linux gives by default (0.7 to 3 ms), not much longer than a client would wait for.
-const BACKGROUND_SLICE_NS: u64 = 4_000_000;
 /// The field of /proc/PID/stat with the address of the first argument; its end and the environment's ends follow.
 const ARG_START: usize = 48;
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
