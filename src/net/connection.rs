@@ -727,7 +727,7 @@ impl Ahead<'_> {
     /// Request `i` is about to run.
     #[inline]
     fn of(&self, i: usize) {
-        if i % AHEAD == 0 {
+        if i.is_multiple_of(AHEAD) {
             (i..i + AHEAD).for_each(|i| self.bucket(i + 2 * AHEAD));
             (i..i + AHEAD).for_each(|i| self.entry(i + AHEAD));
         }
