@@ -8,6 +8,7 @@ mod common;
 
 use common::Server;
 use redis::{Commands, Connection, Pipeline};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -206,5 +207,58 @@ fn a_rewritten_log_is_everything() {
         redis::cmd("DEBUG").arg("LOADAOF").exec(&mut c).unwrap();
         assert_eq!(digest(&mut c), before, "preamble {preamble}");
         assert_eq!(sums(&mut c), expected());
+    }
+}
+
+/// A crowd of fields that are due is removed a few at a time; to the log all of them are there until then. Who writes one
+/// of them anew, under this name of the hash or another, finds the same again when the log is read.
+#[test]
+fn fields_written_anew_after_they_were_due_are_so_in_the_log() {
+    const FIELDS: usize = 1000;
+    let server = Server::start(&["--appendonly", "yes", "--enable-debug-command", "yes", "--appendfsync", "no"]);
+    let mut c = connect(&server);
+    redis::cmd("DEBUG").arg("SET-ACTIVE-EXPIRE").arg(0).exec(&mut c).unwrap();
+    for (key, lasting) in [("some", true), ("none", false)] {
+        let mut all = Pipeline::new();
+        (0..FIELDS).for_each(|i| _ = all.hset(key, i, 100).ignore());
+        all.cmd("HPEXPIRE").arg(key).arg(1).arg("FIELDS").arg(FIELDS).arg((0..FIELDS).collect::<Vec<_>>()).ignore();
+        if lasting {
+            all.hset(key, "lasting", 100).ignore();
+        }
+        all.atomic().exec(&mut c).unwrap();
+    }
+    thread::sleep(Duration::from_millis(5));
+    let write = |c: &mut Connection, key: &str, from: usize| {
+        let mut p = Pipeline::new();
+        p.hincr(key, from, 1).ignore().hset_nx(key, from + 1, 2).ignore().hdel(key, from + 2).ignore();
+        p.cmd("HSETEX").arg(key).arg("KEEPTTL").arg("FIELDS").arg(1).arg(from + 3).arg(3).ignore();
+        p.cmd("HINCRBYFLOAT").arg(key).arg(from + 4).arg("0.5").ignore();
+        p.cmd("HPERSIST").arg(key).arg("FIELDS").arg(1).arg(from + 5).ignore();
+        p.exec(c).unwrap();
+        [(from, "1"), (from + 1, "2"), (from + 3, "3"), (from + 4, "0.5")].map(|(n, v)| (n.to_string(), v.to_owned()))
+    };
+    // Those due last are removed last.
+    let mut renamed = BTreeMap::from([("lasting".to_owned(), "100".to_owned())]);
+    renamed.extend(write(&mut c, "some", FIELDS - 10));
+    c.rename::<_, _, ()>("some", "renamed").unwrap();
+    redis::cmd("COPY").arg("renamed").arg("copied").exec(&mut c).unwrap();
+    let mut copied = renamed.clone();
+    renamed.extend(write(&mut c, "renamed", FIELDS - 20));
+    copied.extend(write(&mut c, "copied", FIELDS - 30));
+    // Nothing can be seen of this one: it is made anew. What can be seen of the other one is removed, and it is made anew.
+    let none = BTreeMap::from(write(&mut c, "none", FIELDS - 40));
+    redis::cmd("COPY").arg("renamed").arg("again").exec(&mut c).unwrap();
+    redis::cmd("HDEL").arg("again").arg(renamed.keys().collect::<Vec<_>>()).exec(&mut c).unwrap();
+    assert!(!c.exists::<_, bool>("again").unwrap());
+    let again = BTreeMap::from(write(&mut c, "again", FIELDS - 50));
+    for loaded in [false, true] {
+        if loaded {
+            redis::cmd("DEBUG").arg("LOADAOF").exec(&mut c).unwrap();
+        }
+        for (key, expected) in [("renamed", &renamed), ("copied", &copied), ("none", &none), ("again", &again)] {
+            assert_eq!(c.hlen::<_, usize>(key).unwrap(), expected.len(), "{key}, loaded: {loaded}");
+            let seen: BTreeMap<String, String> = c.hgetall(key).unwrap();
+            assert_eq!(&seen, expected, "{key}, loaded: {loaded}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
-use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Manner, Place, Seldom};
+use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Lapsed, Manner, Place, Seldom};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{Argv, ArgvView, Out};
@@ -405,16 +405,22 @@ fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
 
 /// Counts what expired and adds it to the effects: DEL (or UNLINK) for keys, HDEL for fields.
 pub fn note_expired(expired: Vec<Expired>, effects: &mut Effects, stats: &WorkerStats, lazy: bool) {
-    for Expired { db, key, fields } in expired {
-        if fields.is_empty() {
-            effects.add(db, [removal(lazy), &key].into_iter());
-            stats.counters.expired_keys.add(1);
+    let counters = &stats.counters;
+    for Expired { db, key, what } in expired {
+        match what {
+            Lapsed::Key => counters.expired_keys.add(1),
+            Lapsed::Fields(fields) => {
+                counters.expired_subkeys.add(fields.len() as u64);
+                for some in fields.chunks(FIELDS_PER_EFFECT) {
+                    let front = [&b"HDEL"[..], &key].into_iter();
+                    let args: Vec<&[u8]> = front.chain(some.iter().map(|field| &**field)).collect();
+                    effects.add(db, args.into_iter());
+                }
+                continue;
+            }
+            Lapsed::Hash(fields) => counters.expired_subkeys.add(fields as u64),
         }
-        for some in fields.chunks(FIELDS_PER_EFFECT) {
-            let args: Vec<&[u8]> = [&b"HDEL"[..], &key].into_iter().chain(some.iter().map(|field| &**field)).collect();
-            effects.add(db, args.into_iter());
-            stats.counters.expired_subkeys.add(some.len() as u64);
-        }
+        effects.add(db, [removal(lazy), &key].into_iter());
     }
 }
 

@@ -5,7 +5,8 @@
 //! the blocked. What a command did comes out in [`Changes`], for the caller to propagate, count and free.
 //!
 //! An expired key is absent to everyone; whoever meets it removes it, and the removal propagates as a DEL before the
-//! unit's own effects. Strings: `strings.rs`. Collections: `edit.rs`. The whole keyspace: `walk.rs`.
+//! unit's own effects. Fields of a hash likewise, a few at a time: see `edit.rs`, where collections are. Strings:
+//! `strings.rs`. The whole keyspace: `walk.rs`.
 
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::{Held, Keyspace, Part, Place};
@@ -42,8 +43,15 @@ pub struct Event {
 pub struct Expired {
     pub db: usize,
     pub key: Box<[u8]>,
-    /// Empty: the key itself was due.
-    pub fields: Vec<Box<[u8]>>,
+    pub what: Lapsed,
+}
+
+/// What of a key was due.
+pub enum Lapsed {
+    Key,
+    Fields(Vec<Box<[u8]>>),
+    /// All fields that a hash had left, so many: it went as a whole.
+    Hash(usize),
 }
 
 /// What a unit did. Small, because every command makes and drops one: what few of them do is behind a pointer.
@@ -215,8 +223,8 @@ impl<'k> Db<'k> {
         }
         if entry.has_expiring_fields()
             && self.manner.removes_due()
-            && entry.fields_due().is_some_and(|at| at <= self.now)
-            && !self.expire_fields(place, slot, entry, usize::MAX)
+            && entry.shows_due(self.now)
+            && !self.expire_fields(place, slot, entry)
         {
             return None;
         }
@@ -369,7 +377,7 @@ impl<'k> Db<'k> {
         self.changed(place, &key, b'x', "expired", false);
         // The DEL that stands for the expiry is not the command's own change.
         self.changes.dirty -= 1;
-        self.changes.seldom().expired.push(Expired { db: self.index, key, fields: Vec::new() });
+        self.changes.seldom().expired.push(Expired { db: self.index, key, what: Lapsed::Key });
         self.dispose(entry);
     }
 
@@ -378,7 +386,7 @@ impl<'k> Db<'k> {
         let place = self.keyspace().place(key);
         match self.find(place, key) {
             Some((slot, entry)) if entry.is_due(self.now) => self.expire_found(place, slot),
-            Some((slot, entry)) => _ = self.expire_fields(place, slot, entry, FIELDS_PER_VISIT),
+            Some((slot, entry)) => _ = self.expire_fields(place, slot, entry),
             None => {}
         }
     }

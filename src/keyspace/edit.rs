@@ -2,10 +2,13 @@
 //!
 //! An [`Edit`] lends a key's collection for changing. The handler states what it did ([`Edit::changed`]); when the guard
 //! is dropped, an emptied collection leaves the keyspace, and the expiry index learns of fields that expire.
-//! Fields due are removed before anyone sees the hash, as keys are; their removal propagates as an HDEL in front of the
-//! unit's own effects.
+//! Nobody sees a field that is due. Whoever meets the hash removes the first few of those, as the expiry cycle does, and
+//! the rest is gone already for all who ask ([`crate::types::fields`]). For the log a field is there until it is removed:
+//! that propagates as an HDEL, or, of all that a hash has left, as a DEL of the key, in front of the unit's own effects. So
+//! does the removal of a gone field that is written again. One visit costs O(log n) and [`FIELDS_PER_VISIT`]
+//! removals; at the same time there is one visit only, so that whoever holds a hash does not see it change.
 
-use super::db::{Db, Expired, WrongType};
+use super::db::{Db, Expired, FIELDS_PER_VISIT, Lapsed, WrongType};
 use super::entry::{Body, Entry, New};
 use super::stripe::Place;
 use crate::clock::Millis;
@@ -85,27 +88,34 @@ impl<'k> Db<'k> {
         Edit::begin(self, key, place, entry)
     }
 
-    /// Removes up to `max` of a hash's fields that are due. Says whether the key is still there.
+    /// Removes the first of a hash's fields that are due; the others are gone. Says whether the key is still there.
     #[cold]
-    pub(super) fn expire_fields(&mut self, place: Place, slot: Slot, entry: Entry, max: usize) -> bool {
+    pub(super) fn expire_fields(&mut self, place: Place, slot: Slot, entry: Entry) -> bool {
         self.before_change(entry);
         let Some(value) = entry.value_mut() else { return true };
-        let fields = value.remove_due_fields(self.now, max);
-        let emptied = value.is_empty_collection();
+        let fields = value.remove_due_fields(self.now, FIELDS_PER_VISIT);
+        let (emptied, gone) = (value.is_empty_collection(), value.fields_gone());
         if fields.is_empty() {
             return true;
         }
         let key: Box<[u8]> = entry.key().into();
-        self.changed(place, &key, b'h', "hexpired", !emptied);
-        // The HDEL that stands for the expiry is not the command's own change.
-        self.changes.dirty -= 1;
+        // The rest goes at once with the key.
+        let what = if emptied && gone > 0 { Lapsed::Hash(fields.len() + gone) } else { Lapsed::Fields(fields) };
+        self.fields_expired(place, &key, what, !emptied);
         if emptied {
             let entry = self.extract(place, slot);
             self.notify(b'g', "del", &key);
             self.dispose(entry);
         }
-        self.changes.seldom().expired.push(Expired { db: self.index, key, fields });
         !emptied
+    }
+
+    /// States that fields of a hash were removed because they were due.
+    fn fields_expired(&mut self, place: Place, key: &[u8], what: Lapsed, exists: bool) {
+        self.changed(place, key, b'h', "hexpired", exists);
+        // What stands for the expiry is not the command's own change.
+        self.changes.dirty -= 1;
+        self.changes.seldom().expired.push(Expired { db: self.index, key: key.into(), what });
     }
 }
 
@@ -134,6 +144,7 @@ impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
     /// statement of the same command counts.
     #[inline]
     pub fn changed_by(&mut self, event: &'static str, members: usize) {
+        self.expire_replaced();
         self.changed = true;
         self.db.changed(self.place, self.key, T::KIND.event_class(), event, true);
         self.db.changes.dirty = self.db.changes.dirty + members as u64 - 1;
@@ -141,7 +152,19 @@ impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
 
     /// A second keyspace event of one change.
     pub fn notify(&mut self, event: &'static str) {
+        self.expire_replaced();
         self.db.notify(T::KIND.event_class(), event, self.key);
+    }
+
+    /// States that those fields were removed which were gone and then written.
+    #[inline]
+    fn expire_replaced(&mut self) {
+        if self.entry.has_expiring_fields() {
+            let fields = self.value().take_replaced_fields();
+            if !fields.is_empty() {
+                self.db.fields_expired(self.place, self.key, Lapsed::Fields(fields), true);
+            }
+        }
     }
 
     /// The log is being read: what is due stays.
@@ -182,7 +205,12 @@ impl<T: Collection> DerefMut for Edit<'_, '_, T> {
 impl<T: Collection> Drop for Edit<'_, '_, T> {
     #[inline]
     fn drop(&mut self) {
+        self.expire_replaced();
         if self.value().is_empty_collection() {
+            let gone = self.value().fields_gone();
+            if gone > 0 {
+                self.db.fields_expired(self.place, self.key, Lapsed::Hash(gone), false);
+            }
             if let Some((slot, _)) = self.db.find(self.place, self.key) {
                 let entry = self.db.extract(self.place, slot);
                 self.db.dispose(entry);

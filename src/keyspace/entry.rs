@@ -248,6 +248,11 @@ impl Entry {
         if let Body::Value(value) = self.body() { value.fields_due() } else { None }
     }
 
+    /// Fields of a hash are due that are not gone for who asks.
+    pub fn shows_due(self, now: Millis) -> bool {
+        if let Body::Value(value) = self.body() { value.shows_due(now) } else { false }
+    }
+
     /// Fields of this hash expire, or did: the cheap question before [`Self::fields_due`].
     #[inline]
     pub fn has_expiring_fields(self) -> bool {

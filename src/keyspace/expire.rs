@@ -9,7 +9,8 @@
 //! they outnumber the living ([`Due::is_bloated`]), each record is looked up once and the garbage dropped. The work is in
 //! proportion to the records added since, whatever the number of keys without an expiry.
 //! Due keys are removed in slices of a few microseconds each by one service thread, so that a million keys due in
-//! the same millisecond stop nobody; so are the fields of one hash, unless a command meets it meanwhile. Cost: 8 bytes a key, one heap push for a new expiry.
+//! the same millisecond stop nobody; so are the fields of one hash, whoever meets it. Cost: 8 bytes a key, one heap push
+//! for a new expiry.
 
 use super::db::Db;
 use super::entry::Entry;

@@ -25,7 +25,7 @@ pub mod walk;
 pub mod watch;
 
 pub use crate::types::Text;
-pub use db::{Changes, Db, Expired, Expiry, Hint, Hints, Manner, Seldom, WrongType};
+pub use db::{Changes, Db, Expired, Expiry, Hint, Hints, Lapsed, Manner, Seldom, WrongType};
 pub use edit::Edit;
 #[cfg(test)]
 pub use stripe::ModelLock;

@@ -1,6 +1,6 @@
 //! The keyspace against a naive model: whatever happens to keys under a driven clock, both agree after every step.
 
-use super::db::{Db, Expired, Expiry, FIELDS_PER_VISIT, Manner};
+use super::db::{Db, Expired, Expiry, FIELDS_PER_VISIT, Lapsed, Manner};
 use super::defrag::Pass;
 use super::expire::expire_slice;
 use super::stripe::Keyspace;
@@ -433,32 +433,115 @@ fn moving_one_expiry_back_and_forth_takes_no_memory() {
     pair.expire_all(10);
 }
 
-#[test]
-fn the_fields_of_a_big_hash_expire_in_bounded_visits() {
-    const FIELDS: usize = 10 * FIELDS_PER_VISIT + 5;
+/// A big hash, in which so many fields are due 10 ms after the start and one is lasting.
+fn with_due_fields(fields: usize) -> Pair {
     let mut pair = Pair::new();
     let packed = PackedMax { entries: 4, bytes: 64 };
     pair.unit(0, |db| {
         let mut hash = db.upsert::<Hash>(b"h").unwrap_or_else(|_| panic!("the key is free"));
-        for n in 0..FIELDS {
+        for n in 0..fields {
             hash.set(n.to_string().as_bytes(), b"v", Due::At(START + 10), packed);
         }
         hash.set(b"lasting", b"v", Due::Clear, packed);
         hash.changed("hset");
     });
-    let now = START + 10;
+    pair.now = START + 10;
+    pair
+}
+
+/// Names of removed fields, or how many went with the key.
+type Gone = Result<Vec<Box<[u8]>>, usize>;
+
+impl Pair {
+    /// Runs a unit on the hash; what it did and which fields it removed as due.
+    fn meet<R>(&self, work: impl FnOnce(&mut Db<'_>) -> R) -> (R, Gone) {
+        let exclusive = self.keyspace.gate.exclusive();
+        let mut db = Db::new(self.keyspace.own_world(&exclusive), 0, self.now, Manner::default());
+        let (result, mut names) = (work(&mut db), Ok(Vec::new()));
+        for expired in db.changes.take_expired() {
+            match (expired.what, &mut names) {
+                (Lapsed::Fields(more), Ok(names)) => names.extend(more),
+                (Lapsed::Hash(fields), _) => names = Err(fields),
+                _ => panic!("fields are due, no key"),
+            }
+        }
+        (result, names)
+    }
+}
+
+#[test]
+fn the_fields_of_a_big_hash_expire_in_bounded_visits() {
+    const FIELDS: usize = 10 * FIELDS_PER_VISIT + 5;
+    let mut pair = with_due_fields(FIELDS);
     let stripe = pair.keyspace.place(b"h").stripe as usize;
     let (mut gone, mut more) = (0, true);
     while more {
-        let exclusive = pair.keyspace.gate.exclusive();
-        let mut db = Db::new(pair.keyspace.own_world(&exclusive), 0, now, Manner::default());
-        more = expire_slice(&mut db, stripe, now, 1).more;
-        let removed: usize = db.changes.take_expired().iter().map(|expired| expired.fields.len()).sum();
+        let removed;
+        (more, removed) = pair.meet(|db| expire_slice(db, stripe, pair.now, 1).more);
+        let removed = removed.unwrap().len();
         assert!(removed <= FIELDS_PER_VISIT && (removed > 0 || !more), "{removed} at once");
         gone += removed;
     }
     assert_eq!(gone, FIELDS);
     pair.unit(0, |db| assert_eq!(db.read::<Hash>(b"h").ok().flatten().map(|hash| hash.len()), Some(1)));
+}
+
+#[test]
+fn whoever_meets_a_crowd_of_due_fields_sees_none_and_removes_few() {
+    const FIELDS: usize = 10 * FIELDS_PER_VISIT;
+    let mut pair = with_due_fields(FIELDS);
+    let all = |db: &mut Db<'_>| {
+        let mut all = Vec::new();
+        let hash = db.read::<Hash>(b"h").ok().flatten().expect("one field is lasting");
+        hash.for_each(|name, _, _| all.push(name.to_vec()));
+        assert_eq!(hash.len(), all.len());
+        all
+    };
+    let mut left: Vec<Box<[u8]>> = (0..FIELDS).map(|n| n.to_string().into_bytes().into()).collect();
+    for _ in 0..3 {
+        let (seen, removed) = pair.meet(|db| (all(db), all(db)));
+        let removed = removed.unwrap();
+        assert_eq!((seen, removed.len()), ((vec![b"lasting".to_vec()], vec![b"lasting".to_vec()]), FIELDS_PER_VISIT));
+        left.retain(|name| !removed.contains(name));
+        pair.now += 1;
+    }
+    // Nobody removes anything else at the same time, and what is written anew was removed before.
+    pair.now -= 1;
+    let packed = PackedMax { entries: 4, bytes: 64 };
+    let (_, removed) = pair.meet(|db| {
+        let mut hash = db.edit::<Hash>(b"h").ok().flatten().expect("one field is lasting");
+        assert!(!hash.set_due(&left[1], None) && !hash.remove(&left[1]) && hash.get(&left[0]).is_none());
+        assert!(hash.set(&left[0], b"new", Due::Keep, packed) && hash.due(&left[0]) == Some(None));
+        hash.changed("hset");
+    });
+    assert_eq!(removed.unwrap(), vec![left.remove(0)]);
+    // Without the fields that can be seen there is no hash, whatever is still to be removed.
+    let (_, removed) = pair.meet(|db| {
+        let mut hash = db.edit::<Hash>(b"h").ok().flatten().expect("two fields are lasting");
+        let names: Vec<_> = (0..FIELDS).map(|n| n.to_string().into_bytes()).chain([b"lasting".to_vec()]).collect();
+        assert_eq!(names.iter().filter(|name| hash.remove(name)).count(), 2);
+        hash.changed("hdel");
+    });
+    assert_eq!(removed, Err(left.len()));
+    pair.unit(0, |db| assert!(!db.exists(b"h")));
+}
+
+#[test]
+fn a_hash_whose_fields_are_all_due_goes_at_once() {
+    const FIELDS: usize = 10 * FIELDS_PER_VISIT;
+    for met_by_cycle in [false, true] {
+        let mut pair = with_due_fields(FIELDS);
+        pair.now = START;
+        let (removed, _) = pair.meet(|db| db.edit::<Hash>(b"h").ok().flatten().map(|mut hash| hash.remove(b"lasting")));
+        assert_eq!(removed, Some(true));
+        pair.now = START + 10;
+        let stripe = pair.keyspace.place(b"h").stripe as usize;
+        let (_, removed) = pair.meet(|db| match met_by_cycle {
+            true => assert!(!expire_slice(db, stripe, pair.now, 1).more),
+            false => assert!(!db.exists(b"h")),
+        });
+        assert_eq!(removed, Err(FIELDS));
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Value {
     pub fn is_big(&self) -> bool {
         match self {
             Self::List(list) => list.nodes() > NODES_MAX,
-            Self::HashTable(fields) => fields.len() > MEMBERS_MAX,
+            Self::HashTable(fields) => fields.len() + fields.gone() > MEMBERS_MAX,
             Self::SetTable(members) => members.len() > MEMBERS_MAX,
             Self::ZsetTree(ranked) => ranked.len() > MEMBERS_MAX,
             _ => false,

@@ -2,16 +2,21 @@
 //!
 //! A field is a [`Piece`]; one that expires has its time in front and the lowest bit of its word set, so that the others
 //! pay nothing. `alarms` holds time and word of exactly the fields that expire, hence the next one due is its first.
+//!
+//! Fields fall due in crowds and are removed a few at a time ([`Fields::remove_due`]). Those that wait for it are *gone*:
+//! the first of `alarms`, counted in O(log n), and absent to whoever asks. One that is written again is removed first, and
+//! named in [`Fields::take_replaced`], because for the log it was there until then.
 //! Cost: a field that expires takes 8 bytes more and about 24 in `alarms`; setting a time is O(log n) in their number.
+//! Walking and scanning pass over what is gone, and drawing does while no more than half is.
 
 use super::cut::TableCut;
 use super::items::{Item, Items, Lent};
 use super::piece::Piece;
+use super::rank::Tree;
 use super::text::Text;
 use crate::clock::Millis;
 use crate::mover::{Movable, Mover};
 use crate::table::Word;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What becomes of a field's expiry when its value is written.
@@ -78,7 +83,7 @@ impl Field {
     }
 
     /// Its time and word, if it expires.
-    fn alarm(&self) -> Option<(Millis, Word)> {
+    fn alarm(&self) -> Option<Alarm> {
         match self {
             Self::Lasting(_) => None,
             Self::Timed(piece) => Some((piece.header(), timed_word(piece.address()))),
@@ -148,27 +153,47 @@ impl<'a> Lent<'a, Field> {
     }
 }
 
+/// A field that expires, by its time.
+type Alarm = (Millis, Word);
+
 /// The fields of a big hash.
 #[derive(Default)]
 pub struct Fields {
     items: Items<Field>,
-    alarms: BTreeSet<(Millis, Word)>,
+    alarms: Tree<Alarm>,
+    /// How many are gone: those that were due at `gone_by`, which means nothing while there are none.
+    gone: usize,
+    gone_by: Millis,
+    /// Names of those that were gone and then written again.
+    replaced: Vec<Box<[u8]>>,
 }
 
 impl Fields {
+    /// How many there are for whoever asks.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() - self.gone
     }
 
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
+    }
+
+    /// How many are gone and still to be removed.
+    pub fn gone(&self) -> usize {
+        self.gone
+    }
+
+    /// Names of fields that were gone when they were written, since this was last asked.
+    pub fn take_replaced(&mut self) -> Vec<Box<[u8]>> {
+        std::mem::take(&mut self.replaced)
     }
 
     pub fn heap_bytes(&self) -> usize {
         self.items.heap_bytes() + self.alarms.len() * ALARM_BYTES
     }
 
-    /// The fields as they are now, to be read in pieces while they change.
+    /// The fields as they are now, those gone too, to be read in pieces while they change.
     pub fn cut(&mut self) -> Arc<TableCut<Field>> {
         self.items.cut()
     }
@@ -183,28 +208,41 @@ impl Fields {
         let alarms = &mut self.alarms;
         self.items.relocate_from(place, mover, |before, field| {
             if let Some((at, after)) = field.alarm() {
-                alarms.remove(&(at, before));
-                alarms.insert((at, after));
+                alarms.remove(|other| other.cmp(&(at, before)));
+                alarms.insert((at, after), |other| other.cmp(&(at, after)));
             }
         })
     }
 
-    /// When the first field expires.
+    /// When the first field to be removed expires, or did.
     #[inline]
     pub fn next_due(&self) -> Option<Millis> {
-        self.alarms.first().map(|(at, _)| *at)
+        self.alarms.range(0..1).next().map(|(at, _)| at)
     }
 
-    /// Takes out up to `max` of the fields that are due at `now`; their names, the earliest first.
+    /// When the first field expires that is not gone.
+    pub fn first_due(&self) -> Option<Millis> {
+        self.alarms.range(self.gone..self.gone + 1).next().map(|(at, _)| at)
+    }
+
+    /// Whether [`Self::remove_due`] was not asked at this time while fields are due.
+    pub fn shows_due(&self, now: Millis) -> bool {
+        (self.gone == 0 || self.gone_by < now) && self.next_due().is_some_and(|at| at <= now)
+    }
+
+    /// Takes out up to `max` of the fields that are due at `now`; their names, the earliest first. The others are gone.
     pub fn remove_due(&mut self, now: Millis, max: usize) -> Vec<Box<[u8]>> {
-        let mut names = Vec::new();
+        // A clock that was set back brings nothing back.
+        self.gone_by = if self.gone > 0 { self.gone_by.max(now) } else { now };
+        self.gone = self.alarms.rank(|(at, _)| *at <= self.gone_by);
+        let mut names = Vec::with_capacity(self.gone.min(max));
         while names.len() < max
-            && let Some(&(at, word)) = self.alarms.first()
-            && at <= now
+            && self.gone > 0
+            && let Some((_, word)) = self.alarms.range(0..1).next()
         {
             // SAFETY: alarms hold the words of members only.
             let name: Box<[u8]> = unsafe { self.items.by_word(word) }.name().into();
-            self.remove(&name);
+            self.take(&name);
             names.push(name);
         }
         names
@@ -212,11 +250,15 @@ impl Fields {
 
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<Lent<'_, Field>> {
-        self.items.get(name)
+        self.items.get(name).filter(|field| !self.is_gone(field))
     }
 
     /// Writes a value; says whether the field is new.
     pub fn set(&mut self, name: &[u8], value: &[u8], due: Due) -> bool {
+        if self.has_gone(name) {
+            self.take(name);
+            self.replaced.push(name.into());
+        }
         let known = self.change(name, |field| {
             match due {
                 Due::Keep => {}
@@ -233,36 +275,71 @@ impl Fields {
 
     /// Sets or clears a field's expiry; says whether there is such a field.
     pub fn set_due(&mut self, name: &[u8], due: Option<Millis>) -> bool {
-        self.change(name, |field| field.set_due(due))
+        !self.has_gone(name) && self.change(name, |field| field.set_due(due))
     }
 
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        let Some(field) = self.items.remove(name) else { return false };
-        if let Some(alarm) = field.alarm() {
-            self.alarms.remove(&alarm);
-        }
-        true
+        !self.has_gone(name) && self.take(name)
     }
 
     /// Every field, in no particular order.
-    pub fn for_each(&self, visit: impl FnMut(&Field)) {
-        self.items.for_each(visit);
+    pub fn for_each(&self, mut visit: impl FnMut(&Field)) {
+        self.items.for_each(|field| {
+            if !self.is_gone(field) {
+                visit(field);
+            }
+        });
     }
 
     /// One step of a scan; the next cursor, 0 at the end.
-    pub fn scan(&self, cursor: u64, emit: impl FnMut(&Field)) -> u64 {
-        self.items.scan(cursor, emit)
+    pub fn scan(&self, cursor: u64, mut emit: impl FnMut(&Field)) -> u64 {
+        self.items.scan(cursor, |field| {
+            if !self.is_gone(field) {
+                emit(field);
+            }
+        })
     }
 
-    /// A field, each with the same chance.
-    pub fn sample(&self) -> Option<Lent<'_, Field>> {
-        self.items.sample()
+    /// `count` times a field, each time any with the same chance; ends early when `visit` says so by false.
+    pub fn sample(&self, count: usize, mut visit: impl FnMut(&Lent<'_, Field>) -> bool) {
+        if self.gone > self.len() {
+            let few = self.items.filtered(|field| !self.is_gone(field));
+            let mut drawn = (0..count).map_while(|_| fastrand::choice(&few));
+            while drawn.next().is_some_and(&mut visit) {}
+            return;
+        }
+        // Two draws on average for one that is not gone, at most.
+        let draw = |_| std::iter::from_fn(|| self.items.sample()).find(|field| !self.is_gone(field));
+        let mut drawn = (0..count).map_while(draw);
+        while drawn.next().is_some_and(|field| visit(&field)) {}
+    }
+
+    #[inline]
+    fn is_gone(&self, field: &Field) -> bool {
+        self.gone > 0 && field.due().is_some_and(|at| at <= self.gone_by)
+    }
+
+    /// A field of this name is gone and not removed.
+    #[inline]
+    fn has_gone(&self, name: &[u8]) -> bool {
+        self.gone > 0 && self.items.get(name).is_some_and(|field| self.is_gone(&field))
     }
 
     /// Adds a field whose name is not there.
     fn insert(&mut self, field: Field) {
-        self.alarms.extend(field.alarm());
+        if let Some(alarm) = field.alarm() {
+            self.set_alarm(alarm);
+        }
         self.items.insert(field);
+    }
+
+    /// Takes a field out, gone or not.
+    fn take(&mut self, name: &[u8]) -> bool {
+        let Some(field) = self.items.remove(name) else { return false };
+        if let Some(alarm) = field.alarm() {
+            self.clear_alarm(alarm);
+        }
+        true
     }
 
     /// Changes a field and lets its alarm follow.
@@ -274,19 +351,29 @@ impl Fields {
         });
         let Some((before, after)) = alarms else { return false };
         if before != after {
-            if let Some(alarm) = before {
-                self.alarms.remove(&alarm);
-            }
-            self.alarms.extend(after);
+            before.into_iter().for_each(|alarm| self.clear_alarm(alarm));
+            after.into_iter().for_each(|alarm| self.set_alarm(alarm));
         }
         true
+    }
+
+    fn set_alarm(&mut self, alarm: Alarm) {
+        self.alarms.insert(alarm, |other| other.cmp(&alarm));
+        self.gone += usize::from(self.gone > 0 && alarm.0 <= self.gone_by);
+    }
+
+    fn clear_alarm(&mut self, alarm: Alarm) {
+        self.alarms.remove(|other| other.cmp(&alarm));
+        self.gone -= usize::from(self.gone > 0 && alarm.0 <= self.gone_by);
     }
 }
 
 impl Clone for Fields {
+    /// With those that are gone: for the log they are in the copy too.
     fn clone(&self) -> Self {
         let mut copy = Self::default();
-        self.for_each(|field| copy.insert(field.clone()));
+        self.items.for_each(|field| copy.insert(field.clone()));
+        (copy.gone, copy.gone_by) = (self.gone, self.gone_by);
         copy
     }
 }

@@ -143,29 +143,26 @@ impl Hash {
                     }
                 }
             }
-            Repr::Table(fields) => {
-                let drawn = (0..count).map_while(|_| fields.sample());
-                let mut drawn = drawn.map(|f| visit(Text::Bytes(f.name()), f.text()));
-                while drawn.next() == Some(true) {}
-            }
+            Repr::Table(fields) => fields.sample(count, |f| visit(Text::Bytes(f.name()), f.text())),
         }
     }
 
     /// `count` different fields, or all if there are fewer; every choice of them has the same chance.
     pub fn sample_distinct(&self, count: usize, mut visit: impl FnMut(Text<'_>, Text<'_>)) {
         let len = self.len();
+        if count == 0 {
+            return;
+        }
         if let Repr::Table(fields) = self.repr()
             && count.saturating_mul(SPARSE) < len
         {
             let mut seen = HashSet::with_capacity(count);
-            while seen.len() < count
-                && let Some(f) = fields.sample()
-            {
+            return fields.sample(usize::MAX, |f| {
                 if seen.insert(f.name().as_ptr() as usize) {
                     visit(Text::Bytes(f.name()), f.text());
                 }
-            }
-            return;
+                seen.len() < count
+            });
         }
         // Taken in one walk: each field with the chance that those still needed bear to those still left.
         let (mut needed, mut left) = (count.min(len), len);
@@ -363,12 +360,16 @@ pub(super) fn first_due(packed: &Packed) -> Option<Millis> {
 
 /// Takes the fields that are due out of a `HashTimed`; their names.
 pub(super) fn remove_due(packed: &mut Packed, now: Millis) -> Vec<Box<[u8]>> {
-    let mut names = Vec::new();
-    while let Some(at) = packed.first()
+    let (mut names, mut next) = (Vec::new(), packed.first());
+    while let Some(at) = next
         && due_at(packed, at).is_some_and(|due| due <= now)
     {
         names.push(packed.get(at).to_vec().into());
-        packed.remove(at, TRIPLE);
+        next = packed.skip(at, TRIPLE);
+    }
+    // They stand in front of the others, who move up once.
+    if let Some(first) = packed.first().filter(|_| !names.is_empty()) {
+        packed.remove(first, TRIPLE * names.len());
     }
     names
 }
@@ -393,6 +394,26 @@ mod tests {
 
     type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<Millis>)>;
 
+    /// What the log makes of the hash: there fields stay until it says that they were removed.
+    #[derive(Default)]
+    struct Log(Model);
+
+    impl Log {
+        /// Fields of the hash were removed because they were due.
+        fn removed(&mut self, names: &[Box<[u8]>]) {
+            names.iter().for_each(|name| assert!(self.0.remove(&**name).is_some()));
+        }
+
+        /// The hash was changed to what the model is, of which the log is told except for what is gone.
+        fn follows(&mut self, value: &mut Value, model: &Model) {
+            self.removed(&value.take_replaced_fields());
+            let is_gone = |name: &Vec<u8>| !model.contains_key(name);
+            let gone = self.0.iter().filter(|(name, _)| is_gone(name)).count();
+            assert_eq!(gone, value.fields_gone());
+            self.0.extend(model.clone());
+        }
+    }
+
     fn contents(hash: &Hash) -> Model {
         let mut all = Model::new();
         hash.for_each(|field, value, due| assert!(all.insert(field.to_vec(), (value.to_vec(), due)).is_none()));
@@ -414,8 +435,10 @@ mod tests {
             steps in prop::collection::vec((0u8..9, text(), text(), 1i64..50), 1..200),
         ) {
             let max = PackedMax { entries, bytes: 30 };
-            let (mut value, mut model) = (Hash::empty(), Model::new());
-            for (step, field, text, time) in steps {
+            let (mut value, mut model, mut log, mut now) = (Hash::empty(), Model::new(), Log::default(), 0);
+            for (step, field, text, ahead) in steps {
+                // A time that has passed is the caller's to turn into a removal.
+                let (time, visit) = (now + ahead, ahead % 3);
                 let hash = Hash::of_mut(&mut value).unwrap();
                 let known = model.get(&field).cloned();
                 match step {
@@ -430,7 +453,7 @@ mod tests {
                         model.insert(field, (text, kept));
                     }
                     4 => {
-                        let due = (time % 3 > 0).then_some(time);
+                        let due = (visit > 0).then_some(time);
                         prop_assert_eq!(hash.set_due(&field, due), known.is_some());
                         if let Some(entry) = model.get_mut(&field) { entry.1 = due; }
                     }
@@ -440,21 +463,32 @@ mod tests {
                         prop_assert_eq!(created, usize::from(known.is_none()));
                         model = pairs.into_iter().map(|(f, v)| (f, (v, None))).collect();
                     }
-                    6 => prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some()),
+                    6 => {
+                        let removed = model.remove(&field).is_some();
+                        prop_assert_eq!(hash.remove(&field), removed);
+                        if removed { log.0.remove(&field); }
+                    }
                     7 => {
-                        let mut removed = value.remove_due_fields(time / 3, usize::MAX);
-                        removed.sort();
-                        let is_due = |due: Option<Millis>| due.is_some_and(|at| at <= time / 3);
-                        let due: Vec<_> = model.iter().filter(|(_, e)| is_due(e.1)).map(|(f, _)| f.clone().into()).collect();
-                        prop_assert_eq!(removed, due);
+                        now += ahead / 9;
+                        let is_due = |due: Option<Millis>| due.is_some_and(|at| at <= now);
+                        let due = log.0.values().filter(|(_, due)| is_due(*due)).count();
+                        let max = [2, 5, usize::MAX][visit as usize];
+                        let removed = value.remove_due_fields(now, max);
+                        let bounded = if value.encoding() == "hashtable" { due.min(max) } else { due };
+                        prop_assert_eq!(removed.len(), bounded);
+                        prop_assert!(removed.iter().all(|name| is_due(log.0[&**name].1)));
+                        prop_assert!(!value.shows_due(now));
+                        log.removed(&removed);
                         model.retain(|_, e| !is_due(e.1));
                     }
                     _ => value = value.clone(),
                 }
+                log.follows(&mut value, &model);
                 let hash = Hash::of(&value).unwrap();
                 prop_assert_eq!(hash.len(), model.len());
                 prop_assert_eq!(&contents(hash), &model);
-                prop_assert_eq!(value.fields_due(), model.values().filter_map(|(_, due)| *due).min());
+                prop_assert_eq!(value.first_due(), model.values().filter_map(|(_, due)| *due).min());
+                prop_assert_eq!(value.fields_due(), log.0.values().filter_map(|(_, due)| *due).min());
                 if value.encoding() != "hashtable" {
                     prop_assert!(model.len() <= entries && model.iter().all(|(f, (v, _))| f.len().max(v.len()) <= 30));
                     prop_assert!(value.encoding() == "listpackex" || model.values().all(|(_, due)| due.is_none()));
@@ -475,6 +509,11 @@ mod tests {
                 hash.sample_distinct(count, |f, v| assert!(drawn.insert(f.to_vec(), (v.to_vec(), None)).is_none()));
                 prop_assert_eq!(drawn.len(), count.min(model.len()));
                 prop_assert!(drawn.iter().all(|(f, (v, _))| model[f].0 == *v));
+                let mut times = 0;
+                if !model.is_empty() {
+                    hash.sample(count, |f, v| { times += 1; model[&f.to_vec()].0 == v.to_vec() });
+                    prop_assert_eq!(times, count);
+                }
             }
         }
     }

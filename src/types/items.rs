@@ -239,9 +239,19 @@ impl<T: Item> Items<T> {
         self.walk(|batch| visit(batch));
     }
 
+    /// The members for which `wanted` holds.
+    pub fn filtered(&self, wanted: impl Fn(&T) -> bool) -> Vec<Lent<'_, T>> {
+        let mut all = Vec::new();
+        self.walk(|batch| {
+            all.extend(batch.drain(..).filter(|item| wanted(item)));
+            true
+        });
+        all
+    }
+
     /// Batches of whole buckets. Their members' memory is asked for while the batch is gathered.
-    fn walk(&self, mut visit: impl FnMut(&mut [Lent<'_, T>]) -> bool) {
-        let mut batch = SmallVec::<[Lent<'_, T>; BATCH_ROOM]>::new();
+    fn walk<'a>(&'a self, mut visit: impl FnMut(&mut Batch<'a, T>) -> bool) {
+        let mut batch = Batch::new();
         for index in 0..self.table.buckets() {
             self.table.for_each_in(index, |word| {
                 prefetch(word.get() as *const u8);
@@ -297,6 +307,9 @@ impl<T: Item + Clone> Clone for Items<T> {
         copy
     }
 }
+
+/// Members on loan, looked at together.
+type Batch<'a, T> = SmallVec<[Lent<'a, T>; BATCH_ROOM]>;
 
 pub(super) fn lent<'a, T: Item>(word: Word) -> Lent<'a, T> {
     // SAFETY: a word in the table owns a live member; `ManuallyDrop` leaves it to the table. The lifetime is bounded by

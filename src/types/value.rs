@@ -157,14 +157,19 @@ impl Value {
             // Unmapping a large block costs like many small ones.
             Self::Str(s) => 1 + s.capacity() / (256 << 10),
             Self::List(list) => list.nodes(),
-            Self::HashTable(fields) => fields.len(),
+            Self::HashTable(fields) => fields.len() + fields.gone(),
             Self::SetTable(members) => members.len(),
             Self::ZsetTree(ranked) => ranked.len(),
             Self::HashPacked(_) | Self::HashTimed(_) | Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
         }
     }
 
-    /// When the first field of a hash expires; `None` if none does.
+    /// When the first field of a hash expires that is not gone; `None` if none does.
+    pub fn first_due(&self) -> Option<Millis> {
+        if let Self::HashTable(fields) = self { fields.first_due() } else { self.fields_due() }
+    }
+
+    /// When the first field of a hash expires, or did; `None` if none does.
     pub fn fields_due(&self) -> Option<Millis> {
         match self {
             Self::HashTimed(packed) => hash::first_due(packed),
@@ -173,13 +178,32 @@ impl Value {
         }
     }
 
-    /// Takes fields that are due out of a hash, at most `max` of a big one; their names.
+    /// Takes fields that are due out of a hash, at most `max` of a big one; their names. The others are gone for whoever
+    /// asks, but still to be removed: [`Self::fields_gone`].
     pub fn remove_due_fields(&mut self, now: Millis, max: usize) -> Vec<Box<[u8]>> {
         match self {
             Self::HashTimed(packed) => hash::remove_due(packed, now),
             Self::HashTable(fields) => fields.remove_due(now, max),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether [`Self::remove_due_fields`] was not asked at this time while fields are due.
+    pub fn shows_due(&self, now: Millis) -> bool {
+        match self {
+            Self::HashTable(fields) => fields.shows_due(now),
+            _ => self.fields_due().is_some_and(|at| at <= now),
+        }
+    }
+
+    /// How many fields of a hash are due, and not removed.
+    pub fn fields_gone(&self) -> usize {
+        if let Self::HashTable(fields) = self { fields.gone() } else { 0 }
+    }
+
+    /// Names of fields that were due and not removed when they were written, since this was last asked.
+    pub fn take_replaced_fields(&mut self) -> Vec<Box<[u8]>> {
+        if let Self::HashTable(fields) = self { fields.take_replaced() } else { Vec::new() }
     }
 
     /// True for a collection without members, which must not stay in the keyspace.

@@ -13,7 +13,7 @@ use std::io;
 
 /// The payload of a value. Version 10, or 12 if fields expire.
 pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
-    let timed = matches!(body, Body::Value(value) if value.fields_due().is_some());
+    let timed = matches!(body, Body::Value(value) if value.first_due().is_some());
     let version = if timed { VERSION_TIMED } else { VERSION };
     let mut out = vec![value::kind(body)];
     value::encode(&mut out, body, compress);

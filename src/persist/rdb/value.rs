@@ -21,7 +21,7 @@ pub fn kind(body: &Body<'_>) -> u8 {
         Body::Value(Value::List(_)) => LIST_QUICKLIST_2,
         Body::Value(Value::HashPacked(_)) => HASH_LISTPACK,
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => {
-            if value.fields_due().is_some() {
+            if value.first_due().is_some() {
                 HASH_TIMED
             } else {
                 HASH
@@ -123,7 +123,7 @@ fn zset(out: &mut Vec<u8>, value: &Value, compress: bool) {
 /// Fields and values, and times if there are any.
 fn hash(out: &mut Vec<u8>, value: &Value, compress: bool) {
     let Some(fields) = Hash::of(value) else { return };
-    let first_due = value.fields_due();
+    let first_due = value.first_due();
     if let Some(at) = first_due {
         out.extend_from_slice(&at.to_le_bytes());
     }
