@@ -177,7 +177,7 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     let Prepared { argv, canonical, looked_up: LookedUp { row, place } } = request;
     let hint = place.zip(row).map(|(place, row)| Hint { key: argv.get(row.key_at.into()).as_ptr(), place });
     let (Some(row), Some(hint)) = (row, hint) else { return dispatch_any(turn, session, request, out) };
-    if !turn.calm || row.command.has(PLAIN_WITHOUT) || turn.config.maxmemory > 0 {
+    if !turn.calm || row.command.has(PLAIN_WITHOUT) || room::ensure(turn, session, row).is_err() {
         return dispatch_any(turn, session, request, out);
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);

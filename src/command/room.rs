@@ -13,15 +13,13 @@ use crate::keyspace::{Db, Manner};
 use crate::memory;
 use crate::node::Node;
 
+#[inline]
 pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
     let limit = turn.config.maxmemory;
-    if limit == 0 || session.origin == Origin::Log {
+    if limit == 0 || session.origin == Origin::Log || counted(turn.node) <= limit {
         return Ok(());
     }
     let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
-    if counted(turn.node) <= limit {
-        return Ok(());
-    }
     if make_room(turn, limit) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
 }
 
@@ -51,10 +49,9 @@ fn make_room(turn: &mut Turn<'_>, limit: u64) -> bool {
 fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> bool {
     let keyspace = &turn.node.keyspace;
     let samples = turn.config.maxmemory_samples as usize;
-    let Some(victim) = keyspace.pick_victim(policy, samples, turn.now) else { return false };
-    let held = keyspace.lock_one(keyspace.place(&victim.key).stripe as usize);
+    let Some(victim) = keyspace.pick_victim(turn.slot, policy, samples, turn.now) else { return false };
     let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
-    let mut db = Db::new(held, victim.db, turn.now, manner);
+    let mut db = Db::new(victim.held, victim.db, turn.now, manner);
     if db.remove_as(&victim.key, "evicted") {
         let removal = super::call::removal(turn.config.lazyfree_lazy_eviction);
         turn.effects.add(victim.db, [removal, &victim.key].into_iter());

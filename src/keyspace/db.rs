@@ -617,12 +617,8 @@ impl Db<'_> {
 
     pub(super) fn for_each_like(&mut self, stripe: usize, bits: u32, mut visit: impl FnMut(Entry, u64)) {
         let keyspace = self.keyspace();
-        let table = &self.held.part(stripe, self.index).table;
-        table.for_each_like(bits as u16, (bits >> 16) as u8, |word| {
-            // SAFETY: words in a keyspace table are live entries, and their stripe is held.
-            let entry = unsafe { Entry::from_word(word) };
-            visit(entry, keyspace.hash(entry.key()));
-        });
+        let part = self.held.part(stripe, self.index);
+        part.for_each_like(bits, |entry| visit(entry, keyspace.hash(entry.key())));
     }
 }
 

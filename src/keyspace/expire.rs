@@ -30,7 +30,7 @@ pub(super) struct Due {
 
 impl Due {
     pub fn add(&mut self, epoch: Millis, at: Millis, hash: u64) {
-        self.add_bits(epoch, at, (hash & 0xffff) as u32 | ((hash >> 24 & 0xff) as u32) << 16);
+        self.add_bits(epoch, at, like_bits(hash));
     }
 
     fn add_bits(&mut self, epoch: Millis, at: Millis, bits: u32) {
@@ -61,10 +61,11 @@ impl Due {
         self.records.len() > 2 * volatile.max(self.kept) + GARBAGE_MIN
     }
 
-    /// The hash bits of some record, chosen by `ticket`.
-    pub fn sample(&self, ticket: usize) -> Option<u32> {
+    /// The hash bits of up to `count` records that follow each other, the first chosen by `ticket`.
+    pub fn sample(&self, ticket: usize, count: usize, visit: impl FnMut(u32)) {
         let records = self.records.as_slice();
-        records.get(ticket % records.len().max(1)).map(|r| hash_bits(r.0))
+        let (before, after) = records.split_at(ticket % records.len().max(1));
+        after.iter().chain(before).take(count).map(|r| hash_bits(r.0)).for_each(visit);
     }
 
     /// Takes the earliest record's hash bits if it is due; equal records go with it.
@@ -78,6 +79,11 @@ impl Due {
         }
         Some(hash_bits(first))
     }
+}
+
+/// The bits of a hash by which a table finds few words: [`Part::for_each_like`].
+pub(super) fn like_bits(hash: u64) -> u32 {
+    (hash & 0xffff) as u32 | ((hash >> 24 & 0xff) as u32) << 16
 }
 
 fn record(epoch: Millis, at: Millis, bits: u32) -> u64 {
@@ -158,6 +164,12 @@ impl Keyspace {
 }
 
 impl Part {
+    /// Every entry whose key's hash has these bits.
+    pub fn for_each_like(&self, bits: u32, mut visit: impl FnMut(Entry)) {
+        // SAFETY: a word in a keyspace table is a live entry.
+        self.table.for_each_like(bits as u16, (bits >> 16) as u8, |word| visit(unsafe { Entry::from_word(word) }));
+    }
+
     /// Drops the garbage: keeps a record for every key with an expiry, at its time.
     pub fn rebuild_due(&mut self, epoch: Millis) {
         let Self { table, due, .. } = self;

@@ -13,6 +13,7 @@
 //! the piece it is at (`types::cut`).
 
 use super::entry::Entry;
+use super::evict::Pool;
 use super::expire::Due;
 use super::snapshot::Captures;
 use super::waiting::Waiters;
@@ -39,6 +40,8 @@ pub struct Keyspace {
     hasher: ahash::RandomState,
     databases: usize,
     pub gate: Gate,
+    /// For each slot of the gate, whom its thread would evict next.
+    pub(super) pools: Box<[CachePadded<Mutex<Pool>>]>,
     graveyard: Mutex<Vec<Retired>>,
     /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
     pub(super) parity: AtomicBool,
@@ -202,6 +205,7 @@ impl Keyspace {
             hasher: keyed_hasher(),
             databases,
             gate: Gate::new(gate_slots),
+            pools: (0..gate_slots.max(1)).map(|_| CachePadded::default()).collect(),
             graveyard: Mutex::new(Vec::new()),
             parity: AtomicBool::new(false),
             captures: Captures::default(),
