@@ -216,6 +216,20 @@ class Faults:
             server.kill()
         self.again(server)
 
+    def everysec_bad_file(self, directory: Path) -> None:
+        """everysec, one file of the log takes no more: refused until the log goes on in a new file, nothing lost or doubled"""
+        server = self.logged(directory, "everysec")
+        with injected(server, "write", "EIO", directory / INCR):
+            self.ledger.push(server)
+            if self.is_real:
+                until("aof_last_write_status:err", lambda: info(server, "aof_last_write_status") == "err")
+            else:
+                self.well_again(server)
+                log_tells(server, "Error writing to the AOF file", BROKEN, "appendonly.aof.1.incr.aof")
+                until("the file that took no more is gone", lambda: not (directory / INCR).exists())
+        self.well_again(server)
+        self.again(server)
+
     def log_off_meanwhile(self, directory: Path) -> None:
         """the log is turned off while its disk is full: writes are taken"""
         server = self.logged(directory, "everysec")
@@ -528,7 +542,8 @@ def has_mount() -> str:
 
 # Scenario -> what it needs.
 NEEDS = {
-    Faults.everysec_full: [has_strace], Faults.everysec_killed: [has_strace], Faults.log_off_meanwhile: [has_strace], Faults.always_full: [has_strace], Faults.everysec_fsync: [has_strace],
+    Faults.everysec_full: [has_strace], Faults.everysec_killed: [has_strace], Faults.everysec_bad_file: [has_strace],
+    Faults.log_off_meanwhile: [has_strace], Faults.always_full: [has_strace], Faults.everysec_fsync: [has_strace],
     Faults.always_fsync: [has_strace], Faults.rewrite_broken: [has_strace], Faults.snapshot_broken: [has_strace],
     Faults.killed_in_snapshot: [], Faults.rewrite_without_log: [], Faults.read_only: [],
     Faults.tmpfs_log: [has_mount], Faults.tmpfs_rewrite: [has_mount], Faults.tmpfs_snapshot: [has_mount], Faults.tmpfs_begin: [has_mount],

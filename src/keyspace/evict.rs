@@ -3,7 +3,7 @@
 //! As in Redis: each eviction looks at `maxmemory-samples` keys, and a pool remembers the best of those that earlier ones
 //! passed over, which comes close to the true LRU or LFU order. The samples are neighbours in the table, so that an
 //! eviction waits for memory a few times, not once for each of them (measured: 20 fair samples of four stripes cost 80 us
-//! an eviction where a key is a cache miss, these cost 2). Each thread has its own pool. One stripe is locked at a time.
+//! an eviction where a key is a cache miss, these cost 1 to 2). Each thread has its own pool. One stripe is locked at a time.
 //! Volatile policies sample the expiry index, so that few volatile keys among many others are found at once. Random
 //! policies are fair, and look at one.
 
@@ -47,6 +47,8 @@ pub(super) struct Pool {
     policy: Option<Policy>,
     /// The best is last.
     candidates: SmallVec<[Candidate; POOL]>,
+    /// Evictions for which samples were looked at already.
+    provided: usize,
 }
 
 /// Names an entry without pointing at it: where it is, as far as an index says it, and what made it a candidate. An entry
@@ -63,8 +65,7 @@ struct Candidate {
 impl Pool {
     fn suit(&mut self, policy: Policy) {
         if self.policy != Some(policy) {
-            self.candidates.clear();
-            self.policy = Some(policy);
+            *self = Self { policy: Some(policy), ..Self::default() };
         }
     }
 
@@ -88,9 +89,12 @@ impl Keyspace {
         let mut pool = self.pools[slot].lock();
         pool.suit(policy);
         for _ in 0..TRIES {
-            self.meet_some(&mut pool, policy, samples, now)?;
+            if pool.provided == 0 || pool.candidates.is_empty() {
+                self.meet_some(&mut pool, policy, samples, now)?;
+            }
             while let Some(candidate) = pool.candidates.pop() {
                 if let Some(victim) = self.still(candidate, policy) {
+                    pool.provided -= 1;
                     return Some(victim);
                 }
             }
@@ -107,9 +111,10 @@ impl Keyspace {
         let start = fastrand::usize(..self.stripes());
         let all = (start..self.stripes()).chain(0..start);
         let stripe = all.into_iter().find(|&stripe| self.stripe(stripe).shared.iter().any(qualify))?;
+        pool.provided = if policy.rank == Rank::Random { 1 } else { AT_ONCE };
         let mut held = self.lock_one(stripe);
         for (db, _) in self.stripe(stripe).shared.iter().enumerate().filter(|(_, shared)| qualify(shared)) {
-            for entry in draw(held.part(stripe, db), policy, samples) {
+            for entry in draw(held.part(stripe, db), policy, (samples * AT_ONCE).min(SAMPLES_MAX)) {
                 let score = self.score(entry, policy.rank, now);
                 pool.offer(score, || Candidate {
                     score,
@@ -163,24 +168,36 @@ fn qualifies(entry: Entry, policy: Policy) -> bool {
 /// Some entries that qualify. They are neighbours where chance need not be fair: one look finds them all, and their
 /// memory is asked for at once.
 fn draw(part: &Part, policy: Policy, samples: usize) -> impl Iterator<Item = Entry> {
-    let samples = if policy.rank == Rank::Random { 1 } else { samples.min(SAMPLES_MAX) };
-    let mut drawn: SmallVec<[Entry; 16]> = SmallVec::new();
+    // SAFETY: words in a keyspace table are live entries, and the caller holds the stripe.
+    let entry = |word| unsafe { Entry::from_word(word) };
+    let mut drawn: SmallVec<[Entry; SAMPLES_USUAL]> = SmallVec::new();
     let mut add = |entry: Entry| {
         prefetch(entry.word().get() as *const u8);
         drawn.push(entry);
     };
-    // SAFETY: words in a keyspace table are live entries, and the caller holds the stripe.
-    let entry = |word| unsafe { Entry::from_word(word) };
-    match (policy.volatile, policy.rank) {
-        (true, _) => {
-            let (ticket, count) = (fastrand::usize(..), samples + STALE_EXTRA);
-            part.due.sample(ticket, count, |bits| part.table.prefetch_bucket(bits.into()));
-            part.due.sample(ticket, count, |bits| part.for_each_like(bits, &mut add));
-        }
-        (false, Rank::Random) => part.table.sample(|| fastrand::u64(..)).map(entry).into_iter().for_each(add),
-        (false, _) => part.table.sample_run(fastrand::u64(..), samples, |word| add(entry(word))),
+    let (fair, most_expire) = (policy.rank == Rank::Random, part.volatile * 2 >= part.table.len());
+    if policy.volatile && (fair || !most_expire) {
+        draw_expiring(part, if fair { 1 } else { samples }, add);
+    } else if fair {
+        part.table.sample(|| fastrand::u64(..)).map(entry).into_iter().for_each(add);
+    } else {
+        part.table.sample_run(fastrand::u64(..), samples, |word| add(entry(word)));
     }
-    drawn.into_iter().filter(move |entry| qualifies(*entry, policy)).take(samples)
+    drawn.into_iter().filter(move |entry| qualifies(*entry, policy))
+}
+
+/// Entries that records of the expiry index mean, or may mean.
+fn draw_expiring(part: &Part, samples: usize, mut add: impl FnMut(Entry)) {
+    let (ticket, mut found) = (fastrand::usize(..), 0);
+    part.due.sample(ticket, samples, |bits| part.table.prefetch_bucket(bits.into()));
+    part.due.sample(ticket, samples + STALE_EXTRA, |bits| {
+        if found < samples {
+            part.for_each_like(bits, |entry| {
+                found += 1;
+                add(entry);
+            });
+        }
+    });
 }
 
 impl Db<'_> {
@@ -206,8 +223,12 @@ impl Db<'_> {
 
 /// As many as Redis keeps.
 const POOL: usize = 16;
+/// Samples are looked at for so many evictions at once: their neighbourhood has to be found only once.
+const AT_ONCE: usize = 4;
 /// At most so many samples are looked at under one lock.
 const SAMPLES_MAX: usize = 64;
+/// What the default of `maxmemory-samples` comes to.
+const SAMPLES_USUAL: usize = 5 * AT_ONCE;
 /// Records of the expiry index may be stale: so many more are looked at.
 const STALE_EXTRA: usize = 8;
 /// Candidates can all be gone when somebody else evicts too, or all records looked at be stale.
