@@ -6,7 +6,7 @@
 use crate::cpu::Clock;
 use crate::generator::{Load, Measured, Until, closed};
 use crate::peers::{Family, Place, Server, Spec};
-use crate::presets::{Fill, Suite, Work, scaled};
+use crate::presets::{Fill, NO_AOF, Suite, Work, scaled};
 use crate::report::{Measure, Reading, Row};
 use crate::request::{Dialect, Pool, Recipe};
 use std::io;
@@ -36,9 +36,9 @@ pub fn run(suite: Suite, plan: &Plan) -> io::Result<Vec<Row>> {
     }
     eprintln!("{}: {} kinds of work, {} rounds", suite.name, works.len(), plan.rounds);
     let mut servers = Vec::new();
-    // Where the log is the point, who keeps none has no place, but for the limit.
-    let has_log = suite.directives.contains(&("appendonly", "yes"));
-    for spec in plan.specs.iter().filter(|spec| !has_log || spec.family != Family::Memcached) {
+    // Where directives are the point, who has none of them has no place, but for the limit.
+    let is_plain = suite.directives == NO_AOF;
+    for spec in plan.specs.iter().filter(|spec| is_plain || spec.family != Family::Memcached) {
         let server = Server::start(spec, &plan.place, suite.directives)?;
         suite.fill.iter().try_for_each(|one| fill(&server, one))?;
         servers.push(server);

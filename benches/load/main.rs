@@ -121,6 +121,8 @@ enum Work {
     Wide,
     /// Zipfian GET on ten million keys.
     Zipfian,
+    /// SET of new keys into a full cache.
+    Evicting,
     /// Collections.
     Types,
     /// Two workers beside one, in-process.
@@ -250,6 +252,9 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
     }
     if is(&[Work::Zipfian]) {
         suites.push(presets::zipfian(plan.scale));
+    }
+    if is(&[Work::Evicting]) {
+        suites.extend(["allkeys-lru", "volatile-ttl"].map(presets::evicting));
     }
     if is(&[Work::Types]) {
         suites.push(presets::types(plan.scale));

@@ -140,6 +140,17 @@ pub fn zipfian(scale: f64) -> Suite {
     Suite { name: "many keys", directives: NO_AOF, fill: vec![Fill::new(SET, keys)], works }
 }
 
+/// A full cache: every write of a new key evicts another.
+pub fn evicting(policy: &'static str) -> Suite {
+    let (directives, line): (&[_], _) = match policy {
+        "volatile-ttl" => (FULL_OF_VOLATILE, "SET key:{key} {value} EX 1000"),
+        _ => (FULL, SET),
+    };
+    let name = format!("SET evicting {policy}");
+    let works = vec![Work::new(&name, line, 16, 800_000).keys(Keys::uniform(100_000_000)).cpu(0.62)];
+    Suite { name: "a full cache", directives, fill: vec![Fill::new(line, 1_000_000)], works }
+}
+
 /// Every default test of redis-benchmark on collections, and what feature stores do.
 pub fn types(scale: f64) -> Suite {
     // Pops take what was put there before the clock started: warm-up, and what is under way at the end, included.
@@ -207,7 +218,10 @@ const SET: &str = "SET key:{key} {value}";
 const KEYS: u64 = 100_000;
 const VALUE_BYTES: usize = 64;
 const CONNECTIONS: usize = 50;
-const NO_AOF: &[(&str, &str)] = &[("appendonly", "no")];
+pub const NO_AOF: &[(&str, &str)] = &[("appendonly", "no")];
+const FULL: &[(&str, &str)] = &[("appendonly", "no"), ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")];
+const FULL_OF_VOLATILE: &[(&str, &str)] =
+    &[("appendonly", "no"), ("maxmemory", "100mb"), ("maxmemory-policy", "volatile-ttl")];
 pub const EVERYSEC: &[(&str, &str)] =
     &[("appendonly", "yes"), ("appendfsync", "everysec"), ("auto-aof-rewrite-percentage", "0")];
 const ALWAYS: &[(&str, &str)] =
@@ -221,7 +235,16 @@ mod tests {
 
     #[test]
     fn every_line_of_every_suite_is_a_command() {
-        for suite in [strings(), everysec(), always(), wide(), zipfian(0.001), types(0.01)] {
+        for suite in [
+            strings(),
+            everysec(),
+            always(),
+            wide(),
+            zipfian(0.001),
+            evicting("allkeys-lru"),
+            evicting("volatile-ttl"),
+            types(0.01),
+        ] {
             let fills = suite.fill.iter().chain(suite.works.iter().flat_map(|w| &w.prepare));
             let lines = fills.map(|f| f.line.as_str());
             for line in lines.chain(suite.works.iter().flat_map(|w| w.lines.iter().map(|(_, line)| line.as_str()))) {
@@ -236,7 +259,16 @@ mod tests {
 
     #[test]
     fn names_are_told_apart() {
-        let suites = [strings(), everysec(), always(), wide(), zipfian(0.001), types(0.01)];
+        let suites = [
+            strings(),
+            everysec(),
+            always(),
+            wide(),
+            zipfian(0.001),
+            evicting("allkeys-lru"),
+            evicting("volatile-ttl"),
+            types(0.01),
+        ];
         let mut names: Vec<String> = suites.into_iter().flat_map(|s| s.works).map(|w| w.name).collect();
         let count = names.len();
         names.sort();
