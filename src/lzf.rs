@@ -50,49 +50,67 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
 
 /// Decompresses `input` into exactly `out_len` bytes, or `None` if it is not LZF of that length.
 pub fn decompress(input: &[u8], out_len: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    decompress_into(input, out_len, &mut out).map(|()| out)
+}
+
+/// [`decompress`] in place of what is in `out`; its bytes mean nothing after `None`.
+pub fn decompress_into(input: &[u8], out_len: usize, out: &mut Vec<u8>) -> Option<()> {
     if out_len > input.len().checked_mul(EXPANSION_MAX)? {
         return None;
     }
-    let mut out = Vec::with_capacity(out_len);
-    let mut rest = input;
-    while let Some((&control, after)) = rest.split_first() {
-        rest = after;
-        if usize::from(control) < LITERALS_MAX {
-            let (literals, after) = rest.split_at_checked(usize::from(control) + 1)?;
-            rest = after;
-            if literals.len() > out_len - out.len() {
+    // Short pieces are copied by the block: what is too much is overwritten by what follows, or cut off.
+    out.resize(out_len + BLOCK, 0);
+    let (mut from, mut at) = (0, 0);
+    while let Some(&control) = input.get(from) {
+        from += 1;
+        let control = usize::from(control);
+        if control < LITERALS_MAX {
+            let len = control + 1;
+            if len > out_len - at {
                 return None;
             }
-            out.extend_from_slice(literals);
+            match input.get(from..from + BLOCK) {
+                Some(block) => out[at..at + BLOCK].copy_from_slice(block),
+                None => out[at..at + len].copy_from_slice(input.get(from..from + len)?),
+            }
+            from += len;
+            at += len;
             continue;
         }
-        let mut length = usize::from(control >> 5) + 2;
-        if length == 9 {
-            let (&more, after) = rest.split_first()?;
-            rest = after;
-            length += usize::from(more);
+        let mut len = (control >> 5) + 2;
+        if len == 9 {
+            len += usize::from(*input.get(from)?);
+            from += 1;
         }
-        let (&low, after) = rest.split_first()?;
-        rest = after;
-        let distance = (usize::from(control & 31) << 8 | usize::from(low)) + 1;
-        if length > out_len - out.len() {
+        let distance = ((control & 31) << 8 | usize::from(*input.get(from)?)) + 1;
+        from += 1;
+        if len > out_len - at {
             return None;
         }
-        let from = out.len().checked_sub(distance)?;
-        copy_within(&mut out, from, length);
+        repeat(out, at.checked_sub(distance)?, at, len);
+        at += len;
     }
-    (out.len() == out_len).then_some(out)
+    out.truncate(out_len);
+    (at == out_len).then_some(())
 }
 
-/// Appends `length` bytes from `from` on; source and copy may overlap, which repeats the bytes between them.
-fn copy_within(out: &mut Vec<u8>, from: usize, length: usize) {
-    let period = out.len() - from;
-    let mut left = length;
-    while left > 0 {
-        let piece = left.min(period);
-        let start = out.len() - period;
-        out.extend_from_within(start..start + piece);
-        left -= piece;
+/// Copies `len` bytes to `at` from before it, with room for a block behind them. Source and target may overlap, which
+/// repeats the bytes between them.
+#[inline]
+fn repeat(out: &mut [u8], from: usize, at: usize, len: usize) {
+    let distance = at - from;
+    if distance >= BLOCK {
+        for done in (0..len).step_by(BLOCK) {
+            out.copy_within(from + done..from + done + BLOCK, at + done);
+        }
+        return;
+    }
+    let mut done = 0;
+    while done < len {
+        let piece = (len - done).min(distance + done);
+        out.copy_within(from..from + piece, at + done);
+        done += piece;
     }
 }
 
@@ -147,6 +165,8 @@ const COPY_BYTES_MIN: usize = 3;
 const DISTANCE_MAX: usize = 1 << 13;
 /// Three bytes of input give at most 264 of output.
 const EXPANSION_MAX: usize = COPY_BYTES_MAX / 3;
+/// As much as the longest run of literals.
+const BLOCK: usize = LITERALS_MAX;
 const SAVED_BYTES_MIN: usize = 4;
 const HASH_BITS_MIN: u32 = 6;
 const HASH_BITS_MAX: u32 = 14;
@@ -198,6 +218,27 @@ mod tests {
                 prop_assert!(packed.len() + 4 <= input.len());
                 prop_assert_eq!(decompress(&packed, input.len()), Some(input));
             }
+        }
+
+        /// Every run and copy that the format has, not only what this compressor writes, byte by byte.
+        #[test]
+        fn runs_and_copies_mean_what_the_format_says(steps in prop::collection::vec((any::<bool>(), 0usize..300, 1usize..9000, any::<u8>()), 1..60)) {
+            let (mut packed, mut want) = (Vec::new(), Vec::<u8>::new());
+            for (literal, len, distance, byte) in steps {
+                if literal || want.is_empty() {
+                    let run: Vec<u8> = (0..=len % LITERALS_MAX).map(|i| byte.wrapping_add(i as u8)).collect();
+                    push_literals(&mut packed, &run);
+                    want.extend(run);
+                } else {
+                    let (len, distance) = (len.clamp(COPY_BYTES_MIN, COPY_BYTES_MAX), (distance - 1) % want.len().min(DISTANCE_MAX) + 1);
+                    push_copy(&mut packed, len, distance);
+                    (0..len).for_each(|_| want.push(want[want.len() - distance]));
+                }
+            }
+            let mut out = vec![7; 50];
+            prop_assert!(decompress_into(&packed, want.len(), &mut out).is_some() && out == want);
+            prop_assert_eq!(decompress(&packed, want.len() - 1), None);
+            prop_assert_eq!(decompress(&packed, want.len() + 1), None);
         }
 
         #[test]

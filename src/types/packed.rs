@@ -43,7 +43,13 @@ impl Packed {
 
     /// Takes bytes from a file or a client: every entry is looked at once, in time linear in the bytes.
     pub fn from_untrusted(bytes: &[u8]) -> Option<Self> {
-        is_well_formed(bytes).then(|| Self(Blob::of(bytes)))
+        Self::from_untrusted_seen(bytes, |_| {})
+    }
+
+    /// As [`Packed::from_untrusted`]; `see` gets the entries on the way, also those in front of damage.
+    #[inline]
+    pub fn from_untrusted_seen(bytes: &[u8], see: impl FnMut(Text<'_>)) -> Option<Self> {
+        is_well_formed(bytes, see).then(|| Self(Blob::of(bytes)))
     }
 
     /// The listpack in its own format.
@@ -470,7 +476,8 @@ fn read_back_length(bytes: &[u8], end: Position) -> usize {
 }
 
 /// Whether bytes from outside are a listpack: lengths in both directions, count and end.
-fn is_well_formed(bytes: &[u8]) -> bool {
+#[inline]
+fn is_well_formed(bytes: &[u8], mut see: impl FnMut(Text<'_>)) -> bool {
     let total_fits = bytes.len() > HEADER
         && bytes.len() <= super::blob::BYTES_MAX
         && bytes[..4] == (bytes.len() as u32).to_le_bytes()
@@ -486,6 +493,7 @@ fn is_well_formed(bytes: &[u8]) -> bool {
             if at + size >= end || usize::from(bytes[at + size]) != size {
                 return false;
             }
+            see(decode(&bytes[at..]).0);
             (at, count) = (at + size + 1, count + 1);
             continue;
         }
@@ -502,6 +510,7 @@ fn is_well_formed(bytes: &[u8]) -> bool {
         if bytes[behind - back.len()..behind] != *back {
             return false;
         }
+        see(decode(&bytes[at..]).0);
         (at, count) = (behind, count + 1);
     }
     let stored = u16::from_le_bytes([bytes[4], bytes[5]]);
@@ -586,7 +595,9 @@ mod tests {
                         prop_assert_eq!(found.is_some(), model.contains(&item));
                     }
                 }
-                prop_assert!(is_well_formed(packed.bytes()));
+                let mut seen = Vec::new();
+                prop_assert!(is_well_formed(packed.bytes(), |text| seen.push(text.to_vec())));
+                prop_assert!(packed.iter().map(Text::to_vec).eq(seen));
                 prop_assert_eq!(packed.len(), model.len());
                 prop_assert_eq!(packed.iter().map(Text::to_vec).collect::<Vec<_>>(), model.clone());
                 let (mut back, mut at) = (Vec::new(), packed.last());

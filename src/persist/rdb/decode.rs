@@ -87,7 +87,7 @@ fn list<R: BufRead>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Val
                         }
                         text => list.push(End::Right, &text, max),
                     },
-                    CONTAINER_PACKED => list.push_pack(listpack(&r.string()?)?),
+                    CONTAINER_PACKED => list.push_pack(r.string_with(listpack)?),
                     other => return Err(bad(format!("Quicklist container {other} is unknown"))),
                 }
             }
@@ -117,7 +117,7 @@ fn set<R: BufRead>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value
             ints.iter().try_for_each(|n| add(itoa::Buffer::new().format(n).as_bytes()))?;
         }
         _ => {
-            let packed = listpack(&r.string()?)?;
+            let packed = r.string_with(listpack)?;
             packed.iter().try_for_each(|member| add(member.bytes(&mut itoa::Buffer::new())))?;
         }
     }
@@ -185,8 +185,8 @@ fn ascii_score<R: BufRead>(r: &mut Reader<R>) -> io::Result<f64> {
 
 fn hash<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
     if kind == HASH_LISTPACK {
-        let packed = listpack(&r.string()?)?;
-        if fits(&packed, max)? {
+        let (packed, fits) = r.string_with(|bytes| pairs(bytes, max))?;
+        if fits {
             return Ok(Value::HashPacked(packed));
         }
         return hash_of(packed.iter().collect(), PAIR, max);
@@ -198,7 +198,7 @@ fn hash<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<V
         HASH_ZIPLIST => hash_of(ziplist(&r.string()?)?, PAIR, max),
         HASH_TIMED_LISTPACK => {
             r.array::<8>()?;
-            hash_of(listpack(&r.string()?)?.iter().collect(), TRIPLE, max)
+            hash_of(r.string_with(listpack)?.iter().collect(), TRIPLE, max)
         }
         HASH_TIMED => {
             let first = i64::from_le_bytes(r.array()?);
@@ -263,25 +263,48 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
     Ok(value)
 }
 
-/// Whether a block of pairs may stay as it is: within the limits. Names must be distinct and pairs whole.
-fn fits(packed: &Packed, max: PackedMax) -> io::Result<bool> {
-    let count = packed.len();
-    if !count.is_multiple_of(2) {
+/// A block of pairs, and whether it may stay as it is: within the limits. Names must be distinct and pairs whole.
+fn pairs(bytes: &[u8], max: PackedMax) -> io::Result<(Packed, bool)> {
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let (mut within, mut is_name, mut prints) = (true, true, SmallVec::<[u64; PACKED_FIELDS]>::new());
+    let packed = Packed::from_untrusted_seen(bytes, |text| {
+        within &= match text {
+            Text::Bytes(bytes) => bytes.len() <= max.bytes,
+            Text::Int(_) => max.bytes >= INT_TEXT_MAX || text.len() <= max.bytes,
+        };
+        if is_name {
+            prints.push(fingerprint(text, &hasher));
+        }
+        is_name = !is_name;
+    });
+    let packed = packed.ok_or_else(|| bad(LISTPACK_DAMAGED))?;
+    if !is_name {
         return Err(bad("Listpack integrity check failed: a pair is cut."));
     }
-    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-    let (mut within, mut prints) = (count / 2 <= max.entries, SmallVec::<[u64; PACKED_FIELDS]>::new());
-    for (name, value) in packed.pairs() {
-        within &= name.len() <= max.bytes && value.len() <= max.bytes;
-        prints.push(hasher.hash_one(name));
-    }
+    within &= prints.len() <= max.entries;
     // Equal fingerprints are rare: only they are looked into, by a table of all names.
     prints.sort_unstable();
     let mut seen = AHashSet::new();
     if prints.windows(2).any(|two| two[0] == two[1]) && !packed.pairs().all(|(name, _)| seen.insert(name)) {
         return Err(bad("Hash listpack with dup elements: integrity check failed."));
     }
-    Ok(within)
+    Ok((packed, within))
+}
+
+/// Equal for equal names; of short ones nothing but a multiplication.
+#[inline]
+fn fingerprint(name: Text<'_>, hasher: &ahash::RandomState) -> u64 {
+    match name {
+        Text::Bytes(bytes) if (4..=16).contains(&bytes.len()) => {
+            let word = |four: &[u8]| u64::from(u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+            let (len, half) = (bytes.len(), bytes.len() / 8 * 4);
+            let a = word(bytes) << 32 | word(&bytes[half..]);
+            let b = word(&bytes[len - 4..]) << 32 | word(&bytes[len - 4 - half..]);
+            let wide = u128::from(a ^ FOLD[0]) * u128::from(b ^ FOLD[1]);
+            (wide as u64 ^ (wide >> 64) as u64).wrapping_add(len as u64)
+        }
+        other => hasher.hash_one(other),
+    }
 }
 
 /// A field's time, if it is one that any server can hold.
@@ -294,9 +317,14 @@ fn ziplist(bytes: &[u8]) -> io::Result<Vec<Text<'_>>> {
 }
 
 fn listpack(bytes: &[u8]) -> io::Result<Packed> {
-    Packed::from_untrusted(bytes).ok_or_else(|| bad("Listpack integrity check failed."))
+    Packed::from_untrusted(bytes).ok_or_else(|| bad(LISTPACK_DAMAGED))
 }
 
+/// The longest integer, with its sign.
+const INT_TEXT_MAX: usize = 20;
+const LISTPACK_DAMAGED: &str = "Listpack integrity check failed.";
+/// Any two odd numbers without a pattern: digits of pi.
+const FOLD: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345];
 /// Fields of a small hash by the default `hash-max-listpack-entries`.
 const PACKED_FIELDS: usize = 128;
 /// Redis has 48 bits for a field's time and refuses a file with a greater one.
@@ -341,11 +369,14 @@ mod tests {
         let names: Vec<String> =
             (0..300).map(|n| if n % 7 == 0 { n.to_string() } else { format!("field{n}") }).collect();
         let max = PackedMax { entries: 512, bytes: 64 };
-        assert!(fits(&block(&names), max).is_ok_and(|fits| fits) && fits(&Packed::new(), max).is_ok());
+        let fits = |packed: Packed, max| pairs(packed.bytes(), max).map(|(_, fits)| fits);
+        assert!(fits(block(&names), max).unwrap() && fits(Packed::new(), max).unwrap());
+        assert!(!fits(block(&names), PackedMax { entries: 299, ..max }).unwrap());
+        assert!(!fits(block(&names), PackedMax { bytes: 4, ..max }).unwrap());
         for (from, to) in [(0, 1), (0, 299), (299, 5), (298, 0)] {
             let mut names = names.clone();
             names[to] = names[from].clone();
-            assert!(fits(&block(&names), max).is_err(), "{from} again at {to}");
+            assert!(fits(block(&names), max).is_err(), "{from} again at {to}");
         }
     }
 }

@@ -262,13 +262,15 @@ pub struct Reader<R> {
     crc: Crc64,
     /// Bytes of everything that was read whole.
     count: u64,
+    /// A string that could not be lent from the input's buffer.
+    scratch: Vec<u8>,
     /// The types are Valkey's.
     pub(super) is_valkey: bool,
 }
 
 impl<R: BufRead> Reader<R> {
     pub fn new(input: R) -> Self {
-        Self { input, at: 0, crc: Crc64::new(), count: 0, is_valkey: false }
+        Self { input, at: 0, crc: Crc64::new(), count: 0, scratch: Vec::new(), is_valkey: false }
     }
 
     /// The sum of all bytes read so far. The input is left behind them.
@@ -354,20 +356,62 @@ impl<R: BufRead> Reader<R> {
     }
 
     pub(super) fn string(&mut self) -> io::Result<Vec<u8>> {
-        let number = match self.length_or_special()? {
-            Ok(len) => return self.bytes(len),
-            Err(0) => i64::from(i8::from_le_bytes(self.array()?)),
-            Err(1) => i64::from(i16::from_le_bytes(self.array()?)),
-            Err(2) => i64::from(i32::from_le_bytes(self.array()?)),
-            Err(3) => {
-                let (packed, len) = (self.length()?, self.length()?);
-                let packed = self.bytes(packed)?;
-                let len = usize::try_from(len).map_err(|_| bad("Invalid LZF compressed string"))?;
-                return lzf::decompress(&packed, len).ok_or_else(|| bad("Invalid LZF compressed string"));
+        match self.length_or_special()? {
+            Ok(len) => self.bytes(len),
+            Err(COMPRESSED) => {
+                let mut out = Vec::new();
+                self.decompressed(&mut out)?;
+                Ok(out)
             }
-            Err(kind) => return Err(bad(format!("Unknown RDB string encoding type {kind}"))),
+            Err(kind) => self.number(kind),
+        }
+    }
+
+    /// [`Reader::string`] for who needs the bytes only for a moment: nothing is allocated.
+    #[inline]
+    pub(super) fn string_with<T>(&mut self, work: impl FnOnce(&[u8]) -> io::Result<T>) -> io::Result<T> {
+        match self.length_or_special()? {
+            Ok(len) => self.lent(len, work)?,
+            Err(COMPRESSED) => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                let result = self.decompressed(&mut scratch).and_then(|()| work(&scratch));
+                if scratch.capacity() <= SCRATCH_KEPT_MAX {
+                    self.scratch = scratch;
+                }
+                result
+            }
+            Err(kind) => work(&self.number(kind)?),
+        }
+    }
+
+    fn decompressed(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let (packed, len) = (self.length()?, self.length()?);
+        let unpack = |packed: &[u8]| lzf::decompress_into(packed, usize::try_from(len).ok()?, out);
+        self.lent(packed, unpack)?.ok_or_else(|| bad("Invalid LZF compressed string"))
+    }
+
+    fn number(&mut self, kind: u8) -> io::Result<Vec<u8>> {
+        let number = match kind {
+            0 => i64::from(i8::from_le_bytes(self.array()?)),
+            1 => i64::from(i16::from_le_bytes(self.array()?)),
+            2 => i64::from(i32::from_le_bytes(self.array()?)),
+            kind => return Err(bad(format!("Unknown RDB string encoding type {kind}"))),
         };
         Ok(number.to_string().into_bytes())
+    }
+
+    /// Shows `work` the next bytes: where they lie, if they lie in one piece.
+    #[inline]
+    fn lent<T>(&mut self, len: u64, work: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let Some(all) =
+            usize::try_from(len).ok().and_then(|len| self.input.fill_buf().ok()?.get(self.at..)?.get(..len))
+        else {
+            return Ok(work(&self.bytes(len)?));
+        };
+        let result = work(all);
+        self.at += all.len();
+        self.count += len;
+        Ok(result)
     }
 }
 
@@ -377,6 +421,10 @@ pub(super) fn bad(text: impl Into<String>) -> io::Error {
 
 /// Keys with empty collections that are named in the log.
 const EMPTY_KEYS_SHOWN: usize = 10;
+/// How a string says that it is compressed.
+const COMPRESSED: u8 = 3;
+/// A larger scratch buffer is given back.
+const SCRATCH_KEPT_MAX: usize = 1 << 20;
 /// A buffer is reserved up to this from a declared length; beyond it grows with what really comes.
 const TRUSTED_BYTES_MAX: u64 = 1 << 20;
 
