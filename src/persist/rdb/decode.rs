@@ -265,7 +265,6 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
 
 /// A block of pairs, and whether it may stay as it is: within the limits. Names must be distinct and pairs whole.
 fn pairs(bytes: &[u8], max: PackedMax) -> io::Result<(Packed, bool)> {
-    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
     let (mut within, mut is_name, mut prints) = (true, true, SmallVec::<[u64; PACKED_FIELDS]>::new());
     let packed = Packed::from_untrusted_seen(bytes, |text| {
         within &= match text {
@@ -273,7 +272,7 @@ fn pairs(bytes: &[u8], max: PackedMax) -> io::Result<(Packed, bool)> {
             Text::Int(_) => max.bytes >= INT_TEXT_MAX || text.len() <= max.bytes,
         };
         if is_name {
-            prints.push(fingerprint(text, &hasher));
+            prints.push(fingerprint(text));
         }
         is_name = !is_name;
     });
@@ -283,9 +282,8 @@ fn pairs(bytes: &[u8], max: PackedMax) -> io::Result<(Packed, bool)> {
     }
     within &= prints.len() <= max.entries;
     // Equal fingerprints are rare: only they are looked into, by a table of all names.
-    prints.sort_unstable();
     let mut seen = AHashSet::new();
-    if prints.windows(2).any(|two| two[0] == two[1]) && !packed.pairs().all(|(name, _)| seen.insert(name)) {
+    if has_doubles(&mut prints) && !packed.pairs().all(|(name, _)| seen.insert(name)) {
         return Err(bad("Hash listpack with dup elements: integrity check failed."));
     }
     Ok((packed, within))
@@ -293,7 +291,7 @@ fn pairs(bytes: &[u8], max: PackedMax) -> io::Result<(Packed, bool)> {
 
 /// Equal for equal names; of short ones nothing but a multiplication.
 #[inline]
-fn fingerprint(name: Text<'_>, hasher: &ahash::RandomState) -> u64 {
+fn fingerprint(name: Text<'_>) -> u64 {
     match name {
         Text::Bytes(bytes) if (4..=16).contains(&bytes.len()) => {
             let word = |four: &[u8]| u64::from(u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
@@ -303,8 +301,17 @@ fn fingerprint(name: Text<'_>, hasher: &ahash::RandomState) -> u64 {
             let wide = u128::from(a ^ FOLD[0]) * u128::from(b ^ FOLD[1]);
             (wide as u64 ^ (wide >> 64) as u64).wrapping_add(len as u64)
         }
-        other => hasher.hash_one(other),
+        other => ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(other),
     }
+}
+
+fn has_doubles(prints: &mut [u64]) -> bool {
+    if prints.len() <= PAIRWISE_MAX {
+        // No branch that could be foreseen wrongly.
+        return (1..prints.len()).any(|i| prints[..i].contains(&prints[i]));
+    }
+    prints.sort_unstable();
+    prints.windows(2).any(|two| two[0] == two[1])
 }
 
 /// A field's time, if it is one that any server can hold.
@@ -325,6 +332,8 @@ const INT_TEXT_MAX: usize = 20;
 const LISTPACK_DAMAGED: &str = "Listpack integrity check failed.";
 /// Any two odd numbers without a pattern: digits of pi.
 const FOLD: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345];
+/// So many are compared each with each.
+const PAIRWISE_MAX: usize = 24;
 /// Fields of a small hash by the default `hash-max-listpack-entries`.
 const PACKED_FIELDS: usize = 128;
 /// Redis has 48 bits for a field's time and refuses a file with a greater one.
@@ -373,10 +382,13 @@ mod tests {
         assert!(fits(block(&names), max).unwrap() && fits(Packed::new(), max).unwrap());
         assert!(!fits(block(&names), PackedMax { entries: 299, ..max }).unwrap());
         assert!(!fits(block(&names), PackedMax { bytes: 4, ..max }).unwrap());
-        for (from, to) in [(0, 1), (0, 299), (299, 5), (298, 0)] {
-            let mut names = names.clone();
+        for (count, from, to) in
+            [(300, 0, 1), (300, 0, 299), (300, 299, 5), (300, 298, 0), (20, 0, 19), (20, 19, 3), (2, 0, 1)]
+        {
+            let mut names = names[..count].to_vec();
+            assert!(fits(block(&names), max).is_ok());
             names[to] = names[from].clone();
-            assert!(fits(block(&names), max).is_err(), "{from} again at {to}");
+            assert!(fits(block(&names), max).is_err(), "{from} again at {to} of {count}");
         }
     }
 }
