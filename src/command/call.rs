@@ -83,7 +83,7 @@ impl LookedUp {
             }
             _ => registry.lookup(argv),
         };
-        let key_at = row.map_or(0, |row| usize::from(row.key_at));
+        let key_at = row.map_or(0, |row| row.key_at(argv.len()));
         Self { row, place: (key_at > 0).then(|| keyspace.place(argv.get(key_at))) }
     }
 }
@@ -175,7 +175,7 @@ pub fn call(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
 #[inline]
 fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, out: &mut Vec<u8>) -> Called {
     let Prepared { argv, canonical, looked_up: LookedUp { row, place } } = request;
-    let hint = place.zip(row).map(|(place, row)| Hint { key: argv.get(row.key_at.into()).as_ptr(), place });
+    let hint = place.zip(row).map(|(place, row)| Hint { key: argv.get(row.key_at(argv.len())).as_ptr(), place });
     let (Some(row), Some(hint)) = (row, hint) else { return dispatch_any(turn, session, request, out) };
     if !turn.calm || row.command.has(PLAIN_WITHOUT) || room::ensure(turn, session, row).is_err() {
         return dispatch_any(turn, session, request, out);
@@ -227,7 +227,10 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
     if !world {
         let hints = find_keys(&turn.node.keyspace, session, &parts);
-        let held = turn.node.keyspace.lock(hints.iter().map(|hint| hint.place.stripe));
+        let held = match &hints[..] {
+            [one] => turn.node.keyspace.lock_one(one.place.stripe as usize),
+            several => turn.node.keyspace.lock(several.iter().map(|hint| hint.place.stripe)),
+        };
         return finish(turn, session, parts, hints, held, out);
     }
     turn.inside = None;

@@ -166,6 +166,14 @@ impl Keys {
         }
     }
 
+    /// Everything behind the name is a key.
+    pub fn is_any_number(&self) -> bool {
+        let all = |spec: &Spec| {
+            matches!(spec, Spec { begin: Begin::Index(1), find: Find::Range { last: -1, step: 1, limit: 0 }, .. })
+        };
+        self.custom.is_none() && self.specs().count() == 1 && self.specs().all(all)
+    }
+
     /// Visits each key argument's number and flags. Arguments that cannot be keys of a well-formed command (a count
     /// that is no number or too large) end the visit: the handler will refuse them.
     pub fn for_each(&self, argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {

@@ -12,7 +12,9 @@ pub struct Row {
     pub id: usize,
     pub command: &'static Command,
     /// The argument that is the command's one key; 0 if it has none, or several.
-    pub key_at: u8,
+    key_at: u8,
+    /// The same for a request of as many keys as one likes, when all there is behind the name is one.
+    lone_key_at: u8,
     /// What it works on lies behind a pointer in the key's entry.
     pub is_of_collections: bool,
 }
@@ -22,7 +24,14 @@ impl Row {
         let key_at = command.keys.single().and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
         let is_of_collections =
             matches!(command.group, Group::List | Group::Set | Group::SortedSet | Group::Hash | Group::Geo);
-        Self { id, command, key_at, is_of_collections }
+        let lone_key_at = if command.keys.is_any_number() { 1 } else { key_at };
+        Self { id, command, key_at, lone_key_at, is_of_collections }
+    }
+
+    /// The argument that is the one key of a request of so many arguments; 0 if it has none, or several.
+    #[inline]
+    pub fn key_at(self, argc: usize) -> usize {
+        usize::from(if argc == 2 { self.lone_key_at } else { self.key_at })
     }
 }
 

@@ -588,9 +588,8 @@ impl Db<'_> {
         if part.due.is_bloated(part.volatile) {
             part.rebuild_due(epoch);
         }
-        let next_due = &self.keyspace().stripe(stripe).next_due;
-        if at < next_due.load(Relaxed) {
-            next_due.store(at, Relaxed);
+        if at < self.keyspace().stripe(stripe).next_due.load(Relaxed) {
+            self.keyspace().set_next_due(stripe, at);
         }
     }
 
@@ -611,7 +610,7 @@ impl Db<'_> {
         let epoch = self.keyspace().epoch;
         let parts = &self.held.data(stripe).parts;
         let next = parts.iter().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
-        self.keyspace().stripe(stripe).next_due.store(next, Relaxed);
+        self.keyspace().set_next_due(stripe, next);
         next
     }
 

@@ -14,11 +14,12 @@
 
 use super::db::Db;
 use super::entry::Entry;
-use super::stripe::{Keyspace, Part};
+use super::stripe::{DUE_GROUP, Keyspace, Part};
 use crate::clock::Millis;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::Ordering::Relaxed;
+use std::ops::Range;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// The records of one part, earliest first.
 #[derive(Default)]
@@ -148,18 +149,46 @@ fn fire(db: &mut Db<'_>, stripe: usize, bits: u32, now: Millis, slice: &mut Slic
 }
 
 impl Keyspace {
-    /// The next stripe from `from` on, wrapping, that has something due; and the earliest time anything is.
+    /// Says when something in a stripe, which the caller holds, is due next.
+    pub(super) fn set_next_due(&self, stripe: usize, at: Millis) {
+        // In this order for whoever looks at the same time: it raises the group's time first and then asks the stripes.
+        self.stripe(stripe).next_due.store(at, SeqCst);
+        let group = &self.due_groups[stripe / DUE_GROUP];
+        if at < group.load(SeqCst) {
+            group.fetch_min(at, SeqCst);
+        }
+    }
+
+    /// The next stripe from `from` on, wrapping, that has something due; and the earliest time anything is. Groups in
+    /// which nothing is due are asked once, not each of their stripes: this is what an idle server does all the time.
     pub fn next_due_stripe(&self, from: usize, now: Millis) -> (Option<usize>, Millis) {
+        let groups = self.due_groups.len();
         let mut earliest = i64::MAX;
-        for i in 0..self.stripes() {
-            let index = (from + i) % self.stripes();
-            let due = self.stripe(index).next_due.load(Relaxed);
-            if due <= now {
-                return (Some(index), due);
+        // The group of `from` comes first with what is behind it, and last with what is before it.
+        for i in 0..=groups {
+            let group = (from / DUE_GROUP + i) % groups;
+            let mut least = self.due_groups[group].load(SeqCst);
+            if least <= now {
+                let all = group * DUE_GROUP..self.stripes().min((group + 1) * DUE_GROUP);
+                let wanted = if i == 0 { from..all.end } else { all.clone() };
+                least = self.ask_group(group, all);
+                let due = |stripe: &usize| self.stripe(*stripe).next_due.load(SeqCst) <= now;
+                if let Some(stripe) = wanted.into_iter().find(due) {
+                    return (Some(stripe), least);
+                }
             }
-            earliest = earliest.min(due);
+            earliest = earliest.min(least);
         }
         (None, earliest)
+    }
+
+    /// Asks each stripe of a group, and remembers the earliest time.
+    fn ask_group(&self, group: usize, mut stripes: Range<usize>) -> Millis {
+        self.due_groups[group].store(i64::MAX, SeqCst);
+        let least = stripes.by_ref().map(|stripe| self.stripe(stripe).next_due.load(SeqCst)).min();
+        let least = least.unwrap_or(i64::MAX);
+        self.due_groups[group].fetch_min(least, SeqCst);
+        least
     }
 }
 

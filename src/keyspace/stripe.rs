@@ -42,6 +42,10 @@ pub struct Keyspace {
     pub gate: Gate,
     /// For each slot of the gate, whom its thread would evict next.
     pub(super) pools: Box<[CachePadded<Mutex<Pool>>]>,
+    /// For every [`DUE_GROUP`] stripes a time at or before the earliest at which something there is due.
+    pub(super) due_groups: Box<[AtomicI64]>,
+    /// Databases from this one on never held anything.
+    databases_used: AtomicUsize,
     graveyard: Mutex<Vec<Retired>>,
     /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
     pub(super) parity: AtomicBool,
@@ -200,12 +204,15 @@ impl Keyspace {
                 data: UnsafeCell::default(),
             })
         };
+        let stripes = stripes.clamp(1, STRIPES_MAX).next_power_of_two();
         Self {
-            stripes: (0..stripes.clamp(1, STRIPES_MAX).next_power_of_two()).map(stripe).collect(),
+            stripes: (0..stripes).map(stripe).collect(),
             hasher: keyed_hasher(),
             databases,
             gate: Gate::new(gate_slots),
             pools: (0..gate_slots.max(1)).map(|_| CachePadded::default()).collect(),
+            due_groups: (0..stripes.div_ceil(DUE_GROUP)).map(|_| AtomicI64::new(i64::MAX)).collect(),
+            databases_used: AtomicUsize::new(1),
             graveyard: Mutex::new(Vec::new()),
             parity: AtomicBool::new(false),
             captures: Captures::default(),
@@ -291,6 +298,9 @@ impl Keyspace {
 
     /// Keys in a database, and how many of them have an expiry. A sum over the stripes, each read at its own moment.
     pub fn counts(&self, db: usize) -> (usize, usize) {
+        if db >= self.databases_used.load(Relaxed) {
+            return (0, 0);
+        }
         self.stripes.iter().filter_map(|s| s.shared.get(db)).fold((0, 0), |(keys, volatile), part| {
             (keys + part.len.load(Relaxed), volatile + part.volatile.load(Relaxed))
         })
@@ -424,6 +434,9 @@ impl<'k> Held<'k> {
 
     #[inline]
     pub(super) fn part(&mut self, stripe: usize, db: usize) -> &mut Part {
+        if db > 0 && db >= self.keyspace.databases_used.load(Relaxed) {
+            self.keyspace.databases_used.fetch_max(db + 1, Relaxed);
+        }
         self.data(stripe).parts.obtain(db)
     }
 
@@ -525,6 +538,8 @@ impl Drop for Keyspace {
     }
 }
 
+/// So many stripes say together when something is due.
+pub(super) const DUE_GROUP: usize = 32;
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
 

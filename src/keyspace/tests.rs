@@ -568,3 +568,21 @@ fn what_a_snapshot_holds_back_is_counted_until_it_is_taken() {
     drop(walk);
     assert_eq!(keyspace.captures.peak(), 0);
 }
+
+proptest! {
+    /// Groups of stripes say the same as all stripes asked one by one.
+    #[test]
+    fn the_next_due_stripe_is_the_first_from_where_one_looks(steps in vec((0usize..128, 0i64..100, 0usize..128, 0i64..100), 1..60)) {
+        let keyspace = Keyspace::new(1, 128, 1, START);
+        let mut model = [i64::MAX; 128];
+        for (stripe, at, from, now) in steps {
+            let at = if at > 90 { i64::MAX } else { at };
+            keyspace.set_next_due(stripe, at);
+            model[stripe] = at;
+            let first = (from..128).chain(0..from).find(|&stripe| model[stripe] <= now);
+            let (found, earliest) = keyspace.next_due_stripe(from, now);
+            prop_assert_eq!(found, first);
+            prop_assert!(found.is_some() || (now < earliest && earliest <= model.into_iter().min().unwrap()));
+        }
+    }
+}
