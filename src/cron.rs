@@ -61,10 +61,13 @@ fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
                 stripe = expire_for_a_while(node, stats, slot, found);
                 std::thread::sleep(EXPIRE_REST);
             }
-            _ => {
+            Some(_) => {
                 node.keyspace.expiry_lag_ms.store(0, Relaxed);
-                let wait_ms = earliest.saturating_sub(now).clamp(1, EXPIRE_LOOK_MS);
-                std::thread::sleep(Duration::from_millis(wait_ms as u64));
+                std::thread::sleep(EXPIRE_LOOK_INTERVAL);
+            }
+            None => {
+                node.keyspace.expiry_lag_ms.store(0, Relaxed);
+                node.keyspace.sleep_until_due(now, earliest.min(now + EXPIRE_SLEEP_MAX_MS));
             }
         }
     }
@@ -251,7 +254,10 @@ fn in_background(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<
 }
 
 const CRON_INTERVAL: Duration = Duration::from_millis(100);
-const EXPIRE_LOOK_MS: i64 = 5;
+/// While expiry is held up.
+const EXPIRE_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// The wall clock may jump.
+const EXPIRE_SLEEP_MAX_MS: i64 = 100;
 const EXPIRE_KEYS_PER_SLICE: usize = 32;
 const EXPIRE_WORK: Duration = Duration::from_millis(1);
 const EXPIRE_REST: Duration = Duration::from_micros(200);

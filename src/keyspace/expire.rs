@@ -19,7 +19,10 @@ use crate::clock::Millis;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// The records of one part, earliest first.
 #[derive(Default)]
@@ -156,7 +159,20 @@ impl Keyspace {
         let group = &self.due_groups[stripe / DUE_GROUP];
         if at < group.load(SeqCst) {
             group.fetch_min(at, SeqCst);
+            self.alarm.ring_before(at);
         }
+    }
+
+    /// Sleeps until a time, or until something is due before it. For the one thread that expires, after it has looked:
+    /// nothing that it saw is due before that time.
+    pub fn sleep_until_due(&self, now: Millis, until: Millis) {
+        self.alarm.thread.get_or_init(thread::current);
+        self.alarm.at.store(until, SeqCst);
+        // Who came since the look, and before this, found no alarm to ring.
+        if self.due_groups.iter().all(|group| group.load(SeqCst) >= until) {
+            thread::park_timeout(Duration::from_millis(until.saturating_sub(now).max(0) as u64));
+        }
+        self.alarm.at.store(i64::MIN, SeqCst);
     }
 
     /// The next stripe from `from` on, wrapping, that has something due; and the earliest time anything is. Groups in
@@ -189,6 +205,30 @@ impl Keyspace {
         let least = least.unwrap_or(i64::MAX);
         self.due_groups[group].fetch_min(least, SeqCst);
         least
+    }
+}
+
+/// What wakes the thread that expires.
+pub(super) struct Alarm {
+    /// When it wakes by itself; the beginning of time while it is awake.
+    at: AtomicI64,
+    thread: OnceLock<Thread>,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self { at: AtomicI64::new(i64::MIN), thread: OnceLock::new() }
+    }
+}
+
+impl Alarm {
+    fn ring_before(&self, time: Millis) {
+        if time < self.at.load(SeqCst)
+            && self.at.swap(i64::MIN, SeqCst) != i64::MIN
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
     }
 }
 

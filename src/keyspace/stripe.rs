@@ -14,7 +14,7 @@
 
 use super::entry::Entry;
 use super::evict::Pool;
-use super::expire::Due;
+use super::expire::{Alarm, Due};
 use super::snapshot::Captures;
 use super::waiting::Waiters;
 use super::watch::Watchers;
@@ -44,6 +44,7 @@ pub struct Keyspace {
     pub(super) pools: Box<[CachePadded<Mutex<Pool>>]>,
     /// For every [`DUE_GROUP`] stripes a time at or before the earliest at which something there is due.
     pub(super) due_groups: Box<[AtomicI64]>,
+    pub(super) alarm: Alarm,
     /// Databases from this one on never held anything.
     databases_used: AtomicUsize,
     graveyard: Mutex<Vec<Retired>>,
@@ -212,6 +213,7 @@ impl Keyspace {
             gate: Gate::new(gate_slots),
             pools: (0..gate_slots.max(1)).map(|_| CachePadded::default()).collect(),
             due_groups: (0..stripes.div_ceil(DUE_GROUP)).map(|_| AtomicI64::new(i64::MAX)).collect(),
+            alarm: Alarm::default(),
             databases_used: AtomicUsize::new(1),
             graveyard: Mutex::new(Vec::new()),
             parity: AtomicBool::new(false),

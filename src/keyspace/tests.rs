@@ -586,3 +586,29 @@ proptest! {
         }
     }
 }
+
+/// Who is not woken sleeps for an hour.
+#[test]
+fn something_due_earlier_wakes_who_expires() {
+    let keyspace = Keyspace::new(1, 128, 1, START);
+    let ((go, going), (awake, awoken)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    std::thread::scope(|threads| {
+        let keyspace = &keyspace;
+        threads.spawn(move || {
+            while let Ok(until) = going.recv() {
+                keyspace.sleep_until_due(START, until);
+                awake.send(()).unwrap();
+            }
+        });
+        for round in 0..300 {
+            keyspace.set_next_due(100, i64::MAX);
+            let (_, earliest) = keyspace.next_due_stripe(0, START + 10);
+            assert_eq!(earliest, i64::MAX);
+            go.send(START + 3_600_000).unwrap();
+            (0..round * 40).for_each(|_| std::hint::spin_loop());
+            keyspace.set_next_due(100, START + 5);
+            awoken.recv().unwrap();
+        }
+        drop(go);
+    });
+}
