@@ -228,7 +228,7 @@ impl Hash {
             for (field, value) in pairs.pairs() {
                 triples.push_back(field.bytes(&mut digits));
                 triples.push_back(value.bytes(&mut digits));
-                triples.push_back(NO_TIME);
+                triples.push_back(b"0");
             }
             self.0 = Value::HashTimed(triples);
         }
@@ -236,26 +236,28 @@ impl Hash {
 
     /// Sets or clears a field's expiry; says whether there is such a field.
     pub fn set_due(&mut self, field: &[u8], due: Option<Millis>) -> bool {
-        if self.due(field).is_none() {
-            return false;
-        }
-        if due.is_some() {
+        if due.is_some()
+            && let Value::HashPacked(packed) = &self.0
+        {
+            if packed.find(packed.first(), field, PAIR).is_none() {
+                return false;
+            }
             self.expect_times();
         }
         match &mut self.0 {
+            Value::HashPacked(packed) => packed.find(packed.first(), field, PAIR).is_some(),
             Value::HashTimed(packed) => {
-                if let Some(at) = packed.find(packed.first(), field, TRIPLE)
+                let found = packed.find(packed.first(), field, TRIPLE);
+                if let Some(at) = found
                     && (due.is_some() || due_at(packed, at).is_some())
                 {
-                    let value = packed.get(packed.behind(at)).to_vec();
-                    packed.remove(at, TRIPLE);
-                    insert_triple(packed, field, &value, due);
+                    move_triple(packed, at, due);
                 }
+                found.is_some()
             }
-            Value::HashTable(fields) => _ = fields.set_due(field, due),
-            _ => {}
+            Value::HashTable(fields) => fields.set_due(field, due),
+            _ => unreachable!("a hash is one of the hash variants"),
         }
-        true
     }
 
     /// Takes a field out; says whether it was there.
@@ -293,8 +295,7 @@ impl Hash {
 fn set_pair(packed: &mut Packed, field: &[u8], value: &[u8], guess: &mut Option<Position>) -> bool {
     let guessed = guess.filter(|&at| packed.get(at).is(field));
     let Some(at) = guessed.or_else(|| packed.find(packed.first(), field, PAIR)) else {
-        packed.push_back(field);
-        packed.push_back(value);
+        packed.insert_all(packed.end(), [field, value]);
         *guess = None;
         return true;
     };
@@ -317,38 +318,54 @@ fn set_triple(packed: &mut Packed, field: &[u8], value: &[u8], due: Due) -> bool
             packed.replace(packed.behind(at), value);
         }
         Some(at) => {
-            packed.remove(at, TRIPLE);
-            insert_triple(packed, field, value, wanted);
+            packed.replace(packed.behind(at), value);
+            move_triple(packed, at, wanted);
         }
         None => insert_triple(packed, field, value, wanted),
     }
     found.is_none()
 }
 
-/// Puts a field in front of the first one that is not due before it; one without a time at the end.
+/// Adds a field that is not there.
 fn insert_triple(packed: &mut Packed, field: &[u8], value: &[u8], due: Option<Millis>) {
-    let place = due.map_or(packed.end(), |due| {
-        let mut next = packed.first();
-        while let Some(at) = next
-            && due_at(packed, at).is_some_and(|other| other < due)
-        {
-            next = packed.skip(at, TRIPLE);
-        }
-        next.unwrap_or(packed.end())
-    });
-    // Each goes in front of what was put there before.
-    match due {
-        Some(due) => packed.insert(place, itoa::Buffer::new().format(due).as_bytes()),
-        None => packed.insert(place, NO_TIME),
+    let place = place_of(packed, None, due);
+    packed.insert_all(place, [field, value, itoa::Buffer::new().format(due.unwrap_or(NO_TIME)).as_bytes()]);
+}
+
+/// Gives the field at a position another time, and the place where that belongs.
+fn move_triple(packed: &mut Packed, at: Position, due: Option<Millis>) {
+    let time = packed.behind(packed.behind(at));
+    packed.replace(time, itoa::Buffer::new().format(due.unwrap_or(NO_TIME)).as_bytes());
+    let field = at..packed.behind(time);
+    let place = place_of(packed, Some(at), due);
+    if place != at {
+        packed.shift(field, place);
     }
-    packed.insert(place, value);
-    packed.insert(place, field);
+}
+
+/// In front of the first field that is not due before this time, not counting the one that stands at a position; for
+/// none the end.
+fn place_of(packed: &Packed, except: Option<Position>, due: Option<Millis>) -> Position {
+    let Some(due) = due else { return packed.end() };
+    let mut at = Packed::FRONT;
+    while at < packed.end() {
+        let time = packed.behind(packed.behind(at));
+        if Some(at) != except && time_at(packed, time).is_none_or(|other| other >= due) {
+            break;
+        }
+        at = packed.behind(time);
+    }
+    at
 }
 
 /// The time of the field that stands at a position.
 fn due_at(packed: &Packed, at: Position) -> Option<Millis> {
-    match packed.get(packed.behind(packed.behind(at))) {
-        Text::Int(time) if time != 0 => Some(time),
+    time_at(packed, packed.behind(packed.behind(at)))
+}
+
+fn time_at(packed: &Packed, at: Position) -> Option<Millis> {
+    match packed.get(at) {
+        Text::Int(time) if time != NO_TIME => Some(time),
         _ => None,
     }
 }
@@ -379,7 +396,7 @@ const PAIR: usize = 2;
 const TRIPLE: usize = 3;
 /// Half of what a listpack can be: a field's own length bytes and time fit in any case.
 const PACKED_BYTES_MAX: usize = super::blob::BYTES_MAX / 2;
-const NO_TIME: &[u8] = b"0";
+const NO_TIME: Millis = 0;
 /// Sparse buckets looked at per field asked for, before a scan answers with fewer (as in Redis).
 const STEPS_PER_FIELD: usize = 10;
 /// Drawing different fields one by one is quicker than a walk while no more than a third is asked for.

@@ -199,16 +199,21 @@ pub fn to_dense(hll: &[u8]) -> Result<Vec<u8>, Corrupt> {
 /// Raises registers to those of a value.
 pub fn merge(into: &mut Registers, hll: &[u8]) -> Result<(), Corrupt> {
     if hll[ENCODING_AT] == DENSE {
-        let (groups, _) = hll[HEADER_BYTES..].as_chunks::<6>();
-        let (eights, _) = into.as_chunks_mut::<8>();
-        for (eight, group) in eights.iter_mut().zip(groups) {
-            *eight = highest(*eight, unpack(*group));
+        // Two loops that become vectors, where one over both steps does not.
+        let mut ranks = [0; PIECE];
+        for (piece, packed) in into.chunks_exact_mut(PIECE).zip(hll[HEADER_BYTES..].chunks_exact(PIECE * 6 / 8)) {
+            for (ranks, group) in ranks.as_chunks_mut().0.iter_mut().zip(packed.as_chunks().0) {
+                *ranks = unpack_32(group);
+            }
+            piece.iter_mut().zip(&ranks).for_each(|(register, &rank)| *register = (*register).max(rank));
         }
         return Ok(());
     }
     let mut register = 0;
     for_each_run(hll, |run| {
-        into[register..register + run.len].iter_mut().for_each(|rank| *rank = (*rank).max(run.rank));
+        if run.rank > 0 {
+            into[register..register + run.len].iter_mut().for_each(|rank| *rank = (*rank).max(run.rank));
+        }
         register += run.len;
     })
 }
@@ -220,22 +225,22 @@ pub fn fill_dense(hll: &mut [u8], registers: &Registers) {
     groups.iter_mut().zip(eights).for_each(|(group, eight)| *group = pack(*eight));
 }
 
-/// The higher of each two ranks, eight at a time: below 128, subtracting borrows from no neighbour.
-fn highest(these: [u8; 8], those: [u8; 8]) -> [u8; 8] {
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let (these, those) = (u64::from_le_bytes(these), u64::from_le_bytes(those));
-    let is_not_less = ((these | TOPS) - those) & TOPS;
-    let mask = (is_not_less >> 7) * 0xff;
-    (these & mask | those & !mask).to_le_bytes()
-}
-
-/// Eight registers of six bits, moved apart in three steps: halves of 24 bits, quarters of 12, eighths.
-fn unpack([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
-    let x = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-    let x = x & 0x0000_0000_00ff_ffff | x << 8 & 0x00ff_ffff_0000_0000;
-    let x = x & 0x0000_0fff_0000_0fff | x << 4 & 0x0fff_0000_0fff_0000;
-    let x = x & 0x003f_003f_003f_003f | x << 2 & 0x3f00_3f00_3f00_3f00;
-    x.to_le_bytes()
+/// 32 registers of six bits: four words of eight, which are moved apart in three steps, halves of 24 bits, quarters of
+/// 12, eighths.
+#[inline(always)]
+fn unpack_32(group: &[u8; 24]) -> [u8; 32] {
+    let word = |at: usize| u64::from_le_bytes(*group[at..].first_chunk().expect("eight bytes are left"));
+    // Six bytes of each word count; the last one has them at its upper end.
+    let words = [word(0), word(6), word(12), word(16) >> 16].map(|x| {
+        let x = x & 0x0000_0000_00ff_ffff | x << 8 & 0x00ff_ffff_0000_0000;
+        let x = x & 0x0000_0fff_0000_0fff | x << 4 & 0x0fff_0000_0fff_0000;
+        x & 0x003f_003f_003f_003f | x << 2 & 0x3f00_3f00_3f00_3f00
+    });
+    let mut ranks = [0; 32];
+    for (ranks, word) in ranks.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *ranks = word.to_le_bytes();
+    }
+    ranks
 }
 
 /// The way back.
@@ -264,8 +269,13 @@ pub fn count(hll: &[u8]) -> Result<u64, Corrupt> {
 pub fn count_registers(registers: &Registers) -> u64 {
     // Neighbours count in tables of their own: equal ranks in a row would wait for each other.
     let mut histograms = [[0u32; RANKS]; 4];
-    for four in registers.as_chunks::<4>().0 {
-        (0..4).for_each(|i| histograms[i][usize::from(four[i]) % RANKS] += 1);
+    for eight in registers.as_chunks::<8>().0 {
+        // What was sparse is mostly zeros.
+        if *eight == [0; 8] {
+            histograms[0][0] += 8;
+            continue;
+        }
+        (0..8).for_each(|i| histograms[i % 4][usize::from(eight[i]) % RANKS] += 1);
     }
     estimate(&std::array::from_fn(|rank| histograms.iter().map(|histogram| histogram[rank]).sum()))
 }
@@ -353,6 +363,8 @@ const RANKS: usize = 64;
 const RANK_MASK: u32 = RANKS as u32 - 1;
 const DENSE_BYTES: usize = HEADER_BYTES + REGISTERS * 6 / 8;
 const SPARSE_RANK_MAX: u8 = 32;
+/// Registers unpacked at a time: they stay in the first-level cache.
+const PIECE: usize = 1024;
 const ZERO_RUN_MAX: usize = 64;
 const RANKED_RUN_MAX: usize = 4;
 /// 0.5 / ln 2

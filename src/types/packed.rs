@@ -13,6 +13,7 @@
 use super::blob::Blob;
 use super::text::{Text, as_int};
 use crate::mover::{Movable, Mover};
+use std::ops::Range;
 
 /// A listpack.
 #[derive(Clone)]
@@ -140,6 +141,11 @@ impl Packed {
         }
     }
 
+    /// Entries in front of a position.
+    pub fn count_before(&self, at: Position) -> usize {
+        std::iter::successors(self.first(), |&at| self.next(at)).take_while(|&before| before < at).count()
+    }
+
     /// The entry at a position.
     #[inline]
     pub fn get(&self, at: Position) -> Text<'_> {
@@ -167,25 +173,35 @@ impl Packed {
     /// The first entry that equals `wanted`, looking at every `stride`-th from `from` on.
     #[inline]
     pub fn find(&self, from: Option<Position>, wanted: &[u8], stride: usize) -> Option<Position> {
-        let (bytes, number) = (self.bytes(), as_int(wanted));
-        let (mut at, mut skip) = (from?, 0);
+        let (at, len) = (from?, wanted.len());
+        match (as_int(wanted), wanted.last()) {
+            (Some(number), _) => self.find_by(at, stride, |entry| match decode(entry).0 {
+                Text::Bytes(b) => b == wanted,
+                Text::Int(n) => n == number,
+            }),
+            // Nearly all entries are told from a short text by their length, which is in the header, or their last byte.
+            (None, Some(&last)) if len < SHORT_TEXT => self.find_by(at, stride, |entry| match entry[0] {
+                header @ 0x80..=0xbf => header == 0x80 | len as u8 && entry[len] == last && entry[1..=len] == *wanted,
+                _ => decode(entry).0 == Text::Bytes(wanted),
+            }),
+            _ => self.find_by(at, stride, |entry| decode(entry).0 == Text::Bytes(wanted)),
+        }
+    }
+
+    /// The first for which `is` holds of every `stride`-th entry from `at` on. `is` sees all bytes from the entry's on.
+    #[inline]
+    fn find_by(&self, mut at: Position, stride: usize, is: impl Fn(&[u8]) -> bool) -> Option<Position> {
+        let bytes = self.bytes();
         while bytes[at] != END {
-            if skip > 0 {
-                skip -= 1;
-                at += entry_bytes(&bytes[at..]);
-                continue;
-            }
-            let (text, size) = decode(&bytes[at..]);
-            let hit = match (text, number) {
-                (Text::Bytes(b), _) => b == wanted,
-                (Text::Int(n), Some(wanted)) => n == wanted,
-                (Text::Int(_), None) => false,
-            };
-            if hit {
+            if is(&bytes[at..]) {
                 return Some(at);
             }
-            skip = stride - 1;
-            at += size + back_length_bytes(size);
+            at += entry_bytes(&bytes[at..]);
+            for _ in 1..stride {
+                if bytes[at] != END {
+                    at += entry_bytes(&bytes[at..]);
+                }
+            }
         }
         None
     }
@@ -200,13 +216,18 @@ impl Packed {
 
     /// Puts an entry in front of the one at `at`, or at the end; it then stands at `at`.
     pub fn insert(&mut self, at: Position, text: &[u8]) {
-        self.put(at, 0, text);
-        self.count_changed(1);
+        self.insert_all(at, [text]);
+    }
+
+    /// Puts entries in front of the one at `at`, or at the end; the first then stands at `at`.
+    pub fn insert_all<const N: usize>(&mut self, at: Position, texts: [&[u8]; N]) {
+        self.put(at, 0, texts);
+        self.count_changed(N as isize);
     }
 
     /// Puts another entry in the place of the one at `at`.
     pub fn replace(&mut self, at: Position, text: &[u8]) {
-        self.put(at, entry_bytes(&self.bytes()[at..]), text);
+        self.put(at, entry_bytes(&self.bytes()[at..]), [text]);
     }
 
     /// Removes `count` entries from `at` on, or as many as there are; what follows then stands at `at`.
@@ -220,6 +241,35 @@ impl Packed {
         self.0.splice(at, end - at, 0);
         self.write_total();
         self.count_changed(-(removed as isize));
+    }
+
+    /// Keeps the entries for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(Text<'_>) -> bool) {
+        let bytes = self.0.bytes_mut();
+        let (mut from, mut to, mut count) = (HEADER, HEADER, 0);
+        while bytes[from] != END {
+            let (text, size) = decode(&bytes[from..]);
+            let end = from + size + back_length_bytes(size);
+            if keep(text) {
+                bytes.copy_within(from..end, to);
+                (to, count) = (to + end - from, count + 1);
+            }
+            from = end;
+        }
+        self.0.splice(to, from - to, 0);
+        self.write_total();
+        self.write_count(count);
+    }
+
+    /// Moves the entries of a range in front of the one at `to`, or to the end; where they stand then. `to` is not inside.
+    pub fn shift(&mut self, range: Range<Position>, to: Position) -> Position {
+        let (bytes, len) = (self.0.bytes_mut(), range.len());
+        if to <= range.start {
+            bytes[to..range.end].rotate_right(len);
+            return to;
+        }
+        bytes[range.start..to].rotate_left(len);
+        to - len
     }
 
     /// Cuts off the entries from `at` on and returns them.
@@ -251,13 +301,22 @@ impl Packed {
         size + back_length_bytes(size)
     }
 
-    fn put(&mut self, at: Position, removed: usize, text: &[u8]) {
-        let encoding = Encoding::of(text);
-        let size = encoding.bytes(text);
-        let back = back_length_bytes(size);
-        let room = self.0.splice(at, removed, size + back);
-        encoding.write(text, &mut room[..size]);
-        write_back_length(&mut room[size..], size);
+    /// Puts entries in the place of so many bytes.
+    fn put<const N: usize>(&mut self, at: Position, removed: usize, texts: [&[u8]; N]) {
+        let entries = texts.map(|text| {
+            let encoding = Encoding::of(text);
+            let size = encoding.bytes(text);
+            (text, encoding, size)
+        });
+        let added = entries.iter().map(|(_, _, size)| size + back_length_bytes(*size)).sum();
+        let mut room = self.0.splice(at, removed, added);
+        for (text, encoding, size) in entries {
+            let (data, behind) = room.split_at_mut(size);
+            let (back, rest) = behind.split_at_mut(back_length_bytes(size));
+            encoding.write(text, data);
+            write_back_length(back, size);
+            room = rest;
+        }
         self.write_total();
     }
 
@@ -345,7 +404,7 @@ impl Encoding {
             Self::Int(-0x80_0000..=0x7f_ffff) => 4,
             Self::Int(n) if i32::try_from(n).is_ok() => 5,
             Self::Int(_) => 9,
-            Self::Text if text.len() < 64 => 1 + text.len(),
+            Self::Text if text.len() < SHORT_TEXT => 1 + text.len(),
             Self::Text if text.len() < 4096 => 2 + text.len(),
             Self::Text => 5 + text.len(),
         }
@@ -439,6 +498,10 @@ fn data_bytes(entry: &[u8]) -> Option<usize> {
 /// All bytes of a well-formed entry.
 #[inline]
 fn entry_bytes(entry: &[u8]) -> usize {
+    // Nearly all are short texts.
+    if let header @ 0x80..=0xbf = entry[0] {
+        return usize::from(header & 0x3f) + 2;
+    }
     let size = data_bytes(entry).expect("the entry is well formed");
     size + back_length_bytes(size)
 }
@@ -520,6 +583,8 @@ fn is_well_formed(bytes: &[u8], mut see: impl FnMut(Text<'_>)) -> bool {
 const HEADER: usize = 6;
 /// Entries shorter than this have a length of one byte behind them.
 const ONE_BYTE_BACK: usize = 0x80;
+/// Texts shorter than this have a header of one byte.
+const SHORT_TEXT: usize = 64;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;
 const TEXT32: u8 = 0xf0;
@@ -564,7 +629,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_listpack_is_a_vector_of_strings(steps in prop::collection::vec((0u8..8, any::<u16>(), item()), 1..40)) {
+        fn a_listpack_is_a_vector_of_strings(steps in prop::collection::vec((0u8..10, any::<u16>(), item()), 1..40)) {
             let (mut packed, mut model) = (Packed::new(), Vec::<Vec<u8>>::new());
             for (step, at, item) in steps {
                 let index = at as usize % (model.len() + 1);
@@ -590,6 +655,22 @@ mod tests {
                         packed.append(&tail);
                         model.extend(moved);
                     }
+                    7 => {
+                        packed.retain(|text| text.len() % 4 != 1);
+                        model.retain(|text| text.len() % 4 != 1);
+                    }
+                    8 if index < model.len() => {
+                        let (count, place) = ((item.len() % 4).min(model.len() - index), item.len() / 4 % (model.len() + 1));
+                        if !(index + 1..index + count).contains(&place) {
+                            let position_of = |i: usize| packed.seek(i as isize).unwrap_or(packed.end());
+                            let (range, to) = (position..position_of(index + count), position_of(place));
+                            let moved: Vec<_> = model.drain(index..index + count).collect();
+                            let place = if place > index { place - count } else { place };
+                            model.splice(place..place, moved);
+                            let at = packed.shift(range, to);
+                            prop_assert_eq!(at, packed.seek(place as isize).unwrap_or(packed.end()));
+                        }
+                    }
                     _ => {
                         let found = packed.find(packed.first(), &item, 1);
                         prop_assert_eq!(found.is_some(), model.contains(&item));
@@ -607,6 +688,11 @@ mod tests {
                 }
                 back.reverse();
                 prop_assert_eq!(&back, &model);
+                for (i, text) in model.iter().enumerate().rev().step_by(3) {
+                    let found = packed.find(packed.seek((i % 3) as isize), text, 3);
+                    let first = model.iter().skip(i % 3).step_by(3).position(|other| other == text);
+                    prop_assert_eq!(found, first.and_then(|n| packed.seek((i % 3 + 3 * n) as isize)));
+                }
                 if let Some(last) = model.last() {
                     prop_assert_eq!(&packed.get(packed.seek(-1).unwrap()).to_vec(), last);
                     prop_assert_eq!(packed.get(packed.find(packed.first(), last, 1).unwrap()).to_vec(), last.clone());

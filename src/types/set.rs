@@ -96,6 +96,10 @@ impl Set {
         matches!(self.0, Value::SetInts(_))
     }
 
+    pub fn is_packed(&self) -> bool {
+        matches!(self.0, Value::SetPacked(_))
+    }
+
     pub fn into_value(self) -> Value {
         self.0
     }
@@ -135,43 +139,59 @@ impl Set {
 
     /// Adds a member; says whether it is new.
     pub fn insert(&mut self, member: &[u8], max: SetMax) -> bool {
+        // Among integers it is looked for when it is put in its place.
+        (self.is_ints() || !self.contains(member)) && self.insert_absent(Text::Bytes(member), max)
+    }
+
+    /// Adds a member that is not there. One that is may be said to be so only if the set is one of integers: false then.
+    pub fn insert_absent(&mut self, member: Text<'_>, max: SetMax) -> bool {
+        let mut digits = itoa::Buffer::new();
         match &mut self.0 {
-            Value::SetTable(members) => members.insert(member),
-            Value::SetInts(ints) => match as_int(member) {
-                Some(n) => {
-                    let is_new = ints.insert(n);
-                    if ints.len() > max.ints.min(INTS_MAX) {
-                        self.become_table();
-                    }
-                    is_new
+            Value::SetInts(ints) => {
+                let number = match member {
+                    Text::Int(n) => Some(n),
+                    Text::Bytes(bytes) => as_int(bytes),
+                };
+                let Some(n) = number else {
+                    self.admit_text(member.len(), max);
+                    return self.insert_absent(member, max);
+                };
+                let is_new = ints.insert(n);
+                if ints.len() > max.ints.min(INTS_MAX) {
+                    self.become_table();
                 }
-                None => {
-                    // The longest integers are the least and the greatest.
-                    let ends = [ints.iter().next(), ints.iter().next_back()];
-                    let longest = ends.into_iter().flatten().map(|n| Text::Int(n).len()).max().unwrap_or(0);
-                    if ints.len() < max.packed.entries && longest.max(member.len()) <= max.packed.bytes {
-                        self.become_packed();
-                    } else {
-                        self.become_table();
-                    }
-                    self.insert(member, max)
-                }
-            },
+                is_new
+            }
             Value::SetPacked(packed) => {
-                if packed.find(packed.first(), member, 1).is_some() {
-                    return false;
-                }
+                let text = member.bytes(&mut digits);
                 let fits = packed.len() < max.packed.entries
-                    && member.len() <= max.packed.bytes
-                    && packed.bytes().len() + member.len() <= PACKED_BYTES_MAX;
+                    && text.len() <= max.packed.bytes
+                    && packed.bytes().len() + text.len() <= PACKED_BYTES_MAX;
                 if fits {
-                    packed.push_back(member);
+                    packed.push_back(text);
                     return true;
                 }
                 self.become_table();
-                self.insert(member, max)
+                self.insert_absent(member, max)
+            }
+            Value::SetTable(members) => {
+                members.items.insert(Piece::new((), member.bytes(&mut digits), b""));
+                true
             }
             _ => not_a_set(),
+        }
+    }
+
+    /// Makes of a set of integers one that may have another member, so many bytes long.
+    fn admit_text(&mut self, len: usize, max: SetMax) {
+        let Value::SetInts(ints) = &self.0 else { return };
+        // The longest integers are the least and the greatest.
+        let ends = [ints.iter().next(), ints.iter().next_back()];
+        let longest = ends.into_iter().flatten().map(|n| Text::Int(n).len()).max().unwrap_or(0);
+        if ints.len() < max.packed.entries && longest.max(len) <= max.packed.bytes {
+            self.become_packed();
+        } else {
+            self.become_table();
         }
     }
 
@@ -231,11 +251,19 @@ impl Set {
 
     /// Keeps of a batch what this set has, or with `has` false what it does not have.
     pub fn retain(&self, batch: &mut Batch<'_>, has: bool) {
-        if let Value::SetTable(members) = &self.0 {
-            let mut found = members.items.contains_each(batch).into_iter();
-            batch.retain(|_| found.next() == Some(has));
-        } else {
-            batch.retain(|&mut member| self.has(member) == has);
+        match &self.0 {
+            Value::SetTable(members) => {
+                let mut found = members.items.contains_each(batch).into_iter();
+                batch.retain(|_| found.next() == Some(has));
+            }
+            Value::SetInts(ints) => {
+                let mut near = 0;
+                batch.retain(|member| match *member {
+                    Text::Int(n) => ints.contains_near(n, &mut near) == has,
+                    member => self.has(member) == has,
+                });
+            }
+            _ => batch.retain(|&mut member| self.has(member) == has),
         }
     }
 
@@ -320,22 +348,23 @@ impl Set {
             }
             return None;
         }
-        let (mut kept, mut choice) = (Self::empty_like(&self.0), Choice::new(count, len));
-        self.for_each(|member| match (choice.takes_next(), &mut kept.0) {
-            (true, _) => visit(member),
-            (false, Value::SetPacked(packed)) => packed.push_back(member.bytes(&mut itoa::Buffer::new())),
-            (false, _) => _ = kept.insert(member.bytes(&mut itoa::Buffer::new()), max),
+        let mut choice = Choice::new(count, len);
+        if let Value::SetPacked(packed) = &mut self.0 {
+            packed.retain(|member| {
+                let stays = !choice.takes_next();
+                if !stays {
+                    visit(member);
+                }
+                stays
+            });
+            return None;
+        }
+        let mut kept = Self::default();
+        self.for_each(|member| match choice.takes_next() {
+            true => visit(member),
+            false => _ = kept.insert_absent(member, max),
         });
         Some(std::mem::replace(&mut self.0, kept.0))
-    }
-
-    /// An empty set as small as what is kept of another may be.
-    fn empty_like(value: &Value) -> Self {
-        Self(if let Value::SetPacked(_) = value {
-            Value::SetPacked(Packed::new())
-        } else {
-            Value::SetInts(Intset::new())
-        })
     }
 
     fn become_packed(&mut self) {
@@ -367,15 +396,16 @@ fn visit_chunks<'a>(mut members: impl Iterator<Item = Text<'a>>, mut visit: impl
 struct Choice {
     wanted: usize,
     left: usize,
+    rng: fastrand::Rng,
 }
 
 impl Choice {
     fn new(wanted: usize, of: usize) -> Self {
-        Self { wanted: wanted.min(of), left: of }
+        Self { wanted: wanted.min(of), left: of, rng: fastrand::Rng::new() }
     }
 
     fn takes_next(&mut self) -> bool {
-        let takes = fastrand::usize(..self.left.max(1)) < self.wanted;
+        let takes = self.rng.usize(..self.left.max(1)) < self.wanted;
         self.left = self.left.saturating_sub(1);
         self.wanted -= usize::from(takes);
         takes

@@ -30,7 +30,7 @@ enum ReprMut<'a> {
 }
 
 impl Zset {
-    /// A sorted set of these members, as small as the limits allow.
+    /// A sorted set of these members, each given once, as small as the limits allow.
     pub fn build<'a>(members: impl Iterator<Item = (Text<'a>, f64)> + Clone, max: PackedMax) -> Value {
         let mut set = Self(Self::empty());
         let (count, longest) = members.clone().fold((0, 0), |(n, longest), (name, _)| (n + 1, name.len().max(longest)));
@@ -38,7 +38,10 @@ impl Zset {
             set.unpack();
         }
         let mut digits = itoa::Buffer::new();
-        members.for_each(|(name, score)| set.update(name.bytes(&mut digits), max, |_| Some(score)));
+        match set.repr_mut() {
+            ReprMut::Tree(ranked) => members.for_each(|(name, score)| ranked.insert(name.bytes(&mut digits), score)),
+            ReprMut::Packed(packed) => members.for_each(|(name, score)| put(packed, name.bytes(&mut digits), score)),
+        }
         set.0
     }
 
@@ -89,8 +92,8 @@ impl Zset {
     pub fn rank(&self, name: &[u8]) -> Option<(usize, f64)> {
         match self.repr() {
             Repr::Packed(packed) => {
-                let rank = packed.pairs().position(|(other, _)| other.is(name))?;
-                Some((rank, self.score(name)?))
+                let at = packed.find(packed.first(), name, 2)?;
+                Some((packed.count_before(at) / 2, score_behind(packed, at)))
             }
             Repr::Tree(ranked) => ranked.rank(name),
         }
@@ -105,13 +108,12 @@ impl Zset {
                 let at = packed.find(packed.first(), name, 2);
                 let Some(score) = decide(at.map(|at| score_behind(packed, at))) else { return };
                 match at {
-                    Some(at) => packed.remove(at, 2),
+                    Some(at) => rescore(packed, at, name, score),
                     None if packed.len() / 2 >= max.entries || name.len() > max.bytes => {
-                        return self.unpack().insert(name, score);
+                        self.unpack().insert(name, score);
                     }
-                    None => {}
+                    None => put(packed, name, score),
                 }
-                put(packed, name, score);
             }
         }
     }
@@ -249,25 +251,58 @@ fn seek(packed: &Packed, rank: usize) -> Option<Position> {
     packed.seek(isize::try_from(2 * rank).ok()?)
 }
 
-/// Puts a member that is not there in its place.
+/// Puts a member that is not there in its place, which often is the end.
 fn put(packed: &mut Packed, name: &[u8], score: f64) {
-    let (mut at, mut digits) = (packed.first(), itoa::Buffer::new());
-    while let Some(here) = at {
-        let other = score_behind(packed, here);
-        if other > score || other == score && packed.get(here).bytes(&mut digits) > name {
-            break;
-        }
-        at = packed.next(packed.behind(here));
+    let mut at = Packed::FRONT;
+    if pair_before(packed, packed.end()).is_none_or(|last| !is_behind(packed, last, name, score)) {
+        at = packed.end();
     }
-    let at = at.unwrap_or(packed.end());
-    packed.insert(at, name);
-    let behind = packed.behind(at);
+    while at < packed.end() && !is_behind(packed, at, name, score) {
+        at = packed.behind(packed.behind(at));
+    }
+    with_text(score, |text| packed.insert_all(at, [name, text]));
+}
+
+/// Gives the member at a position another score, and its place among its neighbours, who are often the same.
+fn rescore(packed: &mut Packed, at: Position, name: &[u8], score: f64) {
+    let score_at = packed.behind(at);
+    with_text(score, |text| packed.replace(score_at, text));
+    let (mut place, behind) = (at, packed.behind(score_at));
+    while let Some(other) = pair_before(packed, place)
+        && is_behind(packed, other, name, score)
+    {
+        place = other;
+    }
+    if place == at {
+        place = behind;
+        while place < packed.end() && !is_behind(packed, place, name, score) {
+            place = packed.behind(packed.behind(place));
+        }
+    }
+    if place != behind {
+        packed.shift(at..behind, place);
+    }
+}
+
+/// The member in front of a position.
+fn pair_before(packed: &Packed, at: Position) -> Option<Position> {
+    packed.prev(at).and_then(|score| packed.prev(score))
+}
+
+/// Whether the member at a position comes after another one.
+fn is_behind(packed: &Packed, at: Position, name: &[u8], score: f64) -> bool {
+    let other = score_behind(packed, at);
+    other > score || other == score && packed.get(at).bytes(&mut itoa::Buffer::new()) > name
+}
+
+/// A score as it is written into a listpack.
+fn with_text(score: f64, write: impl FnOnce(&[u8])) {
     if score.fract() == 0.0 && score.abs() < INTEGER_MAX {
-        packed.insert(behind, itoa::Buffer::new().format(score as i64).as_bytes());
+        write(itoa::Buffer::new().format(score as i64).as_bytes());
     } else {
         let mut text = Vec::with_capacity(SCORE_BYTES);
         num::push_f64(&mut text, score);
-        packed.insert(behind, &text);
+        write(&text);
     }
 }
 

@@ -203,8 +203,9 @@ fn memory_stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let reading = Reading::take(ctx.node);
     let keyspace = &ctx.node.keyspace;
     let databases: Vec<(usize, usize, usize)> = (0..keyspace.databases())
-        .map(|db| (db, keyspace.counts(db).0, keyspace.counts(db).1))
-        .filter(|(_, keys, _)| *keys > 0)
+        .map(|db| (db, keyspace.counts(db)))
+        .filter(|&(_, (keys, _))| keys > 0)
+        .map(|(db, (keys, volatile))| (db, keys, volatile))
         .collect();
     let keys: usize = databases.iter().map(|(_, keys, _)| keys).sum();
     let hole = ctx.out.later();
