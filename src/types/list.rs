@@ -10,7 +10,6 @@ use super::nodes::{Nodes, NodesCut};
 use super::packed::{Packed, Position};
 use super::text::Text;
 use crate::mover::Mover;
-use crate::table::prefetch;
 use std::sync::Arc;
 
 /// Elements from the left to the right.
@@ -173,7 +172,6 @@ impl List {
         if index <= self.len / 2 {
             let mut left = index;
             for (node, pack) in self.nodes.iter().enumerate() {
-                self.fetch(node + NODES_AHEAD);
                 let len = pack.len();
                 if left < len {
                     return Some(Spot { node, at: pack.seek(left as isize)? });
@@ -184,7 +182,6 @@ impl List {
         }
         let mut right = self.len - index;
         for (node, pack) in self.nodes.iter().enumerate().rev() {
-            self.fetch(node.wrapping_sub(NODES_AHEAD));
             let len = pack.len();
             if right <= len {
                 return Some(Spot { node, at: pack.seek((len - right) as isize)? });
@@ -192,14 +189,6 @@ impl List {
             right -= len;
         }
         None
-    }
-
-    /// Begins with the memory miss that a listpack's count is.
-    #[inline]
-    fn fetch(&self, node: usize) {
-        if let Some(pack) = self.nodes.get(node) {
-            prefetch(pack.address());
-        }
     }
 
     /// The element at an index from the left.
@@ -357,8 +346,6 @@ fn index_in(pack: &Packed, at: Position) -> usize {
 const ALLOCATION_HEADER: usize = 4;
 /// However many small elements a listpack may hold, it may not hold more than this.
 const SAFE_BYTES: usize = 8192;
-/// A search looks that many listpacks ahead: so many steps take as long as a miss.
-const NODES_AHEAD: usize = 8;
 
 #[cfg(test)]
 mod tests {
