@@ -61,9 +61,13 @@ pub fn count(bytes: &[u8]) -> u64 {
         // SAFETY: the processor has what the function is compiled for, as was just asked.
         return unsafe { count_in_vectors(bytes) };
     }
-    // Counting the places at the end costs what the carries save in some blocks.
-    let (blocks, tail) = if bytes.len() < 4 * size_of::<Block>() { (&[][..], bytes) } else { bytes.as_chunks() };
-    count_blocks(blocks).wrapping_add(count_words(tail))
+    #[cfg(target_feature = "avx2")]
+    if bytes.len() >= CARRY_COUNT_BYTES_MIN {
+        let (blocks, tail) = bytes.as_chunks();
+        // SAFETY: the whole program is compiled for processors that have it.
+        return unsafe { carries::count(blocks) }.wrapping_add(count_words(tail));
+    }
+    count_words(bytes)
 }
 
 /// [`count_words`], for processors that count the bits of a whole vector in one instruction.
@@ -83,54 +87,59 @@ fn count_words(bytes: &[u8]) -> u64 {
     tail.iter().fold(words, |total, byte| of(total, byte.count_ones()))
 }
 
-/// Counts without counting: sixteen vectors are added bit by bit, every bit of a vector a column of its own, and only
-/// the carries out of the fourth place, one vector in sixteen, have their bits counted (Harley and Seal's method).
-fn count_blocks(blocks: &[Block]) -> u64 {
-    let mut places = [[0; LANES]; 4];
-    let sixteens = blocks.iter().fold(0u64, |total, block| {
-        let (vectors, _) = block.as_chunks::<VECTOR_BYTES>();
-        total.wrapping_add(ones(&sixteens(&mut places, vectors)))
-    });
-    places.iter().rev().fold(sixteens, |total, place| total.wrapping_mul(2).wrapping_add(ones(place)))
-}
+/// Counting without counting: sixteen vectors are added bit by bit, every bit of a vector a column of its own, and only
+/// the carries out of the fourth place, one vector in sixteen, have their bits counted (Harley and Seal's method). In
+/// the processor's own words: whether the compiler finds these vectors depends on what is around them.
+#[cfg(target_feature = "avx2")]
+mod carries {
+    use std::arch::x86_64::*;
 
-fn ones(lanes: &Lanes) -> u64 {
-    lanes.iter().fold(0, |total, lane| total.wrapping_add(u64::from(lane.count_ones())))
-}
+    pub(super) const BLOCK_BYTES: usize = 16 * 32;
 
-/// Adds sixteen vectors to the places one, two, four and eight; what is carried into the place sixteen.
-#[inline(always)]
-fn sixteens(places: &mut [Lanes; 4], vectors: &[[u8; VECTOR_BYTES]]) -> Lanes {
-    let eights = [0, 8].map(|at| {
-        let fours = [0, 4].map(|at_four| {
-            let twos = [0, 2].map(|at_two| {
-                let at = at + at_four + at_two;
-                add(&mut places[0], lanes(&vectors[at]), lanes(&vectors[at + 1]))
-            });
-            add(&mut places[1], twos[0], twos[1])
-        });
-        add(&mut places[2], fours[0], fours[1])
-    });
-    add(&mut places[3], eights[0], eights[1])
-}
-
-/// Adds two bits to every column of a place; what is carried into the next one.
-#[inline(always)]
-fn add(place: &mut Lanes, a: Lanes, b: Lanes) -> Lanes {
-    let mut carry = [0; LANES];
-    for i in 0..LANES {
-        // What waits for the place comes last: it is the one chain of dependent steps.
-        let sum = a[i] ^ b[i];
-        carry[i] = (a[i] & b[i]) | (place[i] & sum);
-        place[i] ^= sum;
+    #[target_feature(enable = "avx2")]
+    pub(super) fn count(blocks: &[[u8; BLOCK_BYTES]]) -> u64 {
+        let zero = _mm256_setzero_si256();
+        let (mut ones, mut twos, mut fours, mut eights, mut total) = (zero, zero, zero, zero, zero);
+        for block in blocks {
+            let mut four = [zero; 4];
+            for (four, quarter) in four.iter_mut().zip(block.as_chunks::<128>().0) {
+                // SAFETY: a quarter is four vectors of 32 bytes, which may lie anywhere.
+                let [a, b, c, d] =
+                    [0, 1, 2, 3].map(|i| unsafe { _mm256_loadu_si256(quarter.as_ptr().cast::<__m256i>().add(i)) });
+                let (first, second) = (add(&mut ones, a, b), add(&mut ones, c, d));
+                *four = add(&mut twos, first, second);
+            }
+            let (first, second) = (add(&mut fours, four[0], four[1]), add(&mut fours, four[2], four[3]));
+            total = _mm256_add_epi64(total, bits_of(add(&mut eights, first, second)));
+        }
+        for place in [eights, fours, twos, ones] {
+            total = _mm256_add_epi64(_mm256_add_epi64(total, total), bits_of(place));
+        }
+        let halves = _mm_add_epi64(_mm256_castsi256_si128(total), _mm256_extracti128_si256::<1>(total));
+        (_mm_extract_epi64::<0>(halves) as u64).wrapping_add(_mm_extract_epi64::<1>(halves) as u64)
     }
-    carry
-}
 
-#[inline(always)]
-fn lanes(vector: &[u8; VECTOR_BYTES]) -> Lanes {
-    let (words, _) = vector.as_chunks::<8>();
-    std::array::from_fn(|i| u64::from_ne_bytes(words[i]))
+    /// Adds two bits to every column of a place; what is carried into the next one. What waits for the place comes last:
+    /// it is the one chain of dependent steps.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn add(place: &mut __m256i, a: __m256i, b: __m256i) -> __m256i {
+        let sum = _mm256_xor_si256(a, b);
+        let carry = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(*place, sum));
+        *place = _mm256_xor_si256(*place, sum);
+        carry
+    }
+
+    /// The bits of each 64: looked up by halves of bytes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn bits_of(x: __m256i) -> __m256i {
+        let of_half = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+        let half = _mm256_set1_epi8(0xf);
+        let low = _mm256_shuffle_epi8(of_half, _mm256_and_si256(x, half));
+        let high = _mm256_shuffle_epi8(of_half, _mm256_and_si256(_mm256_srli_epi16::<4>(x), half));
+        _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256())
+    }
 }
 
 /// How many of the bits `first..=last` are set; both are inside the string.
@@ -289,12 +298,9 @@ impl Field {
 
 /// Result, scratch and a source's piece fit the first-level cache together.
 const PIECE_BYTES: usize = 4096;
-/// A vector as words.
-type Lanes = [u64; LANES];
-const LANES: usize = 4;
-const VECTOR_BYTES: usize = 8 * LANES;
-/// What is added up before bits are counted.
-type Block = [u8; 16 * VECTOR_BYTES];
+/// Below this, adding up the places at the end costs what the carries save.
+#[cfg(target_feature = "avx2")]
+const CARRY_COUNT_BYTES_MIN: usize = 4 * carries::BLOCK_BYTES;
 /// Below this a vector's beginning and end cost more than it saves.
 const WIDE_COUNT_BYTES_MIN: usize = 256;
 
@@ -357,8 +363,13 @@ mod tests {
             let full = full.min(bytes.len());
             bytes[..full].fill(0xff);
             let bytes = &bytes[from.min(bytes.len())..];
-            let (blocks, tail) = bytes.as_chunks();
-            prop_assert_eq!(count_blocks(blocks) + count_words(tail), count_words(bytes));
+            prop_assert_eq!(count(bytes), count_words(bytes));
+            #[cfg(target_feature = "avx2")]
+            {
+                let (blocks, tail) = bytes.as_chunks();
+                // SAFETY: the whole program is compiled for processors that have it.
+                prop_assert_eq!(unsafe { carries::count(blocks) } + count_words(tail), count_words(bytes));
+            }
         }
 
         #[test]
