@@ -61,13 +61,12 @@ fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
                 stripe = expire_for_a_while(node, stats, slot, found);
                 std::thread::sleep(EXPIRE_REST);
             }
-            Some(_) => {
+            held_up => {
                 node.keyspace.expiry_lag_ms.store(0, Relaxed);
-                std::thread::sleep(EXPIRE_LOOK_INTERVAL);
-            }
-            None => {
-                node.keyspace.expiry_lag_ms.store(0, Relaxed);
-                node.keyspace.sleep_until_due(now, earliest.min(now + EXPIRE_SLEEP_MAX_MS));
+                match held_up {
+                    Some(_) => std::thread::sleep(EXPIRE_LOOK_INTERVAL),
+                    None => node.keyspace.sleep_until_due(now, earliest.min(now + EXPIRE_SLEEP_MAX_MS)),
+                }
             }
         }
     }

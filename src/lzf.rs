@@ -2,7 +2,7 @@
 //!
 //! The format is LibLZF's: a control byte below 32 starts a run of up to 32 literal bytes; any other names a copy of
 //! 3 to 264 bytes from up to 8 KiB back. Bytes need not equal Redis's compressor's; what either one wrote, both read.
-//! Invariants: `compress` answers only when it saves the few bytes its header costs; `decompress` believes no
+//! Invariants: `compress` answers only when it saves the few bytes its header costs; `decompress_into` believes no
 //! declared length beyond what the input could possibly expand to, and never panics, whatever the bytes.
 //! Cost: one pass each way; compressing takes a hash table of 256 bytes to 64 KiB.
 
@@ -48,13 +48,8 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
     (out.len() <= limit).then_some(out)
 }
 
-/// Decompresses `input` into exactly `out_len` bytes, or `None` if it is not LZF of that length.
-pub fn decompress(input: &[u8], out_len: usize) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    decompress_into(input, out_len, &mut out).map(|()| out)
-}
-
-/// [`decompress`] in place of what is in `out`; its bytes mean nothing after `None`.
+/// Decompresses `input` into exactly `out_len` bytes in place of what is in `out`, or `None` if it is not LZF of that
+/// length: then the bytes in `out` mean nothing.
 pub fn decompress_into(input: &[u8], out_len: usize, out: &mut Vec<u8>) -> Option<()> {
     if out_len > input.len().checked_mul(EXPANSION_MAX)? {
         return None;
@@ -176,6 +171,11 @@ const SLOTS_ON_STACK: usize = 512;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn decompress(input: &[u8], out_len: usize) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        decompress_into(input, out_len, &mut out).map(|()| out)
+    }
 
     #[test]
     fn a_real_servers_dump_unpacks() {

@@ -233,9 +233,8 @@ mod tests {
     use super::*;
     use crate::request::{Dialect, Recipe};
 
-    #[test]
-    fn every_line_of_every_suite_is_a_command() {
-        for suite in [
+    fn suites() -> impl IntoIterator<Item = Suite> {
+        [
             strings(),
             everysec(),
             always(),
@@ -244,7 +243,12 @@ mod tests {
             evicting("allkeys-lru"),
             evicting("volatile-ttl"),
             types(0.01),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn every_line_of_every_suite_is_a_command() {
+        for suite in suites() {
             let fills = suite.fill.iter().chain(suite.works.iter().flat_map(|w| &w.prepare));
             let lines = fills.map(|f| f.line.as_str());
             for line in lines.chain(suite.works.iter().flat_map(|w| w.lines.iter().map(|(_, line)| line.as_str()))) {
@@ -259,17 +263,7 @@ mod tests {
 
     #[test]
     fn names_are_told_apart() {
-        let suites = [
-            strings(),
-            everysec(),
-            always(),
-            wide(),
-            zipfian(0.001),
-            evicting("allkeys-lru"),
-            evicting("volatile-ttl"),
-            types(0.01),
-        ];
-        let mut names: Vec<String> = suites.into_iter().flat_map(|s| s.works).map(|w| w.name).collect();
+        let mut names: Vec<String> = suites().into_iter().flat_map(|s| s.works).map(|w| w.name).collect();
         let count = names.len();
         names.sort();
         names.dedup();

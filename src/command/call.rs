@@ -227,10 +227,7 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
     if !world {
         let hints = find_keys(&turn.node.keyspace, session, &parts);
-        let held = match &hints[..] {
-            [one] => turn.node.keyspace.lock_one(one.place.stripe as usize),
-            several => turn.node.keyspace.lock(several.iter().map(|hint| hint.place.stripe)),
-        };
+        let held = turn.node.keyspace.lock(hints.iter().map(|hint| hint.place.stripe));
         return finish(turn, session, parts, hints, held, out);
     }
     turn.inside = None;

@@ -4,8 +4,8 @@
 //! passed over, which comes close to the true LRU or LFU order. The samples are neighbours in the table, so that an
 //! eviction waits for memory a few times, not once for each of them (measured: 20 fair samples of four stripes cost 80 us
 //! an eviction where a key is a cache miss, these cost 1 to 2). Each thread has its own pool. One stripe is locked at a time.
-//! Volatile policies sample the expiry index, so that few volatile keys among many others are found at once. Random
-//! policies are fair, and look at one.
+//! Volatile policies sample the expiry index where few keys have an expiry, so that those are found at once among many
+//! others. Random policies are fair, and look at one.
 
 use super::access::idle_seconds;
 use super::db::Db;

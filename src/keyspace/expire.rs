@@ -16,6 +16,7 @@ use super::db::Db;
 use super::entry::Entry;
 use super::stripe::{DUE_GROUP, Keyspace, Part};
 use crate::clock::Millis;
+use crate::table::Table;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -186,10 +187,9 @@ impl Keyspace {
             let mut least = self.due_groups[group].load(SeqCst);
             if least <= now {
                 let all = group * DUE_GROUP..self.stripes().min((group + 1) * DUE_GROUP);
-                let wanted = if i == 0 { from..all.end } else { all.clone() };
+                let mut wanted = if i == 0 { from..all.end } else { all.clone() };
                 least = self.ask_group(group, all);
-                let due = |stripe: &usize| self.stripe(*stripe).next_due.load(SeqCst) <= now;
-                if let Some(stripe) = wanted.into_iter().find(due) {
+                if let Some(stripe) = wanted.find(|&stripe| self.stripe(stripe).next_due.load(SeqCst) <= now) {
                     return (Some(stripe), least);
                 }
             }
@@ -199,10 +199,9 @@ impl Keyspace {
     }
 
     /// Asks each stripe of a group, and remembers the earliest time.
-    fn ask_group(&self, group: usize, mut stripes: Range<usize>) -> Millis {
+    fn ask_group(&self, group: usize, stripes: Range<usize>) -> Millis {
         self.due_groups[group].store(i64::MAX, SeqCst);
-        let least = stripes.by_ref().map(|stripe| self.stripe(stripe).next_due.load(SeqCst)).min();
-        let least = least.unwrap_or(i64::MAX);
+        let least = stripes.map(|stripe| self.stripe(stripe).next_due.load(SeqCst)).min().unwrap_or(i64::MAX);
         self.due_groups[group].fetch_min(least, SeqCst);
         least
     }
@@ -234,18 +233,15 @@ impl Alarm {
 
 impl Part {
     /// Every entry whose key's hash has these bits.
-    pub fn for_each_like(&self, bits: u32, mut visit: impl FnMut(Entry)) {
-        // SAFETY: a word in a keyspace table is a live entry.
-        self.table.for_each_like(bits as u16, (bits >> 16) as u8, |word| visit(unsafe { Entry::from_word(word) }));
+    pub fn for_each_like(&self, bits: u32, visit: impl FnMut(Entry)) {
+        entries_like(&self.table, bits, visit);
     }
 
     /// Drops the garbage: keeps a record for every key with an expiry, at its time.
     pub fn rebuild_due(&mut self, epoch: Millis) {
         let Self { table, due, .. } = self;
         for bits in due.take_bits() {
-            table.for_each_like(bits as u16, (bits >> 16) as u8, |word| {
-                // SAFETY: a word in a keyspace table is a live entry.
-                let entry = unsafe { Entry::from_word(word) };
+            entries_like(table, bits, |entry| {
                 if let Some(at) = entry.next_due() {
                     due.add_bits(epoch, at, bits);
                 }
@@ -253,6 +249,11 @@ impl Part {
         }
         due.kept = due.records.len();
     }
+}
+
+fn entries_like(table: &Table, bits: u32, mut visit: impl FnMut(Entry)) {
+    // SAFETY: a word in a keyspace table is a live entry.
+    table.for_each_like(bits as u16, (bits >> 16) as u8, |word| visit(unsafe { Entry::from_word(word) }));
 }
 
 const HASH_BITS: u32 = 24;

@@ -327,11 +327,12 @@ impl Keyspace {
     /// Locks stripes, in their order whatever order they come in, each once.
     pub fn lock(&self, stripes: impl Iterator<Item = u32>) -> Held<'_> {
         let mut stripes = stripes.peekable();
+        let Some(first) = stripes.next() else { return self.lock_none() };
         if stripes.peek().is_none() {
-            return self.lock_none();
+            return self.lock_one(first as usize);
         }
         let mut set = vec![0u64; self.stripes.len().div_ceil(64)].into_boxed_slice();
-        stripes.for_each(|stripe| set[stripe as usize / 64] |= 1 << (stripe % 64));
+        std::iter::once(first).chain(stripes).for_each(|stripe| set[stripe as usize / 64] |= 1 << (stripe % 64));
         each_bit(&set, |stripe| self.stripes[stripe].lock());
         Held { keyspace: self, mode: Mode::Many(set) }
     }

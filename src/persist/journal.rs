@@ -533,9 +533,10 @@ impl<L: Lock> Journal<L> {
     }
 
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. What the present
-    /// one cannot take is left to the base that begins here. The gate's owner calls it, so that no record is split. `name` makes the other file part of the log, quickly and without
-    /// syncing: when it is called the present one is whole, so that whoever reads the log after a kill finds no part of a
-    /// record but in the last file, which is all that Redis would mend.
+    /// one cannot take is left to the base that begins here. The gate's owner calls it, so that no record is split. `name`
+    /// makes the other file part of the log, quickly and without syncing: when it is called the present one is whole, so
+    /// that whoever reads the log after a kill finds no part of a record but in the last file, which is all that Redis
+    /// would mend.
     pub fn switch(&self, file: StoredFile, name: impl FnOnce() -> io::Result<Option<Directory>>) -> io::Result<()> {
         let mut sink = self.sink.lock();
         // Also to a file whose fsync failed: a kernel that goes on has the bytes, so their replies may leave.

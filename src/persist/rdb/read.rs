@@ -262,7 +262,7 @@ pub struct Reader<R> {
     crc: Crc64,
     /// Bytes of everything that was read whole.
     count: u64,
-    /// A string that could not be lent from the input's buffer.
+    /// A string unpacked for a moment.
     scratch: Vec<u8>,
     /// The types are Valkey's.
     pub(super) is_valkey: bool,
