@@ -250,13 +250,17 @@ mod tests {
     #[test]
     fn what_is_freed_elsewhere_is_counted_once() {
         let sum = || COUNTERS.iter().map(|c| c.load(Relaxed)).sum::<i64>();
-        let before = sum();
         let layout = Layout::from_size_align(100_000, 8).unwrap();
-        // SAFETY: allocated here, freed once in the other thread, by the same layout.
-        let address = unsafe { Counting.alloc(layout) } as usize;
-        assert_eq!(sum() - before, size_class(layout) as i64);
-        std::thread::spawn(move || unsafe { Counting.dealloc(address as *mut u8, layout) }).join().unwrap();
-        assert_eq!(sum(), before);
+        let once = || {
+            let before = sum();
+            // SAFETY: allocated here, freed once in the other thread, by the same layout.
+            let address = unsafe { Counting.alloc(layout) } as usize;
+            let counted = sum() - before == size_class(layout) as i64;
+            std::thread::spawn(move || unsafe { Counting.dealloc(address as *mut u8, layout) }).join().unwrap();
+            counted && sum() == before
+        };
+        // Other tests allocate at the same time, but not all the time; what is counted wrongly is so every time.
+        assert!((0..ATTEMPTS).any(|_| once()));
     }
 
     /// Prints what counting costs; machines differ, so nothing is asserted.
@@ -278,4 +282,5 @@ mod tests {
     }
 
     const LOOPS: u32 = 1_000_000;
+    const ATTEMPTS: usize = 10_000;
 }
