@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Detaches from the terminal. Before any thread exists.
 pub fn daemonize() -> io::Result<()> {
@@ -57,12 +58,48 @@ pub fn adjust_open_files(maxclients: u32) -> u32 {
     possible
 }
 
-/// Lets other threads go first from here on. Work in the background shares a core with a worker where cores are few; with
-/// equal rights each of its slices is some milliseconds in which the worker's clients wait.
+/// Lets other threads go first from here on: work in the background shares a core with a worker where cores are few. To
+/// be followed by work with [`Courtesy`].
 pub fn step_back() {
-    // SAFETY: a plain call that changes how this thread is scheduled; being refused changes nothing.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
+    let attributes = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: libc::SCHED_OTHER as u32,
+        sched_flags: 0,
+        sched_nice: BACKGROUND_NICE,
+        sched_priority: 0,
+        sched_runtime: BACKGROUND_SLICE_NS,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: the kernel reads a structure of the size that it tells. Being refused changes nothing.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if done != 0 {
+        // SAFETY: a plain call that changes how this thread is scheduled.
+        unsafe {
+            libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
+        }
+    }
+}
+
+/// Work that shares its core politely. Weight says how much of a core a thread gets, not when: from Linux 6.6 on one of
+/// small weight runs to the end of its slice, some milliseconds, though a worker wakes meanwhile. At 60 % load the p99 of
+/// GET beside saves without end was 3.3 ms so, and 0.6 ms when the saver offers the core each 100 us; offers each 50 us
+/// gain nothing more and let a save beside a worker that is never idle take four times as long.
+pub struct Courtesy {
+    since: Instant,
+}
+
+impl Courtesy {
+    pub fn begin() -> Self {
+        Self { since: Instant::now() }
+    }
+
+    /// Offers the core to who waits for it, if that is due. To be called every some tens of microseconds.
+    pub fn give_way(&mut self) {
+        if self.since.elapsed() >= GIVE_WAY_EACH {
+            std::thread::yield_now();
+            self.since = Instant::now();
+        }
     }
 }
 
@@ -235,6 +272,10 @@ static LOG_FD: AtomicI32 = AtomicI32::new(2);
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
 /// A tenth of a worker's share where both always want the core; all that the worker leaves otherwise.
 const BACKGROUND_NICE: i32 = 10;
+/// What a thread in the background forgoes when it gives way; the least that Linux (from 6.12 on) lets one ask for. With
+/// the usual 3 ms it would hardly get on beside a worker that always wants the core.
+const BACKGROUND_SLICE_NS: u64 = 100_000;
+const GIVE_WAY_EACH: Duration = Duration::from_micros(100);
 /// The field of /proc/PID/stat with the address of the first argument; its end and the environment's ends follow.
 const ARG_START: usize = 48;
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";

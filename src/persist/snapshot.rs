@@ -2,7 +2,7 @@
 //!
 //! The walk visits a few dozen keys under one stripe's lock, and lets go; what it met is written without any lock. A big
 //! value is read in pieces, between which the buffer is written out: memory is bounded by what changes meanwhile. The file
-//! is synced as it grows and at its end.
+//! is synced as it grows and at its end. Between its pieces it offers its core to whoever waits for it.
 
 use super::aof::at;
 use super::rdb::write::{Purpose, Size, Writer};
@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::keyspace::entry::{Body, Marks};
 use crate::keyspace::snapshot::{Captured, Content, Walk};
+use crate::process::Courtesy;
 use crate::resp::encode_select;
 use crate::types::big::Big;
 use std::io;
@@ -46,9 +47,11 @@ pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, con
             walk.wrote(keys);
             more
         };
+        file.courtesy.give_way();
         for captured in walk.captured() {
             file.captured(&captured, &walk)?;
             walk.wrote(1);
+            file.courtesy.give_way();
         }
         if walk.is_torn() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -71,6 +74,7 @@ struct Target<'p> {
     writing: Writing,
     unsynced: usize,
     syncs_as_it_grows: bool,
+    courtesy: Courtesy,
 }
 
 impl<'p> Target<'p> {
@@ -78,7 +82,8 @@ impl<'p> Target<'p> {
         let file = storage.create(path)?;
         let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
         let writing = Writing::begin(&mut buffer, form, config, sizes);
-        Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows: incremental_sync(form, config) })
+        let syncs_as_it_grows = incremental_sync(form, config);
+        Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows, courtesy: Courtesy::begin() })
     }
 
     fn captured(&mut self, captured: &Captured, walk: &Walk<'_>) -> io::Result<()> {
@@ -88,6 +93,7 @@ impl<'p> Target<'p> {
             Content::Big(big) => {
                 self.writing.begin_big(&mut self.buffer, *db, key, *marks, big);
                 while self.writing.big_piece(&mut self.buffer, key, big) && !walk.is_torn() {
+                    self.courtesy.give_way();
                     self.write_if_full()?;
                 }
                 self.writing.end_big(&mut self.buffer, key, *marks);
@@ -99,7 +105,9 @@ impl<'p> Target<'p> {
     fn write_if_full(&mut self) -> io::Result<()> {
         if self.buffer.len() >= WRITE_BYTES {
             self.writing.sum(&self.buffer);
+            self.courtesy.give_way();
             self.file.write_all(&self.buffer).map_err(at(self.path))?;
+            self.courtesy.give_way();
             self.unsynced += self.buffer.len();
             self.buffer.clear();
             self.buffer.shrink_to(2 * WRITE_BYTES);
@@ -226,7 +234,8 @@ fn select(out: &mut Vec<u8>, selected: &mut Option<usize>, db: usize) {
 
 /// Entries visited under one stripe's lock: some tens of microseconds.
 const KEYS_PER_STEP: usize = 64;
-const WRITE_BYTES: usize = 256 << 10;
+/// Summing or writing so much takes some tens of microseconds too.
+const WRITE_BYTES: usize = 64 << 10;
 /// Syncing as we go keeps the device's queue short for the log beside us (Redis's REDIS_AUTOSYNC_BYTES).
 const SYNC_BYTES: usize = 4 << 20;
 /// A slow save notices this soon that it is in vain.
