@@ -100,7 +100,7 @@ struct Replay {
 impl Replay {
     fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
         let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(slot)));
-        let turn = Turn::begin(node, stats, registry, node.config.load_full(), slot);
+        let turn = Turn::begin(node, stats, registry, slot);
         Self {
             turn,
             session: Session::for_log(clock::now_ms()),

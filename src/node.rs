@@ -11,7 +11,7 @@ use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::{Aof, Journal, Rdb};
-use crate::process::{OomScore, Title};
+use crate::process::{self, Courtesy, OomScore, Title};
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -140,13 +140,17 @@ impl Reaper {
         let (send, receive) = mpsc::channel::<Garbage>();
         let counts = Arc::new(ReaperCounts::default());
         let shared = counts.clone();
-        let free = move |garbage: Garbage| {
-            let objects = garbage.objects();
-            drop(garbage);
-            shared.pending.fetch_sub(objects, Relaxed);
-            shared.freed.fetch_add(objects, Relaxed);
+        let run = move || {
+            process::take_small_slices(0);
+            let mut courtesy = Courtesy::begin();
+            for garbage in receive {
+                let objects = garbage.objects();
+                garbage.free(|| courtesy.give_way());
+                shared.pending.fetch_sub(objects, Relaxed);
+                shared.freed.fetch_add(objects, Relaxed);
+            }
         };
-        std::thread::Builder::new().name("reaper".into()).spawn(move || receive.into_iter().for_each(free))?;
+        std::thread::Builder::new().name("reaper".into()).spawn(run)?;
         Ok(Self { send, counts })
     }
 

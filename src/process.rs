@@ -61,13 +61,20 @@ pub fn adjust_open_files(maxclients: u32) -> u32 {
 /// Lets other threads go first from here on: work in the background shares a core with a worker where cores are few. To
 /// be followed by work with [`Courtesy`].
 pub fn step_back() {
+    take_small_slices(BACKGROUND_NICE);
+}
+
+/// Makes this thread nicer by so much, and lets it lose little when it gives way ([`Courtesy`]).
+pub fn take_small_slices(nicer: i32) {
+    // SAFETY: a plain call that reads how this thread is scheduled.
+    let nice = (unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } + nicer).min(NICEST);
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
         sched_flags: 0,
-        sched_nice: BACKGROUND_NICE,
+        sched_nice: nice,
         sched_priority: 0,
-        sched_runtime: BACKGROUND_SLICE_NS,
+        sched_runtime: SMALL_SLICE_NS,
         sched_deadline: 0,
         sched_period: 0,
     };
@@ -76,7 +83,7 @@ pub fn step_back() {
     if done != 0 {
         // SAFETY: a plain call that changes how this thread is scheduled.
         unsafe {
-            libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
+            libc::setpriority(libc::PRIO_PROCESS, 0, nice);
         }
     }
 }
@@ -270,11 +277,12 @@ pub fn crash() {
 
 static LOG_FD: AtomicI32 = AtomicI32::new(2);
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
+const NICEST: i32 = 19;
 /// A tenth of a worker's share where both always want the core; all that the worker leaves otherwise.
 const BACKGROUND_NICE: i32 = 10;
-/// What a thread in the background forgoes when it gives way; the least that Linux (from 6.12 on) lets one ask for. With
-/// the usual 3 ms it would hardly get on beside a worker that always wants the core.
-const BACKGROUND_SLICE_NS: u64 = 100_000;
+/// What a thread forgoes when it gives way; the least that Linux (from 6.12 on) lets one ask for. With the usual 3 ms it
+/// would hardly get on beside a worker that always wants the core.
+const SMALL_SLICE_NS: u64 = 100_000;
 const GIVE_WAY_EACH: Duration = Duration::from_micros(100);
 /// The field of /proc/PID/stat with the address of the first argument; its end and the environment's ends follow.
 const ARG_START: usize = 48;

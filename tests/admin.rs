@@ -17,7 +17,7 @@ fn server() -> (&'static Node, SocketAddr) {
     let (node, registry) = boot::offline(Config { stripes: 16, ..Config::default() }).unwrap();
     let mut session = Session::new(Client::new(1, String::new(), String::new(), false, 0), true);
     let (stats, mut out) = (node.observatory.worker(0), Vec::new());
-    let mut turn = Turn::begin(node, &stats, registry, node.config.load_full(), 0);
+    let mut turn = Turn::begin(node, &stats, registry, 0);
     for words in [["SET", "k", "v"].as_slice(), &["GET", "k"], &["GET", "none"], &["GET"]] {
         let argv = Argv::of(words);
         let request = turn.prepare(argv.view(), false);

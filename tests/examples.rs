@@ -51,7 +51,7 @@ fn check(name: &str, transcript: &str) -> Option<String> {
     for (command, promised) in steps {
         let words = split_args(command.as_bytes()).unwrap_or_default();
         let (argv, mut out) = (Argv::of(&words), Vec::new());
-        let mut turn = Turn::begin(node, &stats, registry, node.config.load_full(), 0);
+        let mut turn = Turn::begin(node, &stats, registry, 0);
         let request = turn.prepare(argv.view(), false);
         let called = call(&mut turn, &mut session, request, &mut out);
         let answer = match called {

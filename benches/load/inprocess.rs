@@ -69,8 +69,7 @@ impl Worker {
         self.input.clear();
         self.input.extend_from_slice(batch);
         self.parse();
-        let config = self.node.config.load_full();
-        let mut turn = Turn::begin(self.node, &self.stats, self.registry, config, self.slot);
+        let mut turn = Turn::begin(self.node, &self.stats, self.registry, self.slot);
         (0..2 * AHEAD).for_each(|i| self.ask_for_bucket(i));
         (0..AHEAD).for_each(|i| self.ask_for_entry(i));
         turn.feel_the_weather(&self.session);

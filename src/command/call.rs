@@ -29,6 +29,7 @@ use crate::keyspace::{Db, Expired, Held, Hint, Hints, Inside, Keyspace, Lapsed, 
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{Argv, ArgvView, Out};
+use arc_swap::Guard;
 use smallvec::smallvec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -38,7 +39,8 @@ pub struct Turn<'n> {
     pub node: &'n Node,
     pub stats: &'n WorkerStats,
     pub registry: &'static Registry,
-    pub config: Arc<Config>,
+    /// Held as a guard: counting references would make the workers contend for the counter, batch by batch.
+    pub config: Guard<Arc<Config>>,
     /// Wall-clock time of the batch.
     pub now: Millis,
     /// Monotonic ticks at the end of the last command.
@@ -100,20 +102,14 @@ pub enum Called {
 
 impl<'n> Turn<'n> {
     /// Enters the gate with the thread's own slot.
-    pub fn begin(
-        node: &'n Node,
-        stats: &'n WorkerStats,
-        registry: &'static Registry,
-        config: Arc<Config>,
-        slot: usize,
-    ) -> Self {
+    pub fn begin(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
         let inside = Some(node.keyspace.gate.enter(slot));
         let effects = Effects::default();
         Self {
             node,
             stats,
             registry,
-            config,
+            config: node.config.load(),
             now: clock::now_ms(),
             tick: clock::ticks(),
             slot,
@@ -267,7 +263,7 @@ fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
         waiting::serve(turn, seldom.ready);
     }
     if row.command.has(ADMIN) {
-        turn.config = turn.node.config.load_full();
+        turn.config = turn.node.config.load();
     }
     if ended.waits { Called::Waits } else { Called::Done }
 }

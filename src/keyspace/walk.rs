@@ -245,10 +245,23 @@ pub struct Flushed(Part);
 // SAFETY: owned entries and table, no thread affinity; racing readers only prefetch addresses.
 unsafe impl Send for Flushed {}
 
+impl Flushed {
+    /// Frees the keys, and calls `between` every some tens of microseconds.
+    fn free(&mut self, mut between: impl FnMut()) {
+        let table = std::mem::take(&mut self.0.table);
+        for bucket in 0..table.buckets() {
+            // SAFETY: this part owns its entries and is out of every table's reach.
+            table.for_each_in(bucket, |word| unsafe { Entry::from_word(word) }.free());
+            if bucket % FREED_BUCKETS == 0 {
+                between();
+            }
+        }
+    }
+}
+
 impl Drop for Flushed {
     fn drop(&mut self) {
-        // SAFETY: this part owns its entries and is out of every table's reach.
-        self.0.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
+        self.free(|| {});
     }
 }
 
@@ -259,6 +272,14 @@ pub enum Garbage {
 }
 
 impl Garbage {
+    /// Frees it, and calls `between` every some tens of microseconds, except within a value.
+    pub fn free(self, mut between: impl FnMut()) {
+        match self {
+            Self::Value(value) => drop(value),
+            Self::Flushed(mut parts) => parts.iter_mut().for_each(|part| part.free(&mut between)),
+        }
+    }
+
     /// How many keys' values it is.
     pub fn objects(&self) -> usize {
         match self {
@@ -271,3 +292,5 @@ impl Garbage {
 /// Sparse buckets looked at per key asked for, before SCAN answers with fewer (as in Redis).
 const BUCKETS_PER_KEY: usize = 10;
 const RANDOM_TRIES: usize = 100;
+/// Of a database that is freed, between two looks at whether somebody waits.
+const FREED_BUCKETS: usize = 32;

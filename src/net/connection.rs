@@ -145,8 +145,7 @@ impl Connection {
             return;
         }
         let worker = self.worker.clone();
-        let turn =
-            Turn::begin(worker.node, &worker.stats, worker.registry, worker.node.config.load_full(), worker.slot);
+        let turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
         if !give_up(&turn, &self.session.client, &waiter) {
             // It is being served at this moment: the reply, or its failure, is microseconds away.
             cx.waker().wake_by_ref();
@@ -270,7 +269,7 @@ impl Connection {
     /// Runs up to a batch of the requests in the buffer.
     fn run_batch(&mut self) -> Ran {
         let worker = self.worker.clone();
-        let config = worker.node.config.load_full();
+        let config = worker.node.config.load();
         let limits = Limits { bulk_bytes_max: config.proto_max_bulk_len, authenticated: self.session.authenticated };
         let mut spans = std::mem::take(&mut self.spans);
         let mut input = std::mem::take(&mut self.input);
@@ -286,7 +285,7 @@ impl Connection {
             memory.show_input(input.capacity(), input.len(), input.capacity() - input.len());
             memory.show_output(self.output.capacity(), self.output.len() - self.sent);
             let outside = waited_ticks();
-            let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, config.clone(), worker.slot);
+            let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
             let inside = waited_ticks();
             self.served.entered(turn.tick, inside.wrapping_sub(outside));
             let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
@@ -532,8 +531,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if self.session.watch.is_some() || self.session.waiting.is_some() {
             let worker = &self.worker;
-            let config = worker.node.config.load_full();
-            let turn = Turn::begin(worker.node, &worker.stats, worker.registry, config, worker.slot);
+            let turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
             abandon_transaction(&turn, &mut self.session);
             if let Some(waiting) = self.session.waiting.take() {
                 give_up(&turn, &self.session.client, &waiting.waiter);

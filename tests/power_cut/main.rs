@@ -239,7 +239,7 @@ impl Writer {
     fn run(&mut self, words: &[&str]) -> Vec<u8> {
         let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let (argv, mut out, stats) = (Argv::of(&words), Vec::new(), self.node.observatory.worker(0));
-        let mut turn = Turn::begin(self.node, &stats, self.registry, self.node.config.load_full(), 0);
+        let mut turn = Turn::begin(self.node, &stats, self.registry, 0);
         let request = turn.prepare(argv.view(), false);
         call(&mut turn, &mut self.session, request, &mut out);
         assert_ne!(out.first(), Some(&b'-'), "{words:?}: {}", String::from_utf8_lossy(&out));
