@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::config::choices::OomScoreAdj;
 use crate::config::expand_title;
 use parking_lot::Mutex;
+use rustix::process::{getpriority_process, setpriority_process};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -66,8 +67,7 @@ pub fn step_back() {
 
 /// Makes this thread nicer by so much, and lets it lose little when it gives way ([`Courtesy`]).
 pub fn take_small_slices(nicer: i32) {
-    // SAFETY: a plain call that reads how this thread is scheduled.
-    let nice = (unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } + nicer).min(NICEST);
+    let nice = (getpriority_process(None).unwrap_or_default() + nicer).min(NICEST);
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
@@ -78,13 +78,11 @@ pub fn take_small_slices(nicer: i32) {
         sched_deadline: 0,
         sched_period: 0,
     };
-    // SAFETY: the kernel reads a structure of the size that it tells. Being refused changes nothing.
+    // SAFETY: the kernel reads a structure of the size that it tells.
     let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if done != 0 {
-        // SAFETY: a plain call that changes how this thread is scheduled.
-        unsafe {
-            libc::setpriority(libc::PRIO_PROCESS, 0, nice);
-        }
+        // A kernel, or a sandbox, that knows only the older call. Being refused changes nothing.
+        let _ = setpriority_process(None, nice);
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the process takes of the machine, as the kernel tells it: processor time, resident memory; and the machine.
 //!
-//! Read from `/proc` when asked; a few tens of microseconds a reading. What cannot be read counts as zero.
+//! A few microseconds a reading. What cannot be read counts as zero.
 
+use rustix::system::{sysinfo, uname};
 use std::fs;
 
 /// Processor time in seconds.
@@ -15,47 +16,52 @@ pub struct Cpu {
 
 /// Of the whole process.
 pub fn cpu() -> Cpu {
-    read_cpu("/proc/self/stat")
+    let (own, children) = (rusage(libc::RUSAGE_SELF), rusage(libc::RUSAGE_CHILDREN));
+    Cpu {
+        system: seconds(own.ru_stime),
+        user: seconds(own.ru_utime),
+        children_system: seconds(children.ru_stime),
+        children_user: seconds(children.ru_utime),
+    }
 }
 
 /// Of the thread that asks.
 pub fn cpu_of_thread() -> Cpu {
-    read_cpu("/proc/thread-self/stat")
+    let own = rusage(libc::RUSAGE_THREAD);
+    Cpu { system: seconds(own.ru_stime), user: seconds(own.ru_utime), ..Cpu::default() }
 }
 
-fn read_cpu(path: &str) -> Cpu {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    // The command's name, in parentheses, may contain anything; fields are counted behind it.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let seconds = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0) / TICKS_PER_SECOND;
-    Cpu { user: seconds(11), system: seconds(12), children_user: seconds(13), children_system: seconds(14) }
+fn rusage(who: libc::c_int) -> libc::rusage {
+    // SAFETY: the structure is made of numbers, for which zero is a value, and the kernel writes to this one only.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &raw mut usage);
+        usage
+    }
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    time.tv_sec as f64 + time.tv_usec as f64 / 1e6
 }
 
 /// Resident memory in bytes.
 pub fn resident_bytes() -> u64 {
-    status_kilobytes("/proc/self/status", "VmRSS:") * 1024
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
 }
 
 /// The machine's memory in bytes.
 pub fn machine_bytes() -> u64 {
-    status_kilobytes("/proc/meminfo", "MemTotal:") * 1024
-}
-
-fn status_kilobytes(path: &str, field: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    let machine = sysinfo();
+    machine.totalram as u64 * u64::from(machine.mem_unit)
 }
 
 /// System, release and machine, as `uname` prints them.
 pub fn system() -> String {
-    let word = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let (kind, release) = (word("/proc/sys/kernel/ostype"), word("/proc/sys/kernel/osrelease"));
-    format!("{kind} {release} {}", std::env::consts::ARCH)
+    let name = uname();
+    [name.sysname(), name.release(), name.machine()].map(|word| word.to_string_lossy()).join(" ")
 }
-
-/// The kernel's unit of these fields, fixed for user space.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {

@@ -37,9 +37,11 @@ pub struct Ctx<'a, 'k> {
 impl<'k> Ctx<'_, 'k> {
     /// Propagates this in place of the command as it came: what happened, not what was asked. May be called repeatedly.
     pub fn propagate(&mut self, args: &[&[u8]]) {
-        self.flush_expired();
-        self.effects.add(self.db.index(), args.iter().copied());
         self.spoke = true;
+        if self.node.journal.is_on() {
+            self.flush_expired();
+            self.effects.add(self.db.index(), args.iter().copied());
+        }
     }
 
     /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
