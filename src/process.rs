@@ -108,6 +108,16 @@ impl Courtesy {
     }
 }
 
+/// What the process, its children or this thread took (`RUSAGE_*`); nothing where that cannot be read.
+pub fn rusage(who: libc::c_int) -> libc::rusage {
+    // SAFETY: the structure is made of numbers, for which zero is a value, and the kernel writes to this one only.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &raw mut usage);
+        usage
+    }
+}
+
 /// How gladly the kernel ends this process when memory runs out (`oom-score-adj`).
 #[derive(Default)]
 pub struct OomScore {

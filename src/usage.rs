@@ -2,6 +2,7 @@
 //!
 //! A few microseconds a reading. What cannot be read counts as zero.
 
+use crate::process::rusage;
 use rustix::system::{sysinfo, uname};
 use std::fs;
 
@@ -29,15 +30,6 @@ pub fn cpu() -> Cpu {
 pub fn cpu_of_thread() -> Cpu {
     let own = rusage(libc::RUSAGE_THREAD);
     Cpu { system: seconds(own.ru_stime), user: seconds(own.ru_utime), ..Cpu::default() }
-}
-
-fn rusage(who: libc::c_int) -> libc::rusage {
-    // SAFETY: the structure is made of numbers, for which zero is a value, and the kernel writes to this one only.
-    unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(who, &raw mut usage);
-        usage
-    }
 }
 
 fn seconds(time: libc::timeval) -> f64 {
