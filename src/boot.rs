@@ -1,12 +1,14 @@
 //! Start and stop: from a command line to a serving process, and back to an exit code.
 //!
-//! Order at start: configuration, background, log, services, data, listeners, the ready line. Order at the end: no new
-//! connections, the log written and synced, the pid file gone.
+//! Order at start: configuration, background, log, services, data, listeners, the ready line. Order at the end: walks in
+//! progress leave, the gate is closed for good, the log is written and synced, the final snapshot saved, the pid file
+//! removed. SHUTDOWN and signals only ask; [`shut_down`] is the one place that ends the process in order, and no command
+//! runs behind what it saved.
 
 use crate::clients::Clients;
 use crate::clock;
 use crate::command::table::RenameError;
-use crate::command::{Command, Registry};
+use crate::command::{Command, Registry, error, waiting};
 use crate::commands::FAMILIES;
 use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
@@ -21,7 +23,8 @@ use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
 use crate::persist::batcher::{self, Pace};
-use crate::persist::{Aof, Journal, Rdb, Storage, save};
+use crate::persist::walks::Job;
+use crate::persist::{Aof, Journal, Rdb, Storage, Walks, rewrite, save};
 use crate::process::{self, OomScore, Title};
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
@@ -163,6 +166,7 @@ fn build_node(
         journal: Journal::default(),
         aof: Aof::on(storage.clone()),
         rdb: Rdb::on(storage),
+        walks: Walks::default(),
         clients: Clients::default(),
         doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
@@ -189,8 +193,9 @@ fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let workers = (0..threads).map(|slot| worker::start(node, registry, slot)).collect::<io::Result<Vec<_>>>()?;
     let workers = Arc::new(workers);
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let stop = watch_signals(node)?;
+        let mut ending = tokio::spawn(end_when_asked(node));
         let tcp = listeners::tcp(config)?;
         let unix = listeners::unix(config)?;
         admin::start(node, config)?;
@@ -208,7 +213,10 @@ fn serve(
         tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
         if node.life.is_loading() {
             // Clients that come meanwhile hear that the data is being loaded.
-            loading.await.map_err(io::Error::other)??;
+            tokio::select! {
+                loaded = &mut loading => loaded.map_err(io::Error::other)??,
+                code = &mut ending => return code.map_err(io::Error::other),
+            }
             node.life.set_loading(false);
         }
         batcher::start(&node.journal, pace)?;
@@ -225,25 +233,30 @@ fn serve(
         if config.supervised != choices::Supervised::No {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
-        loop {
-            node.life.shutdown_asked.notified().await;
-            while node.life.is_shutdown_held() && node.life.is_shutdown_asked() {
-                tokio::time::sleep(SHUTDOWN_LOOK).await;
-            }
-            if !node.life.is_shutdown_asked() {
-                continue;
-            }
-            // On another thread: a second signal must be heard meanwhile.
-            let ended = tokio::task::spawn_blocking(move || shut_down(node)).await.map_err(io::Error::other)?;
-            if let Some(code) = ended {
-                drop(stop);
-                return Ok(code);
-            }
-        }
-    })
+        let code = ending.await.map_err(io::Error::other);
+        drop(stop);
+        code
+    });
+    // A load in progress is not waited for.
+    runtime.shutdown_background();
+    code
 }
 
-/// SIGTERM and SIGINT ask for a shutdown; a second one exits at once.
+/// Ends the process in order when that is asked for; returns the exit code.
+async fn end_when_asked(node: &'static Node) -> i32 {
+    loop {
+        node.life.shutdown_asked.notified().await;
+        while node.life.is_shutdown_held() && node.life.shutdown_flags().is_some() {
+            tokio::time::sleep(SHUTDOWN_LOOK).await;
+        }
+        // On another thread: a signal must be heard meanwhile.
+        if let Ok(Ok(())) = tokio::task::spawn_blocking(move || shut_down(node)).await {
+            return 0;
+        }
+    }
+}
+
+/// SIGTERM and SIGINT ask for a shutdown; a second SIGINT exits at once, and so does either while the data is loaded.
 fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>> {
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
@@ -255,49 +268,105 @@ fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>>
                 _ = hup.recv() => continue,
             };
             let config = node.config.load();
-            let flags = if name == "SIGTERM" { config.shutdown_on_sigterm } else { config.shutdown_on_sigint };
-            if node.life.is_shutdown_asked() && !node.life.is_shutdown_held() {
+            let is_asked = node.life.shutdown_flags().is_some() && !node.life.is_shutdown_held();
+            if is_asked && name == "SIGINT" {
                 warning!("You insist... exiting now.");
-                let _ = std::fs::remove_file(save::temp_path());
+                for temp in [save::temp_path(), save::background_path(), rewrite::temp_path()] {
+                    let _ = std::fs::remove_file(temp);
+                }
                 std::process::exit(1);
             }
+            if node.life.is_loading() {
+                warning!("Received shutdown signal during loading, exiting now.");
+                leave(&config);
+                std::process::exit(0);
+            }
             warning!("Received {name} scheduling shutdown...");
-            node.life.ask_shutdown(flags);
+            let flags = if name == "SIGTERM" { config.shutdown_on_sigterm } else { config.shutdown_on_sigint };
+            node.life.ask_shutdown(flags, None);
         }
     }))
 }
 
-/// Ends orderly; `None` if the data cannot be saved, and the server goes on.
-fn shut_down(node: &Node) -> Option<i32> {
-    let config = node.config.load();
+/// The data cannot be saved as it must be: the server goes on.
+struct CannotExit;
+
+/// Makes everything durable that the configuration promises. On success no command runs any more, and the caller ends the
+/// process; on failure the server goes on, and the clients that asked hear of it. The caller is outside the gate.
+fn shut_down(node: &Node) -> Result<(), CannotExit> {
+    let Some(flags) = node.life.shutdown_flags() else { return Err(CannotExit) };
+    let config = node.config.load_full();
     warning!("User requested shutdown...");
-    // Nobody runs a command from here on.
+    if config.supervised != choices::Supervised::No {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    }
+    // What is loaded so far is less than the files hold.
+    let done = if node.life.is_loading() { Ok(()) } else { save_all(node, &config, flags) };
+    if done.is_err() {
+        warning!("Errors trying to shut down the server. Check the logs for more information.");
+        let waiters = node.life.forget_shutdown().unwrap_or_default();
+        waiting::fail_all(waiters, &error::CANNOT_EXIT);
+        return done;
+    }
+    leave(&config);
+    warning!("Redis is now ready to exit, bye bye...");
+    Ok(())
+}
+
+/// Tells the walks to leave, closes the gate, and writes the log and, if it is wanted, the final snapshot.
+fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Result<(), CannotExit> {
+    if node.is_first_log_in_the_making() {
+        if !flags.force {
+            warning!("Writing initial AOF, can't exit.");
+            return Err(CannotExit);
+        }
+        warning!("Writing initial AOF. Exit anyway.");
+    }
+    if node.walks.is_running(Job::Save) {
+        warning!("There is a child saving an .rdb. Killing it!");
+    }
+    if node.walks.is_running(Job::Rewrite) {
+        warning!("There is a child rewriting the AOF. Killing it!");
+    }
+    node.walks.close();
     let everything = node.keyspace.gate.exclusive();
+    if node.life.shutdown_flags().is_none() {
+        // SHUTDOWN ABORT was the last command.
+        node.walks.open();
+        return Err(CannotExit);
+    }
     if node.journal.is_on() {
         notice!("Calling fsync() on the AOF file.");
-        if !node.journal.finish() && !node.life.shutdown_flags().force {
+        if !node.journal.finish() && !flags.force {
             warning!("Errors writing the append-only file at shutdown: what was not acknowledged may be lost.");
         }
     }
-    let flags = node.life.shutdown_flags();
     if flags.save || (!config.save.is_empty() && !flags.nosave) {
         notice!("Saving the final RDB snapshot before exiting.");
         let mut db = Db::new(node.keyspace.own_world(&everything), 0, clock::now_ms(), Manner::default());
-        let changes = node.observatory.counts().changes;
-        if save::save_now(&mut db, &node.rdb, &config, changes).is_err() && !flags.force {
+        let saved = save::save_now(&mut db, &node.rdb, config, node.observatory.counts().changes);
+        drop(db);
+        if saved.is_err() && !flags.force {
             warning!("Error trying to save the DB, can't exit.");
-            node.life.abort_shutdown();
-            return None;
+            node.walks.open();
+            return Err(CannotExit);
+        }
+        if saved.is_err() {
+            warning!("Error trying to save the DB. Exit anyway.");
         }
     }
-    process::remove_pid_file(&config);
+    // Closed for good: what would be answered from here on is in no file.
+    std::mem::forget(everything);
+    Ok(())
+}
+
+/// Removes what tells others that the process is there.
+fn leave(config: &Config) {
+    process::remove_pid_file(config);
     if !config.unixsocket.is_empty() {
         notice!("Removing the unix socket file.");
         let _ = std::fs::remove_file(&config.unixsocket);
     }
-    warning!("Redis is now ready to exit, bye bye...");
-    std::mem::forget(everything);
-    Some(0)
 }
 
 /// The log goes to standard output or to a file.

@@ -17,8 +17,8 @@ use crate::keyspace::{Db, Manner};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::batcher::Pace;
-use crate::persist::rewrite::Job;
-use crate::persist::save::Job as Save;
+use crate::persist::walks::Job;
+use crate::persist::{rewrite, save};
 use crate::process;
 use std::io;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pac
     std::thread::Builder::new().name("expirer".into()).spawn(move || expire_loop(node, &stats, slots.expirer))?;
     let stats = node.observatory.worker(slots.defragger);
     std::thread::Builder::new().name("defragger".into()).spawn(move || defrag_loop(node, &stats, slots.defragger))?;
+    std::thread::Builder::new().name("walker".into()).spawn(move || walk_loop(node, slots.rewriter))?;
     std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, registry, slots, pace))?;
     Ok(())
 }
@@ -146,13 +147,11 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
         close_idle_clients(node, &config, now);
         evict::relieve(node, registry, &stats, &config);
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
-        pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.aof.rewriting.load(Relaxed), Relaxed);
+        pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.walks.is_running(Job::Rewrite), Relaxed);
         if wants_rewrite(node, &config, now) {
-            node.aof.request_rewrite();
+            node.walks.ask(Job::Rewrite, true, false);
         }
-        if !node.life.is_loading() {
-            start_walks(node, &config, slots.rewriter, now);
-        }
+        save_if_due(node, &config, now);
     }
 }
 
@@ -172,7 +171,7 @@ fn close_idle_clients(node: &Node, config: &Config, now: i64) {
 
 fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     let aof = &node.aof;
-    if aof.rewriting.load(Relaxed) || node.life.is_loading() {
+    if node.walks.is_running(Job::Rewrite) || node.walks.is_waiting(Job::Rewrite) || node.life.is_loading() {
         return false;
     }
     if !aof.wanted.load(Relaxed) || now < aof.retry_at_ms.load(Relaxed) {
@@ -193,63 +192,35 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     false
 }
 
-/// Starts what was asked for, or is due by a save point. One walk over the keyspace at a time.
-fn start_walks(node: &'static Node, config: &Config, slot: usize, now: i64) {
-    let (aof, rdb) = (&node.aof, &node.rdb);
-    let reached = || rdb.reached(config, node.observatory.counts().changes, node.life.started_ms, now);
-    let rewriting = aof.rewriting.load(Relaxed) && !aof.is_requested();
-    let saving = rdb.saving.load(Relaxed) && !rdb.is_requested();
-    if rewriting || saving {
+/// Asks for the snapshot that a save point calls for, unless a walk is in progress.
+fn save_if_due(node: &Node, config: &Config, now: i64) {
+    let changes = node.observatory.counts().changes;
+    if node.life.is_loading() || !node.walks.is_idle() {
         return;
     }
-    if rdb.take_request() {
-        return start_save(node, slot);
-    }
-    if aof.take_request() {
-        return start_rewrite(node, slot);
-    }
-    if rdb.scheduled.swap(false, Relaxed) {
-        rdb.request();
-    } else if let Some((changes, seconds)) = reached() {
+    if let Some((changes, seconds)) = node.rdb.reached(config, changes, node.life.started_ms, now) {
         crate::log::notice!("{changes} changes in {seconds} seconds. Saving...");
-        rdb.request();
+        node.walks.ask(Job::Save, false, false);
     }
 }
 
-/// Starts the requested save on its own thread.
-fn start_save(node: &'static Node, slot: usize) {
-    let run = move || {
-        let config = node.config.load_full();
-        let changes = || node.observatory.counts().changes;
-        Save { keyspace: &node.keyspace, rdb: &node.rdb, config: &config, slot, changes: &changes }.run();
-    };
-    if let Err(e) = in_background("save", run) {
-        crate::log::warning!("Can't save in background: {e}");
-        node.rdb.saving.store(false, Relaxed);
-    }
-}
-
-/// Starts the requested rewrite on its own thread.
-fn start_rewrite(node: &'static Node, slot: usize) {
-    let run = move || {
-        let config = node.config.load_full();
-        let job = Job { keyspace: &node.keyspace, journal: &node.journal, aof: &node.aof, config: &config, slot };
-        // The outcome is in the log and in INFO.
-        let _ = job.run();
-    };
-    if let Err(e) = in_background("aof-rewrite", run) {
-        crate::log::warning!("Can't rewrite append only file in background: {e}");
-        node.aof.rewriting.store(false, Relaxed);
-    }
-}
-
-/// On a thread of its own that lets the workers go first.
-fn in_background(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let stepping_back = move || {
-        process::step_back();
-        run();
-    };
-    std::thread::Builder::new().name(name.into()).spawn(stepping_back).map(drop)
+/// Runs saves and rewrites, letting the workers go first.
+fn walk_loop(node: &'static Node, slot: usize) -> ! {
+    process::step_back();
+    let Node { keyspace, rdb, aof, journal, walks, .. } = node;
+    walks.serve(&keyspace.gate, |job| {
+        let config = &node.config.load_full();
+        match job {
+            Job::Save => {
+                let changes = || node.observatory.counts().changes;
+                save::Job { keyspace, rdb, walks, config, slot, changes: &changes }.run();
+            }
+            Job::Rewrite => {
+                // The outcome is in the log and in INFO.
+                let _ = rewrite::Job { keyspace, journal, aof, walks, config, slot }.run();
+            }
+        }
+    })
 }
 
 const CRON_INTERVAL: Duration = Duration::from_millis(100);

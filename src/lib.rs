@@ -15,37 +15,39 @@ pub mod num;
 pub mod table;
 
 // floor 2: wire and values — no tokio, no std::{fs,net,thread}
+pub mod log;
 pub mod resp;
 pub mod types;
 
-// floor 3: the data and what serves it — locks, but no I/O
+// floor 3: the clients as all floors above see them: facts, and the way to reach one
 pub mod clients;
+
+// floor 4: the data and what serves it — locks, but no I/O
 pub mod config;
 pub mod keyspace;
-pub mod log;
 pub mod observe;
 
-// floor 4: one journal — the first floor allowed to touch a disk
+// floor 5: one journal — the first floor allowed to touch a disk
 pub mod defrag;
 pub mod listeners;
 pub mod persist;
 pub mod process;
 
-// floor 5: the list of services, what the machine says of us, and tools for files
+// floor 6: the list of services, what the machine says of us, and tools for files
 pub mod check;
 pub mod node;
 pub mod usage;
 
-// floor 6: what a command is
+// floor 7: what a command is
 pub mod command;
 
-// floor 7: the commands
+// floor 8: the commands
 pub mod commands;
 
-// floor 8: serving
+// floor 9: serving
 pub mod net;
 
-// floor 9: the process
+// floor 10: the process
 pub mod boot;
 pub mod cron;
 pub mod loading;

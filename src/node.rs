@@ -6,11 +6,13 @@ use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
 use crate::defrag::Defrag;
 use crate::keyspace::Keyspace;
+use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
 use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
-use crate::persist::{Aof, Journal, Rdb};
+use crate::persist::walks::Job;
+use crate::persist::{Aof, Journal, Rdb, Walks};
 use crate::process::{self, Courtesy, OomScore, Title};
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
@@ -25,6 +27,7 @@ pub struct Node {
     pub journal: Journal,
     pub aof: Aof,
     pub rdb: Rdb,
+    pub walks: Walks,
     pub clients: Clients,
     pub doors: Doors,
     pub observatory: Observatory,
@@ -44,7 +47,7 @@ pub struct Life {
     /// The id of the data's history, as replicas would know it.
     replication_id: Mutex<String>,
     loading: AtomicBool,
-    shutdown: Mutex<Option<ShutdownFlags>>,
+    shutdown: Mutex<Shutdown>,
     /// A shutdown asked for is held back, as DEBUG PAUSE-CRON wishes.
     shutdown_held: AtomicBool,
     /// Wakes the main task when a shutdown is asked for.
@@ -59,7 +62,7 @@ impl Life {
             config_file: OnceLock::new(),
             replication_id: Mutex::new(random_id()),
             loading: AtomicBool::new(false),
-            shutdown: Mutex::new(None),
+            shutdown: Mutex::default(),
             shutdown_held: AtomicBool::new(false),
             shutdown_asked: tokio::sync::Notify::new(),
         }
@@ -82,18 +85,25 @@ impl Life {
         *self.replication_id.lock() = random_id();
     }
 
-    pub fn ask_shutdown(&self, flags: ShutdownFlags) {
-        *self.shutdown.lock() = Some(flags);
+    /// Asks the process to end. `waiter`: the command that asked, which is answered only if the attempt fails.
+    pub fn ask_shutdown(&self, flags: ShutdownFlags, waiter: Option<Arc<Waiter>>) {
+        let mut shutdown = self.shutdown.lock();
+        shutdown.flags.get_or_insert(flags);
+        shutdown.waiters.extend(waiter);
+        drop(shutdown);
         self.shutdown_asked.notify_one();
     }
 
-    /// Takes back a shutdown that has not begun. False if there is none.
-    pub fn abort_shutdown(&self) -> bool {
-        self.shutdown.lock().take().is_some()
+    /// The shutdown that was asked for does not take place; the caller answers the commands that asked. None if there
+    /// was none.
+    pub fn forget_shutdown(&self) -> Option<Vec<Arc<Waiter>>> {
+        let Shutdown { flags, waiters } = std::mem::take(&mut *self.shutdown.lock());
+        flags.map(|_| waiters)
     }
 
-    pub fn is_shutdown_asked(&self) -> bool {
-        self.shutdown.lock().is_some()
+    /// How the process is to end, if it is.
+    pub fn shutdown_flags(&self) -> Option<ShutdownFlags> {
+        self.shutdown.lock().flags
     }
 
     pub fn hold_shutdown(&self, yes: bool) {
@@ -103,10 +113,13 @@ impl Life {
     pub fn is_shutdown_held(&self) -> bool {
         self.shutdown_held.load(Relaxed)
     }
+}
 
-    pub fn shutdown_flags(&self) -> ShutdownFlags {
-        self.shutdown.lock().unwrap_or_default()
-    }
+/// A shutdown that was asked for and has not ended the process yet.
+#[derive(Default)]
+struct Shutdown {
+    flags: Option<ShutdownFlags>,
+    waiters: Vec<Arc<Waiter>>,
 }
 
 impl Default for Life {
@@ -213,6 +226,12 @@ impl Node {
         self.observatory.set_latency_tracking(config.latency_tracking);
     }
 
+    /// A log is being turned on, and its first base is not in force: what it holds so far is in no manifest.
+    pub fn is_first_log_in_the_making(&self) -> bool {
+        let rewrites = self.walks.is_running(Job::Rewrite) || self.walks.is_waiting(Job::Rewrite);
+        rewrites && self.aof.wanted.load(Relaxed) && (self.aof.begins.load(Relaxed) || !self.journal.is_on())
+    }
+
     /// When the last snapshot was written, or the server started.
     pub fn last_save_ms(&self) -> Millis {
         self.rdb.last_save_ms.load(Relaxed).max(self.life.started_ms)
@@ -225,14 +244,12 @@ impl Node {
         }
         if on {
             // The rewrite's cut turns recording on; until its base is in force the old set of files stays.
-            self.aof.request_rewrite();
+            self.walks.ask(Job::Rewrite, true, false);
             return Ok(());
         }
         self.journal.detach();
-        if self.aof.rewriting.load(Relaxed) {
+        if self.walks.cancel(Job::Rewrite) {
             crate::log::notice!("Killing AOF child: the rewrite in progress has no log to be the base of");
-            self.aof.cancel_rewrite();
-            self.keyspace.captures.tear();
         }
         *self.aof.files.lock() = None;
         Ok(())

@@ -262,3 +262,93 @@ fn fields_written_anew_after_they_were_due_are_so_in_the_log() {
         }
     }
 }
+
+/// Databases that are exchanged, emptied and filled anew while they are saved are in the file as they were at the cut.
+#[test]
+fn a_flush_or_a_swap_leaves_the_snapshot_whole() {
+    const KEYS: usize = 3000;
+    let server = Server::start(&["--databases", "4"]);
+    let mut c = connect(&server);
+    let select = |c: &mut Connection, db: usize| redis::cmd("SELECT").arg(db).exec(c).unwrap();
+    for db in 0..3 {
+        select(&mut c, db);
+        let mut all = Pipeline::new();
+        (0..KEYS).for_each(|i| _ = all.set(format!("key:{i}"), format!("{db}:{i}")).ignore());
+        (0..KEYS).for_each(|i| _ = all.hset("big", i, db).ignore());
+        all.exec(&mut c).unwrap();
+    }
+    redis::cmd("CONFIG").arg("SET").arg("rdb-key-save-delay").arg(40).exec(&mut c).unwrap();
+    redis::cmd("BGSAVE").exec(&mut c).unwrap();
+    thread::sleep(Duration::from_millis(30));
+    for round in 0..6 {
+        redis::cmd("SWAPDB").arg(round % 3).arg((round + 1) % 3).exec(&mut c).unwrap();
+        select(&mut c, round % 4);
+        redis::cmd("FLUSHDB").arg(if round % 2 == 0 { "ASYNC" } else { "SYNC" }).exec(&mut c).unwrap();
+        c.set::<_, _, ()>(format!("key:{round}"), "later").unwrap();
+        redis::cmd("SWAPDB").arg(3).arg(round % 3).exec(&mut c).unwrap();
+    }
+    wait_until_info(&mut c, "rdb_bgsave_in_progress:0");
+    wait_until_info(&mut c, "rdb_saves:1");
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(server.dir.path().join("dump.rdb"), copy.path().join("dump.rdb")).unwrap();
+    let loaded = Server::start(&["--dir", copy.path().to_str().unwrap(), "--databases", "4"]);
+    let mut l = connect(&loaded);
+    for db in 0..3 {
+        select(&mut l, db);
+        assert_eq!(redis::cmd("DBSIZE").query::<usize>(&mut l).unwrap(), KEYS + 1, "database {db}");
+        for i in 0..KEYS {
+            assert_eq!(l.get::<_, String>(format!("key:{i}")).unwrap(), format!("{db}:{i}"));
+        }
+        let big: BTreeMap<usize, usize> = l.hgetall("big").unwrap();
+        assert!(big.len() == KEYS && big.values().all(|&value| value == db), "database {db}");
+    }
+    // What was handed to the walk is freed by it.
+    for db in 0..4 {
+        select(&mut c, db);
+        assert!(redis::cmd("DBSIZE").query::<usize>(&mut c).unwrap() <= 3 * KEYS);
+    }
+}
+
+/// A flush of nothing, however often, ends no save and no rewrite.
+#[test]
+fn flushes_of_an_empty_database_hold_up_no_walk() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let mut c = connect(&server);
+    let mut all = Pipeline::new();
+    (0..2000).for_each(|i| _ = all.set(format!("key:{i}"), i).ignore());
+    all.exec(&mut c).unwrap();
+    redis::cmd("CONFIG").arg("SET").arg("rdb-key-save-delay").arg(100).exec(&mut c).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut other = connect(&server);
+            redis::cmd("SELECT").arg(9).exec(&mut other).unwrap();
+            while !stop.load(Relaxed) {
+                redis::cmd("FLUSHDB").exec(&mut other).unwrap();
+                redis::cmd("SWAPDB").arg(7).arg(8).exec(&mut other).unwrap();
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        for (command, saves) in [("BGSAVE", "rdb_saves:1"), ("BGREWRITEAOF", "aof_rewrites:1")] {
+            redis::cmd(command).exec(&mut c).unwrap();
+            wait_until_info(&mut c, saves);
+        }
+        stop.store(true, Relaxed);
+    });
+    let files = std::fs::read_dir(server.dir.path().join("appendonlydir")).unwrap();
+    assert_eq!(files.count(), 3, "a base, an increment and the manifest");
+}
+
+#[test]
+fn inside_a_transaction_walks_are_scheduled() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let mut c = connect(&server);
+    let mut p = Pipeline::new();
+    p.atomic().cmd("BGREWRITEAOF").cmd("BGREWRITEAOF").cmd("BGSAVE").cmd("BGSAVE");
+    let answers: Vec<String> = p.query(&mut c).unwrap();
+    let rewriting = "Background append only file rewriting scheduled".to_owned();
+    let saving = "Background saving scheduled".to_owned();
+    assert_eq!(answers, [rewriting.clone(), rewriting, saving.clone(), saving]);
+    wait_until_info(&mut c, "rdb_saves:1");
+    wait_until_info(&mut c, "aof_rewrites:1");
+}

@@ -62,8 +62,8 @@ class Server:
         self.process = None
         self.log = self.directory / "server.log"
 
-    def start(self) -> "Server":
-        """Starts and waits until it answers PING."""
+    def start(self, ready: bool = True) -> "Server":
+        """Starts and waits until it answers PING, or, with `ready=False`, until it accepts connections."""
         self.port = free_port()
         command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         for name, value in self.directives.items():
@@ -72,10 +72,10 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                             cwd=self.directory, user=self.user)
         _alive.add(self)
-        self._wait_ready()
+        self._wait_ready(b"+PONG" if ready else b"")
         return self
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, greeting: bytes) -> None:
         deadline = time.monotonic() + READY_WAIT_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -83,7 +83,7 @@ class Server:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
                     probe.sendall(b"PING\r\n")
-                    if probe.recv(64).startswith(b"+PONG"):
+                    if probe.recv(64).startswith(greeting):
                         return
             except OSError:
                 pass

@@ -363,25 +363,22 @@ pub(super) fn unit(
     if again.is_none() && ctx.node.clients.monitors.any() {
         monitor::show(&ctx);
     }
-    let patience = ctx.waiting;
-    match (patience, again) {
-        (Some(patience), None) => waiting::park(&mut db, session, &parts, patience),
+    let wait = ctx.waiting;
+    let waits = wait.is_some();
+    match (wait, again) {
+        (Some(wait), None) => waiting::park(turn.node, &mut db, session, &parts, wait),
         (None, Some(waiter)) => {
-            waiter.served();
+            waiter.claims.served();
             db.unpark(waiter);
         }
-        (Some(_), Some(waiter)) => {
-            session.client.facts.blocked.store(true, Relaxed);
-            waiter.release();
-        }
-        (None, None) => {}
+        (Some(_), Some(_)) | (None, None) => {}
     }
     turn.append_effects();
     let mut seldom = account(turn.node, turn.stats, db);
     if let Some(seldom) = &mut seldom {
         expire_met(turn, std::mem::take(&mut seldom.met_due));
     }
-    Ended { waits: patience.is_some(), seldom }
+    Ended { waits, seldom }
 }
 
 /// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.

@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::effects::Effects;
 use super::table::Row;
-use super::waiting::Patience;
+use super::waiting::Wait;
 use super::{Outcome, Registry};
 use crate::command::Session;
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub struct Ctx<'a, 'k> {
     pub(super) canonical: bool,
     pub(super) may_wait: bool,
     /// The handler found nothing and waits.
-    pub(super) waiting: Option<Patience>,
+    pub(super) waiting: Option<Wait>,
 }
 
 impl<'k> Ctx<'_, 'k> {
@@ -62,6 +62,11 @@ impl<'k> Ctx<'_, 'k> {
     /// Whether a handler kept this argument out of the logs.
     pub(super) fn is_secret(&self, i: usize) -> bool {
         1u64.checked_shl(i as u32).is_some_and(|bit| self.secrets & bit != 0)
+    }
+
+    /// Whether a transaction runs this command.
+    pub fn is_in_exec(&self) -> bool {
+        !self.may_wait
     }
 
     /// False inside EXEC and scripts, where nobody may wait.

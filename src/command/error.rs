@@ -63,3 +63,5 @@ pub const NO_SUCH_KEY: Error = Error::new("ERR no such key");
 pub const INDEX_OUT_OF_RANGE: Error = Error::new("ERR index out of range");
 pub const DB_INDEX: Error = Error::new("ERR DB index is out of range");
 pub const STRING_TOO_LONG: Error = Error::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+
+pub const CANNOT_EXIT: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");

@@ -28,7 +28,7 @@ pub use keys::Keys;
 pub use scanning::Scan;
 pub use session::Session;
 pub use table::Registry;
-pub use waiting::Patience;
+pub use waiting::{Awaits, Patience, Wait};
 
 /// A handler's result; its reply is in the buffer already. `Err` rewinds the reply and answers the error.
 pub type Outcome = Result<(), Error>;

@@ -111,9 +111,9 @@ impl Session {
     }
 
     /// A session to run a parked command again for its client, whose own session is elsewhere.
-    pub fn stand_in(client: Arc<Client>, waiter: &Waiter) -> Self {
+    pub fn stand_in(waiter: &Waiter) -> Self {
         Self {
-            client,
+            client: waiter.client.clone(),
             db: waiter.db,
             proto: waiter.proto,
             authenticated: true,

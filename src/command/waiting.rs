@@ -1,10 +1,10 @@
 //! Blocking commands: parking one that found nothing, and running it again when a key of it is ready.
 //!
-//! A handler ends in [`Ctx::wait_or`]; [`call`](super::call) then lists the command under its keys while it still holds
-//! their locks, so that no change is missed. The thread whose unit made a key ready serves the waiters before it runs
-//! anything else, and so before its client hears of the change: whoever learns of a push finds the waiters served. A
-//! served command may itself make keys ready (BLMOVE into an awaited list): the chain is followed to its end, which
-//! comes because every link takes a waiter away.
+//! A handler ends in [`Ctx::wait_or`] or [`Ctx::wait`]; [`call`](super::call) then lists the command under its keys while
+//! it still holds their locks, so that no change is missed. The thread whose unit made a key ready serves the waiters
+//! before it runs anything else, and so before its client hears of the change: a client that learns of a push finds the
+//! waiters served. A served command may itself make keys ready (BLMOVE into an awaited list): the chain is followed to its
+//! end, which comes because every link takes a waiter away.
 
 use super::call::{Parts, Turn, unit};
 use super::ctx::Ctx;
@@ -13,11 +13,13 @@ use super::session::Session;
 use super::table::Row;
 use super::{Group, Outcome, keys};
 use crate::clients::Client;
-use crate::clock::Millis;
+use crate::clock::{self, Millis};
+use crate::config::choices::ShutdownFlags;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::{Db, Hints, Manner};
+use crate::node::Node;
 use crate::num;
-use crate::resp::Out;
+use crate::resp::{Argv, Out};
 use crate::types::Kind;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub struct Waiting {
 pub struct Patience(pub Option<Millis>);
 
 impl Patience {
-    /// From a timeout argument: seconds with fraction, 0 for ever.
+    /// From a timeout argument: seconds with fraction, 0 for no end.
     pub fn from_seconds(text: &[u8], now: Millis) -> Result<Self, Error> {
         let seconds = num::parse_f64(text).ok_or(NOT_A_TIMEOUT)?;
         let ms = (seconds * 1000.0).ceil();
@@ -52,14 +54,44 @@ impl Patience {
     }
 }
 
+/// What a command waits for, and how it is to be run again.
+pub struct Wait {
+    pub on: Awaits,
+    pub patience: Patience,
+    /// The command that runs again, if not the one that came: XREAD's `$` is the id it found.
+    pub argv: Option<Argv>,
+    /// Also to be run again when its key is gone or became another type.
+    pub hears_end: bool,
+}
+
+/// What ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// A change of one of the command's keys.
+    Keys,
+    /// The end of the process, or of the attempt.
+    Shutdown(ShutdownFlags),
+}
+
+impl Wait {
+    pub fn keys(patience: Patience) -> Self {
+        Self { on: Awaits::Keys, patience, argv: None, hears_end: false }
+    }
+}
+
 impl Ctx<'_, '_> {
     /// Nothing there: waits until one of the command's keys changes, and is run again then. Inside EXEC and scripts
-    /// nobody may wait: there it answers at once, as `otherwise` does.
+    /// nothing may wait: there it answers at once, as `otherwise` does.
     pub fn wait_or(&mut self, patience: Patience, otherwise: fn(&mut Self) -> Outcome) -> Outcome {
         if !self.may_wait {
             return otherwise(self);
         }
-        self.waiting = Some(patience);
+        self.wait(Wait::keys(patience))
+    }
+
+    /// The same where the handler has asked [`Ctx::may_wait`].
+    pub fn wait(&mut self, wait: Wait) -> Outcome {
+        self.waiting = Some(wait);
         Ok(())
     }
 
@@ -73,37 +105,48 @@ impl Ctx<'_, '_> {
 }
 
 /// Lists a command that found nothing under its keys. Under its locks.
-pub(super) fn park(db: &mut Db<'_>, session: &mut Session, parts: &Parts<'_>, patience: Patience) {
+pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &Parts<'_>, wait: Wait) {
     let mut awaited = Vec::new();
     // Of a command that moves, only the source is waited for.
-    parts.row.command.keys.for_each(parts.argv, &mut |i, flags| {
-        if flags & keys::ACCESS != 0 {
-            awaited.push(Box::from(parts.argv.get(i)));
-        }
-    });
+    if wait.on == Awaits::Keys {
+        parts.row.command.keys.for_each(parts.argv, &mut |i, flags| {
+            if flags & keys::ACCESS != 0 {
+                awaited.push(Box::from(parts.argv.get(i)));
+            }
+        });
+    }
     let client = &session.client;
-    let argv = parts.argv.to_owned();
-    let mut waiter = Waiter::new(client.id, parts.row.id, argv, db.index(), session.proto, awaited);
-    waiter.no_touch = session.no_touch;
+    let argv = wait.argv.unwrap_or_else(|| parts.argv.to_owned());
+    let mut waiter = Waiter::new(client.clone(), parts.row.id, argv, db.index(), session.proto, awaited);
+    (waiter.no_touch, waiter.hears_end) = (session.no_touch, wait.hears_end);
     let waiter = Arc::new(waiter);
-    db.park(&waiter);
     client.facts.blocked.store(true, Relaxed);
-    client.facts.wait_ends.store(patience.0.is_some(), Relaxed);
-    session.waiting = Some(Waiting { waiter, deadline: patience.0 });
+    client.facts.wait_ends.store(wait.patience.0.is_some(), Relaxed);
+    match wait.on {
+        Awaits::Keys => db.park(&waiter),
+        Awaits::Shutdown(flags) => node.life.ask_shutdown(flags, Some(waiter.clone())),
+    }
+    session.waiting = Some(Waiting { waiter, deadline: wait.patience.0 });
 }
 
-/// Serves whoever waits for keys that a unit made ready. Inside the gate, no stripe held.
+/// Serves the commands that wait for keys that a unit made ready. Inside the gate, no stripe held.
 #[cold]
 pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
     let mut ready: VecDeque<_> = ready.into();
+    if !ready.is_empty() {
+        // The unit may have taken long: what has expired meanwhile serves no waiter.
+        turn.now = clock::now_ms();
+    }
     while let Some((db, key)) = ready.pop_front() {
         let mut last: Option<Arc<Waiter>> = None;
         while let Some(waiter) = next_waiter(turn, db, &key, last.as_deref()) {
-            if waiter.claim() {
+            if waiter.claims.claim() {
                 match attempt(turn, &waiter, &key) {
                     Attempt::Served(more) => ready.extend(more),
+                    Attempt::Nothing if waiter.claims.release() => {
+                        ready.extend(waiter.keys.iter().map(|key| (waiter.db, key.clone())));
+                    }
                     Attempt::Nothing => {}
-                    Attempt::KeyGone => break,
                 }
             }
             last = Some(waiter);
@@ -119,51 +162,49 @@ fn next_waiter(turn: &Turn<'_>, db: usize, key: &[u8], after: Option<&Waiter>) -
 enum Attempt {
     /// Its reply is on its way; these keys became ready by it.
     Served(Vec<(usize, Box<[u8]>)>),
-    /// It goes on waiting.
+    /// It goes on waiting, and is to be released.
     Nothing,
-    /// And so does everybody behind it.
-    KeyGone,
 }
 
-/// Runs a parked command again.
+/// Runs a parked command again, which this thread has claimed.
 fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
-    let node = turn.node;
-    let Some(client) = node.clients.get(waiter.client) else {
-        // The connection is ending and takes its waiter along.
-        waiter.release();
-        return Attempt::Nothing;
-    };
+    let (node, client) = (turn.node, &waiter.client);
     let row = turn.registry.row(waiter.row);
     let (argv, mut stripes) = (waiter.argv.view(), Vec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
     let mut db = Db::new(node.keyspace.lock(stripes.into_iter()), waiter.db, turn.now, Manner::default());
-    // Released under the locks, as in `unit`: a change from now on finds a waiter that can be claimed.
-    match db.kind_present(key) {
-        None => {
-            waiter.release();
-            return Attempt::KeyGone;
-        }
-        Some(kind) if awaits(row) != Some(kind) => {
-            waiter.release();
-            return Attempt::Nothing;
-        }
-        // CLIENT UNBLOCK was first: its connection ends the wait.
-        Some(_) if !client.facts.blocked.swap(false, Relaxed) => {
-            waiter.release();
-            return Attempt::Nothing;
-        }
-        Some(_) => {}
+    let is_there = db.kind_present(key).is_some_and(|kind| awaits(row) == Some(kind));
+    if !is_there && !waiter.hears_end {
+        return Attempt::Nothing;
     }
-    let mut session = Session::stand_in(client.clone(), waiter);
+    if !client.facts.blocked.swap(false, Relaxed) {
+        // CLIENT UNBLOCK was first: its connection ends the wait.
+        return Attempt::Nothing;
+    }
+    let mut session = Session::stand_in(waiter);
     let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
     let ended = unit(turn, &mut session, parts, Hints::new(), db.into_held(), &mut reply);
     if ended.waits {
+        client.facts.blocked.store(true, Relaxed);
         return Attempt::Nothing;
     }
     client.facts.wait_ends.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
     Attempt::Served(ended.seldom.map_or_else(Vec::new, |seldom| seldom.ready))
+}
+
+/// Ends waits that no key ends, with an error. From any thread.
+pub fn fail_all(waiters: Vec<Arc<Waiter>>, error: &Error) {
+    for waiter in waiters.into_iter().filter(|waiter| waiter.claims.claim()) {
+        let mut reply = Vec::new();
+        Out::new(&mut reply, waiter.proto).error(error.text());
+        let facts = &waiter.client.facts;
+        facts.blocked.store(false, Relaxed);
+        facts.wait_ends.store(false, Relaxed);
+        waiter.claims.served();
+        waiter.client.serve(reply, 0);
+    }
 }
 
 /// The type that a family's blocking commands wait for; a key of another type is no reason to wake up.
@@ -178,7 +219,7 @@ fn awaits(row: Row) -> Option<Kind> {
 
 /// Ends a wait from the waiter's side. False if it is being served: the reply is on its way. Inside the gate.
 pub fn give_up(turn: &Turn<'_>, client: &Client, waiter: &Waiter) -> bool {
-    if !waiter.give_up() {
+    if !waiter.claims.give_up() {
         return false;
     }
     let keyspace = &turn.node.keyspace;

@@ -4,6 +4,7 @@
 use crate::command::error::{DB_INDEX, SYNTAX};
 use crate::command::*;
 use crate::keyspace::walk::Garbage;
+use crate::persist::walks::Job;
 
 pub const COMMANDS: &[Command] = &[DBSIZE, FLUSHALL, FLUSHDB, SWAPDB];
 
@@ -41,7 +42,7 @@ const FLUSHALL: Command = Command {
 fn flushall(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let databases = ctx.db.keyspace().databases();
     flush(ctx, 0..databases)?;
-    ctx.node.rdb.cancel_request();
+    ctx.node.walks.cancel(Job::Save);
     if !ctx.config.save.is_empty() {
         // A snapshot that still has everything would bring it back. A failure is in the log and in INFO.
         let _ = super::persistence::save_here(ctx);

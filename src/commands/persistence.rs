@@ -2,7 +2,7 @@
 
 use crate::command::*;
 use crate::persist::save;
-use std::sync::atomic::Ordering::Relaxed;
+use crate::persist::walks::{Asked, Job};
 
 pub const COMMANDS: &[Command] = &[BGREWRITEAOF, BGSAVE, LASTSAVE, SAVE];
 
@@ -20,15 +20,12 @@ const BGREWRITEAOF: Command = Command {
 };
 
 fn bgrewriteaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let saving = ctx.node.rdb.saving.load(Relaxed);
-    if !ctx.node.aof.request_rewrite() {
-        return Err(Error::new("ERR Background append only file rewriting already in progress"));
-    }
     // One walk at a time: the rewrite begins when the save is over.
-    ctx.out.simple(match saving {
-        true => "Background append only file rewriting scheduled",
-        false => "Background append only file rewriting started",
-    })
+    match ctx.node.walks.ask(Job::Rewrite, true, ctx.is_in_exec()) {
+        Asked::Started => ctx.out.simple("Background append only file rewriting started"),
+        Asked::Scheduled => ctx.out.simple("Background append only file rewriting scheduled"),
+        Asked::Busy(_) => Err(Error::new("ERR Background append only file rewriting already in progress")),
+    }
 }
 
 const BGSAVE: Command = Command {
@@ -50,19 +47,12 @@ fn bgsave(ctx: &mut Ctx<'_, '_>) -> Outcome {
         (2, b"SCHEDULE") => true,
         _ => return Err(error::SYNTAX),
     };
-    let (rdb, rewriting) = (&ctx.node.rdb, ctx.node.aof.rewriting.load(Relaxed));
-    if rdb.saving.load(Relaxed) {
-        return Err(SAVE_IN_PROGRESS);
+    match ctx.node.walks.ask(Job::Save, schedule, ctx.is_in_exec()) {
+        Asked::Started => ctx.out.simple("Background saving started"),
+        Asked::Scheduled => ctx.out.simple("Background saving scheduled"),
+        Asked::Busy(Job::Save) => Err(SAVE_IN_PROGRESS),
+        Asked::Busy(Job::Rewrite) => Err(REWRITE_IN_PROGRESS),
     }
-    if rewriting && !schedule {
-        return Err(REWRITE_IN_PROGRESS);
-    }
-    if rewriting {
-        rdb.scheduled.store(true, Relaxed);
-        return ctx.out.simple("Background saving scheduled");
-    }
-    rdb.request();
-    ctx.out.simple("Background saving started")
 }
 
 const LASTSAVE: Command = Command {
@@ -89,7 +79,7 @@ const SAVE: Command = Command {
     doc: "Writes a snapshot of the data to disk while everybody waits; BGSAVE lets them go on. O(N) in all keys.",
     examples: "> SAVE now\n(error) ERR wrong number of arguments for 'save' command",
     run: |ctx| {
-        if ctx.node.rdb.saving.load(Relaxed) {
+        if ctx.node.walks.is_running(Job::Save) {
             return Err(SAVE_IN_PROGRESS);
         }
         save_here(ctx)?;

@@ -270,25 +270,13 @@ impl<'k> Db<'k> {
         let keyspace = self.keyspace();
         let parity = keyspace.parity.load(Relaxed);
         if entry.snapshot_parity() != parity {
-            keyspace.captures.capture(self.index, entry);
+            keyspace.captures.capture(keyspace.numbers.at_cut(self.index), entry);
             entry.set_snapshot_parity(parity);
         }
     }
 
-    /// A key that was not there, or was removed first, comes to be: whoever waits for it is told. A value written over
-    /// another wakes nobody ([`Db::put_value`]), as in Redis.
-    #[inline]
-    pub(super) fn create(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
-        let index = self.index;
-        let waiters = &self.held.data(place.stripe as usize).waiters;
-        if !waiters.is_empty() && waiters.has(index, key) {
-            self.changes.seldom().ready.push((index, key.into()));
-        }
-        self.insert(place, key, body, expiry)
-    }
-
     /// A new entry into the table; the key is absent.
-    fn insert(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
+    pub(super) fn create(&mut self, place: Place, key: &[u8], body: New<'_>, expiry: Option<Millis>) -> Entry {
         let keyspace = self.keyspace();
         let mut entry = Entry::new(key, body, expiry, keyspace.settings.created(self.now));
         entry.set_snapshot_parity(keyspace.parity.load(Relaxed));
@@ -400,6 +388,9 @@ impl<'k> Db<'k> {
         if !data.watchers.is_empty() {
             data.watchers.touch(index, key, exists);
         }
+        if !data.waiters.is_empty() && wakes(class, event) && data.waiters.has(index, key) {
+            self.changes.seldom().ready.push((index, key.into()));
+        }
         if self.manner.events && !event.is_empty() {
             self.changes.seldom().events.push(Event { class, name: event, db: index, key: key.into() });
         }
@@ -502,7 +493,7 @@ impl<'k> Db<'k> {
             }
             let old = self.extract(place, slot);
             self.dispose(old);
-            self.insert(place, key, New::Value(value), at);
+            self.create(place, key, New::Value(value), at);
         } else {
             self.create(place, key, New::Value(value), at);
         }
@@ -644,6 +635,15 @@ pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
     }
 }
 
+/// Whether a change can be what a command waits for. Of a stream's changes these are a new entry and the end of a group;
+/// acknowledgements, which are as frequent, wake no reader.
+#[cold]
+fn wakes(class: u8, event: &str) -> bool {
+    class != STREAM_EVENTS || matches!(event, "xadd" | "xgroup-destroy")
+}
+
+/// The class letter of stream events in `notify-keyspace-events`.
+const STREAM_EVENTS: u8 = b't';
 /// Freeing more allocations than this is work for another thread (Redis's LAZYFREE_THRESHOLD).
 const LAZY_FREE_EFFORT: usize = 64;
 /// Due fields that the expiry cycle takes out of a hash before it looks at another key.

@@ -9,8 +9,8 @@
 //! (`types::big`) and leaves the cut among the captures, to be read in pieces while the value changes. A long string is
 //! shared instead, and copied once if it changes in place before it is written.
 //!
-//! FLUSHALL, FLUSHDB and SWAPDB cannot be captured in bounded time; they tear the snapshot ([`Captures::tear`]), whose
-//! owner discards it and cuts anew over what is then a small or swapped keyspace.
+//! A database that is flushed meanwhile is handed to the walk as a whole, which frees it when it has seen it. Databases
+//! that are exchanged keep the number that they had at the cut ([`Numbers`]). So no command makes a walk begin anew.
 //! Bound: captures wait in memory until the walker takes them between two steps; a writer pays one copy of what it
 //! overwrites. Each entry is captured at most once, and not behind the walker, so that even under a device that takes
 //! nothing they never pass the size of the data at the cut, as a fork's copied pages do; nothing is refused or slowed down
@@ -20,7 +20,7 @@
 
 use super::entry::{Body, Entry, Marks};
 use super::stripe::{Exclusive, Keyspace};
-use super::walk::fetched;
+use super::walk::{Flushed, fetched};
 use crate::types::Value;
 use crate::types::big::Big;
 use parking_lot::Mutex;
@@ -62,7 +62,8 @@ impl CapturedBody {
 #[derive(Default)]
 pub struct Captures {
     waiting: Mutex<Vec<Captured>>,
-    torn: AtomicBool,
+    /// Flushed databases' shares of the stripes, with the number that the database had at the cut.
+    flushed: Mutex<Vec<(usize, Flushed)>>,
     running: AtomicBool,
     /// Of those waiting, and the most there were since the cut.
     bytes: AtomicUsize,
@@ -108,17 +109,53 @@ impl Captures {
         if self.is_running() { self.peak.load(Relaxed) } else { 0 }
     }
 
-    /// The cut can no longer be completed.
-    pub fn tear(&self) {
-        self.torn.store(self.running.load(Relaxed), Relaxed);
-    }
-
-    pub fn is_torn(&self) -> bool {
-        self.torn.load(Relaxed)
-    }
-
     pub fn is_running(&self) -> bool {
         self.running.load(Relaxed)
+    }
+
+    /// Hands a flushed database to the walk in progress, which frees it; without one it comes back. The caller owns the
+    /// world, so that the walk is between two steps. `db`: its number at the cut.
+    pub(super) fn hand_over(&self, db: usize, flushed: Vec<Flushed>) -> Vec<Flushed> {
+        if !self.is_running() {
+            return flushed;
+        }
+        self.flushed.lock().extend(flushed.into_iter().map(|part| (db, part)));
+        Vec::new()
+    }
+}
+
+/// Which number each database had at the cut, and where the database with that number is now: SWAPDB exchanges them.
+/// Written by the world's owner, read under a stripe's lock.
+pub(super) struct Numbers(Box<[(AtomicUsize, AtomicUsize)]>);
+
+impl Numbers {
+    pub fn new(databases: usize) -> Self {
+        Self((0..databases).map(|db| (AtomicUsize::new(db), AtomicUsize::new(db))).collect())
+    }
+
+    fn reset(&self) {
+        for (db, (at_cut, now)) in self.0.iter().enumerate() {
+            at_cut.store(db, Relaxed);
+            now.store(db, Relaxed);
+        }
+    }
+
+    /// The number that a database had at the cut.
+    pub fn at_cut(&self, db: usize) -> usize {
+        self.0[db].0.load(Relaxed)
+    }
+
+    /// The present number of the database that had this one at the cut.
+    fn now(&self, at_cut: usize) -> usize {
+        self.0[at_cut].1.load(Relaxed)
+    }
+
+    pub fn swap(&self, a: usize, b: usize) {
+        let (was_a, was_b) = (self.at_cut(a), self.at_cut(b));
+        self.0[a].0.store(was_b, Relaxed);
+        self.0[b].0.store(was_a, Relaxed);
+        self.0[was_a].1.store(b, Relaxed);
+        self.0[was_b].1.store(a, Relaxed);
     }
 }
 
@@ -128,8 +165,16 @@ pub struct Walk<'k> {
     slot: usize,
     parity: bool,
     stripe: usize,
+    /// As it was numbered at the cut.
     db: usize,
+    /// Databases that existed at the cut.
+    databases: usize,
     cursor: u64,
+    /// Taken over from the captures, the last one being visited from this bucket on.
+    flushed: Vec<(usize, Flushed)>,
+    bucket: usize,
+    /// Flushed, and visited.
+    spent: Vec<Flushed>,
 }
 
 impl Keyspace {
@@ -139,25 +184,29 @@ impl Keyspace {
         if self.captures.running.swap(true, Relaxed) {
             return None;
         }
-        self.captures.torn.store(false, Relaxed);
         self.captures.peak.store(0, Relaxed);
+        self.numbers.reset();
         let parity = !self.parity.load(Relaxed);
         self.parity.store(parity, Relaxed);
-        Some(Walk { keyspace: self, slot, parity, stripe: 0, db: 0, cursor: 0 })
+        let databases = self.databases_used();
+        let (flushed, spent) = (Vec::new(), Vec::new());
+        Some(Walk { keyspace: self, slot, parity, stripe: 0, db: 0, databases, cursor: 0, flushed, bucket: 0, spent })
     }
 }
 
 impl Walk<'_> {
-    /// The cut can no longer be completed; what was delivered must be thrown away.
-    pub fn is_torn(&self) -> bool {
-        self.keyspace.captures.is_torn()
-    }
-
     /// Visits about `keys_max` entries under one stripe's lock; big ones count as many. False when all were visited.
     /// After each step the captures are to be taken.
     pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
         let _inside = self.keyspace.gate.enter(self.slot);
-        self.walk(keys_max, &mut visit)
+        self.flushed.append(&mut self.keyspace.captures.flushed.lock());
+        let seen = self.walk_flushed(keys_max, &mut visit);
+        seen >= keys_max || self.walk(keys_max - seen, &mut visit)
+    }
+
+    /// Frees what was flushed and is visited; calls `between` every some tens of microseconds.
+    pub fn free_spent(&mut self, mut between: impl FnMut()) {
+        self.spent.drain(..).for_each(|mut part| part.free(&mut between));
     }
 
     /// How many keys each database has, and how many of them an expiry; near enough behind the cut, where nobody waits for
@@ -178,33 +227,33 @@ impl Walk<'_> {
         self.keyspace.captures.take()
     }
 
+    /// Visits flushed databases; returns about how many keys that was.
+    fn walk_flushed(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Marks, Body<'_>)) -> usize {
+        let mut seen = 0;
+        while let Some((db, part)) = self.flushed.last() {
+            while self.bucket < part.buckets() && seen < keys_max {
+                part.for_each_in(self.bucket, |entry| seen += see(self.keyspace, self.parity, *db, entry, visit));
+                // An empty bucket is a look too.
+                (self.bucket, seen) = (self.bucket + 1, seen + 1);
+            }
+            if self.bucket < part.buckets() {
+                break;
+            }
+            self.bucket = 0;
+            self.spent.extend(self.flushed.pop().map(|(_, part)| part));
+        }
+        seen
+    }
+
     fn walk(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
         let mut seen = 0;
         while self.stripe < self.keyspace.stripes() {
             let mut held = self.keyspace.lock_one(self.stripe);
             let data = held.data(self.stripe);
-            while self.db < data.parts.len() {
-                loop {
-                    let (table, from, mut next) = (&data.parts[self.db].table, self.cursor, 0);
-                    let mut see = |mut entry: Entry| {
-                        if entry.snapshot_parity() == self.parity {
-                            return;
-                        }
-                        entry.set_snapshot_parity(self.parity);
-                        match entry.body() {
-                            Body::Value(value) if value.is_big() || value.heap_bytes() > VISITED_BYTES_MAX => {
-                                self.keyspace.captures.capture(self.db, entry);
-                                seen += BIG_VALUE_KEYS;
-                            }
-                            body => {
-                                if let Body::Value(value) = body {
-                                    seen += value.heap_bytes() / KEY_BYTES;
-                                }
-                                visit(self.db, entry.key(), entry.marks(), body);
-                                seen += 1;
-                            }
-                        }
-                    };
+            while self.db < self.databases {
+                while let Some(part) = data.parts.get(self.keyspace.numbers.now(self.db)) {
+                    let (table, from, mut next) = (&part.table, self.cursor, 0);
+                    let mut see = |entry| seen += see(self.keyspace, self.parity, self.db, entry, visit);
                     fetched(|word| next = table.scan(from, word), &mut see);
                     self.cursor = next;
                     if self.cursor == 0 {
@@ -225,14 +274,47 @@ impl Walk<'_> {
     }
 }
 
+/// Visits an entry that belongs to the cut and was not visited yet; `db` is its database's number at the cut. Returns
+/// how many keys it counts as.
+fn see(
+    keyspace: &Keyspace,
+    parity: bool,
+    db: usize,
+    mut entry: Entry,
+    visit: &mut impl FnMut(usize, &[u8], Marks, Body<'_>),
+) -> usize {
+    if entry.snapshot_parity() == parity {
+        return 0;
+    }
+    entry.set_snapshot_parity(parity);
+    match entry.body() {
+        Body::Value(value) if value.is_big() || value.heap_bytes() > VISITED_BYTES_MAX => {
+            keyspace.captures.capture(db, entry);
+            BIG_VALUE_KEYS
+        }
+        body => {
+            let counts_as = if let Body::Value(value) = &body { 1 + value.heap_bytes() / KEY_BYTES } else { 1 };
+            visit(db, entry.key(), entry.marks(), body);
+            counts_as
+        }
+    }
+}
+
 impl Drop for Walk<'_> {
     fn drop(&mut self) {
         while self.step(1024, |_, _, _, _| {}) {
             self.captured();
+            self.free_spent(|| {});
         }
-        self.keyspace.captures.running.store(false, Relaxed);
-        self.keyspace.captures.keys_total.store(0, Relaxed);
-        self.keyspace.captures.keys_written.store(0, Relaxed);
+        let captures = &self.keyspace.captures;
+        // Inside the gate, so that no flush is half handed over.
+        let inside = self.keyspace.gate.enter(self.slot);
+        captures.running.store(false, Relaxed);
+        let flushed = std::mem::take(&mut *captures.flushed.lock());
+        drop(inside);
+        drop(flushed);
+        captures.keys_total.store(0, Relaxed);
+        captures.keys_written.store(0, Relaxed);
         self.captured();
     }
 }

@@ -15,7 +15,7 @@
 use super::entry::Entry;
 use super::evict::Pool;
 use super::expire::{Alarm, Due};
-use super::snapshot::Captures;
+use super::snapshot::{Captures, Numbers};
 use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
@@ -51,6 +51,7 @@ pub struct Keyspace {
     /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
     pub(super) parity: AtomicBool,
     pub captures: Captures,
+    pub(super) numbers: Numbers,
     pub settings: Settings,
     /// Fields of some hash expire, or did: snapshots need the newer format.
     pub(super) timed_fields: AtomicBool,
@@ -218,6 +219,7 @@ impl Keyspace {
             graveyard: Mutex::new(Vec::new()),
             parity: AtomicBool::new(false),
             captures: Captures::default(),
+            numbers: Numbers::new(databases),
             settings: Settings::default(),
             timed_fields: AtomicBool::new(false),
             awaited_keys: AtomicUsize::new(0),
@@ -228,6 +230,11 @@ impl Keyspace {
 
     pub fn databases(&self) -> usize {
         self.databases
+    }
+
+    /// Databases from this number on never held anything.
+    pub(super) fn databases_used(&self) -> usize {
+        self.databases_used.load(Relaxed)
     }
 
     pub fn has_timed_fields(&self) -> bool {

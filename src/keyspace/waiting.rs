@@ -1,67 +1,105 @@
-//! Commands that wait for a key: who waits, in which order, and which keys became ready.
+//! Commands that wait for a key: their order, and which keys became ready.
 //!
-//! A [`Waiter`] is a parked command, listed under each of its keys in their stripes. A unit that changes a key somebody
-//! waits for notes it in [`super::Changes::ready`]; when the unit is over, its thread runs the waiters' commands again,
-//! first come first served (`command::waiting`). A waiter belongs to whoever moved it out of [`WAITING`]: the thread
-//! that serves it, or its own connection, which gives up by time, by CLIENT UNBLOCK or because the peer left.
-//! Cost: a change looks at one empty list where nobody waits; a thousand waiters on other keys cost nothing.
+//! A [`Waiter`] is a parked command, listed under each of its keys in their stripes. A unit that changes a key that is
+//! waited for notes it in the unit's side effects; when the unit is over, its thread runs the waiters' commands again,
+//! first come first served (`command::waiting`).
+//!
+//! A waiter belongs to the thread that claimed it, until that thread releases or serves it; its own connection ends the
+//! wait by time, by CLIENT UNBLOCK or because the peer left, unless it is claimed. A thread that finds a waiter claimed
+//! leaves a mark: the key it came for may have become ready after the claimant looked at it, so the claimant, when it
+//! releases a marked waiter, looks at all keys of the waiter again ([`Claims`], with a model test).
+//! Cost: a change looks at one empty list where nothing waits; a thousand waiters on other keys cost nothing.
 
 use super::db::Db;
+use crate::clients::Client;
 use crate::resp::{Argv, Proto};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
 /// A command that found nothing, as it has to be run again.
 pub struct Waiter {
-    pub client: u64,
+    pub client: Arc<Client>,
     /// The command's row.
     pub row: usize,
     pub argv: Argv,
     pub db: usize,
     pub proto: Proto,
     pub no_touch: bool,
-    /// The keys it waits for, each once.
+    /// Runs again also when its key is gone or became another type: it then has an error to answer.
+    pub hears_end: bool,
+    /// The keys it waits for, each once; none if it waits for something else.
     pub keys: Vec<Box<[u8]>>,
     /// Its place in every queue: numbers rise in the order of arrival.
     number: u64,
-    state: AtomicU8,
+    pub claims: Claims,
 }
 
 impl Waiter {
     /// A command about to be parked, `keys` in any order.
-    pub fn new(client: u64, row: usize, argv: Argv, db: usize, proto: Proto, mut keys: Vec<Box<[u8]>>) -> Self {
+    pub fn new(client: Arc<Client>, row: usize, argv: Argv, db: usize, proto: Proto, mut keys: Vec<Box<[u8]>>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         keys.sort_unstable();
         keys.dedup();
         let number = NUMBERS.fetch_add(1, AcqRel);
-        Self { client, row, argv, db, proto, no_touch: false, keys, number, state: AtomicU8::new(WAITING) }
+        let (no_touch, hears_end, claims) = (false, false, Claims::default());
+        Self { client, row, argv, db, proto, no_touch, hears_end, keys, number, claims }
     }
+}
 
-    fn step(&self, from: u8, to: u8) -> bool {
-        self.state.compare_exchange(from, to, AcqRel, Acquire).is_ok()
+/// A byte that changes by compare and exchange; model tests bring their own.
+pub trait Cell {
+    fn exchange(&self, from: u8, to: u8) -> bool;
+}
+
+impl Cell for AtomicU8 {
+    fn exchange(&self, from: u8, to: u8) -> bool {
+        self.compare_exchange(from, to, AcqRel, Acquire).is_ok()
     }
+}
 
-    /// Takes it for an attempt to serve it. False if somebody else has it.
+/// Which thread may answer a waiter: claimed for an attempt to serve it, released, served, or given up.
+pub struct Claims<C: Cell = AtomicU8>(C);
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self(AtomicU8::new(WAITING))
+    }
+}
+
+impl<C: Cell> Claims<C> {
+    /// Takes the waiter for an attempt to serve it. False if another thread has it, which is told to look again, or if
+    /// the wait is over.
     pub fn claim(&self) -> bool {
-        self.step(WAITING, SERVING)
+        loop {
+            if self.0.exchange(WAITING, CLAIMED) {
+                return true;
+            }
+            if self.0.exchange(CLAIMED, MARKED) || self.0.exchange(MARKED, MARKED) || self.0.exchange(OVER, OVER) {
+                return false;
+            }
+        }
     }
 
-    /// The attempt found nothing: it waits on.
-    pub fn release(&self) {
-        self.state.store(WAITING, Release);
+    /// The claimant found nothing, and the waiter waits on. True if the claimant must look at its keys again: another
+    /// thread came for one of them meanwhile.
+    #[must_use]
+    pub fn release(&self) -> bool {
+        if self.0.exchange(CLAIMED, WAITING) {
+            return false;
+        }
+        self.0.exchange(MARKED, WAITING)
     }
 
-    /// The attempt succeeded; its reply is on its way.
+    /// The claimant has the reply: the wait is over.
     pub fn served(&self) {
-        self.state.store(OVER, Release);
+        let ended = self.0.exchange(CLAIMED, OVER) || self.0.exchange(MARKED, OVER);
+        debug_assert!(ended, "only the claimant serves");
     }
 
-    /// Its own connection ends the wait. False if it is being served, or was.
+    /// The waiter's own connection ends the wait. False if it is claimed, or was served.
     pub fn give_up(&self) -> bool {
-        self.step(WAITING, OVER)
+        self.0.exchange(WAITING, OVER)
     }
 }
 
@@ -78,13 +116,13 @@ impl Waiters {
         self.0.is_empty()
     }
 
-    /// Somebody waits for this key.
+    /// Whether this key is waited for.
     #[cold]
     pub fn has(&self, db: usize, key: &[u8]) -> bool {
         self.0.contains_key(&(db, Box::from(key)))
     }
 
-    /// All keys of a database that somebody waits for.
+    /// All keys of a database that are waited for.
     pub fn keys(&self, db: usize) -> impl Iterator<Item = &[u8]> {
         self.0.keys().filter(move |(d, _)| *d == db).map(|(_, key)| &**key)
     }
@@ -143,7 +181,7 @@ impl Db<'_> {
         }
     }
 
-    /// Whoever waits longest for a key, behind `after`. Visits the key's stripe.
+    /// The waiter that waits longest for a key, of those behind `after`. Visits the key's stripe.
     pub fn next_waiter(&mut self, db: usize, key: &[u8], after: Option<&Waiter>) -> Option<Arc<Waiter>> {
         let stripe = self.keyspace().place(key).stripe as usize;
         self.held.visit(stripe, |held| held.data(stripe).waiters.next(db, key, after.map(|w| w.number)))
@@ -151,5 +189,94 @@ impl Db<'_> {
 }
 
 const WAITING: u8 = 0;
-const SERVING: u8 = 1;
-const OVER: u8 = 2;
+const CLAIMED: u8 = 1;
+/// Claimed, and another thread came meanwhile.
+const MARKED: u8 = 2;
+const OVER: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shuttle::sync::Mutex;
+    use shuttle::sync::atomic::{AtomicBool, AtomicU8 as ModelCell};
+    use std::sync::atomic::Ordering::SeqCst;
+
+    impl Cell for ModelCell {
+        fn exchange(&self, from: u8, to: u8) -> bool {
+            self.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
+        }
+    }
+
+    /// A waiter of two keys, as `command::waiting` treats it: each key holds elements behind its own lock.
+    struct Model {
+        claims: Claims<ModelCell>,
+        keys: [Mutex<usize>; 2],
+        served: AtomicBool,
+        gave_up: AtomicBool,
+    }
+
+    impl Model {
+        fn push_and_serve(&self, key: usize) {
+            *self.keys[key].lock().unwrap() += 1;
+            self.serve(vec![key]);
+        }
+
+        /// The other thread changes a key and takes the change back before it serves.
+        fn push_pop_and_serve(&self, key: usize) {
+            *self.keys[key].lock().unwrap() += 1;
+            let mut elements = self.keys[key].lock().unwrap();
+            // Unless the waiter was served with it in between.
+            *elements = elements.saturating_sub(1);
+            drop(elements);
+            self.serve(vec![key]);
+        }
+
+        fn serve(&self, mut ready: Vec<usize>) {
+            while let Some(key) = ready.pop() {
+                if !self.claims.claim() {
+                    continue;
+                }
+                let mut elements = self.keys[key].lock().unwrap();
+                if *elements > 0 {
+                    *elements -= 1;
+                    self.claims.served();
+                    assert!(!self.served.swap(true, SeqCst), "served once");
+                } else {
+                    drop(elements);
+                    if self.claims.release() {
+                        ready.extend([0, 1]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn model_no_waiter_sleeps_beside_an_element() {
+        shuttle::check_random(
+            || {
+                let model = Arc::new(Model {
+                    claims: Claims(ModelCell::new(WAITING)),
+                    keys: [Mutex::new(0), Mutex::new(0)],
+                    served: AtomicBool::new(false),
+                    gave_up: AtomicBool::new(false),
+                });
+                let run = |work: fn(&Model)| {
+                    let model = model.clone();
+                    shuttle::thread::spawn(move || work(&model))
+                };
+                let threads = [
+                    run(|m| m.push_pop_and_serve(0)),
+                    run(|m| m.push_and_serve(1)),
+                    run(|m| m.push_pop_and_serve(0)),
+                    run(|m| m.gave_up.store(m.claims.give_up(), SeqCst)),
+                ];
+                threads.into_iter().for_each(|thread| thread.join().unwrap());
+                let (served, gave_up) = (model.served.load(SeqCst), model.gave_up.load(SeqCst));
+                // An element stays under the second key unless the waiter gets it, so it cannot wait for ever.
+                assert!(served != gave_up, "exactly one end: served {served}, gave up {gave_up}");
+            },
+            5_000,
+        );
+    }
+}

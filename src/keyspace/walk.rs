@@ -158,11 +158,11 @@ impl Db<'_> {
         None
     }
 
-    /// Empties this database. The unit owns the world. Returns the emptied parts' values for freeing elsewhere.
+    /// Empties this database. The unit owns the world. Returns the emptied parts, to be freed elsewhere; a snapshot in
+    /// progress gets them instead.
     pub fn flush(&mut self) -> Vec<Flushed> {
         let index = self.index;
         let mut flushed = Vec::new();
-        self.keyspace().captures.tear();
         let keyspace = self.keyspace();
         for stripe in 0..keyspace.stripes() {
             let data = self.held.data(stripe);
@@ -176,7 +176,12 @@ impl Db<'_> {
                     flushed.push(Flushed(part));
                 }
             }
-            self.held.data(stripe).watchers = watchers;
+            let data = self.held.data(stripe);
+            data.watchers = watchers;
+            let awaited: Vec<_> = data.waiters.keys(index).map(|key| (index, key.into())).collect();
+            if !awaited.is_empty() {
+                self.changes.seldom().ready.extend(awaited);
+            }
             self.refresh_next_due(stripe);
             let shared = &self.keyspace().stripe(stripe).shared[index];
             let empty = Part::default();
@@ -184,12 +189,12 @@ impl Db<'_> {
             shared.len.store(0, Relaxed);
             shared.volatile.store(0, Relaxed);
         }
-        flushed
+        keyspace.captures.hand_over(keyspace.numbers.at_cut(index), flushed)
     }
 
     /// Exchanges two databases. The unit owns the world.
     pub fn swap(&mut self, a: usize, b: usize) {
-        self.keyspace().captures.tear();
+        self.keyspace().numbers.swap(a, b);
         let now = self.now;
         for stripe in 0..self.keyspace().stripes() {
             self.held.part(stripe, a.max(b));
@@ -246,8 +251,16 @@ pub struct Flushed(Part);
 unsafe impl Send for Flushed {}
 
 impl Flushed {
+    pub(super) fn buckets(&self) -> usize {
+        self.0.table.buckets()
+    }
+
+    pub(super) fn for_each_in(&self, bucket: usize, mut visit: impl FnMut(Entry)) {
+        fetched(|see| self.0.table.for_each_in(bucket, see), &mut visit);
+    }
+
     /// Frees the keys, and calls `between` every some tens of microseconds.
-    fn free(&mut self, mut between: impl FnMut()) {
+    pub(super) fn free(&mut self, mut between: impl FnMut()) {
         let table = std::mem::take(&mut self.0.table);
         for bucket in 0..table.buckets() {
             // SAFETY: this part owns its entries and is out of every table's reach.

@@ -14,6 +14,7 @@ use crate::config::{Config, REDIS_VERSION, cli, lookup};
 use crate::memory;
 use crate::node::Node;
 use crate::observe::{BAND_BOUNDS_MS, CAUSES, CommandReport, LatencyReport, ServiceTotals, Snapshot};
+use crate::persist::walks::Job;
 use crate::usage;
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
@@ -130,7 +131,7 @@ fn persistence(page: &mut Page, node: &Node) {
     let stats = &journal.stats;
     let write_ok = journal.write_error().is_none();
     page.gauge("redis_aof_enabled", "Whether changes are logged.", u8::from(journal.is_on()));
-    page.gauge("redis_aof_rewrite_in_progress", "A rewrite is running.", u8::from(aof.rewriting.load(Relaxed)));
+    page.gauge("redis_aof_rewrite_in_progress", "A rewrite is running.", u8::from(node.walks.is_running(Job::Rewrite)));
     page.gauge("redis_aof_last_write_status", "1 if the log could be written last.", u8::from(write_ok));
     let rewrite_ok = !aof.last_failed.load(Relaxed);
     page.gauge("redis_aof_last_bgrewrite_status", "1 if the last rewrite succeeded.", u8::from(rewrite_ok));

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The files of one log.
 pub struct AofDir {
@@ -29,16 +29,15 @@ pub struct Aof {
     pub files: Mutex<Option<AofDir>>,
     /// There is to be a log, as the configuration has it.
     pub wanted: AtomicBool,
-    pub rewriting: AtomicBool,
-    scheduled: AtomicBool,
     pub rewrites: AtomicU64,
     pub failures_in_a_row: AtomicU64,
     pub last_failed: AtomicBool,
     /// Seconds that the last rewrite took; -1 before the first.
     pub last_rewrite_seconds: Seconds,
     pub rewrite_started_ms: AtomicI64,
-    /// The log was turned off: the rewrite in progress is in vain.
-    pub cancelled: AtomicBool,
+    /// The rewrite in progress makes the first base of a log that is turned on: until it is in force, the log is in no
+    /// manifest.
+    pub begins: AtomicBool,
     /// Do not try again before this time, after failures.
     pub retry_at_ms: AtomicI64,
 }
@@ -52,35 +51,6 @@ impl Aof {
     pub fn reset_counts(&self) {
         self.rewrites.store(0, Relaxed);
         self.failures_in_a_row.store(0, Relaxed);
-    }
-
-    /// Asks for a rewrite. It counts as running from now on; the cron thread starts it. False if one runs already.
-    pub fn request_rewrite(&self) -> bool {
-        if self.rewriting.swap(true, Relaxed) {
-            return false;
-        }
-        self.scheduled.store(true, Relaxed);
-        true
-    }
-
-    /// Whether a requested rewrite is to be started now; answers true once.
-    pub fn is_requested(&self) -> bool {
-        self.scheduled.load(Relaxed)
-    }
-
-    /// The order counts: whoever finds the request taken may cancel what it became, and is not overruled here.
-    pub fn take_request(&self) -> bool {
-        self.cancelled.store(false, Relaxed);
-        self.scheduled.swap(false, AcqRel)
-    }
-
-    /// The log is turned off: a rewrite that is only asked for is forgotten, one in progress is in vain.
-    pub fn cancel_rewrite(&self) {
-        if self.take_request() {
-            self.rewriting.store(false, Relaxed);
-        } else {
-            self.cancelled.store(true, Relaxed);
-        }
     }
 }
 

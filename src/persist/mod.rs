@@ -16,8 +16,10 @@ pub mod rewrite;
 pub mod save;
 mod snapshot;
 pub mod storage;
+pub mod walks;
 
 pub use aof::Aof;
 pub use journal::Journal;
 pub use save::Rdb;
 pub use storage::Storage;
+pub use walks::Walks;

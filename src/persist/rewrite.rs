@@ -3,13 +3,15 @@
 //! The cut is one moment under the exclusive gate: the snapshot's parity flips and the journal goes on in a new
 //! increment. Before it the increment exists and the manifest names it, so a crash at any point finds a complete set.
 //! Then a thread walks the cut in bounded steps into a temporary file, which becomes the base by one manifest.
-//! A torn cut (FLUSHALL, SWAPDB) throws the temporary file away and begins again.
+//! A rewrite that is cancelled (a shutdown, or the log turned off) removes its temporary file; the increment that it began
+//! stays part of a log that goes on.
 
 use super::aof::{Aof, AofDir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
-use super::snapshot::{self, Form};
+use super::snapshot::{self, Form, Order};
 use super::storage::{Directory, StoredFile};
+use super::walks::Walks;
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
@@ -23,38 +25,38 @@ pub struct Job<'a> {
     pub keyspace: &'a Keyspace,
     pub journal: &'a Journal,
     pub aof: &'a Aof,
+    pub walks: &'a Walks,
     pub config: &'a Config,
     /// The thread's own slot in the gate.
     pub slot: usize,
 }
 
 impl Job<'_> {
-    /// Runs one rewrite to its end. `aof.rewriting` is set by the caller and cleared here.
+    /// Runs one rewrite to its end.
     pub fn run(&self) -> io::Result<()> {
         let started = clock::now_ms();
         self.aof.rewrite_started_ms.store(started, Relaxed);
-        let mut result = self.attempt();
-        while matches!(&result, Err(e) if e.kind() == io::ErrorKind::Interrupted) && !self.aof.cancelled.load(Relaxed) {
-            result = self.attempt();
-        }
-        let failures = if result.is_ok() { 0 } else { self.aof.failures_in_a_row.load(Relaxed) + 1 };
+        let result = self.attempt();
+        self.aof.begins.store(false, Relaxed);
         match &result {
-            Ok(()) => crate::log::notice!("Background AOF rewrite finished successfully"),
-            Err(_) if self.aof.cancelled.load(Relaxed) => {
-                crate::log::notice!("Background AOF rewrite ended early: the log is off");
+            Ok(()) => {
+                crate::log::notice!("Background AOF rewrite finished successfully");
+                self.aof.failures_in_a_row.store(0, Relaxed);
+                self.aof.last_failed.store(false, Relaxed);
             }
+            // Cancelled on purpose: no failure, as in Redis.
+            Err(_) if self.walks.is_cancelled() => crate::log::notice!("Background AOF rewrite terminated by signal"),
             Err(e) => {
                 crate::log::warning!("Background AOF rewrite terminated with error: {e}");
-                let wait_ms = RETRY_FIRST_MS << (failures - 1).min(RETRY_DOUBLINGS);
+                let failures = self.aof.failures_in_a_row.fetch_add(1, Relaxed);
+                let wait_ms = RETRY_FIRST_MS << failures.min(RETRY_DOUBLINGS);
                 self.aof.retry_at_ms.store(clock::now_ms() + wait_ms, Relaxed);
+                self.aof.last_failed.store(true, Relaxed);
             }
         }
-        self.aof.failures_in_a_row.store(failures, Relaxed);
-        self.aof.last_failed.store(result.is_err(), Relaxed);
         self.aof.last_rewrite_seconds.0.store((clock::now_ms() - started) / 1000, Relaxed);
         self.aof.rewrites.fetch_add(1, Relaxed);
         self.aof.rewrite_started_ms.store(0, Relaxed);
-        self.aof.rewriting.store(false, Relaxed);
         result
     }
 
@@ -68,7 +70,7 @@ impl Job<'_> {
                 return Err(e);
             }
         };
-        let temp = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
+        let temp = temp_path();
         let made = self.write_base(walk, &temp).and_then(|()| self.put_in_force(&temp, log, incr.as_ref()));
         if made.is_err() {
             let _ = self.aof.storage.remove(&temp);
@@ -80,9 +82,9 @@ impl Job<'_> {
     }
 
     fn write_base(&self, walk: Walk<'_>, temp: &Path) -> io::Result<()> {
-        let written = snapshot::write(walk, &self.aof.storage, temp, self.form(), self.config);
-        let torn = self.keyspace.captures.is_torn();
-        written.map_err(|e| if torn { io::ErrorKind::Interrupted.into() } else { e })
+        let (storage, walks) = (&self.aof.storage, self.walks);
+        let order = Order { storage, path: temp, form: self.form(), config: self.config, walks };
+        snapshot::write(walk, &order).and_then(|()| self.go_on())
     }
 
     fn form(&self) -> Form {
@@ -104,6 +106,7 @@ impl Job<'_> {
         if !self.aof.wanted.load(Relaxed) {
             return Ok((Log::Off, None));
         }
+        self.aof.begins.store(true, Relaxed);
         // Until the first base is in force, the log that lies there belongs to another time and stays as it is.
         let dir = AofDir::open(self.config, &self.aof.storage)?;
         let next = dir.create_incr(&dir.manifest)?;
@@ -162,9 +165,9 @@ impl Job<'_> {
         }
     }
 
-    /// An error once the log was turned off.
+    /// An error once the job is cancelled.
     fn go_on(&self) -> io::Result<()> {
-        if self.aof.cancelled.load(Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        if self.walks.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// The temporary file becomes the base; everything older becomes history and is deleted.
@@ -200,6 +203,11 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// Where a base is written until it is whole.
+pub fn temp_path() -> PathBuf {
+    PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()))
 }
 
 /// What a rewrite is to the log.

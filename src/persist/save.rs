@@ -1,15 +1,15 @@
 //! Snapshots on disk: SAVE, BGSAVE, save points, and the last one at shutdown.
 //!
-//! A background save walks one cut of the keyspace on a thread of its own, into a temporary file that takes the old
-//! one's place when it is complete and synced. A torn cut (FLUSHALL, SWAPDB) ends the save,
-//! as it does in Redis; the save points see to the next. One walk at a time: a save
-//! asked for during a rewrite is refused, or waits its turn if it was scheduled.
+//! A background save ([`super::walks`]) walks one cut of the keyspace into a temporary file that takes the old one's place
+//! when it is complete and synced. FLUSHALL cancels it, as in Redis, and so does a shutdown, which makes its own. A save
+//! in the foreground ([`save_now`]) owns the world and has a temporary file of its own.
 
 use super::aof::{LastOk, at};
 use super::progress::Loading;
 use super::rdb::write::{Purpose, Writer};
-use super::snapshot::{self, Form};
+use super::snapshot::{self, Form, Order};
 use super::storage::{Storage, directory_of};
+use super::walks::Walks;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::{Db, Keyspace};
@@ -21,11 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 #[derive(Default)]
 pub struct Rdb {
     pub storage: Storage,
-    /// A background save is running, or about to.
-    pub saving: AtomicBool,
-    /// One was asked for that could not begin at once.
-    pub scheduled: AtomicBool,
-    requested: AtomicBool,
     pub last_ok: LastOk,
     /// When the last one succeeded; 0 if none has.
     pub last_save_ms: AtomicI64,
@@ -57,31 +52,6 @@ impl Rdb {
         Self { storage, ..Self::default() }
     }
 
-    /// Asks for a background save. False if one is running.
-    pub fn request(&self) -> bool {
-        if self.saving.swap(true, Relaxed) {
-            return false;
-        }
-        self.requested.store(true, Relaxed);
-        true
-    }
-
-    pub fn is_requested(&self) -> bool {
-        self.requested.load(Relaxed)
-    }
-
-    /// Whether a requested save is to be started now; answers true once.
-    pub fn take_request(&self) -> bool {
-        self.requested.swap(false, Relaxed)
-    }
-
-    /// The data is gone: a save that was asked for and has not begun is in vain.
-    pub fn cancel_request(&self) {
-        if self.take_request() {
-            self.saving.store(false, Relaxed);
-        }
-    }
-
     /// A save of everything up to this count of changes succeeded.
     fn succeeded(&self, changes: u64) {
         self.changes_saved.store(changes, Relaxed);
@@ -105,6 +75,7 @@ impl Rdb {
 pub struct Job<'a> {
     pub keyspace: &'a Keyspace,
     pub rdb: &'a Rdb,
+    pub walks: &'a Walks,
     pub config: &'a Config,
     /// The thread's own slot in the gate.
     pub slot: usize,
@@ -113,7 +84,7 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Runs one save to its end. `rdb.saving` is set by the caller and cleared here.
+    /// Runs one save to its end.
     pub fn run(&self) {
         let started = clock::now_ms();
         self.rdb.started_ms.store(started, Relaxed);
@@ -126,7 +97,7 @@ impl Job<'_> {
                 crate::log::notice!("Background saving terminated with success");
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                crate::log::notice!("Background saving ended early: the data it was to save is gone");
+                crate::log::notice!("Background saving terminated by signal");
             }
             Err(e) => {
                 self.rdb.last_ok.0.store(false, Relaxed);
@@ -135,7 +106,6 @@ impl Job<'_> {
         }
         self.rdb.last_seconds.0.store((clock::now_ms() - started) / 1000, Relaxed);
         self.rdb.started_ms.store(0, Relaxed);
-        self.rdb.saving.store(false, Relaxed);
     }
 
     /// Returns the count of changes at the cut.
@@ -147,9 +117,13 @@ impl Job<'_> {
             .cut(&exclusive, self.slot)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         drop(exclusive);
-        let (storage, temp) = (&self.rdb.storage, temp_path());
+        let (storage, temp) = (&self.rdb.storage, background_path());
         let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false };
-        let written = snapshot::write(walk, storage, &temp, form, self.config);
+        let order = Order { storage, path: &temp, form, config: self.config, walks: self.walks };
+        let written = snapshot::write(walk, &order).and_then(|()| match self.walks.is_cancelled() {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        });
         let saved = written.and_then(|()| put_in_force(storage, &temp, self.config));
         saved.map(|()| changes).inspect_err(|_| {
             let _ = storage.remove(&temp);
@@ -211,9 +185,14 @@ fn put_in_force(storage: &Storage, temp: &Path, config: &Config) -> io::Result<(
     storage.sync_dir(directory_of(path))
 }
 
-/// Where a snapshot is written until it is whole.
+/// Where a snapshot in the foreground is written until it is whole.
 pub fn temp_path() -> PathBuf {
     PathBuf::from(format!("temp-{}.rdb", std::process::id()))
+}
+
+/// Where one in the background is.
+pub fn background_path() -> PathBuf {
+    PathBuf::from(format!("temp-bg-{}.rdb", std::process::id()))
 }
 
 const WRITE_BYTES: usize = 256 << 10;

@@ -8,6 +8,7 @@ use super::aof::at;
 use super::rdb::write::{Purpose, Size, Writer};
 use super::replay;
 use super::storage::{Storage, StoredFile};
+use super::walks::Walks;
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::entry::{Body, Marks};
@@ -31,10 +32,20 @@ pub enum Form {
     Commands,
 }
 
-/// Walks a cut into a file, synced. `Interrupted` if the cut was torn: the file is then worth nothing.
-pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, config: &Config) -> io::Result<()> {
+/// What a walk is written to, and who may end it.
+pub struct Order<'a> {
+    pub storage: &'a Storage,
+    pub path: &'a Path,
+    pub form: Form,
+    pub config: &'a Config,
+    pub walks: &'a Walks,
+}
+
+/// Walks a cut into a file, synced. `Interrupted` if the job is cancelled: the file is then worth nothing.
+pub fn write(mut walk: Walk<'_>, order: &Order<'_>) -> io::Result<()> {
+    let Order { config, walks, .. } = order;
     let sizes = walk.count();
-    let mut file = Target::create(storage, path, form, config, sizes)?;
+    let mut file = Target::create(order, sizes)?;
     let (keys_per_step, delay) = pace(config);
     loop {
         let more = {
@@ -48,19 +59,20 @@ pub fn write(mut walk: Walk<'_>, storage: &Storage, path: &Path, form: Form, con
             more
         };
         file.courtesy.give_way();
+        walk.free_spent(|| file.courtesy.give_way());
         for captured in walk.captured() {
-            file.captured(&captured, &walk)?;
+            file.captured(&captured, walks)?;
             walk.wrote(1);
             file.courtesy.give_way();
         }
-        if walk.is_torn() {
+        if walks.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if !more {
             return file.end(config.rdbchecksum);
         }
         file.write_if_full()?;
-        if !wait(&walk, delay) {
+        if !wait(walks, delay) {
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
@@ -78,7 +90,8 @@ struct Target<'p> {
 }
 
 impl<'p> Target<'p> {
-    fn create(storage: &Storage, path: &'p Path, form: Form, config: &Config, sizes: Vec<Size>) -> io::Result<Self> {
+    fn create(order: &Order<'p>, sizes: Vec<Size>) -> io::Result<Self> {
+        let Order { storage, path, form, config, .. } = *order;
         let file = storage.create(path)?;
         let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
         let writing = Writing::begin(&mut buffer, form, config, sizes);
@@ -86,13 +99,13 @@ impl<'p> Target<'p> {
         Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows, courtesy: Courtesy::begin() })
     }
 
-    fn captured(&mut self, captured: &Captured, walk: &Walk<'_>) -> io::Result<()> {
+    fn captured(&mut self, captured: &Captured, walks: &Walks) -> io::Result<()> {
         let Captured { db, key, marks, body } = captured;
         match body.content() {
             Content::Body(body) => self.writing.entry(&mut self.buffer, *db, key, *marks, &body),
             Content::Big(big) => {
                 self.writing.begin_big(&mut self.buffer, *db, key, *marks, big);
-                while self.writing.big_piece(&mut self.buffer, key, big) && !walk.is_torn() {
+                while self.writing.big_piece(&mut self.buffer, key, big) && !walks.is_cancelled() {
                     self.courtesy.give_way();
                     self.write_if_full()?;
                 }
@@ -142,13 +155,13 @@ fn pace(config: &Config) -> (usize, Duration) {
     }
 }
 
-/// Rests. False when the cut is torn meanwhile.
-fn wait(walk: &Walk<'_>, delay: Duration) -> bool {
+/// Rests. False when the job is cancelled meanwhile.
+fn wait(walks: &Walks, delay: Duration) -> bool {
     let mut left = delay;
     while !left.is_zero() {
         let nap = left.min(NAP);
         std::thread::sleep(nap);
-        if walk.is_torn() {
+        if walks.is_cancelled() {
             return false;
         }
         left -= nap;
@@ -238,5 +251,5 @@ const KEYS_PER_STEP: usize = 64;
 const WRITE_BYTES: usize = 64 << 10;
 /// Syncing as we go keeps the device's queue short for the log beside us (Redis's REDIS_AUTOSYNC_BYTES).
 const SYNC_BYTES: usize = 4 << 20;
-/// A slow save notices this soon that it is in vain.
+/// A slow save notices this soon that it is cancelled.
 const NAP: Duration = Duration::from_millis(10);

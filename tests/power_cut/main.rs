@@ -19,6 +19,7 @@ use memkv::config::Config;
 use memkv::config::choices::AppendFsync;
 use memkv::cron::Slots;
 use memkv::node::Node;
+use memkv::persist::walks::Job;
 use memkv::persist::{Storage, rewrite, save};
 use memkv::resp::Argv;
 use memkv::{boot, loading};
@@ -170,17 +171,17 @@ impl World {
     }
 
     fn rewrite(&self) {
-        assert!(self.node.aof.request_rewrite() && self.node.aof.take_request());
-        let Node { keyspace, journal, aof, .. } = self.node;
-        rewrite::Job { keyspace, journal, aof, config: &self.config, slot: Slots::after(1).rewriter }.run().unwrap();
+        let Node { keyspace, journal, aof, walks, .. } = self.node;
+        let job = rewrite::Job { keyspace, journal, aof, walks, config: &self.config, slot: Slots::after(1).rewriter };
+        walks.run_here(Job::Rewrite, || job.run()).unwrap();
         self.writer.lock().unwrap().tell();
     }
 
     fn save(&self) {
-        let (Node { keyspace, rdb, .. }, units) = (self.node, self.writer.lock().unwrap().data.len() - 1);
-        assert!(rdb.request() && rdb.take_request());
-        let changes = || 0;
-        save::Job { keyspace, rdb, config: &self.config, slot: Slots::after(1).rewriter, changes: &changes }.run();
+        let (Node { keyspace, rdb, walks, .. }, units) = (self.node, self.writer.lock().unwrap().data.len() - 1);
+        let (config, slot, changes) = (&self.config, Slots::after(1).rewriter, || 0);
+        let job = save::Job { keyspace, rdb, walks, config, slot, changes: &changes };
+        walks.run_here(Job::Save, || job.run());
         assert!(rdb.last_ok.0.load(Relaxed));
         self.disk.note(Event::Saved(units));
     }

@@ -11,6 +11,7 @@ use crate::config::{self, REDIS_VERSION, cli};
 use crate::num;
 use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
+use crate::persist::walks::Job;
 use crate::usage;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -152,7 +153,7 @@ const PERSISTENCE: &[Field] = &[
     field("rdb_changes_since_last_save", |r| {
         r.counts.changes.saturating_sub(r.node.rdb.changes_saved.load(Relaxed)).into()
     }),
-    field("rdb_bgsave_in_progress", |r| r.node.rdb.saving.load(Relaxed).into()),
+    field("rdb_bgsave_in_progress", |r| r.node.walks.is_running(Job::Save).into()),
     field("rdb_last_save_time", |r| (r.node.last_save_ms() / 1000).into()),
     field("rdb_last_bgsave_status", |r| ok_or_err(r.node.rdb.last_ok.0.load(Relaxed)).into()),
     field("rdb_last_bgsave_time_sec", |r| r.node.rdb.last_seconds.0.load(Relaxed).into()),
@@ -162,8 +163,8 @@ const PERSISTENCE: &[Field] = &[
     field("rdb_last_load_keys_expired", |r| r.node.rdb.keys_expired_at_load.load(Relaxed).into()),
     field("rdb_last_load_keys_loaded", |r| r.node.rdb.keys_loaded.load(Relaxed).into()),
     field("aof_enabled", |r| r.config.appendonly.into()),
-    field("aof_rewrite_in_progress", |r| r.node.aof.rewriting.load(Relaxed).into()),
-    field("aof_rewrite_scheduled", |r| r.node.aof.is_requested().into()),
+    field("aof_rewrite_in_progress", |r| r.node.walks.is_running(Job::Rewrite).into()),
+    field("aof_rewrite_scheduled", |r| r.node.walks.is_waiting(Job::Rewrite).into()),
     field("aof_last_rewrite_time_sec", |r| r.node.aof.last_rewrite_seconds.0.load(Relaxed).into()),
     field("aof_current_rewrite_time_sec", |r| current_rewrite_seconds(r).into()),
     field("aof_last_bgrewrite_status", |r| ok_or_err(!r.node.aof.last_failed.load(Relaxed)).into()),
@@ -183,7 +184,7 @@ const PERSISTENCE: &[Field] = &[
     field("loading_eta_seconds", |r| while_loading(r, |load| load.eta_seconds(clock::now_ms()).into())),
     field("aof_current_size", |r| with_log(r, |r| r.node.journal.size())),
     field("aof_base_size", |r| with_log(r, |r| r.node.journal.stats.base_bytes.load(Relaxed))),
-    field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.aof.is_requested()))),
+    field("aof_pending_rewrite", |r| with_log(r, |r| u64::from(r.node.walks.is_waiting(Job::Rewrite)))),
     field("aof_buffer_length", |r| with_log(r, |r| r.node.journal.pending_bytes())),
     field("aof_pending_bio_fsync", |r| with_log(r, |r| u64::from(r.node.journal.durable_lag_bytes() > 0))),
     field("aof_delayed_fsync", |r| with_log(r, |r| r.node.journal.stats.delayed.load(Relaxed))),

@@ -147,9 +147,9 @@ const SHUTDOWN: Command = Command {
     arity: -1,
     since: "1.0.0",
     group: Group::Server,
-    flags: ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY | WORLD,
+    flags: ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
     keys: Keys::NONE,
-    doc: "Writes and syncs the log and ends the server; the connection closes without a reply. O(1).",
+    doc: "Saves as configured, syncs the log and ends the server; replies only if that fails. O(N) in all keys if it saves.",
     examples: "> SHUTDOWN ABORT\n(error) ERR No shutdown in progress.\n> SHUTDOWN SAVE NOSAVE\n(error) ERR syntax error",
     run: shutdown,
 };
@@ -170,22 +170,13 @@ fn shutdown(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Err(error::SYNTAX);
     }
     if abort {
-        if !ctx.node.life.abort_shutdown() {
-            return Err(NO_SHUTDOWN);
-        }
+        let waiters = ctx.node.life.forget_shutdown().ok_or(NO_SHUTDOWN)?;
+        waiting::fail_all(waiters, &error::CANNOT_EXIT);
         crate::log::notice!("Shutdown manually aborted.");
         return ctx.out.ok();
     }
-    if flags.save || (!ctx.config.save.is_empty() && !flags.nosave) {
-        crate::log::notice!("Saving the final RDB snapshot before exiting.");
-        if super::persistence::save_here(ctx).is_err() && !flags.force {
-            crate::log::warning!("Error trying to save the DB, can't exit.");
-            return Err(CANNOT_EXIT);
-        }
-    }
-    // No reply: the connection ends with the process, and that is how the client knows.
-    ctx.node.life.ask_shutdown(ShutdownFlags { save: false, nosave: true, ..flags });
-    Ok(())
+    // The connection ends with the process, and that is how the client knows.
+    ctx.wait(Wait { on: Awaits::Shutdown(flags), ..Wait::keys(Patience(None)) })
 }
 
 const TIME: Command = Command {
@@ -212,7 +203,6 @@ fn time(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const BAD_PORT: Error = Error::new("ERR Invalid master port");
 const NO_REPLICA: Error = Error::new("ERR REPLICAOF is not supported: this server is always a primary");
-const CANNOT_EXIT: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");
 const NO_SHUTDOWN: Error = Error::new("ERR No shutdown in progress.");
 const SKYLINE_ROWS: usize = 7;
 const SKYLINE_COLUMNS: usize = 60;
