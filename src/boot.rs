@@ -26,6 +26,7 @@ use crate::persist::batcher::{self, Pace};
 use crate::persist::walks::Job;
 use crate::persist::{Aof, Journal, Rdb, Storage, Walks, rewrite, save};
 use crate::process::{self, OomScore, Title};
+use crate::pubsub::PubSub;
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -168,6 +169,7 @@ fn build_node(
         rdb: Rdb::on(storage),
         walks: Walks::default(),
         clients: Clients::default(),
+        pubsub: PubSub::default(),
         doors: Doors::default(),
         observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
         defrag: Defrag::default(),

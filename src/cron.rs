@@ -8,8 +8,8 @@
 use crate::clients::Pause;
 use crate::clock;
 use crate::command::Registry;
-use crate::command::call::note_expired;
-use crate::command::effects::Effects;
+use crate::command::turn::Turn;
+use crate::command::{room, unit};
 use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
@@ -21,7 +21,6 @@ use crate::persist::walks::Job;
 use crate::persist::{rewrite, save};
 use crate::process;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -44,7 +43,9 @@ impl Slots {
 
 pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &'static Pace) -> io::Result<()> {
     let stats = node.observatory.worker(slots.expirer);
-    std::thread::Builder::new().name("expirer".into()).spawn(move || expire_loop(node, &stats, slots.expirer))?;
+    std::thread::Builder::new()
+        .name("expirer".into())
+        .spawn(move || expire_loop(node, &stats, registry, slots.expirer))?;
     let stats = node.observatory.worker(slots.defragger);
     std::thread::Builder::new().name("defragger".into()).spawn(move || defrag_loop(node, &stats, slots.defragger))?;
     std::thread::Builder::new().name("walker".into()).spawn(move || walk_loop(node, slots.rewriter))?;
@@ -52,14 +53,14 @@ pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pac
     Ok(())
 }
 
-fn expire_loop(node: &Node, stats: &Arc<WorkerStats>, slot: usize) {
+fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
     let mut stripe = 0;
     loop {
         let now = clock::now_ms();
         let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
         match due {
             Some(found) if may_expire(node, now) => {
-                stripe = expire_for_a_while(node, stats, slot, found);
+                stripe = expire_for_a_while(node, stats, registry, slot, found);
                 std::thread::sleep(EXPIRE_REST);
             }
             held_up => {
@@ -81,21 +82,26 @@ fn may_expire(node: &Node, now: i64) -> bool {
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.
-fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usize) -> usize {
+fn expire_for_a_while(
+    node: &Node,
+    stats: &WorkerStats,
+    registry: &'static Registry,
+    slot: usize,
+    first: usize,
+) -> usize {
     let (started, mut stripe) = (Instant::now(), first);
     let began_us = clock::now_us();
     while started.elapsed() < EXPIRE_WORK {
         let now = clock::now_ms();
         let (Some(due), _) = node.keyspace.next_due_stripe(stripe, now) else { break };
         stripe = due;
-        let inside = node.keyspace.gate.enter(slot);
-        let lazy_free = node.config.load().lazyfree_lazy_expire;
-        let manner = Manner { lazy_free, ..Manner::default() };
+        let mut turn = Turn::begin(node, stats, registry, slot);
+        let manner = Manner { lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
         let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, manner);
         let slice = expire_slice(&mut db, stripe, now, EXPIRE_KEYS_PER_SLICE);
-        propagate_expired(node, stats, &mut db, lazy_free, now);
-        crate::command::call::account(node, stats, db);
-        drop(inside);
+        unit::append_expired(&mut turn, &mut db);
+        unit::end_alone(&mut turn, db);
+        drop(turn);
         node.keyspace.expiry_lag_ms.store(slice.lag_ms, Relaxed);
     }
     stats.counters.expire_cycle_us.add(clock::now_us().saturating_sub(began_us).max(0) as u64);
@@ -105,18 +111,6 @@ fn expire_for_a_while(node: &Node, stats: &WorkerStats, slot: usize, first: usiz
     }
     node.journal.flush();
     stripe
-}
-
-fn propagate_expired(node: &Node, stats: &WorkerStats, db: &mut Db<'_>, lazy: bool, now: i64) {
-    let mut effects = Effects::default();
-    for expired in db.changes.take_expired() {
-        // Each its own record: none needs another, and a MULTI around thousands would hold up whoever reads them.
-        note_expired(vec![expired], &mut effects, stats, lazy);
-        if node.journal.is_on() {
-            node.journal.append(effects.databases(), effects.count(), effects.record(), now);
-        }
-        effects.clear();
-    }
 }
 
 fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
@@ -146,6 +140,10 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
         node.keyspace.sweep_graveyard();
         close_idle_clients(node, &config, now);
         evict::relieve(node, registry, &stats, &config);
+        if config.maxmemory > 0 && !node.life.is_loading() {
+            // A slice for each turn, so that a command may come in between.
+            while room::relieve(&mut Turn::begin(node, &stats, registry, slots.main)) {}
+        }
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
         pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.walks.is_running(Job::Rewrite), Relaxed);
         if wants_rewrite(node, &config, now) {

@@ -26,6 +26,7 @@ pub mod clients;
 pub mod config;
 pub mod keyspace;
 pub mod observe;
+pub mod pubsub;
 
 // floor 5: one journal — the first floor allowed to touch a disk
 pub mod defrag;

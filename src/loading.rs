@@ -5,8 +5,9 @@
 
 use crate::clock;
 use crate::command::Registry;
-use crate::command::call::{LookedUp, Prepared, Turn, call};
+use crate::command::call::call;
 use crate::command::session::Session;
+use crate::command::turn::{LookedUp, Prepared, Turn};
 use crate::config::Config;
 use crate::cron::Slots;
 use crate::keyspace::{Hint, Place};

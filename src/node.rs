@@ -4,16 +4,18 @@ use crate::clients::{Client, Clients};
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
+use crate::config::events::KeyspaceEvents;
 use crate::defrag::Defrag;
-use crate::keyspace::Keyspace;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
+use crate::keyspace::{Keyspace, event_class};
 use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::walks::Job;
 use crate::persist::{Aof, Journal, Rdb, Walks};
 use crate::process::{self, Courtesy, OomScore, Title};
+use crate::pubsub::PubSub;
 use crate::resp::ArgvView;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -29,6 +31,7 @@ pub struct Node {
     pub rdb: Rdb,
     pub walks: Walks,
     pub clients: Clients,
+    pub pubsub: PubSub,
     pub doors: Doors,
     pub observatory: Observatory,
     pub defrag: Defrag,
@@ -207,6 +210,11 @@ impl Node {
         let settings = &self.keyspace.settings;
         let lfu = matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         settings.lfu.store(lfu, Relaxed);
+        let wanted = config.notify_keyspace_events;
+        let classes = wanted.letters_to_read().replace('A', "g$lshzxetd");
+        let heard = wanted.has(KeyspaceEvents::KEYSPACE | KeyspaceEvents::KEYEVENT);
+        let events = classes.bytes().filter(|_| heard).fold(0, |classes, letter| classes | event_class(letter));
+        settings.events.store(events, Relaxed);
         settings.lfu_log_factor.store(u64::from(config.lfu_log_factor), Relaxed);
         settings.lfu_decay_minutes.store(u64::from(config.lfu_decay_time), Relaxed);
         let fsync = match config.appendfsync {
@@ -222,6 +230,7 @@ impl Node {
         };
         let batch_commands = u64::from(config.aof_batch_commands);
         self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
+        self.clients.set_output_limits(&config.client_output_buffer_limit);
         self.observatory.slowlog.set_max_len(config.slowlog_max_len);
         self.observatory.set_latency_tracking(config.latency_tracking);
     }

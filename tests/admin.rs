@@ -2,8 +2,9 @@
 
 use memkv::boot;
 use memkv::clients::Client;
-use memkv::command::call::{Turn, call};
+use memkv::command::call::call;
 use memkv::command::session::Session;
+use memkv::command::turn::Turn;
 use memkv::config::Config;
 use memkv::net::admin;
 use memkv::node::Node;

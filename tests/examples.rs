@@ -6,8 +6,9 @@
 
 use memkv::boot;
 use memkv::clients::Client;
-use memkv::command::call::{Called, Turn, call};
+use memkv::command::call::call;
 use memkv::command::session::Session;
+use memkv::command::turn::{Called, Turn};
 use memkv::command::waiting::{give_up, timed_out};
 use memkv::command::{Command, HIDDEN};
 use memkv::config::{Config, split_args};

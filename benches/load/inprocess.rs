@@ -13,8 +13,9 @@ use crate::request::{Dialect, Pool, Recipe};
 use memkv::boot;
 use memkv::clients::Client;
 use memkv::command::Registry;
-use memkv::command::call::{LookedUp, Prepared, Turn, call};
+use memkv::command::call::call;
 use memkv::command::session::Session;
+use memkv::command::turn::{LookedUp, Prepared, Turn};
 use memkv::config::Config;
 use memkv::keyspace::Place;
 use memkv::node::Node;
@@ -72,7 +73,7 @@ impl Worker {
         let mut turn = Turn::begin(self.node, &self.stats, self.registry, self.slot);
         (0..2 * AHEAD).for_each(|i| self.ask_for_bucket(i));
         (0..AHEAD).for_each(|i| self.ask_for_entry(i));
-        turn.feel_the_weather(&self.session);
+        turn.ask_gates(&self.session);
         for (i, found) in self.found.iter().enumerate() {
             self.ask_for_bucket(i + 2 * AHEAD);
             self.ask_for_entry(i + AHEAD);

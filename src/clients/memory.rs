@@ -28,6 +28,8 @@ pub struct Memory {
     pub output: AtomicUsize,
     /// Bytes in it that the peer has not taken.
     pub unsent: AtomicUsize,
+    /// Pushes from other threads that are not in it yet.
+    pub outbox: AtomicUsize,
     /// The total as the sum over all clients has it.
     pub(super) told: AtomicUsize,
     /// What it held when `maxmemory-clients` closed it, until it is gone.
@@ -36,7 +38,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn total(&self) -> usize {
-        let parts = [&self.base, &self.input, &self.parked, &self.queue, &self.watches, &self.output];
+        let parts = [&self.base, &self.input, &self.parked, &self.queue, &self.watches, &self.output, &self.outbox];
         parts.iter().map(|bytes| bytes.load(Relaxed)).sum()
     }
 

@@ -1,24 +1,30 @@
-//! Who is connected: what others may see of a client, and how they reach it.
+//! The clients: what others may see of one, and how they reach it.
 //!
-//! A connection's own state is its session, which nobody else touches. A [`Client`] is the shared part: facts for
-//! CLIENT LIST, written by its connection, and an inbox through which other threads push output to it, ask it to
-//! close, or wake it. [`Clients`] is the list of all, plus CLIENT PAUSE.
+//! A connection's own state is its session, which no other thread touches. A [`Client`] is the shared part: facts for
+//! CLIENT LIST, written by its connection, and an inbox through which other threads push output to it ([`Push`]), serve
+//! the command it waits in, ask it to close, or wake it. [`Clients`] is the list of all, plus CLIENT PAUSE.
 //!
 //! What a client holds is in its [`Memory`], exact whenever it rests. The sum over all is told by each connection only
 //! when its own figure has moved by [`TOLD_STEP_BYTES`], so that `maxmemory-clients` costs a command nothing.
-//! Invariant: the sum is what the clients have told, each change once; who has left has told 0.
+//! Invariant: the sum is what the clients have told, each change once; a client that has left has told 0.
 //! Cost: a connection updates a handful of relaxed atomics per batch; the inbox is touched only when used.
 
+mod limits;
 mod memory;
 mod monitors;
+mod outbox;
 
+pub use limits::{ClientClass, OutputLimit, OutputLimits};
 pub use memory::Memory;
+pub use outbox::Push;
 
 use crate::clock::Millis;
+use limits::HardLimits;
 use monitors::Monitors;
+use outbox::Outbox;
 use parking_lot::Mutex;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
@@ -62,6 +68,8 @@ pub struct Facts {
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
     pub monitor: AtomicBool,
+    /// Subscriptions to channels, patterns and shard channels.
+    pub subscribed: [AtomicUsize; 3],
     pub authenticated: AtomicBool,
     pub close_asap: AtomicBool,
     pub worker: AtomicU32,
@@ -80,8 +88,11 @@ pub struct Names {
 
 #[derive(Default)]
 struct Inbox {
-    output: Vec<u8>,
+    outbox: Outbox,
+    /// The journal's offset behind what the pushes tell of.
+    journal_end: u64,
     close: bool,
+    overflowed: bool,
     unblock: Option<Unblock>,
     served: Option<Served>,
     waker: Option<Waker>,
@@ -105,13 +116,26 @@ pub struct Served {
 /// What a connection finds in its inbox.
 #[derive(Default)]
 pub struct Mail {
-    pub output: Vec<u8>,
+    pub pushes: VecDeque<Push>,
+    /// The pushes may leave when the journal is this far.
+    pub journal_end: u64,
     pub close: bool,
+    /// It is to be closed because it reads too slowly: a push did not fit.
+    pub overflowed: bool,
     pub unblock: Option<Unblock>,
     pub served: Option<Served>,
 }
 
 impl Facts {
+    /// What the connection is used for. MONITOR makes no class of its own, as in Redis.
+    pub fn class(&self) -> ClientClass {
+        if self.is_subscribed() { ClientClass::PubSub } else { ClientClass::Normal }
+    }
+
+    pub fn is_subscribed(&self) -> bool {
+        self.subscribed.iter().any(|count| count.load(Relaxed) > 0)
+    }
+
     /// In a blocking command, or held back: what `blocked_clients` counts.
     pub fn is_waiting(&self) -> bool {
         self.blocked.load(Relaxed) || self.paused.load(Relaxed)
@@ -151,22 +175,23 @@ impl Client {
         })
     }
 
-    /// Appends output that did not come from one of its own commands, and wakes the connection.
-    pub fn push(&self, bytes: &[u8]) {
-        self.mail(|inbox| inbox.output.extend_from_slice(bytes));
-    }
-
-    /// The same unless more than `limit` bytes would wait for the peer; then false.
-    pub fn push_within(&self, bytes: &[u8], limit: usize) -> bool {
-        let unread = self.facts.memory.unsent.load(Relaxed);
-        let mut fits = false;
+    /// Queues output that is no reply to one of its commands, unless more than `limit` bytes would wait for the peer: then
+    /// the client is closed.
+    fn push(&self, push: &Push, limit: usize, journal_end: u64) {
+        let room = limit.saturating_sub(self.facts.memory.unsent.load(Relaxed));
         self.mail(|inbox| {
-            fits = unread + inbox.output.len() + bytes.len() <= limit;
-            if fits {
-                inbox.output.extend_from_slice(bytes);
+            if inbox.overflowed || inbox.close {
+                return;
+            }
+            inbox.journal_end = inbox.journal_end.max(journal_end);
+            if inbox.outbox.put(push, room) {
+                self.facts.memory.outbox.store(inbox.outbox.bytes(), Relaxed);
+            } else {
+                self.facts.close_asap.store(true, Relaxed);
+                inbox.outbox.take();
+                (inbox.overflowed, inbox.close) = (true, true);
             }
         });
-        fits
     }
 
     /// Asks the connection to close as soon as it can.
@@ -187,12 +212,21 @@ impl Client {
     fn mail(&self, put: impl FnOnce(&mut Inbox)) {
         let mut inbox = self.inbox.lock();
         put(&mut inbox);
-        self.called.store(true, Relaxed);
-        let waker = inbox.waker.clone();
+        // The first letter since the last collection wakes the connection; it collects the others with it.
+        let waker = if self.called.swap(true, Relaxed) { None } else { inbox.waker.clone() };
         drop(inbox);
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Takes the pushes that wait, for a connection that writes something they must not follow.
+    pub fn take_pushes(&self) -> VecDeque<Push> {
+        if !self.is_called() {
+            return VecDeque::new();
+        }
+        self.facts.memory.outbox.store(0, Relaxed);
+        self.inbox.lock().outbox.take()
     }
 
     /// Whether there is mail; cheap.
@@ -210,9 +244,12 @@ impl Client {
         {
             inbox.waker = Some(waker.clone());
         }
+        self.facts.memory.outbox.store(0, Relaxed);
         Mail {
-            output: std::mem::take(&mut inbox.output),
+            pushes: inbox.outbox.take(),
+            journal_end: std::mem::take(&mut inbox.journal_end),
             close: inbox.close,
+            overflowed: inbox.overflowed,
             unblock: inbox.unblock.take(),
             served: inbox.served.take(),
         }
@@ -240,6 +277,7 @@ pub struct Clients {
     pause_mode: AtomicU8,
     pause_until_ms: AtomicI64,
     pause_wakers: Mutex<Vec<Waker>>,
+    hard_limits: HardLimits,
     pub monitors: Monitors,
 }
 
@@ -266,6 +304,17 @@ impl Clients {
     fn forget(&self, client: &Client) {
         self.count.fetch_sub(1, Relaxed);
         self.monitors.remove(client);
+    }
+
+    /// CONFIG SET `client-output-buffer-limit`.
+    pub fn set_output_limits(&self, limits: &OutputLimits) {
+        self.hard_limits.set(limits);
+    }
+
+    /// Sends something to a client that is no reply to one of its commands. `journal_end`: the journal's offset behind the
+    /// change that it tells of; it leaves when a reply to that change may.
+    pub fn push(&self, client: &Client, push: &Push, journal_end: u64) {
+        client.push(push, self.hard_limits.of(client.facts.class()), journal_end);
     }
 
     pub fn len(&self) -> usize {

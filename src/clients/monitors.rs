@@ -1,9 +1,9 @@
-//! The connections in MONITOR: who is shown every command.
+//! The connections in MONITOR, which are shown every command.
 //!
 //! Cost while there are none: one relaxed load a command. A monitor that reads more slowly than the server works is
-//! closed at [`BACKLOG_BYTES_MAX`]: Redis lets it grow until the machine has no memory left.
+//! closed at [`UNREAD_BYTES_MAX`]: Redis lets it grow until the machine has no memory left.
 
-use super::Client;
+use super::{Client, Push};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -37,16 +37,11 @@ impl Monitors {
     }
 
     /// Sends a line to all of them.
-    pub fn show(&self, line: &[u8]) {
-        for monitor in self.all.lock().iter() {
-            if monitor.push_within(line, BACKLOG_BYTES_MAX) || monitor.facts.close_asap.load(Relaxed) {
-                continue;
-            }
-            crate::log::warning!("Client {} closed: it reads MONITOR too slowly.", monitor.address);
-            monitor.close();
-        }
+    pub fn show(&self, line: Vec<u8>) {
+        let push = Push::Line(line.into());
+        self.all.lock().iter().for_each(|monitor| monitor.push(&push, UNREAD_BYTES_MAX, 0));
     }
 }
 
 /// As much as a client in pub/sub may leave unread by default.
-const BACKLOG_BYTES_MAX: usize = 32 << 20;
+const UNREAD_BYTES_MAX: usize = 32 << 20;

@@ -34,6 +34,53 @@ pub struct Ctx<'a, 'k> {
     pub(super) waiting: Option<Wait>,
 }
 
+/// The server as a command sees it.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a, 'k> {
+    pub node: &'k Node,
+    pub config: &'a Config,
+    pub stats: &'a WorkerStats,
+    pub registry: &'static Registry,
+}
+
+impl<'a, 'k> Ctx<'a, 'k> {
+    /// A command that may not wait, as inside EXEC; [`super::unit`] lets those wait that came by themselves.
+    #[inline]
+    pub(super) fn new(
+        around: Surroundings<'a, 'k>,
+        (row, argv): (Row, ArgvView<'a>),
+        db: &'a mut Db<'k>,
+        out: Reply<'a>,
+        session: &'a mut Session,
+        effects: &'a mut Effects,
+    ) -> Self {
+        let Surroundings { node, config, stats, registry } = around;
+        let (secrets, spoke, canonical, may_wait, waiting) = (0, false, false, false, None);
+        let args = Args::new(argv);
+        Self {
+            args,
+            db,
+            out,
+            session,
+            node,
+            config,
+            stats,
+            registry,
+            row,
+            secrets,
+            effects,
+            spoke,
+            canonical,
+            may_wait,
+            waiting,
+        }
+    }
+
+    pub(super) fn surroundings(&self) -> Surroundings<'a, 'k> {
+        Surroundings { node: self.node, config: self.config, stats: self.stats, registry: self.registry }
+    }
+}
+
 impl<'k> Ctx<'_, 'k> {
     /// Propagates this in place of the command as it came: what happened, not what was asked. May be called repeatedly.
     pub fn propagate(&mut self, args: &[&[u8]]) {
@@ -46,7 +93,7 @@ impl<'k> Ctx<'_, 'k> {
 
     /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
     pub fn propagate_removal(&mut self, key: &[u8], lazy: bool) {
-        self.propagate(&[super::call::removal(lazy), key]);
+        self.propagate(&[super::unit::removal(lazy), key]);
     }
 
     /// Nothing to propagate although something changed.
@@ -69,6 +116,13 @@ impl<'k> Ctx<'_, 'k> {
         !self.may_wait
     }
 
+    /// Writes what was pushed to this connection so far: what the command writes next must not overtake it.
+    pub fn write_pushes(&mut self) {
+        for push in self.session.client.take_pushes() {
+            push.render(self.out.0.buf, self.session.proto);
+        }
+    }
+
     /// False inside EXEC and scripts, where nobody may wait.
     pub fn may_wait(&self) -> bool {
         self.may_wait
@@ -79,18 +133,18 @@ impl<'k> Ctx<'_, 'k> {
     pub(super) fn flush_expired(&mut self) {
         if self.db.changes.did_seldom() {
             let expired = self.db.changes.take_expired();
-            super::call::note_expired(expired, self.effects, self.stats, self.config.lazyfree_lazy_expire);
+            super::unit::note_expired(expired, self.effects, self.stats, self.config.lazyfree_lazy_expire);
         }
     }
 
     /// Runs a command of the log inside this unit: as another session, without reply and without effects.
     pub fn replay(&mut self, row: Row, argv: ArgvView<'_>, session: &mut Session) {
-        super::call::replay(self, row, argv, session);
+        super::run::replay(self, row, argv, session);
     }
 
     /// Runs one more command inside this unit: EXEC and scripts. Its keys are locked already.
     pub fn run_inner(&mut self, row: Row, argv: ArgvView<'_>) -> bool {
-        super::call::run_inner(self, row, argv)
+        super::run::run_inner(self, row, argv)
     }
 }
 

@@ -1,49 +1,122 @@
-//! What stands between a request and its handler: small checks, in Redis's order. The first that refuses wins.
+//! The gates: small checks between a request and its handler, one row each, in Redis's order.
+//!
+//! The first of [`REFUSALS`] that refuses wins; what passed them all may still be held back or queued ([`DEFERRALS`]). Each
+//! row says besides when it is *quiet*: when it cannot stop any plain command (one without [`super::PLAIN_WITHOUT`]) of a
+//! session for the rest of a batch. The fast path is derived from that: while all gates are quiet, plain commands are not
+//! shown to them one by one. A test holds the two against each other. A command of the log passes unseen: it was let
+//! through when it first ran.
 
-use super::session::Origin;
 use super::table::Row;
-use super::{Error, LOADING, NO_AUTH, NO_MULTI, PROTECTED, RUNS_QUEUE, Session, TELLS_HEALTH, WRITE};
+use super::{
+    DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Session, TELLS_HEALTH,
+    WHILE_SUBSCRIBED, WRITE,
+};
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
 use crate::node::Node;
+use crate::resp::ArgvView;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// What a gate may look at.
-pub struct Request<'a> {
+/// What the gates look at, but for the request.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
     pub node: &'a Node,
     pub config: &'a Config,
     pub session: &'a Session,
-    pub row: Row,
+    pub now: Millis,
 }
 
-pub type Gate = fn(&Request<'_>) -> Result<(), Error>;
+/// A request at the gates.
+pub struct Request<'a> {
+    pub look: Look<'a>,
+    pub row: Row,
+    pub argv: ArgvView<'a>,
+    /// It runs inside another: EXEC or a script.
+    pub inner: bool,
+}
 
-/// In order. A command from the log passes unseen: it was let through when it was first run.
-pub const GATES: &[Gate] = &[protected, authenticated, outside_multi, loading, snapshots, disk, replicas];
+impl<'a> std::ops::Deref for Request<'a> {
+    type Target = Look<'a>;
 
+    fn deref(&self) -> &Look<'a> {
+        &self.look
+    }
+}
+
+/// A check that may refuse a request.
+pub struct Gate {
+    pub name: &'static str,
+    pub check: fn(&Request<'_>) -> Result<(), Error>,
+    pub quiet: fn(&Look<'_>) -> bool,
+}
+
+/// What becomes of a request that is neither refused nor run now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferred {
+    /// CLIENT PAUSE holds it back.
+    Held,
+    /// MULTI queues it.
+    Queued,
+}
+
+/// A reason to run a request later.
+pub struct Deferral {
+    pub name: &'static str,
+    pub applies: fn(&Request<'_>) -> bool,
+    pub to: Deferred,
+    pub quiet: fn(&Look<'_>) -> bool,
+}
+
+pub const REFUSALS: &[Gate] = &[
+    // What it refuses, DEBUG, is not plain.
+    Gate { name: "protected", check: protected, quiet: |_| true },
+    Gate { name: "authenticated", check: authenticated, quiet: |l| l.session.authenticated },
+    // Nor is what may not be queued.
+    Gate { name: "outside MULTI", check: outside_multi, quiet: |_| true },
+    Gate { name: "snapshots", check: snapshots, quiet: |l| l.node.rdb.last_ok.0.load(Relaxed) },
+    Gate { name: "disk", check: disk, quiet: |l| !l.node.journal.has_failed() },
+    Gate { name: "replicas", check: replicas, quiet: |l| l.config.min_replicas_to_write == 0 },
+    Gate { name: "subscribed", check: subscribed, quiet: |l| !l.session.only_listens() },
+    Gate { name: "loading", check: loading, quiet: |l| !l.node.life.is_loading() },
+];
+
+pub const DEFERRALS: &[Deferral] = &[
+    Deferral {
+        name: "paused",
+        applies: is_paused,
+        to: Deferred::Held,
+        quiet: |l| l.node.clients.paused(l.now) == Pause::None,
+    },
+    Deferral {
+        name: "queued",
+        applies: |r| r.session.queue.is_some() && !r.row.command.has(NO_QUEUE),
+        to: Deferred::Queued,
+        quiet: |l| l.session.queue.is_none(),
+    },
+];
+
+/// Whether a request may run at all.
 #[inline]
 pub fn pass(request: &Request<'_>) -> Result<(), Error> {
-    if request.session.origin == Origin::Log {
+    if request.session.is_replayed() {
         return Ok(());
     }
-    GATES.iter().try_for_each(|gate| gate(request))
+    REFUSALS.iter().try_for_each(|gate| (gate.check)(request))
 }
 
-/// Whether no gate would refuse a command without any of [`super::PLAIN_WITHOUT`], nor a pause hold it back.
+/// Whether a request that passed is to run later.
 #[inline]
-pub fn is_calm(node: &Node, config: &Config, session: &Session, now: Millis) -> bool {
-    if session.origin == Origin::Log {
-        return session.queue.is_none();
-    }
-    session.authenticated
-        && session.queue.is_none()
-        && !node.life.is_loading()
-        && !node.journal.has_failed()
-        && node.rdb.last_ok.0.load(Relaxed)
-        && config.min_replicas_to_write == 0
-        && node.clients.paused(now) == Pause::None
+pub fn deferred(request: &Request<'_>) -> Option<Deferred> {
+    DEFERRALS.iter().find(|deferral| (deferral.applies)(request)).map(|deferral| deferral.to)
+}
+
+/// Whether no gate can stop a plain command.
+#[inline]
+pub fn are_quiet(look: &Look<'_>) -> bool {
+    (look.session.is_replayed() || REFUSALS.iter().all(|gate| (gate.quiet)(look)))
+        && DEFERRALS.iter().all(|deferral| (deferral.quiet)(look))
 }
 
 /// `enable-debug-command`.
@@ -103,6 +176,35 @@ fn replicas(r: &Request<'_>) -> Result<(), Error> {
     if wanted && writes(r) { Err(TOO_FEW_REPLICAS) } else { Ok(()) }
 }
 
+fn subscribed(r: &Request<'_>) -> Result<(), Error> {
+    // What EXEC runs was let in when it was queued.
+    if !r.session.only_listens() || r.inner || r.row.command.has(WHILE_SUBSCRIBED) {
+        return Ok(());
+    }
+    let name = r.row.command.full_name();
+    Err(Error::owned(format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    )))
+}
+
+/// `CLIENT PAUSE`.
+fn is_paused(r: &Request<'_>) -> bool {
+    if r.session.is_replayed() {
+        return false;
+    }
+    match r.node.clients.paused(r.now) {
+        Pause::None => false,
+        Pause::All => true,
+        Pause::Write => r.row.command.has(WRITE | MAY_REPLICATE) || runs_queued(r, WRITE | MAY_REPLICATE | DENYOOM),
+    }
+}
+
+/// The command runs queued ones, of which some have one of these flags.
+fn runs_queued(r: &Request<'_>, flags: super::Flags) -> bool {
+    let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, _)| row.command.has(flags));
+    r.row.command.has(RUNS_QUEUE) && queued()
+}
+
 /// A write, or the question whether all is well.
 fn needs_disk(r: &Request<'_>) -> bool {
     writes(r) || r.row.command.has(TELLS_HEALTH)
@@ -110,8 +212,7 @@ fn needs_disk(r: &Request<'_>) -> bool {
 
 /// The command writes, or runs queued ones that do.
 fn writes(r: &Request<'_>) -> bool {
-    let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, _)| row.command.has(WRITE));
-    r.row.command.has(WRITE) || (r.row.command.has(RUNS_QUEUE) && queued())
+    r.row.command.has(WRITE) || runs_queued(r, WRITE)
 }
 
 /// A browser that was made to send us a web request (cross-protocol scripting): its request line, or its first header.

@@ -14,11 +14,14 @@ pub mod gates;
 pub mod hints;
 pub mod keys;
 mod monitor;
-mod room;
+pub mod room;
+mod run;
 pub mod scanning;
 pub mod session;
 pub mod syntax;
 pub mod table;
+pub mod turn;
+pub mod unit;
 pub mod waiting;
 
 pub use args::Args;
@@ -130,6 +133,9 @@ pub const IN_ADMIN: Flags = 1 << 50;
 pub const PATTERNS: Flags = 1 << 51;
 /// Answers whether all is well: refused like a write when the disk fails.
 pub const TELLS_HEALTH: Flags = 1 << 52;
+
+/// May run while the connection listens in RESP2: the subscribing commands, PING, QUIT, RESET.
+pub const WHILE_SUBSCRIBED: Flags = 1 << 53;
 
 /// What no plain command is: these ask for more than their own key's lock, or change what the gates look at.
 pub const PLAIN_WITHOUT: Flags =

@@ -24,7 +24,7 @@ pub(super) fn show(ctx: &Ctx<'_, '_>) {
         line.extend(quoted(if ctx.is_secret(i) { REDACTED } else { arg }));
     }
     line.extend(b"\r\n");
-    ctx.node.clients.monitors.show(&line);
+    ctx.node.clients.monitors.show(line);
 }
 
 fn address(client: &Client) -> String {

@@ -3,10 +3,12 @@
 //! Evictions are units of their own: each locks its key's stripe, propagates a DEL, and is counted. They happen before
 //! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that nobody waits for a storm.
 
-use super::call::Turn;
 use super::session::Origin;
 use super::table::Row;
+use super::turn::Turn;
+use super::unit;
 use super::{DENYOOM, Error, RUNS_QUEUE, Session};
+use crate::clients::Pause;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::evict::{Policy, Rank};
 use crate::keyspace::{Db, Manner};
@@ -21,6 +23,14 @@ pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Er
     }
     let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
     if make_room(turn, limit) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
+}
+
+/// Evicts while no command asks for memory: after `CONFIG SET maxmemory`, or when memory grew by itself. Returns whether
+/// there is more to do.
+pub fn relieve(turn: &mut Turn<'_>) -> bool {
+    let limit = turn.config.maxmemory;
+    let over = |turn: &Turn<'_>| limit > 0 && counted(turn.node) > limit;
+    over(turn) && turn.node.clients.paused(turn.now) == Pause::None && make_room(turn, limit) && over(turn)
 }
 
 /// The memory that `maxmemory` counts: evicting keys makes the others grow.
@@ -53,13 +63,11 @@ fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> bool {
     let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
     let mut db = Db::new(victim.held, victim.db, turn.now, manner);
     if db.remove_as(&victim.key, "evicted") {
-        let removal = super::call::removal(turn.config.lazyfree_lazy_eviction);
-        turn.effects.add(victim.db, [removal, &victim.key].into_iter());
-        turn.append_effects();
+        turn.effects.add(victim.db, [unit::removal(db.manner.lazy_free), &victim.key].into_iter());
         db.release_emptied(&victim.key);
         turn.stats.counters.evicted_keys.add(1);
     }
-    super::call::account(turn.node, turn.stats, db);
+    unit::end_alone(turn, db);
     true
 }
 

@@ -5,6 +5,7 @@ use super::waiting::Waiting;
 use crate::clients::Client;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::watch::Dirty;
+use crate::pubsub::{Kind, PubSub};
 use crate::resp::{Argv, Proto};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,9 +17,12 @@ pub struct Session {
     pub proto: Proto,
     pub authenticated: bool,
     pub reply: ReplyMode,
+    /// The present command writes pushes, which CLIENT REPLY does not silence.
+    pub replies_anyway: bool,
     /// MULTI is open.
     pub queue: Option<Queue>,
     pub watch: Option<Watching>,
+    pub subscriptions: Subscriptions,
     pub no_touch: bool,
     /// The command that waits for its keys.
     pub waiting: Option<Waiting>,
@@ -65,6 +69,27 @@ pub struct Queue {
     pub aborted: bool,
 }
 
+/// The names of channels, patterns and shard channels that a connection listens to.
+#[derive(Default)]
+pub struct Subscriptions([BTreeSet<Box<[u8]>>; 3]);
+
+impl Subscriptions {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(BTreeSet::is_empty)
+    }
+
+    pub fn of(&mut self, kind: Kind) -> &mut BTreeSet<Box<[u8]>> {
+        &mut self.0[kind as usize]
+    }
+
+    /// How many a confirmation of this kind tells: channels and patterns together, shard channels by themselves.
+    pub fn count(&self, kind: Kind) -> usize {
+        let [channels, patterns, shard_channels] = &self.0;
+        if kind == Kind::Shard { shard_channels.len() } else { channels.len() + patterns.len() }
+    }
+}
+
 /// Keys under WATCH, and the flag their change sets.
 pub struct Watching {
     pub dirty: Dirty,
@@ -95,8 +120,10 @@ impl Session {
             proto: Proto::Resp2,
             authenticated,
             reply: ReplyMode::On,
+            replies_anyway: false,
             queue: None,
             watch: None,
+            subscriptions: Subscriptions::default(),
             no_touch: false,
             waiting: None,
             then: Then::GoOn,
@@ -118,13 +145,27 @@ impl Session {
             proto: waiter.proto,
             authenticated: true,
             reply: ReplyMode::On,
+            replies_anyway: false,
             queue: None,
             watch: None,
+            subscriptions: Subscriptions::default(),
             no_touch: waiter.no_touch,
             waiting: None,
             then: Then::GoOn,
             origin: Origin::Socket,
         }
+    }
+
+    /// The append-only file is being read: its commands were let through when they first ran.
+    #[inline]
+    pub fn is_replayed(&self) -> bool {
+        self.origin == Origin::Log
+    }
+
+    /// In RESP2 a connection with subscriptions only listens.
+    #[inline]
+    pub fn only_listens(&self) -> bool {
+        self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
     }
 
     pub fn select(&mut self, db: usize) {
@@ -135,14 +176,30 @@ impl Session {
     /// CLIENT REPLY: what was written since `start` is a whole reply.
     #[inline]
     pub fn apply_reply_mode(&mut self, out: &mut Vec<u8>, start: usize) {
+        if self.reply != ReplyMode::On {
+            self.leave_out(out, start);
+        }
+    }
+
+    #[cold]
+    fn leave_out(&mut self, out: &mut Vec<u8>, start: usize) {
+        let silent = self.reply != ReplyMode::SkipNext && !std::mem::take(&mut self.replies_anyway);
+        if silent {
+            out.truncate(start);
+        }
         match self.reply {
-            ReplyMode::On => {}
-            ReplyMode::Off => out.truncate(start),
-            ReplyMode::Skip => {
-                out.truncate(start);
-                self.reply = ReplyMode::On;
-            }
+            ReplyMode::Skip => self.reply = ReplyMode::On,
             ReplyMode::SkipNext => self.reply = ReplyMode::Skip,
+            ReplyMode::On | ReplyMode::Off => {}
+        }
+    }
+
+    /// Ends all subscriptions without a word: RESET, and the end of the connection.
+    pub fn unsubscribe_all(&mut self, pubsub: &PubSub) {
+        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+            for name in std::mem::take(self.subscriptions.of(kind)) {
+                pubsub.unsubscribe(kind, &name, &self.client);
+            }
         }
     }
 

@@ -6,11 +6,12 @@
 //! waiters served. A served command may itself make keys ready (BLMOVE into an awaited list): the chain is followed to its
 //! end, which comes because every link takes a waiter away.
 
-use super::call::{Parts, Turn, unit};
 use super::ctx::Ctx;
 use super::error::Error;
 use super::session::Session;
 use super::table::Row;
+use super::turn::Turn;
+use super::unit::{Parts, unit};
 use super::{Group, Outcome, keys};
 use crate::clients::Client;
 use crate::clock::{self, Millis};
@@ -19,7 +20,7 @@ use crate::keyspace::waiting::Waiter;
 use crate::keyspace::{Db, Hints, Manner};
 use crate::node::Node;
 use crate::num;
-use crate::resp::{Argv, Out};
+use crate::resp::{self, Argv, Out};
 use crate::types::Kind;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -184,7 +185,8 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let mut session = Session::stand_in(waiter);
     let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
-    let ended = unit(turn, &mut session, parts, Hints::new(), db.into_held(), &mut reply);
+    let held = db.into_held();
+    let ended = resp::unlimited(|| unit(turn, &mut session, parts, Hints::new(), held, &mut reply));
     if ended.waits {
         client.facts.blocked.store(true, Relaxed);
         return Attempt::Nothing;

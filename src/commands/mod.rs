@@ -11,6 +11,7 @@ pub mod hyperloglog;
 pub mod keys;
 pub mod lists;
 pub mod persistence;
+pub mod pubsub;
 pub mod server;
 pub mod sets;
 pub mod sort;
@@ -33,6 +34,7 @@ pub const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     lists::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     server::COMMANDS,
     sets::COMMANDS,
     sort::COMMANDS,

@@ -31,9 +31,19 @@ pub enum Expiry {
     At(Millis),
 }
 
-/// A keyspace event: its class letter as in `notify-keyspace-events`, name, database and key.
+/// What a unit tells others when it is over, in this order.
+pub enum Notice {
+    Event(Event),
+    /// PUBLISH inside a transaction or script; SPUBLISH if `shard`.
+    Message {
+        shard: bool,
+        channel: Box<[u8]>,
+        payload: Box<[u8]>,
+    },
+}
+
+/// A keyspace event of a class that is wanted.
 pub struct Event {
-    pub class: u8,
     pub name: &'static str,
     pub db: usize,
     pub key: Box<[u8]>,
@@ -73,7 +83,7 @@ pub struct Seldom {
     pub met_due: Vec<(usize, Box<[u8]>)>,
     /// Keys that changed while somebody waits for them.
     pub ready: Vec<(usize, Box<[u8]>)>,
-    pub events: Vec<Event>,
+    pub notices: Vec<Notice>,
     /// Values too big to free here.
     pub garbage: Vec<Value>,
     /// Emptied databases that are to be freed before the reply leaves, but not while the world stands still.
@@ -112,8 +122,6 @@ pub struct Manner {
     pub keep_expired: bool,
     /// While writes are paused nothing may be removed: due keys are absent, but stay.
     pub hide_expired: bool,
-    /// Record keyspace events (some class is configured).
-    pub events: bool,
     /// Big values removed go to [`Changes::garbage`] in place of being freed on the spot.
     pub lazy_free: bool,
 }
@@ -242,10 +250,16 @@ impl<'k> Db<'k> {
                 Some(entry)
             }
             None => {
-                self.changes.misses += 1;
+                self.missed(key);
                 None
             }
         }
+    }
+
+    /// Counts a miss, which is an event too (`m`).
+    pub(super) fn missed(&mut self, key: &[u8]) {
+        self.changes.misses += 1;
+        self.notify(b'm', "keymiss", key);
     }
 
     /// A living entry for a command that writes: no statistics, as in Redis.
@@ -290,6 +304,7 @@ impl<'k> Db<'k> {
             self.index_fields(place, entry, at);
         }
         self.publish(place);
+        self.notify(b'n', "new", key);
         entry
     }
 
@@ -391,8 +406,8 @@ impl<'k> Db<'k> {
         if !data.waiters.is_empty() && wakes(class, event) && data.waiters.has(index, key) {
             self.changes.seldom().ready.push((index, key.into()));
         }
-        if self.manner.events && !event.is_empty() {
-            self.changes.seldom().events.push(Event { class, name: event, db: index, key: key.into() });
+        if !event.is_empty() {
+            self.notify(class, event, key);
         }
     }
 

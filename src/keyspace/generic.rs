@@ -2,7 +2,7 @@
 //! that accompany a change, and numbers that must stay text.
 
 use super::access::{lfu_word, lru_clock};
-use super::db::{Db, Event, raw_body};
+use super::db::{Db, Event, Notice, raw_body};
 use super::entry::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +14,7 @@ impl Db<'_> {
         let entry = self.live(place, key).map(|(_, entry)| entry);
         match entry {
             Some(_) => self.changes.hits += 1,
-            None => self.changes.misses += 1,
+            None => self.missed(key),
         }
         entry
     }
@@ -53,10 +53,16 @@ impl Db<'_> {
     }
 
     /// A second keyspace event of one change: SET with an expiry is a `set` and an `expire`.
+    #[inline]
     pub fn notify(&mut self, class: u8, name: &'static str, key: &[u8]) {
-        if self.manner.events {
-            self.changes.seldom().events.push(Event { class, name, db: self.index, key: key.into() });
+        if self.keyspace().settings.events.load(Relaxed) & event_class(class) != 0 {
+            self.note_event(name, key);
         }
+    }
+
+    #[cold]
+    fn note_event(&mut self, name: &'static str, key: &[u8]) {
+        self.changes.seldom().notices.push(Notice::Event(Event { name, db: self.index, key: key.into() }));
     }
 
     /// Puts a string that is kept as text even if it reads as an integer, keeping the expiry: INCRBYFLOAT's result.
@@ -89,4 +95,9 @@ impl Db<'_> {
                 .is_some_and(|slot| !entry(table.word(slot)).is_due(now))
         })
     }
+}
+
+/// The bit of a class of keyspace events, by its letter in `notify-keyspace-events`, in [`super::stripe::Settings::events`].
+pub const fn event_class(letter: u8) -> u32 {
+    1 << (letter & 31)
 }

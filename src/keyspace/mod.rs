@@ -25,8 +25,9 @@ pub mod walk;
 pub mod watch;
 
 pub use crate::types::Text;
-pub use db::{Changes, Db, Expired, Expiry, Hint, Hints, Lapsed, Manner, Seldom, WrongType};
+pub use db::{Changes, Db, Event, Expired, Expiry, Hint, Hints, Lapsed, Manner, Notice, Seldom, WrongType};
 pub use edit::Edit;
+pub use generic::event_class;
 #[cfg(test)]
 pub use stripe::ModelLock;
 pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place, waited_ticks};

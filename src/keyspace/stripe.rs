@@ -25,7 +25,7 @@ use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex as Lock};
 use parking_lot::{Mutex, RawMutex};
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Where a key lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Settings {
     pub lfu: AtomicBool,
     pub lfu_log_factor: AtomicU64,
     pub lfu_decay_minutes: AtomicU64,
+    /// The classes of keyspace events that are wanted ([`super::event_class`]); 0 for none.
+    pub events: AtomicU32,
     /// Keys do not expire: a replica, a load in progress, or DEBUG SET-ACTIVE-EXPIRE's wish for the active cycle.
     pub active_expire_off: AtomicBool,
     /// Values that cost more than a little to free go to the background when true (the `lazyfree-lazy-*` family).

@@ -13,27 +13,27 @@
 //! authentication, by [`UNAUTHENTICATED_OUTPUT_MAX`], all connections together by `maxmemory-clients`. Buffers are borrowed
 //! from the worker while in use.
 
+use super::batch::{Ahead, BATCH_COMMANDS_MAX, Request, Requests};
+use super::service_time::Timeline;
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::clients::{Client, Unblock};
+use crate::clients::{Client, Push, Unblock};
 use crate::clock;
-use crate::command::call::{Called, LookedUp, Prepared, Turn, abandon_transaction, call};
+use crate::command::call::{abandon_transaction, call};
 use crate::command::session::{Session, Then};
-use crate::command::table::Row;
+use crate::command::turn::{Called, LookedUp, Prepared, Turn};
 use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
-use crate::config::limits::ClientClass;
-use crate::keyspace::{Keyspace, waited_ticks};
-use crate::observe::{ServiceTime, WorkerStats};
-use crate::resp::{Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
-use smallvec::SmallVec;
+use crate::keyspace::waited_ticks;
+use crate::resp::{self, Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::ReadBuf;
 
@@ -52,8 +52,12 @@ pub struct Connection {
     awaits_journal: bool,
     spans: Vec<Span>,
     state: State,
+    /// When the unread output passed the soft limit, in ms.
     over_soft_limit_since: Option<i64>,
-    served: Served,
+    soft_limit_timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// The waker that the client's inbox knows.
+    waker: Option<Waker>,
+    timeline: Timeline,
     pause_timer: Option<Pin<Box<tokio::time::Sleep>>>,
     wait_timer: Option<Pin<Box<tokio::time::Sleep>>>,
     unblock: Option<Unblock>,
@@ -100,20 +104,30 @@ impl Connection {
             spans: Vec::new(),
             state: State::Open,
             over_soft_limit_since: None,
-            served: Served::default(),
+            soft_limit_timer: None,
+            waker: None,
+            timeline: Timeline::default(),
             pause_timer: None,
             wait_timer: None,
             unblock: None,
         }
     }
 
-    /// Other threads' wishes.
+    /// What other threads sent.
     fn collect_mail(&mut self, cx: &Context<'_>) {
-        let mail = self.session.client.collect(Some(cx.waker()));
-        self.output.extend_from_slice(&mail.output);
-        if mail.close {
+        let client = &self.session.client;
+        if !client.is_called() && self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            return;
+        }
+        let mail = client.collect(Some(cx.waker()));
+        self.waker = Some(cx.waker().clone());
+        if mail.overflowed {
+            self.close_over_limit(true);
+        } else if mail.close {
             self.state = State::Closed;
         }
+        self.journal_end = self.journal_end.max(mail.journal_end);
+        self.render(mail.pushes);
         if let Some(served) = mail.served
             && self.session.waiting.take().is_some()
         {
@@ -125,6 +139,13 @@ impl Connection {
         }
     }
 
+    fn render(&mut self, pushes: VecDeque<Push>) {
+        if !pushes.is_empty() && self.output.capacity() == 0 {
+            self.output = self.worker.take_buffer();
+        }
+        pushes.iter().for_each(|push| push.render(&mut self.output, self.session.proto));
+    }
+
     /// The command that waited has its reply; the requests behind it may run.
     fn end_wait(&mut self, reply: impl FnOnce(&mut Vec<u8>)) {
         self.session.waiting = None;
@@ -133,7 +154,7 @@ impl Connection {
         reply(&mut self.output);
         self.session.apply_reply_mode(&mut self.output, start);
         // The time spent waiting is not the server's.
-        self.served.begin_anew();
+        self.timeline.begin_anew();
         self.session.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
     }
 
@@ -205,7 +226,7 @@ impl Connection {
         }
         if !self.output.is_empty() {
             self.worker.stats.counters.total_writes_processed.add(1);
-            self.served.report(&self.worker.stats);
+            self.timeline.report(&self.worker.stats);
         }
         if self.output.capacity() > 0 {
             let buffer = std::mem::take(&mut self.output);
@@ -237,11 +258,12 @@ impl Connection {
                 unsafe { self.input.set_len(self.input.len() + n) };
                 // Else they come behind requests that are not answered yet.
                 if self.output.is_empty() {
-                    self.served.begin_anew();
+                    self.timeline.begin_anew();
                 }
                 self.worker.stats.counters.total_reads_processed.add(1);
                 self.worker.stats.counters.net_input_bytes.add(n as u64);
                 self.session.client.facts.net_input_bytes.fetch_add(n as u64, Relaxed);
+                self.check_input();
                 // What one long request takes counts before it runs.
                 self.rest_if_large();
                 Poll::Ready(self.state != State::Closed)
@@ -287,9 +309,9 @@ impl Connection {
             let outside = waited_ticks();
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
             let inside = waited_ticks();
-            self.served.entered(turn.tick, inside.wrapping_sub(outside));
+            self.timeline.entered(turn.tick, inside.wrapping_sub(outside));
             let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
-            self.served.ran(turn.tick, waited_ticks().wrapping_sub(inside));
+            self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));
             if let Some(stopped) = stop {
                 self.put_back(&mut input, &spans, &requests[executed..]);
                 (ran, ended) = (stopped, None);
@@ -314,7 +336,9 @@ impl Connection {
             Then::Close => self.state = State::Closing,
             Then::Drop => self.state = State::Closed,
         }
-        self.check_limits(&config);
+        if self.output.len() - self.sent > self.hard_limit(&config) {
+            self.close_over_limit(true);
+        }
         // Whoever has a reply and asks elsewhere finds its connection at rest, as it is once the reply is written.
         if self.output.capacity() <= LARGE_BYTES {
             self.show_held(0, 0);
@@ -368,7 +392,8 @@ impl Connection {
     ) -> (usize, Option<Ran>) {
         let ahead = Ahead { keyspace: &turn.node.keyspace, db: self.session.db, requests };
         ahead.begin();
-        turn.feel_the_weather(&self.session);
+        resp::limit_output(self.hard_limit(&turn.config).saturating_add(self.sent));
+        turn.ask_gates(&self.session);
         for (i, r) in requests.iter().enumerate() {
             ahead.of(i);
             let (row, before) = (r.looked_up.row.map_or(usize::MAX, |row| row.id), turn.tick);
@@ -378,7 +403,15 @@ impl Connection {
                 Called::Paused => return (i, Some(Ran::Paused)),
                 Called::Waits => return (i + 1, Some(Ran::Waits)),
             }
-            self.served.count(row, turn.tick.wrapping_sub(before));
+            self.timeline.count(row, turn.tick.wrapping_sub(before));
+            if turn.has_pushed() {
+                // What the command sent to its own client follows its reply.
+                self.render(self.session.client.take_pushes());
+            }
+            if self.output.capacity() > LARGE_BYTES && resp::take_overflow() {
+                self.close_over_limit(true);
+                return (i + 1, None);
+            }
             if self.session.then != Then::GoOn {
                 return (i + 1, None);
             }
@@ -427,37 +460,68 @@ impl Connection {
         self.state = State::Closing;
     }
 
-    /// Query and output limits; a client over them is closed at once.
-    fn check_limits(&mut self, config: &Config) {
-        let query = self.input.len() as u64;
-        let output = (self.output.len() - self.sent) as u64;
-        let limit = config.client_output_buffer_limit.of(self.class());
-        let over_soft = limit.soft_bytes > 0 && output > limit.soft_bytes;
-        let now = clock::now_ms();
-        let since = over_soft.then(|| *self.over_soft_limit_since.get_or_insert(now));
-        self.over_soft_limit_since = since;
-        let soft_is_over = since.is_some_and(|s| now - s > i64::from(limit.soft_seconds) * 1000);
-        let over_output = (limit.hard_bytes > 0 && output > limit.hard_bytes)
-            || soft_is_over
-            || (!self.session.authenticated && output > UNAUTHENTICATED_OUTPUT_MAX);
-        if over_output || query > config.client_query_buffer_limit {
-            let counters = &self.worker.stats.counters;
-            let closed = if over_output {
-                &counters.client_output_buffer_limit_disconnections
-            } else {
-                &counters.client_query_buffer_limit_disconnections
-            };
-            closed.add(1);
-            crate::log::warning!(
-                "Client {} closed for overcoming of output or query buffer limits.",
-                self.session.client.address
-            );
-            self.state = State::Closed;
+    /// How many bytes of output may be unread; `usize::MAX` for no limit.
+    fn hard_limit(&self, config: &Config) -> usize {
+        match config.client_output_buffer_limit.of(self.session.client.facts.class()).hard_bytes {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         }
     }
 
-    fn class(&self) -> ClientClass {
-        ClientClass::Normal
+    /// `client-query-buffer-limit`: what is read and not understood yet, and what MULTI has queued. Arguments that are
+    /// understood no longer count, as in Redis, where they have left the buffer.
+    fn check_input(&mut self) {
+        let unparsed = self.input.len() - self.consumed - self.parser.half_read().bytes;
+        let queued = self.session.queue.as_ref().map_or(0, |queue| queue.bytes);
+        if (unparsed + queued) as u64 > self.worker.node.config.load().client_query_buffer_limit {
+            self.close_over_limit(false);
+        }
+    }
+
+    /// Output that the socket has not taken, at the end of a poll: closes a client that has passed its hard limit, or its
+    /// soft one for too long, of which a timer reminds the connection.
+    fn check_output(&mut self, cx: &mut Context<'_>) {
+        let unread = self.output.len() - self.sent;
+        if unread == 0 {
+            (self.over_soft_limit_since, self.soft_limit_timer) = (None, None);
+            return;
+        }
+        let config = self.worker.node.config.load();
+        let limit = config.client_output_buffer_limit.of(self.session.client.facts.class());
+        let unauthenticated = !self.session.authenticated && unread > UNAUTHENTICATED_OUTPUT_MAX;
+        if unread > self.hard_limit(&config) || unauthenticated {
+            return self.close_over_limit(true);
+        }
+        if limit.soft_bytes == 0 || unread as u64 <= limit.soft_bytes {
+            (self.over_soft_limit_since, self.soft_limit_timer) = (None, None);
+            return;
+        }
+        let now = clock::now_ms();
+        let left_ms = *self.over_soft_limit_since.get_or_insert(now) + i64::from(limit.soft_seconds) * 1000 + 1 - now;
+        if left_ms <= 0 {
+            return self.close_over_limit(true);
+        }
+        let mut timer = Box::pin(tokio::time::sleep(Duration::from_millis(left_ms as u64)));
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.soft_limit_timer = Some(timer);
+    }
+
+    #[cold]
+    fn close_over_limit(&mut self, of_output: bool) {
+        if self.state == State::Closed {
+            return;
+        }
+        let counters = &self.worker.stats.counters;
+        let closed = match of_output {
+            true => &counters.client_output_buffer_limit_disconnections,
+            false => &counters.client_query_buffer_limit_disconnections,
+        };
+        closed.add(1);
+        let address = &self.session.client.address;
+        crate::log::warning!("Client {address} closed for overcoming of output or query buffer limits.");
+        self.state = State::Closed;
     }
 
     /// In mid-turn: buffers that go back at its end are not worth telling.
@@ -529,6 +593,7 @@ impl Connection {
 impl Drop for Connection {
     /// Watches are taken back when the peer is gone, and a command that waits gives up.
     fn drop(&mut self) {
+        self.session.unsubscribe_all(&self.worker.node.pubsub);
         if self.session.watch.is_some() || self.session.waiting.is_some() {
             let worker = &self.worker;
             let turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
@@ -545,6 +610,21 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        let polled = this.go_on(cx);
+        if polled.is_pending() {
+            this.check_output(cx);
+            if this.state == State::Closed {
+                return Poll::Ready(());
+            }
+        }
+        polled
+    }
+}
+
+impl Connection {
+    /// Everything that can be done now.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self;
         if this.pause_timer.take().is_some() {
             this.session.client.facts.paused.store(false, Relaxed);
         }
@@ -569,14 +649,14 @@ impl Future for Connection {
                 // Registers the timer.
                 this.poll_wait(cx);
             }
-            if ran == Ran::More && this.output.len() < FLUSH_BYTES {
+            if ran == Ran::More && this.output.len() < FLUSH_BYTES && this.session.authenticated {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if this.must_wait_for_journal(cx) {
                 return Poll::Pending;
             }
-            this.served.released = clock::ticks();
+            this.timeline.released = clock::ticks();
             let flushed = this.poll_flush(cx);
             this.rest_if_large();
             match this.state {
@@ -610,160 +690,6 @@ impl Future for Connection {
     }
 }
 
-/// Where the time of the requests in flight went, from bytes readable to replies handed to the kernel. All of a
-/// wake-up's requests share its beginning and its end; each command is counted once with how often it came.
-#[derive(Default)]
-struct Served {
-    readable: u64,
-    /// The first batch asked for the gate.
-    began: u64,
-    /// The last batch was done.
-    ended: u64,
-    /// Replies were free to leave: the journal had what they wait for.
-    released: u64,
-    /// From the end of each command to that of the next: in handlers, and waiting for locks in front of them.
-    exec: u64,
-    /// For the gate and for stripes.
-    lock: u64,
-    /// The part of it that `exec` holds too.
-    lock_in_exec: u64,
-    commands: SmallVec<[(usize, u64); 4]>,
-}
-
-impl Served {
-    /// Bytes came, or a reply that was waited for: time counts from here.
-    fn begin_anew(&mut self) {
-        self.readable = clock::ticks();
-        (self.began, self.ended) = (0, self.readable);
-        (self.exec, self.lock, self.lock_in_exec) = (0, 0, 0);
-    }
-
-    /// A batch is inside the gate, after a wait.
-    fn entered(&mut self, now: u64, waited: u64) {
-        if self.began == 0 {
-            self.began = now.wrapping_sub(waited);
-        }
-        self.lock += waited;
-    }
-
-    /// A batch is done; in it, its commands waited for their locks.
-    fn ran(&mut self, now: u64, waited: u64) {
-        self.ended = now;
-        self.lock += waited;
-        self.lock_in_exec += waited;
-    }
-
-    #[inline]
-    fn count(&mut self, row: usize, exec_ticks: u64) {
-        self.exec += exec_ticks;
-        match self.commands.iter_mut().find(|(id, _)| *id == row) {
-            Some((_, n)) => *n += 1,
-            None if row != usize::MAX => self.commands.push((row, 1)),
-            None => {}
-        }
-    }
-
-    fn report(&mut self, stats: &WorkerStats) {
-        let now = clock::ticks();
-        let ns = |from: u64, to: u64| clock::ticks_to_ns(to.saturating_sub(from));
-        let time = ServiceTime {
-            total_ns: ns(self.readable, now),
-            queue_ns: ns(self.readable, self.began),
-            lock_ns: clock::ticks_to_ns(self.lock),
-            exec_ns: ns(self.lock_in_exec, self.exec),
-            journal_ns: ns(self.ended, self.released),
-            write_ns: ns(self.released, now),
-        };
-        for (row, calls) in self.commands.drain(..) {
-            stats.service(row, calls, &time);
-        }
-        // What is read already and not answered yet has waited since then.
-        self.began = 0;
-        (self.exec, self.lock, self.lock_in_exec) = (0, 0, 0);
-    }
-}
-
-/// A whole request in the read buffer, and what it names.
-struct Request {
-    at: usize,
-    len: usize,
-    first_span: usize,
-    argc: usize,
-    canonical: bool,
-    looked_up: LookedUp,
-}
-
-type Requests = SmallVec<[Request; BATCH_COMMANDS_MAX]>;
-
-impl Request {
-    #[inline]
-    fn argv<'a>(&self, input: &'a [u8], spans: &'a [Span]) -> ArgvView<'a> {
-        ArgvView::new(&input[self.at..self.at + self.len], &spans[self.first_span..self.first_span + self.argc])
-    }
-}
-
-/// Asks the memory for what the requests of a batch will need, [`AHEAD`] of them before their turn: their stripes'
-/// headers are on their way since the parsing; then their buckets, their entries, and what these point to. Neither so
-/// early that the first cache has dropped it again, nor all at once, which it could not take. Buckets and entries are
-/// asked for in groups: a request for memory holds the core up until its page is found, and of a group those waits overlap
-/// (5 % of a GET and a SET at pipeline 64).
-struct Ahead<'a> {
-    keyspace: &'a Keyspace,
-    db: usize,
-    requests: &'a [Request],
-}
-
-impl Ahead<'_> {
-    fn begin(&self) {
-        if self.requests.len() > 1 {
-            (0..2 * AHEAD).for_each(|i| self.bucket(i));
-            (0..AHEAD).for_each(|i| self.entry(i));
-            (0..AHEAD / 2).for_each(|i| self.value(i));
-        }
-    }
-
-    /// Request `i` is about to run.
-    #[inline]
-    fn of(&self, i: usize) {
-        if i.is_multiple_of(AHEAD) {
-            (i..i + AHEAD).for_each(|i| self.bucket(i + 2 * AHEAD));
-            (i..i + AHEAD).for_each(|i| self.entry(i + AHEAD));
-        }
-        self.value(i + AHEAD / 2);
-    }
-
-    #[inline]
-    fn bucket(&self, i: usize) {
-        if let Some(place) = self.requests.get(i).and_then(|r| r.looked_up.place) {
-            self.keyspace.prefetch_bucket(self.db, place);
-        }
-    }
-
-    #[inline]
-    fn entry(&self, i: usize) {
-        if let Some(place) = self.requests.get(i).and_then(|r| r.looked_up.place) {
-            self.keyspace.prefetch_entry(self.db, place);
-        }
-    }
-
-    /// Of commands on one and the same key the first has brought it.
-    #[inline]
-    fn value(&self, i: usize) {
-        let Some(request) = self.requests.get(i) else { return };
-        let LookedUp { row: Some(Row { is_of_collections: true, .. }), place: Some(place) } = &request.looked_up else {
-            return;
-        };
-        let before = i.checked_sub(1).and_then(|i| self.requests[i].looked_up.place);
-        if before.is_none_or(|before| before.hash != place.hash) {
-            self.keyspace.prefetch_value(self.db, *place);
-        }
-    }
-}
-
-/// Requests run before other connections get their turn: what a pipeline of 64 brings is one batch.
-const BATCH_COMMANDS_MAX: usize = 64;
-/// A miss takes as long as one or two requests; the more of them overlap, the better, up to what a core has in flight.
-const AHEAD: usize = 8;
 /// Replies that wait for the rest of what was read, at most.
 const FLUSH_BYTES: usize = 64 << 10;
 /// A batch whose replies have come to this ends: many requests for large values are not to be answered into memory all
@@ -776,7 +702,7 @@ const READ_GROW_MAX: usize = 1 << 20;
 /// An argument this long has the read buffer made to its measure (as in Redis).
 const LONG_BULK_BYTES: usize = 32 << 10;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
-const UNAUTHENTICATED_OUTPUT_MAX: u64 = 1 << 10;
+const UNAUTHENTICATED_OUTPUT_MAX: usize = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;
 /// The wall clock may be set: a timer is never longer than this before it is looked at again.
 const WAIT_STEP_MS: i64 = 10_000;

@@ -1,13 +1,16 @@
 //! Serving: sockets, worker threads, and the loop of a connection.
 //!
 //! [`listen`] accepts on the main thread and hands each connection to the worker with the fewest; from then on it lives
-//! on that worker's own tokio runtime and no command crosses a thread. [`connection`] is the loop, [`worker`] what the
+//! on that worker's own tokio runtime and no command crosses a thread. [`connection`] is the loop, [`batch`] what one
+//! wake-up brings, [`service_time`] where the time of its requests went, [`worker`] what the
 //! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn. [`admin`] is
 //! a listener of its own that tells monitoring systems how the server does.
 
 pub mod admin;
+pub mod batch;
 pub mod connection;
 pub mod listen;
 pub mod metrics;
+pub mod service_time;
 pub mod stream;
 pub mod worker;

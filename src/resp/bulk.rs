@@ -3,6 +3,8 @@
 //! Wide replies (MGET, HGETALL, LRANGE) are thousands of short ones. A short one is written with one look at the buffer's
 //! room and a handful of whole words; three appends to a `Vec`, each with a call of `memcpy`, cost twice as much.
 
+use std::cell::Cell;
+
 /// Appends a bulk string.
 #[inline(always)]
 pub fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -23,10 +25,40 @@ pub fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Says how long a reply's buffer may become on this thread: bulk strings beyond it are left out, and
+/// [`take_overflow`] tells. The client is then closed in place of being answered, so that one command's reply takes no
+/// more memory than its client's hard limit (`client-output-buffer-limit`).
+pub fn limit_output(bytes: usize) {
+    ROOM.set(bytes);
+    OVERFLOWED.set(false);
+}
+
+/// Whether a bulk string was left out since the limit was set, or since this was last asked.
+pub fn take_overflow() -> bool {
+    OVERFLOWED.replace(false)
+}
+
+/// Runs `work` without the limit: replies to others.
+pub fn unlimited<R>(work: impl FnOnce() -> R) -> R {
+    let room = ROOM.replace(usize::MAX);
+    let result = work();
+    ROOM.set(room);
+    result
+}
+
+thread_local! {
+    static ROOM: Cell<usize> = const { Cell::new(usize::MAX) };
+    static OVERFLOWED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Of any length, into any buffer.
 #[cold]
 #[inline(never)]
 fn push_any(out: &mut Vec<u8>, bytes: &[u8]) {
+    if out.len() + bytes.len() > ROOM.get() {
+        OVERFLOWED.set(true);
+        return;
+    }
     out.reserve(bytes.len() + AROUND_BYTES_MAX);
     out.push(b'$');
     crate::num::push_u64(out, bytes.len() as u64);

@@ -10,5 +10,6 @@ pub mod out;
 pub mod parse;
 
 pub use argv::{Argv, ArgvView, Span, encode_request, encode_select};
+pub use bulk::{limit_output, push_bulk, take_overflow, unlimited};
 pub use out::{Hole, Out, Proto};
 pub use parse::{HalfRead, Limits, Parser, ProtocolError, Step};

@@ -4,7 +4,7 @@
 //! here, so CLIENT TRACKING and its like are no commands.
 
 use super::line::Viewer;
-use crate::clients::{Client, Names, Pause, Unblock};
+use crate::clients::{Client, ClientClass, Names, Pause, Unblock};
 use crate::command::session::ReplyMode;
 use crate::command::*;
 use crate::num;
@@ -133,8 +133,12 @@ pub enum ClientType {
 }
 
 impl ClientType {
-    pub fn of(_client: &Client) -> Self {
-        Self::Normal
+    pub fn of(client: &Client) -> Self {
+        match client.facts.class() {
+            ClientClass::Normal => Self::Normal,
+            ClientClass::Replica => Self::Replica,
+            ClientClass::PubSub => Self::PubSub,
+        }
     }
 }
 

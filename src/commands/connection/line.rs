@@ -40,7 +40,8 @@ impl Viewer {
         let _ = write!(line, "id={} addr={} laddr={}", client.id, client.address, client.local_address);
         let _ = write!(line, " fd={} name={}", facts.fd.load(Relaxed), String::from_utf8_lossy(&names.name));
         let _ = write!(line, " age={} idle={idle} flags={}", seconds(client.created_ms), flags(client));
-        let _ = write!(line, " db={} sub=0 psub=0 ssub=0", facts.db.load(Relaxed));
+        let [sub, psub, ssub] = [0, 1, 2].map(|kind| facts.subscribed[kind].load(Relaxed));
+        let _ = write!(line, " db={} sub={sub} psub={psub} ssub={ssub}", facts.db.load(Relaxed));
         let _ = write!(line, " multi={}", facts.queued.load(Relaxed));
         write_memory(&mut line, client, my_args);
         let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
@@ -75,6 +76,7 @@ fn flags(client: &Client) -> String {
     let facts = &client.facts;
     let letters = [
         ('O', facts.monitor.load(Relaxed)),
+        ('P', facts.is_subscribed()),
         ('x', facts.queued.load(Relaxed) >= 0),
         ('b', facts.is_waiting()),
         ('A', facts.close_asap.load(Relaxed)),

@@ -154,6 +154,7 @@ fn hello(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// Changes the protocol, of this very reply too.
 fn speak(ctx: &mut Ctx<'_, '_>, proto: Proto) {
+    ctx.write_pushes();
     ctx.session.proto = proto;
     ctx.out.proto = proto;
     ctx.session.client.facts.resp3.store(proto == Proto::Resp3, Relaxed);
@@ -186,7 +187,7 @@ const PING: Command = Command {
     arity: -1,
     since: "1.0.0",
     group: Group::Connection,
-    flags: FAST | TELLS_HEALTH,
+    flags: FAST | TELLS_HEALTH | WHILE_SUBSCRIBED,
     keys: Keys::NONE,
     doc: "Answers PONG, or the message. O(1).",
     examples: "> PING\nPONG\n> PING hello\n\"hello\"",
@@ -194,10 +195,19 @@ const PING: Command = Command {
 };
 
 fn ping(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let message = match ctx.args.len() {
+        1 => b"",
+        2 => ctx.args.get(1),
+        _ => return Err(error::wrong_arity("ping")),
+    };
+    if ctx.session.only_listens() {
+        ctx.out.array(2);
+        ctx.out.0.bulk(b"pong");
+        return ctx.out.bulk(message);
+    }
     match ctx.args.len() {
         1 => ctx.out.simple("PONG"),
-        2 => ctx.out.bulk(ctx.args.get(1)),
-        _ => Err(error::wrong_arity("ping")),
+        _ => ctx.out.bulk(message),
     }
 }
 
@@ -207,7 +217,7 @@ const QUIT: Command = Command {
     arity: -1,
     since: "1.0.0",
     group: Group::Connection,
-    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NO_QUEUE,
+    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NO_QUEUE | WHILE_SUBSCRIBED,
     keys: Keys::NONE,
     doc: "Answers OK and closes the connection. O(1).",
     examples: "> QUIT\nOK",
@@ -225,7 +235,7 @@ const RESET: Command = Command {
     arity: 1,
     since: "6.2.0",
     group: Group::Connection,
-    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NO_QUEUE,
+    flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NO_QUEUE | WHILE_SUBSCRIBED,
     keys: Keys::NONE,
     doc: "Makes the connection what a new one is: RESP2, database 0, no name, no transaction. O(1).",
     examples: "> CLIENT SETNAME bob\nOK\n> RESET\nRESET\n> CLIENT GETNAME\n(nil)",
@@ -235,6 +245,8 @@ const RESET: Command = Command {
 fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     forget_watches(ctx);
     ctx.node.clients.monitors.remove(&ctx.session.client);
+    ctx.session.unsubscribe_all(&ctx.node.pubsub);
+    ctx.write_pushes();
     let authenticated = ctx.config.requirepass.is_empty();
     let session = &mut *ctx.session;
     session.queue = None;

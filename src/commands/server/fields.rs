@@ -12,6 +12,7 @@ use crate::num;
 use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
 use crate::persist::walks::Job;
+use crate::pubsub::Kind;
 use crate::usage;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,7 +78,7 @@ const CLIENTS: &[Field] = &[
     field("client_recent_max_output_buffer", |r| largest(r, |f| f.memory.unsent.load(Relaxed)).into()),
     field("blocked_clients", |r| clients_with(r, |f| f.is_waiting()).into()),
     field("tracking_clients", zero),
-    field("pubsub_clients", zero),
+    field("pubsub_clients", |r| r.node.pubsub.clients().into()),
     field("watching_clients", |r| clients_with(r, |f| f.watched.load(Relaxed) > 0).into()),
     field("clients_in_timeout_table", |r| clients_with(r, |f| f.wait_ends.load(Relaxed)).into()),
     field("total_watched_keys", |r| {
@@ -229,9 +230,9 @@ const STATS: &[Field] = &[
     field("current_eviction_exceeded_time", zero),
     field("keyspace_hits", |r| r.counts.keyspace_hits.into()),
     field("keyspace_misses", |r| r.counts.keyspace_misses.into()),
-    field("pubsub_channels", zero),
-    field("pubsub_patterns", zero),
-    field("pubsubshard_channels", zero),
+    field("pubsub_channels", |r| r.node.pubsub.len(Kind::Channel).into()),
+    field("pubsub_patterns", |r| r.node.pubsub.len(Kind::Pattern).into()),
+    field("pubsubshard_channels", |r| r.node.pubsub.len(Kind::Shard).into()),
     field("latest_fork_usec", zero),
     field("total_forks", zero),
     field("migrate_cached_sockets", zero),

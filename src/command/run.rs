@@ -1,0 +1,108 @@
+//! Running a handler: its error, its effects, its time and its statistics. The only place that calls one.
+
+use super::ctx::{Ctx, Reply};
+use super::effects::Effects;
+use super::gates;
+use super::monitor;
+use super::session::Session;
+use super::table::Row;
+use super::{FAST, MAY_REPLICATE, REDACTED, SKIP_SLOWLOG, WRITE};
+use crate::clock;
+use crate::node::Node;
+use crate::observe::WorkerStats;
+use crate::resp::{Argv, ArgvView, Out};
+
+/// A handler, its error, its effects and its time. Returns the tick at its end.
+#[inline]
+pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
+    let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
+    let result = (ctx.row.command.run)(ctx);
+    if ctx.waiting.is_some() {
+        ctx.out.buf.truncate(start);
+        // It counts when it is served.
+        ctx.flush_expired();
+        return clock::ticks();
+    }
+    if let Err(error) = result {
+        ctx.out.buf.truncate(start);
+        ctx.out.error(error.text());
+        ctx.stats.failed(ctx.row.id);
+        count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
+    }
+    ctx.flush_expired();
+    if ctx.db.changes.dirty != dirty
+        && !ctx.spoke
+        && ctx.row.command.has(WRITE | MAY_REPLICATE)
+        && ctx.node.journal.is_on()
+    {
+        if ctx.canonical {
+            ctx.effects.add_canonical(db, ctx.args.view());
+        } else {
+            ctx.effects.add(db, ctx.args.view().iter());
+        }
+    }
+    let ended = clock::ticks();
+    let elapsed_ns = clock::ticks_to_ns(ended.wrapping_sub(started));
+    ctx.stats.call(ctx.row.id, elapsed_ns);
+    let threshold_us = ctx.config.slowlog_log_slower_than;
+    if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
+        log_slow(ctx, elapsed_ns);
+    }
+    let threshold_ms = ctx.config.latency_monitor_threshold;
+    if threshold_ms > 0 && elapsed_ns / 1_000_000 >= threshold_ms {
+        let event = if ctx.row.command.has(FAST) { "fast-command" } else { "command" };
+        ctx.node.observatory.monitor.add(event, ctx.db.now() / 1000, elapsed_ns / 1_000_000);
+    }
+    ended
+}
+
+#[cold]
+fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
+    let (argv, client, now) = (ctx.args.view(), &ctx.session.client, ctx.db.now());
+    if ctx.secrets == 0 {
+        return ctx.node.log_slow(argv, elapsed_ns, client, now);
+    }
+    let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if ctx.is_secret(i) { REDACTED } else { arg }));
+    ctx.node.log_slow(shown.view(), elapsed_ns, client, now);
+}
+
+/// See [`Ctx::run_inner`]. False if the gates refused it.
+pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> bool {
+    let look = gates::Look { node: ctx.node, config: ctx.config, session: ctx.session, now: ctx.db.now() };
+    if let Err(error) = gates::pass(&gates::Request { look, row, argv, inner: true }) {
+        let start = ctx.out.buf.len();
+        ctx.out.error(error.text());
+        ctx.stats.rejected(row.id);
+        count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
+        return false;
+    }
+    let around = ctx.surroundings();
+    let reply = Reply(Out::new(&mut *ctx.out.0.buf, ctx.session.proto));
+    let mut inner = Ctx::new(around, (row, argv), &mut *ctx.db, reply, &mut *ctx.session, &mut *ctx.effects);
+    run_handler(&mut inner, clock::ticks());
+    if inner.node.clients.monitors.any() {
+        monitor::show(&inner);
+    }
+    true
+}
+
+/// See [`Ctx::replay`].
+pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, session: &mut Session) {
+    let (mut reply, mut effects) = (Vec::new(), Effects::default());
+    let (manner, db) = (ctx.db.manner, session.db);
+    ctx.db.manner.keep_expired = true;
+    ctx.db.select(db);
+    let out = Reply(Out::new(&mut reply, session.proto));
+    let mut inner = Ctx::new(ctx.surroundings(), (row, argv), &mut *ctx.db, out, session, &mut effects);
+    inner.spoke = true;
+    // The log holds what once succeeded; an error now means the same command failed the same way then.
+    let _ = (row.command.run)(&mut inner);
+    ctx.db.manner = manner;
+}
+
+/// Counts an error reply, given with its line's end.
+#[cold]
+pub(super) fn count_error(node: &Node, stats: &WorkerStats, reply: &[u8]) {
+    stats.counters.total_error_replies.add(1);
+    node.observatory.errors.record(reply.strip_suffix(b"\r\n").unwrap_or(reply));
+}

@@ -1,0 +1,149 @@
+//! A turn: one thread's stay inside the keyspace's gate, a batch long, and what the batch found out ahead of time.
+
+use super::Registry;
+use super::effects::Effects;
+use super::gates;
+use super::session::Session;
+use super::table::Row;
+use crate::clock::{self, Millis};
+use crate::config::Config;
+use crate::keyspace::{Db, Hint, Inside, Keyspace, Manner, Place};
+use crate::node::Node;
+use crate::observe::WorkerStats;
+use crate::resp::ArgvView;
+use arc_swap::Guard;
+use smallvec::smallvec;
+use std::sync::Arc;
+
+/// A thread inside the gate, running one batch.
+pub struct Turn<'n> {
+    pub node: &'n Node,
+    pub stats: &'n WorkerStats,
+    pub registry: &'static Registry,
+    /// Held as a guard: counting references would make the workers contend for the counter, batch by batch.
+    pub config: Guard<Arc<Config>>,
+    /// Wall-clock time of the batch.
+    pub now: Millis,
+    /// Monotonic ticks at the end of the last command.
+    pub tick: u64,
+    pub(super) slot: usize,
+    pub(super) inside: Option<Inside<'n>>,
+    pub(super) effects: Effects,
+    /// All gates are quiet for the session whose batch this is: a plain command takes the fast path.
+    pub(super) quiet: bool,
+    /// A unit has sent something to clients since this was last asked.
+    pub(super) pushed: bool,
+    /// Journal offset behind the last effects of this turn; replies wait for it.
+    pub journal_end: u64,
+}
+
+/// A request with what the batch found out about it ahead of time.
+pub struct Prepared<'a> {
+    pub argv: ArgvView<'a>,
+    pub canonical: bool,
+    pub looked_up: LookedUp,
+}
+
+/// What a request's bytes tell before it runs.
+#[derive(Clone, Copy)]
+pub struct LookedUp {
+    /// None where the name or the number of arguments is wrong.
+    pub row: Option<Row>,
+    /// Where the key lives, of a command with one key.
+    pub place: Option<Place>,
+}
+
+impl LookedUp {
+    /// `before`: the request before it, which in most batches is of the same kind.
+    #[inline]
+    pub fn of(
+        registry: &Registry,
+        keyspace: &Keyspace,
+        argv: ArgvView<'_>,
+        before: Option<(ArgvView<'_>, LookedUp)>,
+    ) -> Self {
+        let row = match before {
+            Some((other, Self { row, place: Some(_) })) if argv.get(0) == other.get(0) && argv.len() == other.len() => {
+                row
+            }
+            _ => registry.lookup(argv),
+        };
+        let key_at = row.map_or(0, |row| row.key_at(argv.len()));
+        Self { row, place: (key_at > 0).then(|| keyspace.place(argv.get(key_at))) }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    Done,
+    /// CLIENT PAUSE holds it back; nothing happened.
+    Paused,
+    /// It waits for its keys: `session.waiting`.
+    Waits,
+}
+
+impl<'n> Turn<'n> {
+    /// Enters the gate with the thread's own slot.
+    pub fn begin(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
+        let inside = Some(node.keyspace.gate.enter(slot));
+        let effects = Effects::default();
+        Self {
+            node,
+            stats,
+            registry,
+            config: node.config.load(),
+            now: clock::now_ms(),
+            tick: clock::ticks(),
+            slot,
+            inside,
+            effects,
+            quiet: false,
+            pushed: false,
+            journal_end: 0,
+        }
+    }
+
+    /// Leaves the gate and enters it again, so that a thread that waits to own the world gets it in between.
+    pub fn step_out_and_in(&mut self) {
+        self.inside = None;
+        self.now = clock::now_ms();
+        self.inside = Some(self.node.keyspace.gate.enter(self.slot));
+    }
+
+    /// Appends what a unit did to the journal. Under the unit's locks.
+    #[inline]
+    pub(super) fn append_effects(&mut self) {
+        if !self.effects.is_empty() {
+            let (databases, count, record) = (self.effects.databases(), self.effects.count(), self.effects.record());
+            self.journal_end = self.node.journal.append(databases, count, record, self.now);
+            self.effects.clear();
+        }
+    }
+
+    /// Runs `work` on one key outside any command: loading.
+    pub fn with_db<R>(&mut self, db: usize, key: Hint, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+        let held = self.node.keyspace.lock_one(key.place.stripe as usize);
+        let manner = Manner { keep_expired: true, ..Manner::default() };
+        let mut db = Db::new(held, db, self.now, manner);
+        db.hint(smallvec![key]);
+        work(&mut db)
+    }
+
+    /// A request that did not come in a batch.
+    pub fn prepare<'a>(&self, argv: ArgvView<'a>, canonical: bool) -> Prepared<'a> {
+        Prepared { argv, canonical, looked_up: LookedUp::of(self.registry, &self.node.keyspace, argv, None) }
+    }
+
+    /// Asks the gates once for the plain commands that follow.
+    #[inline]
+    pub fn ask_gates(&mut self, session: &Session) {
+        self.quiet = gates::are_quiet(&gates::Look { node: self.node, config: &self.config, session, now: self.now });
+    }
+
+    /// Whether a unit has sent something to clients since this was last asked.
+    #[inline]
+    pub fn has_pushed(&mut self) -> bool {
+        std::mem::take(&mut self.pushed)
+    }
+}

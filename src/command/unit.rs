@@ -1,0 +1,198 @@
+//! The unit: what is atomic and enters the journal as one record. A command, an EXEC, a served waiter, a removal by expiry
+//! or eviction: each is opened over the locks of its keys and has its end here, in [`end`].
+//!
+//! Under the locks the unit's effects are appended to the journal and what it tells others (keyspace events, messages,
+//! invalidations) is sent, so that two threads that change one key are heard in the order in which they changed it.
+//! After the locks what it freed goes to the reaper, keys that a walk met due are removed in units of their own, and the
+//! caller serves the waiters of keys that became ready.
+//! Cost: a unit that told nothing and freed nothing asks one pointer.
+
+use super::ctx::{Ctx, Reply, Surroundings};
+use super::effects::Effects;
+use super::monitor;
+use super::run::run_handler;
+use super::session::Session;
+use super::table::Row;
+use super::turn::Turn;
+use super::waiting;
+use crate::clients::Pause;
+use crate::config::events::KeyspaceEvents;
+use crate::keyspace::waiting::Waiter;
+use crate::keyspace::walk::Garbage;
+use crate::keyspace::{Db, Event, Expired, Held, Hints, Lapsed, Manner, Notice, Seldom};
+use crate::observe::WorkerStats;
+use crate::resp::{ArgvView, Out};
+
+/// A request that passed the gates.
+pub(super) struct Parts<'a> {
+    pub row: Row,
+    pub argv: ArgvView<'a>,
+    pub canonical: bool,
+    /// A parked command is tried again.
+    pub again: Option<&'a Waiter>,
+}
+
+/// How a unit ended.
+pub(super) struct Ended {
+    /// The command found nothing and waits.
+    pub waits: bool,
+    /// What is left to do: for the waiters of its keys, and for emptied databases, to be freed outside the gate.
+    pub seldom: Option<Box<Seldom>>,
+}
+
+/// Runs a command as a unit, under its locks, which are released at its end.
+#[inline]
+pub(super) fn unit(
+    turn: &mut Turn<'_>,
+    session: &mut Session,
+    parts: Parts<'_>,
+    hints: Hints,
+    held: Held<'_>,
+    out: &mut Vec<u8>,
+) -> Ended {
+    let Parts { row, argv, canonical, again } = parts;
+    let mut db = open(turn, session, held);
+    db.hint(hints);
+    let around = Surroundings { node: turn.node, config: &turn.config, stats: turn.stats, registry: turn.registry };
+    let reply = Reply(Out::new(out, session.proto));
+    let mut ctx = Ctx::new(around, (row, argv), &mut db, reply, session, &mut turn.effects);
+    (ctx.canonical, ctx.may_wait) = (canonical, true);
+    turn.tick = run_handler(&mut ctx, turn.tick);
+    if again.is_none() && ctx.node.clients.monitors.any() {
+        monitor::show(&ctx);
+    }
+    let wait = ctx.waiting;
+    let waits = wait.is_some();
+    match (wait, again) {
+        (Some(wait), None) => waiting::park(turn.node, &mut db, session, &parts, wait),
+        (None, Some(waiter)) => {
+            waiter.claims.served();
+            db.unpark(waiter);
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    let seldom = end(turn, db);
+    Ended { waits, seldom }
+}
+
+/// The beginning of a unit: the session's database over the locks of the unit's keys.
+#[inline]
+fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
+    let manner = Manner {
+        no_touch: session.no_touch,
+        keep_expired: session.is_replayed(),
+        hide_expired: turn.node.clients.paused(turn.now) != Pause::None,
+        lazy_free: true,
+    };
+    Db::new(held, session.db, turn.now, manner)
+}
+
+/// The end of every unit. Appends its effects, sends what it tells others, counts, and releases its locks. Returns what
+/// is left to do for the caller: the waiters of keys that became ready, and emptied databases.
+#[inline]
+pub fn end(turn: &mut Turn<'_>, mut db: Db<'_>) -> Option<Box<Seldom>> {
+    let expired = db.changes.take_expired();
+    if !expired.is_empty() {
+        note_expired(expired, &mut turn.effects, turn.stats, db.manner.lazy_free);
+    }
+    turn.append_effects();
+    let (changes, counters) = (&db.changes, &turn.stats.counters);
+    counters.keyspace_hits.add(changes.hits);
+    counters.keyspace_misses.add(changes.misses);
+    if changes.dirty > 0 {
+        counters.changes.add(changes.dirty);
+    }
+    let mut seldom = db.changes.take_seldom()?;
+    if !seldom.notices.is_empty() {
+        tell(turn, std::mem::take(&mut seldom.notices));
+    }
+    drop(db);
+    seldom.garbage.drain(..).for_each(|value| turn.node.reaper.send(Garbage::Value(value)));
+    expire_met(turn, std::mem::take(&mut seldom.met_due));
+    Some(seldom)
+}
+
+/// The end of a unit in which no client's command runs: commands that wait for its keys are served too. Inside the gate.
+pub fn end_alone(turn: &mut Turn<'_>, db: Db<'_>) {
+    if let Some(seldom) = end(turn, db) {
+        waiting::serve(turn, seldom.ready);
+    }
+}
+
+/// Sends keyspace events and messages to their subscribers, in the order in which the unit told them.
+#[cold]
+fn tell(turn: &mut Turn<'_>, notices: Vec<Notice>) {
+    let (pubsub, clients, at) = (&turn.node.pubsub, &turn.node.clients, turn.journal_end);
+    let wanted = turn.config.notify_keyspace_events;
+    let mut sent = 0;
+    for notice in notices {
+        sent += match notice {
+            Notice::Event(Event { name, db, key, .. }) => {
+                let mut sent = 0;
+                if wanted.has(KeyspaceEvents::KEYSPACE) {
+                    let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
+                    sent += pubsub.publish(clients, &channel, name.as_bytes(), at);
+                }
+                if wanted.has(KeyspaceEvents::KEYEVENT) {
+                    sent += pubsub.publish(clients, format!("__keyevent@{db}__:{name}").as_bytes(), &key, at);
+                }
+                sent
+            }
+            Notice::Message { shard: false, channel, payload } => pubsub.publish(clients, &channel, &payload, at),
+            Notice::Message { shard: true, channel, payload } => {
+                pubsub.publish_to_shard(clients, &channel, &payload, at)
+            }
+        };
+    }
+    turn.pushed |= sent > 0;
+}
+
+/// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.
+fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
+    let (node, lazy_free) = (turn.node, turn.config.lazyfree_lazy_expire);
+    for (index, key) in met_due {
+        let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
+        let mut db = Db::new(held, index, turn.now, Manner { lazy_free, ..Manner::default() });
+        // Looking at a due key is what removes it.
+        db.kind(&key);
+        end_alone(turn, db);
+    }
+}
+
+/// Appends what was found due, each key as a record of its own: none needs another, and a MULTI around thousands would hold
+/// up a reader of the journal.
+pub fn append_expired(turn: &mut Turn<'_>, db: &mut Db<'_>) {
+    for expired in db.changes.take_expired() {
+        note_expired(vec![expired], &mut turn.effects, turn.stats, db.manner.lazy_free);
+        turn.append_effects();
+    }
+}
+
+/// Counts what expired and adds it to the effects: DEL (or UNLINK) for keys, HDEL for fields.
+pub fn note_expired(expired: Vec<Expired>, effects: &mut Effects, stats: &WorkerStats, lazy: bool) {
+    let counters = &stats.counters;
+    for Expired { db, key, what } in expired {
+        match what {
+            Lapsed::Key => counters.expired_keys.add(1),
+            Lapsed::Fields(fields) => {
+                counters.expired_subkeys.add(fields.len() as u64);
+                for some in fields.chunks(FIELDS_PER_EFFECT) {
+                    let front = [&b"HDEL"[..], &key].into_iter();
+                    let args: Vec<&[u8]> = front.chain(some.iter().map(|field| &**field)).collect();
+                    effects.add(db, args.into_iter());
+                }
+                continue;
+            }
+            Lapsed::Hash(fields) => counters.expired_subkeys.add(fields as u64),
+        }
+        effects.add(db, [removal(lazy), &key].into_iter());
+    }
+}
+
+/// The command that stands for a removal which nobody asked for: UNLINK where `lazyfree-lazy-*` says so, as in Redis.
+pub fn removal(lazy: bool) -> &'static [u8] {
+    if lazy { b"UNLINK" } else { b"DEL" }
+}
+
+/// Fields in one HDEL of the log.
+const FIELDS_PER_EFFECT: usize = 512;

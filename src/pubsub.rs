@@ -1,0 +1,302 @@
+//! Channels, patterns and their subscribers: the way of a message from PUBLISH to the clients that hear it.
+//!
+//! A channel lives in one of [`SHARDS`] maps, chosen by its name, each under a lock of its own; publishing takes it for
+//! reading, so that no global lock is on the way. Patterns are one list, which a publisher goes through from the
+//! beginning. A message is encoded once for each form in which it is heard: once for a channel's subscribers, and one
+//! shared tail for all patterns.
+//! Invariant: a client is in a channel's list exactly while its session holds the subscription; a channel without
+//! subscribers is not in its map. Per publisher and subscriber the order is kept.
+//! Not here: the commands (`commands::pubsub`), what a client may have unread (`clients`).
+
+use crate::clients::{Client, Clients, Push};
+use crate::glob;
+use crate::resp::push_bulk;
+use ahash::RandomState;
+use bytes::Bytes;
+use crossbeam_utils::CachePadded;
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// What a subscription names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+#[derive(Default)]
+pub struct PubSub {
+    channels: Channels,
+    shard_channels: Channels,
+    patterns: RwLock<Vec<Pattern>>,
+    /// Subscriptions to channels and patterns: while there are none, keyspace events cost nothing.
+    heard: AtomicUsize,
+    /// Clients with a subscription of any kind.
+    clients: AtomicUsize,
+}
+
+/// In the order of their ids.
+type Subscribers = Vec<Arc<Client>>;
+
+type Map = HashMap<Box<[u8]>, Subscribers, RandomState>;
+
+struct Channels {
+    shards: Box<[CachePadded<RwLock<Map>>]>,
+    hasher: RandomState,
+}
+
+struct Pattern {
+    pattern: Box<[u8]>,
+    /// `pmessage` and the pattern, encoded.
+    head: Bytes,
+    subscribers: Subscribers,
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        let hasher = crate::table::keyed_hasher();
+        let shard = || CachePadded::new(RwLock::new(Map::with_hasher(hasher.clone())));
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher }
+    }
+}
+
+impl Channels {
+    fn of(&self, channel: &[u8]) -> &RwLock<Map> {
+        &self.shards[self.hasher.hash_one(channel) as usize % SHARDS]
+    }
+
+    /// Sends a message to a channel's subscribers. Returns how many they are.
+    fn send(&self, clients: &Clients, kind: &'static [u8], channel: &[u8], tail: &Tail<'_>, journal_end: u64) -> usize {
+        let map = self.of(channel).read();
+        let Some(subscribers) = map.get(channel) else { return 0 };
+        let push = Push::message(kind, tail.get());
+        subscribers.iter().for_each(|client| clients.push(client, &push, journal_end));
+        subscribers.len()
+    }
+
+    fn count(&self, channel: &[u8]) -> usize {
+        self.of(channel).read().get(channel).map_or(0, Vec::len)
+    }
+
+    fn names(&self, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
+        let is_wanted = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name, false));
+        let mut names = Vec::new();
+        for shard in &self.shards {
+            names.extend(shard.read().keys().filter(|name| is_wanted(name)).cloned());
+        }
+        names
+    }
+
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+}
+
+/// Channel and payload, encoded when the first subscriber is found.
+struct Tail<'m> {
+    channel: &'m [u8],
+    payload: &'m [u8],
+    encoded: std::cell::OnceCell<Bytes>,
+}
+
+impl<'m> Tail<'m> {
+    fn of(channel: &'m [u8], payload: &'m [u8]) -> Self {
+        Self { channel, payload, encoded: std::cell::OnceCell::new() }
+    }
+
+    fn get(&self) -> Bytes {
+        self.encoded.get_or_init(|| Push::two_bulks(self.channel, self.payload)).clone()
+    }
+}
+
+impl PubSub {
+    /// Adds a subscription, which the session does not hold yet.
+    pub fn subscribe(&self, kind: Kind, name: &[u8], client: &Arc<Client>) {
+        match self.channels_of(kind) {
+            Some(channels) => add(channels.of(name).write().entry(name.into()).or_default(), client),
+            None => {
+                let mut patterns = self.patterns.write();
+                let at = patterns.iter().position(|p| *p.pattern == *name).unwrap_or_else(|| {
+                    let mut head = b"$8\r\npmessage\r\n".to_vec();
+                    push_bulk(&mut head, name);
+                    patterns.push(Pattern { pattern: name.into(), head: head.into(), subscribers: Vec::new() });
+                    patterns.len() - 1
+                });
+                add(&mut patterns[at].subscribers, client);
+            }
+        }
+        if kind != Kind::Shard {
+            self.heard.fetch_add(1, Relaxed);
+        }
+        let facts = &client.facts;
+        if !facts.is_subscribed() {
+            self.clients.fetch_add(1, Relaxed);
+        }
+        facts.subscribed[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Takes back a subscription that the session holds.
+    pub fn unsubscribe(&self, kind: Kind, name: &[u8], client: &Client) {
+        match self.channels_of(kind) {
+            Some(channels) => {
+                let mut map = channels.of(name).write();
+                let Some(subscribers) = map.get_mut(name) else { return };
+                remove(subscribers, client);
+                if subscribers.is_empty() {
+                    map.remove(name);
+                }
+            }
+            None => {
+                let mut patterns = self.patterns.write();
+                let Some(at) = patterns.iter().position(|p| *p.pattern == *name) else { return };
+                remove(&mut patterns[at].subscribers, client);
+                if patterns[at].subscribers.is_empty() {
+                    patterns.remove(at);
+                }
+            }
+        }
+        if kind != Kind::Shard {
+            self.heard.fetch_sub(1, Relaxed);
+        }
+        let facts = &client.facts;
+        facts.subscribed[kind as usize].fetch_sub(1, Relaxed);
+        if !facts.is_subscribed() {
+            self.clients.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn channels_of(&self, kind: Kind) -> Option<&Channels> {
+        match kind {
+            Kind::Channel => Some(&self.channels),
+            Kind::Shard => Some(&self.shard_channels),
+            Kind::Pattern => None,
+        }
+    }
+
+    /// Whether a channel or pattern is subscribed to at all.
+    #[inline]
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Relaxed) > 0
+    }
+
+    /// Sends a message to the subscribers of a channel and of the patterns that match it. Returns how many times it was
+    /// sent.
+    pub fn publish(&self, clients: &Clients, channel: &[u8], payload: &[u8], journal_end: u64) -> usize {
+        let tail = Tail::of(channel, payload);
+        let mut sent = self.channels.send(clients, b"$7\r\nmessage\r\n", channel, &tail, journal_end);
+        for p in self.patterns.read().iter().filter(|p| glob::matches(&p.pattern, channel, false)) {
+            let push = Push::Elements { len: 4, head: p.head.clone(), tail: tail.get() };
+            p.subscribers.iter().for_each(|client| clients.push(client, &push, journal_end));
+            sent += p.subscribers.len();
+        }
+        sent
+    }
+
+    /// The same for a shard channel, which no pattern matches.
+    pub fn publish_to_shard(&self, clients: &Clients, channel: &[u8], payload: &[u8], journal_end: u64) -> usize {
+        let tail = Tail::of(channel, payload);
+        self.shard_channels.send(clients, b"$8\r\nsmessage\r\n", channel, &tail, journal_end)
+    }
+
+    /// How many times a message would be sent now.
+    pub fn receivers(&self, kind: Kind, channel: &[u8]) -> usize {
+        let of_patterns = |patterns: &[Pattern]| {
+            let matching = patterns.iter().filter(|p| glob::matches(&p.pattern, channel, false));
+            matching.map(|p| p.subscribers.len()).sum::<usize>()
+        };
+        match kind {
+            Kind::Shard => self.shard_channels.count(channel),
+            _ => self.channels.count(channel) + of_patterns(&self.patterns.read()),
+        }
+    }
+
+    /// Subscribers of a channel by its exact name.
+    pub fn subscribers(&self, kind: Kind, channel: &[u8]) -> usize {
+        self.channels_of(kind).map_or(0, |channels| channels.count(channel))
+    }
+
+    /// The channels with subscribers whose names match.
+    pub fn channels(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
+        self.channels_of(kind).map_or_else(Vec::new, |channels| channels.names(pattern))
+    }
+
+    /// Channels with subscribers, or patterns.
+    pub fn len(&self, kind: Kind) -> usize {
+        self.channels_of(kind).map_or_else(|| self.patterns.read().len(), Channels::len)
+    }
+
+    /// Clients with a subscription.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Relaxed)
+    }
+}
+
+fn add(subscribers: &mut Subscribers, client: &Arc<Client>) {
+    let at = subscribers.partition_point(|other| other.id < client.id);
+    subscribers.insert(at, client.clone());
+}
+
+fn remove(subscribers: &mut Subscribers, client: &Client) {
+    if let Ok(at) = subscribers.binary_search_by_key(&client.id, |other| other.id) {
+        subscribers.remove(at);
+    }
+}
+
+/// Enough that two publishers seldom meet.
+const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Proto;
+
+    fn client(id: u64) -> Arc<Client> {
+        Client::new(id, String::new(), String::new(), false, 0)
+    }
+
+    fn heard(client: &Client) -> String {
+        let mut out = Vec::new();
+        client.take_pushes().iter().for_each(|push| push.render(&mut out, Proto::Resp2));
+        String::from_utf8(out).unwrap().replace("\r\n", " ")
+    }
+
+    #[test]
+    fn a_message_goes_to_the_channel_and_to_each_matching_pattern() {
+        let (pubsub, clients, a, b) = (PubSub::default(), Clients::default(), client(1), client(2));
+        pubsub.subscribe(Kind::Channel, b"news", &a);
+        pubsub.subscribe(Kind::Pattern, b"n*", &a);
+        pubsub.subscribe(Kind::Pattern, b"n*", &b);
+        pubsub.subscribe(Kind::Pattern, b"x*", &b);
+        pubsub.subscribe(Kind::Shard, b"news", &b);
+        assert_eq!((pubsub.receivers(Kind::Channel, b"news"), pubsub.publish(&clients, b"news", b"1", 0)), (3, 3));
+        assert_eq!(heard(&a), "*3 $7 message $4 news $1 1 *4 $8 pmessage $2 n* $4 news $1 1 ");
+        assert_eq!(heard(&b), "*4 $8 pmessage $2 n* $4 news $1 1 ");
+        assert_eq!(pubsub.publish_to_shard(&clients, b"news", b"2", 0), 1);
+        assert_eq!((heard(&a).as_str(), heard(&b).as_str()), ("", "*3 $8 smessage $4 news $1 2 "));
+        assert_eq!((pubsub.clients(), pubsub.len(Kind::Channel), pubsub.len(Kind::Pattern)), (2, 1, 2));
+        for pattern in [&b"n*"[..], b"x*"] {
+            pubsub.unsubscribe(Kind::Pattern, pattern, &b);
+        }
+        pubsub.unsubscribe(Kind::Shard, b"news", &b);
+        pubsub.unsubscribe(Kind::Pattern, b"n*", &a);
+        pubsub.unsubscribe(Kind::Channel, b"news", &a);
+        assert_eq!(pubsub.publish(&clients, b"news", b"3", 0), 0);
+        assert_eq!((pubsub.clients(), pubsub.is_heard(), pubsub.channels(Kind::Channel, None).len()), (0, false, 0));
+    }
+
+    #[test]
+    fn a_subscriber_that_does_not_read_is_closed_at_its_limit() {
+        let (pubsub, clients, slow) = (PubSub::default(), Clients::default(), client(1));
+        let mut limits = crate::clients::OutputLimits::default();
+        let limit = crate::clients::OutputLimit { hard_bytes: 1000, ..Default::default() };
+        limits.set(crate::clients::ClientClass::PubSub, limit);
+        clients.set_output_limits(&limits);
+        pubsub.subscribe(Kind::Channel, b"c", &slow);
+        (0..100).for_each(|_| _ = pubsub.publish(&clients, b"c", &[b'x'; 100], 0));
+        let mail = slow.collect(None);
+        assert!(mail.close && mail.overflowed && mail.pushes.is_empty());
+    }
+}
