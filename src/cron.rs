@@ -146,10 +146,23 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
         }
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
         pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.walks.is_running(Job::Rewrite), Relaxed);
+        if node.keyspace.tracked.is_over() {
+            trim_tracked(node, &stats, registry, slots.main);
+        }
         if wants_rewrite(node, &config, now) {
             node.walks.ask(Job::Rewrite, true, false);
         }
         save_if_due(node, &config, now);
+    }
+}
+
+/// `tracking-table-max-keys` was lowered, or keys were noted in stripes that hold no other.
+fn trim_tracked(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
+    for stripe in 0..node.keyspace.stripes() {
+        let mut turn = Turn::begin(node, stats, registry, slot);
+        let mut db = Db::new(node.keyspace.lock_one(stripe), 0, turn.now, Manner::default());
+        db.trim_tracked(stripe);
+        unit::end_alone(&mut turn, db);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::config::events::KeyspaceEvents;
 use crate::defrag::Defrag;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
-use crate::keyspace::{Keyspace, event_class};
+use crate::keyspace::{BROADCAST, Keyspace, event_class};
 use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
@@ -210,11 +210,8 @@ impl Node {
         let settings = &self.keyspace.settings;
         let lfu = matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         settings.lfu.store(lfu, Relaxed);
-        let wanted = config.notify_keyspace_events;
-        let classes = wanted.letters_to_read().replace('A', "g$lshzxetd");
-        let heard = wanted.has(KeyspaceEvents::KEYSPACE | KeyspaceEvents::KEYEVENT);
-        let events = classes.bytes().filter(|_| heard).fold(0, |classes, letter| classes | event_class(letter));
-        settings.events.store(events, Relaxed);
+        self.apply_events();
+        self.keyspace.tracked.keys_max.store(config.tracking_table_max_keys as usize, Relaxed);
         settings.lfu_log_factor.store(u64::from(config.lfu_log_factor), Relaxed);
         settings.lfu_decay_minutes.store(u64::from(config.lfu_decay_time), Relaxed);
         let fsync = match config.appendfsync {
@@ -239,6 +236,17 @@ impl Node {
     pub fn is_first_log_in_the_making(&self) -> bool {
         let rewrites = self.walks.is_running(Job::Rewrite) || self.walks.is_waiting(Job::Rewrite);
         rewrites && self.aof.wanted.load(Relaxed) && (self.aof.begins.load(Relaxed) || !self.journal.is_on())
+    }
+
+    /// Tells the keyspace which changes are to be told: keyspace events by class, and all where some client tracks by
+    /// prefixes.
+    pub fn apply_events(&self) {
+        let wanted = self.config.load().notify_keyspace_events;
+        let classes = wanted.letters_to_read().replace('A', "g$lshzxetd");
+        let heard = wanted.has(KeyspaceEvents::KEYSPACE | KeyspaceEvents::KEYEVENT);
+        let events = classes.bytes().filter(|_| heard).fold(0, |classes, letter| classes | event_class(letter));
+        let broadcast = if self.pubsub.prefixes() > 0 { BROADCAST } else { 0 };
+        self.keyspace.settings.events.store(events | broadcast, Relaxed);
     }
 
     /// When the last snapshot was written, or the server started.

@@ -8,7 +8,7 @@
 //! subscribers is not in its map. Per publisher and subscriber the order is kept.
 //! Not here: the commands (`commands::pubsub`), what a client may have unread (`clients`).
 
-use crate::clients::{Client, Clients, Push};
+use crate::clients::{Client, Clients, Push, Tracker};
 use crate::glob;
 use crate::resp::push_bulk;
 use ahash::RandomState;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -36,6 +37,13 @@ pub struct PubSub {
     heard: AtomicUsize,
     /// Clients with a subscription of any kind.
     clients: AtomicUsize,
+    prefixes: RwLock<Vec<Prefix>>,
+}
+
+/// What clients that track in broadcasting mode want to hear of.
+struct Prefix {
+    prefix: Box<[u8]>,
+    trackers: Vec<Arc<Tracker>>,
 }
 
 /// In the order of their ids.
@@ -166,6 +174,47 @@ impl PubSub {
         if !facts.is_subscribed() {
             self.clients.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// CLIENT TRACKING BCAST: a client wants to hear of changes of keys with this prefix.
+    pub fn add_prefix(&self, prefix: &[u8], tracker: &Arc<Tracker>) {
+        let mut prefixes = self.prefixes.write();
+        match prefixes.iter_mut().find(|p| *p.prefix == *prefix) {
+            Some(p) => p.trackers.push(tracker.clone()),
+            None => prefixes.push(Prefix { prefix: prefix.into(), trackers: vec![tracker.clone()] }),
+        }
+    }
+
+    /// Takes all prefixes of a client back.
+    pub fn remove_prefixes(&self, tracker: &Arc<Tracker>) {
+        self.prefixes.write().retain_mut(|p| {
+            p.trackers.retain(|other| !Arc::ptr_eq(other, tracker));
+            !p.trackers.is_empty()
+        });
+    }
+
+    pub fn prefixes(&self) -> usize {
+        self.prefixes.read().len()
+    }
+
+    /// Tells the clients that broadcast which keys a unit has changed: one message for each prefix. `by`: the id of the
+    /// client that changed them. Returns how many messages were sent.
+    pub fn broadcast(&self, clients: &Clients, keys: &[&[u8]], by: u64, journal_end: u64) -> usize {
+        let mut sent = 0;
+        for Prefix { prefix, trackers } in self.prefixes.read().iter() {
+            let mut seen = BTreeSet::new();
+            let matching: Vec<&[u8]> =
+                keys.iter().copied().filter(|key| key.starts_with(prefix) && seen.insert(*key)).collect();
+            if matching.is_empty() {
+                continue;
+            }
+            let push = Push::invalid(&matching);
+            for tracker in trackers.iter().filter(|tracker| tracker.hears(by)) {
+                tracker.send(clients, &push, journal_end);
+                sent += 1;
+            }
+        }
+        sent
     }
 
     fn channels_of(&self, kind: Kind) -> Option<&Channels> {

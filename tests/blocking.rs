@@ -5,54 +5,10 @@
 
 mod common;
 
-use common::{PATIENCE, Server};
+use common::{Client, PATIENCE, Server};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
-
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn of(server: &Server) -> Self {
-        Client(BufReader::new(server.connect()))
-    }
-
-    fn ask(&mut self, line: &str) -> Vec<String> {
-        self.send(line);
-        self.reply()
-    }
-
-    fn send(&mut self, line: &str) {
-        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
-    }
-
-    /// Runs a command that answers an element. False when the server is gone.
-    fn moves(&mut self, line: &str) -> bool {
-        let (mut length, mut element) = (String::new(), String::new());
-        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).is_ok()
-            && self.0.read_line(&mut length).is_ok_and(|n| n > 0)
-            && self.0.read_line(&mut element).is_ok_and(|n| n > 0)
-    }
-
-    /// The scalars of a reply, aggregates flattened.
-    fn reply(&mut self) -> Vec<String> {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("a reply comes in time");
-        let (kind, text) = (line.as_bytes()[0], line[1..].trim_end());
-        match kind {
-            b'*' => (0..text.parse::<i64>().unwrap()).flat_map(|_| self.reply()).collect(),
-            b'$' => {
-                let Ok(len) = text.parse::<usize>() else { return vec![] };
-                let mut bytes = vec![0; len + 2];
-                self.0.read_exact(&mut bytes).unwrap();
-                vec![String::from_utf8_lossy(&bytes[..len]).into_owned()]
-            }
-            _ => vec![text.to_owned()],
-        }
-    }
-}
 
 #[test]
 fn every_element_reaches_one_waiter() {

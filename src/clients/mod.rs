@@ -13,10 +13,12 @@ mod limits;
 mod memory;
 mod monitors;
 mod outbox;
+mod tracker;
 
 pub use limits::{ClientClass, OutputLimit, OutputLimits};
 pub use memory::Memory;
 pub use outbox::Push;
+pub use tracker::{Tracker, Trackers};
 
 use crate::clock::Millis;
 use limits::HardLimits;
@@ -71,6 +73,13 @@ pub struct Facts {
     /// Subscriptions to channels, patterns and shard channels.
     pub subscribed: [AtomicUsize; 3],
     pub authenticated: AtomicBool,
+    /// CLIENT TRACKING is on, and in its broadcasting mode.
+    pub tracks: AtomicBool,
+    pub broadcasts: AtomicBool,
+    /// The id of the client that gets its invalidations; 0 for itself.
+    pub redirect: AtomicU64,
+    /// Its connection has ended.
+    pub gone: AtomicBool,
     pub close_asap: AtomicBool,
     pub worker: AtomicU32,
     pub commands: AtomicU64,
@@ -279,6 +288,7 @@ pub struct Clients {
     pause_wakers: Mutex<Vec<Waker>>,
     hard_limits: HardLimits,
     pub monitors: Monitors,
+    pub trackers: Trackers,
 }
 
 impl Clients {
@@ -302,6 +312,7 @@ impl Clients {
     }
 
     fn forget(&self, client: &Client) {
+        client.facts.gone.store(true, Relaxed);
         self.count.fetch_sub(1, Relaxed);
         self.monitors.remove(client);
     }

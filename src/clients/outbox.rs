@@ -33,6 +33,13 @@ impl Push {
         bytes.into()
     }
 
+    /// Keys that are no longer valid.
+    pub fn invalid(keys: &[&[u8]]) -> Self {
+        let mut array = Vec::new();
+        crate::resp::Out::new(&mut array, Proto::Resp2).bulks(keys.iter());
+        Self::Invalid(Some(array.into()))
+    }
+
     /// How much it counts against the receiver's limit.
     pub fn bytes(&self) -> usize {
         match self {

@@ -246,3 +246,125 @@ const SNAPSHOTS_FAIL: Error = Error::new(
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::session::Queue;
+    use crate::command::{PLAIN_WITHOUT, Registry};
+    use crate::pubsub::Kind;
+    use crate::resp::Argv;
+
+    /// A server, a session and a time, each of which a case changes so that some gate stops something.
+    struct World {
+        node: &'static Node,
+        registry: &'static Registry,
+        config: Config,
+        session: Session,
+        now: Millis,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let (node, registry) = crate::boot::offline(Config::default()).unwrap();
+            let client = Client::new(1, "192.0.2.1:5".into(), String::new(), false, 0);
+            Self { node, registry, config: Config::default(), session: Session::new(client, true), now: 1_000 }
+        }
+
+        fn look(&self) -> Look<'_> {
+            Look { node: self.node, config: &self.config, session: &self.session, now: self.now }
+        }
+
+        /// What happens to a command given by its words.
+        fn try_out(&self, words: &[&str]) -> Result<Option<Deferred>, String> {
+            let argv = Argv::of(words.iter().map(|word| word.as_bytes()));
+            let row = self.registry.resolve(argv.view()).unwrap();
+            let request = Request { look: self.look(), row, argv: argv.view(), inner: false };
+            pass(&request).map_err(|error| String::from_utf8_lossy(error.text()).into_owned())?;
+            Ok(deferred(&request))
+        }
+
+        /// Whether any plain command would be stopped.
+        fn stops_a_plain_one(&self) -> bool {
+            (0..self.registry.rows().len()).map(|id| self.registry.row(id)).any(|row| {
+                let argv = Argv::of([row.command.name.as_bytes()].into_iter());
+                let request = Request { look: self.look(), row, argv: argv.view(), inner: false };
+                !row.command.has(PLAIN_WITHOUT) && (pass(&request).is_err() || deferred(&request).is_some())
+            })
+        }
+    }
+
+    /// What makes some gate stop something, by name.
+    fn cases() -> Vec<(&'static str, fn(&mut World))> {
+        vec![
+            ("unauthenticated", |w| w.session.authenticated = false),
+            ("loading", |w| w.node.life.set_loading(true)),
+            ("snapshots", |w| {
+                w.node.rdb.last_ok.0.store(false, Relaxed);
+                w.config.save = Config::default().save;
+            }),
+            ("replicas", |w| (w.config.min_replicas_to_write, w.config.min_replicas_max_lag) = (1, 10)),
+            ("subscribed", |w| _ = w.session.subscriptions.of(Kind::Pattern).insert(b"x".as_slice().into())),
+            ("paused", |w| w.node.clients.pause(Pause::All, 2_000, w.now)),
+            ("paused for writes", |w| w.node.clients.pause(Pause::Write, 2_000, w.now)),
+            ("queued", |w| w.session.queue = Some(Queue::default())),
+        ]
+    }
+
+    #[test]
+    fn a_gate_that_stops_a_plain_command_is_not_quiet() {
+        assert!(are_quiet(&World::new().look()) && !World::new().stops_a_plain_one());
+        for (name, make) in cases() {
+            let mut world = World::new();
+            make(&mut world);
+            assert!(world.stops_a_plain_one(), "{name}: nothing is stopped");
+            assert!(!are_quiet(&world.look()), "{name}: stopped, but quiet");
+        }
+    }
+
+    #[test]
+    fn what_each_gate_says() {
+        let said = |make: fn(&mut World), words: &[&str]| {
+            let mut world = World::new();
+            make(&mut world);
+            world.try_out(words)
+        };
+        let case = |name: &str| cases().into_iter().find(|(case, _)| *case == name).unwrap().1;
+        let text = |result: Result<Option<Deferred>, String>| result.unwrap_err();
+        assert_eq!(text(said(case("unauthenticated"), &["GET", "k"])), "NOAUTH Authentication required.");
+        assert_eq!(said(case("unauthenticated"), &["AUTH", "x"]), Ok(None));
+        assert!(text(said(case("loading"), &["GET", "k"])).starts_with("LOADING "));
+        assert_eq!(said(case("loading"), &["INFO"]), Ok(None));
+        assert!(text(said(case("snapshots"), &["SET", "k", "v"])).starts_with("MISCONF Redis is configured to save"));
+        assert!(text(said(case("snapshots"), &["PING"])).starts_with("MISCONF "));
+        assert_eq!(said(case("snapshots"), &["GET", "k"]), Ok(None));
+        assert_eq!(text(said(case("replicas"), &["SET", "k", "v"])), "NOREPLICAS Not enough good replicas to write.");
+        let listens = "ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        assert_eq!(text(said(case("subscribed"), &["GET", "k"])), listens);
+        assert_eq!(said(case("subscribed"), &["PING"]), Ok(None));
+        assert!(text(said(|_| {}, &["DEBUG", "SLEEP", "0"])).starts_with("ERR DEBUG command not allowed."));
+        assert_eq!(text(said(case("queued"), &["SAVE"])), "ERR Command not allowed inside a transaction");
+        assert_eq!(said(case("queued"), &["GET", "k"]), Ok(Some(Deferred::Queued)));
+        assert_eq!(said(case("queued"), &["EXEC"]), Ok(None));
+        assert_eq!(said(case("paused"), &["GET", "k"]), Ok(Some(Deferred::Held)));
+        assert_eq!(said(case("paused for writes"), &["GET", "k"]), Ok(None));
+        assert_eq!(said(case("paused for writes"), &["PUBLISH", "c", "m"]), Ok(Some(Deferred::Held)));
+    }
+
+    #[test]
+    fn the_first_refusal_wins_and_a_refusal_goes_before_a_pause() {
+        let mut world = World::new();
+        cases().iter().filter(|(name, _)| *name != "queued").for_each(|(_, make)| make(&mut world));
+        assert_eq!(world.try_out(&["SET", "k", "v"]), Err("NOAUTH Authentication required.".into()));
+        world.session.authenticated = true;
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("MISCONF "));
+        world.node.rdb.last_ok.0.store(true, Relaxed);
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("NOREPLICAS "));
+        world.config.min_replicas_to_write = 0;
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("ERR Can't execute 'set'"));
+        world.session.subscriptions = Default::default();
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("LOADING "));
+        world.node.life.set_loading(false);
+        assert_eq!(world.try_out(&["SET", "k", "v"]), Ok(Some(Deferred::Held)));
+    }
+}

@@ -6,7 +6,7 @@ use super::gates;
 use super::monitor;
 use super::session::Session;
 use super::table::Row;
-use super::{FAST, MAY_REPLICATE, REDACTED, SKIP_SLOWLOG, WRITE};
+use super::{FAST, MAY_REPLICATE, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
 use crate::clock;
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -30,6 +30,9 @@ pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
         count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
     }
     ctx.flush_expired();
+    if ctx.session.tracking.is_some() {
+        note_keys(ctx);
+    }
     if ctx.db.changes.dirty != dirty
         && !ctx.spoke
         && ctx.row.command.has(WRITE | MAY_REPLICATE)
@@ -54,6 +57,26 @@ pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
         ctx.node.observatory.monitor.add(event, ctx.db.now() / 1000, elapsed_ns / 1_000_000);
     }
     ended
+}
+
+/// CLIENT TRACKING: notes the keys of a command that has read, for its client to hear when they change.
+#[cold]
+fn note_keys(ctx: &mut Ctx<'_, '_>) {
+    let Ctx { session, db, row, args, .. } = ctx;
+    let in_multi = session.queue.is_some();
+    let Some(tracking) = &mut session.tracking else { return };
+    if row.command.has(READONLY) && tracking.notes() {
+        let argv = args.view();
+        row.command.keys.for_each(argv, &mut |i, flags| {
+            if flags & keys::NOT_KEY == 0 {
+                db.track(argv.get(i), &tracking.tracker);
+            }
+        });
+    }
+    // CLIENT CACHING holds for one command, or one transaction.
+    if !in_multi && ctx.may_wait && !row.command.name.starts_with("CLIENT ") {
+        tracking.caching = false;
+    }
 }
 
 #[cold]

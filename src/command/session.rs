@@ -2,9 +2,10 @@
 
 use super::table::Row;
 use super::waiting::Waiting;
-use crate::clients::Client;
+use crate::clients::{Client, Tracker};
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::watch::Dirty;
+use crate::node::Node;
 use crate::pubsub::{Kind, PubSub};
 use crate::resp::{Argv, Proto};
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ pub struct Session {
     pub queue: Option<Queue>,
     pub watch: Option<Watching>,
     pub subscriptions: Subscriptions,
+    pub tracking: Option<Box<Tracking>>,
     pub no_touch: bool,
     /// The command that waits for its keys.
     pub waiting: Option<Waiting>,
@@ -90,6 +92,40 @@ impl Subscriptions {
     }
 }
 
+/// CLIENT TRACKING.
+pub struct Tracking {
+    pub tracker: Arc<Tracker>,
+    pub mode: TrackingMode,
+    /// CLIENT CACHING was said before the present command, or transaction.
+    pub caching: bool,
+    /// Of the broadcasting mode; one empty prefix for all keys.
+    pub prefixes: Vec<Box<[u8]>>,
+}
+
+/// Which reads are noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackingMode {
+    Every,
+    /// Those behind CLIENT CACHING YES.
+    OptIn,
+    /// All but those behind CLIENT CACHING NO.
+    OptOut,
+    /// None: it hears of every change of a key with one of its prefixes.
+    Broadcast,
+}
+
+impl Tracking {
+    /// Whether the present command's keys are to be noted.
+    pub fn notes(&self) -> bool {
+        match self.mode {
+            TrackingMode::Every => true,
+            TrackingMode::OptIn => self.caching,
+            TrackingMode::OptOut => !self.caching,
+            TrackingMode::Broadcast => false,
+        }
+    }
+}
+
 /// Keys under WATCH, and the flag their change sets.
 pub struct Watching {
     pub dirty: Dirty,
@@ -124,6 +160,7 @@ impl Session {
             queue: None,
             watch: None,
             subscriptions: Subscriptions::default(),
+            tracking: None,
             no_touch: false,
             waiting: None,
             then: Then::GoOn,
@@ -149,6 +186,7 @@ impl Session {
             queue: None,
             watch: None,
             subscriptions: Subscriptions::default(),
+            tracking: None,
             no_touch: waiter.no_touch,
             waiting: None,
             then: Then::GoOn,
@@ -201,6 +239,19 @@ impl Session {
                 pubsub.unsubscribe(kind, &name, &self.client);
             }
         }
+    }
+
+    /// CLIENT TRACKING OFF, RESET, and the end of the connection.
+    pub fn stop_tracking(&mut self, node: &Node) {
+        let Some(tracking) = self.tracking.take() else { return };
+        node.clients.trackers.remove(&tracking.tracker);
+        if tracking.mode == TrackingMode::Broadcast {
+            node.pubsub.remove_prefixes(&tracking.tracker);
+            node.apply_events();
+        }
+        let facts = &self.client.facts;
+        facts.tracks.store(false, Relaxed);
+        facts.broadcasts.store(false, Relaxed);
     }
 
     /// Marks an open transaction as failed: a command could not be queued.

@@ -15,7 +15,7 @@ use super::session::Session;
 use super::table::Row;
 use super::turn::Turn;
 use super::waiting;
-use crate::clients::Pause;
+use crate::clients::{Pause, Push};
 use crate::config::events::KeyspaceEvents;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
@@ -71,7 +71,7 @@ pub(super) fn unit(
         }
         (Some(_), Some(_)) | (None, None) => {}
     }
-    let seldom = end(turn, db);
+    let seldom = end(turn, db, session.client.id);
     Ended { waits, seldom }
 }
 
@@ -87,10 +87,11 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
     Db::new(held, session.db, turn.now, manner)
 }
 
-/// The end of every unit. Appends its effects, sends what it tells others, counts, and releases its locks. Returns what
-/// is left to do for the caller: the waiters of keys that became ready, and emptied databases.
+/// The end of every unit. Appends its effects, sends what it tells others, counts, and releases its locks. `by`: the id of
+/// the client whose command it was; 0 for none. Returns what is left to do for the caller: the waiters of keys that became
+/// ready, and emptied databases.
 #[inline]
-pub fn end(turn: &mut Turn<'_>, mut db: Db<'_>) -> Option<Box<Seldom>> {
+fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Seldom>> {
     let expired = db.changes.take_expired();
     if !expired.is_empty() {
         note_expired(expired, &mut turn.effects, turn.stats, db.manner.lazy_free);
@@ -104,7 +105,7 @@ pub fn end(turn: &mut Turn<'_>, mut db: Db<'_>) -> Option<Box<Seldom>> {
     }
     let mut seldom = db.changes.take_seldom()?;
     if !seldom.notices.is_empty() {
-        tell(turn, std::mem::take(&mut seldom.notices));
+        tell(turn, &std::mem::take(&mut seldom.notices), by);
     }
     drop(db);
     seldom.garbage.drain(..).for_each(|value| turn.node.reaper.send(Garbage::Value(value)));
@@ -114,35 +115,51 @@ pub fn end(turn: &mut Turn<'_>, mut db: Db<'_>) -> Option<Box<Seldom>> {
 
 /// The end of a unit in which no client's command runs: commands that wait for its keys are served too. Inside the gate.
 pub fn end_alone(turn: &mut Turn<'_>, db: Db<'_>) {
-    if let Some(seldom) = end(turn, db) {
+    if let Some(seldom) = end(turn, db, 0) {
         waiting::serve(turn, seldom.ready);
     }
 }
 
 /// Sends keyspace events and messages to their subscribers, in the order in which the unit told them.
 #[cold]
-fn tell(turn: &mut Turn<'_>, notices: Vec<Notice>) {
+fn tell(turn: &mut Turn<'_>, notices: &[Notice], by: u64) {
     let (pubsub, clients, at) = (&turn.node.pubsub, &turn.node.clients, turn.journal_end);
     let wanted = turn.config.notify_keyspace_events;
-    let mut sent = 0;
+    let (mut sent, mut all_told) = (0, false);
     for notice in notices {
         sent += match notice {
             Notice::Event(Event { name, db, key, .. }) => {
                 let mut sent = 0;
                 if wanted.has(KeyspaceEvents::KEYSPACE) {
-                    let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
+                    let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
                     sent += pubsub.publish(clients, &channel, name.as_bytes(), at);
                 }
                 if wanted.has(KeyspaceEvents::KEYEVENT) {
-                    sent += pubsub.publish(clients, format!("__keyevent@{db}__:{name}").as_bytes(), &key, at);
+                    sent += pubsub.publish(clients, format!("__keyevent@{db}__:{name}").as_bytes(), key, at);
                 }
                 sent
             }
-            Notice::Message { shard: false, channel, payload } => pubsub.publish(clients, &channel, &payload, at),
-            Notice::Message { shard: true, channel, payload } => {
-                pubsub.publish_to_shard(clients, &channel, &payload, at)
+            Notice::Message { shard: false, channel, payload } => pubsub.publish(clients, channel, payload, at),
+            Notice::Message { shard: true, channel, payload } => pubsub.publish_to_shard(clients, channel, payload, at),
+            Notice::Stale { key, noted, .. } => {
+                let heard = noted.iter().filter(|tracker| tracker.hears(by));
+                let push = Push::invalid(&[key]);
+                heard.map(|tracker| tracker.send(clients, &push, at)).count()
+            }
+            Notice::AllStale if std::mem::replace(&mut all_told, true) => 0,
+            Notice::AllStale => {
+                let all = clients.trackers.list();
+                all.iter().map(|tracker| tracker.send(clients, &Push::Invalid(None), at)).count()
             }
         };
+    }
+    let changed = notices.iter().filter_map(|notice| match notice {
+        Notice::Stale { key, changed: true, .. } => Some(&**key),
+        _ => None,
+    });
+    let changed: Vec<&[u8]> = changed.collect();
+    if !changed.is_empty() {
+        sent += pubsub.broadcast(clients, &changed, by, at);
     }
     turn.pushed |= sent > 0;
 }

@@ -9,7 +9,9 @@
 //! `strings.rs`. The whole keyspace: `walk.rs`.
 
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
+use super::generic::BROADCAST;
 use super::stripe::{Held, Keyspace, Part, Place};
+use super::tracking::Noted;
 use super::walk::Flushed;
 use crate::clock::Millis;
 use crate::table::Slot;
@@ -40,6 +42,14 @@ pub enum Notice {
         channel: Box<[u8]>,
         payload: Box<[u8]>,
     },
+    /// CLIENT TRACKING: these clients' copies of a key are no longer valid; `changed` unless it was only forgotten.
+    Stale {
+        key: Box<[u8]>,
+        noted: Noted,
+        changed: bool,
+    },
+    /// No client's copy of anything is valid.
+    AllStale,
 }
 
 /// A keyspace event of a class that is wanted.
@@ -398,16 +408,30 @@ impl<'k> Db<'k> {
     #[inline]
     pub(super) fn changed(&mut self, place: Place, key: &[u8], class: u8, event: &'static str, exists: bool) {
         self.changes.dirty += 1;
-        let index = self.index;
+        let is_observed = self.held.data(place.stripe as usize).is_observed();
+        if is_observed || self.keyspace().settings.events.load(Relaxed) & BROADCAST != 0 {
+            self.observed(place, key, class, event, exists);
+        }
+        if !event.is_empty() {
+            self.notify(class, event, key);
+        }
+    }
+
+    /// Tells a change to whatever waits for it: transactions, blocked commands, clients that cache.
+    #[cold]
+    fn observed(&mut self, place: Place, key: &[u8], class: u8, event: &'static str, exists: bool) {
+        let (index, keyspace) = (self.index, self.keyspace());
         let data = self.held.data(place.stripe as usize);
         if !data.watchers.is_empty() {
             data.watchers.touch(index, key, exists);
         }
-        if !data.waiters.is_empty() && wakes(class, event) && data.waiters.has(index, key) {
+        let ready = !data.waiters.is_empty() && wakes(class, event) && data.waiters.has(index, key);
+        let noted = data.tracked.take(place.hash, key, &keyspace.tracked);
+        if ready {
             self.changes.seldom().ready.push((index, key.into()));
         }
-        if !event.is_empty() {
-            self.notify(class, event, key);
+        if !noted.is_empty() || keyspace.settings.events.load(Relaxed) & BROADCAST != 0 {
+            self.changes.seldom().notices.push(Notice::Stale { key: key.into(), noted, changed: true });
         }
     }
 
@@ -652,7 +676,6 @@ pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
 
 /// Whether a change can be what a command waits for. Of a stream's changes these are a new entry and the end of a group;
 /// acknowledgements, which are as frequent, wake no reader.
-#[cold]
 fn wakes(class: u8, event: &str) -> bool {
     class != STREAM_EVENTS || matches!(event, "xadd" | "xgroup-destroy")
 }

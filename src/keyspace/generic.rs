@@ -101,3 +101,6 @@ impl Db<'_> {
 pub const fn event_class(letter: u8) -> u32 {
     1 << (letter & 31)
 }
+
+/// Some client tracks in broadcasting mode and wants to hear of every change. No class has this bit.
+pub const BROADCAST: u32 = 1 << 31;

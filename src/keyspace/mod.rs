@@ -20,6 +20,7 @@ mod strings;
 pub mod stripe;
 #[cfg(test)]
 mod tests;
+pub mod tracking;
 pub mod waiting;
 pub mod walk;
 pub mod watch;
@@ -27,7 +28,7 @@ pub mod watch;
 pub use crate::types::Text;
 pub use db::{Changes, Db, Event, Expired, Expiry, Hint, Hints, Lapsed, Manner, Notice, Seldom, WrongType};
 pub use edit::Edit;
-pub use generic::event_class;
+pub use generic::{BROADCAST, event_class};
 #[cfg(test)]
 pub use stripe::ModelLock;
 pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place, waited_ticks};

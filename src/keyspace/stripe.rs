@@ -16,6 +16,7 @@ use super::entry::Entry;
 use super::evict::Pool;
 use super::expire::{Alarm, Due};
 use super::snapshot::{Captures, Numbers};
+use super::tracking::{Tracked, TrackedKeys};
 use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
@@ -51,6 +52,7 @@ pub struct Keyspace {
     /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
     pub(super) parity: AtomicBool,
     pub captures: Captures,
+    pub tracked: Tracked,
     pub(super) numbers: Numbers,
     pub settings: Settings,
     /// Fields of some hash expire, or did: snapshots need the newer format.
@@ -70,7 +72,7 @@ pub struct Settings {
     pub lfu: AtomicBool,
     pub lfu_log_factor: AtomicU64,
     pub lfu_decay_minutes: AtomicU64,
-    /// The classes of keyspace events that are wanted ([`super::event_class`]); 0 for none.
+    /// The classes of keyspace events that are wanted ([`super::event_class`]), and [`super::BROADCAST`]; 0 for none.
     pub events: AtomicU32,
     /// Keys do not expire: a replica, a load in progress, or DEBUG SET-ACTIVE-EXPIRE's wish for the active cycle.
     pub active_expire_off: AtomicBool,
@@ -171,6 +173,15 @@ pub(super) struct StripeData {
     pub parts: PerDb<Part>,
     pub watchers: Watchers,
     pub waiters: Waiters,
+    pub tracked: TrackedKeys,
+}
+
+impl StripeData {
+    /// Whether anything here wants to hear of changes.
+    #[inline]
+    pub fn is_observed(&self) -> bool {
+        !self.watchers.is_empty() || !self.waiters.is_empty() || !self.tracked.is_empty()
+    }
 }
 
 /// A stripe's share of one database.
@@ -221,6 +232,7 @@ impl Keyspace {
             graveyard: Mutex::new(Vec::new()),
             parity: AtomicBool::new(false),
             captures: Captures::default(),
+            tracked: Tracked::default(),
             numbers: Numbers::new(databases),
             settings: Settings::default(),
             timed_fields: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 //! KEYS sees one instant. Other walks lock one stripe at a time, or none when the unit owns the world. A cursor is the table's scan cursor with the
 //! stripe's number in its low bits; stripes are walked in order, so the guarantee of the table's scan is SCAN's.
 
-use super::db::Db;
+use super::db::{Db, Notice};
 use super::entry::Entry;
 use super::stripe::{Held, Part};
 use super::watch::Presence;
@@ -178,6 +178,7 @@ impl Db<'_> {
             }
             let data = self.held.data(stripe);
             data.watchers = watchers;
+            data.tracked.clear(&keyspace.tracked);
             let awaited: Vec<_> = data.waiters.keys(index).map(|key| (index, key.into())).collect();
             if !awaited.is_empty() {
                 self.changes.seldom().ready.extend(awaited);
@@ -189,6 +190,7 @@ impl Db<'_> {
             shared.len.store(0, Relaxed);
             shared.volatile.store(0, Relaxed);
         }
+        self.changes.seldom().notices.push(Notice::AllStale);
         keyspace.captures.hand_over(keyspace.numbers.at_cut(index), flushed)
     }
 
@@ -206,6 +208,7 @@ impl Db<'_> {
                 watchers.touch_all(db, |key| (state(db, key), state(other, key)));
             }
             data.parts.swap(a, b);
+            data.tracked.clear(&keyspace.tracked);
             for db in [a, b] {
                 let mut awaited = data.waiters.keys(db).map(|key| (db, key.into())).peekable();
                 if awaited.peek().is_some() {
@@ -220,6 +223,8 @@ impl Db<'_> {
             }
         }
         self.changes.dirty += 1;
+        // Redis says nothing here, and its clients go on with the other database's values.
+        self.changes.seldom().notices.push(Notice::AllStale);
     }
 }
 

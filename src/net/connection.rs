@@ -594,6 +594,7 @@ impl Drop for Connection {
     /// Watches are taken back when the peer is gone, and a command that waits gives up.
     fn drop(&mut self) {
         self.session.unsubscribe_all(&self.worker.node.pubsub);
+        self.session.stop_tracking(self.worker.node);
         if self.session.watch.is_some() || self.session.waiting.is_some() {
             let worker = &self.worker;
             let turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);

@@ -4,7 +4,7 @@
 #![allow(dead_code)] // every test binary uses its own part
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -97,6 +97,66 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A connection that speaks in lines and hears replies of both protocols.
+pub struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub fn of(server: &Server) -> Self {
+        Client(BufReader::new(server.connect()))
+    }
+
+    pub fn ask(&mut self, line: &str) -> Vec<String> {
+        self.send(line);
+        self.reply()
+    }
+
+    pub fn send(&mut self, line: &str) {
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    /// Runs a command that answers an element. False when the server is gone.
+    pub fn moves(&mut self, line: &str) -> bool {
+        let (mut length, mut element) = (String::new(), String::new());
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).is_ok()
+            && self.0.read_line(&mut length).is_ok_and(|n| n > 0)
+            && self.0.read_line(&mut element).is_ok_and(|n| n > 0)
+    }
+
+    /// The scalars of a reply or push, aggregates flattened; a null is nothing.
+    pub fn reply(&mut self) -> Vec<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a reply comes in time");
+        assert!(!line.is_empty(), "the connection was closed");
+        let (kind, text) = (line.as_bytes()[0], line[1..].trim_end());
+        let mut several = |n: i64| (0..n).flat_map(|_| self.reply()).collect();
+        match kind {
+            b'*' | b'>' | b'~' => several(text.parse().unwrap()),
+            b'%' => several(2 * text.parse::<i64>().unwrap()),
+            b'_' => vec![],
+            b'$' | b'=' => {
+                let Ok(len) = text.parse::<usize>() else { return vec![] };
+                let mut bytes = vec![0; len + 2];
+                self.0.read_exact(&mut bytes).unwrap();
+                vec![String::from_utf8_lossy(&bytes[..len]).into_owned()]
+            }
+            _ => vec![text.to_owned()],
+        }
+    }
+
+    /// Everything up to the reply of a PING, one line for each reply or push.
+    pub fn heard(&mut self) -> Vec<String> {
+        self.send("PING");
+        let mut heard = Vec::new();
+        loop {
+            let said = self.reply().join(" ");
+            if said == "PONG" || said.trim_end() == "pong" {
+                return heard;
+            }
+            heard.push(said);
+        }
     }
 }
 

@@ -46,7 +46,12 @@ impl Viewer {
         write_memory(&mut line, client, my_args);
         let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
         let user = if names.user.is_empty() { "default".into() } else { String::from_utf8_lossy(&names.user) };
-        let _ = write!(line, " user={user} redir=-1 resp={}", if facts.resp3.load(Relaxed) { 3 } else { 2 });
+        let _ = write!(
+            line,
+            " user={user} redir={} resp={}",
+            redirect(client),
+            if facts.resp3.load(Relaxed) { 3 } else { 2 }
+        );
         let _ = write!(line, " lib-name={}", String::from_utf8_lossy(&names.lib_name));
         let _ = write!(line, " lib-ver={}", String::from_utf8_lossy(&names.lib_version));
         let _ = write!(line, " watch={} io-thread={}", facts.watched.load(Relaxed), facts.worker.load(Relaxed));
@@ -72,6 +77,10 @@ fn write_memory(line: &mut String, client: &Client, my_args: Option<usize>) {
     let _ = write!(line, " events={}", if unsent > 0 { "rw" } else { "r" });
 }
 
+fn redirect(client: &Client) -> i64 {
+    if client.facts.tracks.load(Relaxed) { client.facts.redirect.load(Relaxed) as i64 } else { -1 }
+}
+
 fn flags(client: &Client) -> String {
     let facts = &client.facts;
     let letters = [
@@ -79,6 +88,8 @@ fn flags(client: &Client) -> String {
         ('P', facts.is_subscribed()),
         ('x', facts.queued.load(Relaxed) >= 0),
         ('b', facts.is_waiting()),
+        ('t', facts.tracks.load(Relaxed)),
+        ('B', facts.broadcasts.load(Relaxed)),
         ('A', facts.close_asap.load(Relaxed)),
         ('U', client.is_unix),
         ('e', facts.no_evict.load(Relaxed)),

@@ -6,6 +6,7 @@ mod client;
 pub mod evict;
 mod kill;
 mod line;
+mod tracking;
 
 use super::transactions::forget_watches;
 use crate::command::session::{ReplyMode, Then};
@@ -19,7 +20,9 @@ use subtle::ConstantTimeEq;
 pub const COMMANDS: &[Command] = &[
     AUTH,
     client::CLIENT,
+    tracking::CACHING,
     client::GETNAME,
+    tracking::GETREDIR,
     client::HELP,
     client::ID,
     client::INFO,
@@ -31,6 +34,8 @@ pub const COMMANDS: &[Command] = &[
     client::REPLY,
     client::SETINFO,
     client::SETNAME,
+    tracking::TRACKING,
+    tracking::TRACKINGINFO,
     client::UNBLOCK,
     client::UNPAUSE,
     ECHO,
@@ -246,6 +251,7 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     forget_watches(ctx);
     ctx.node.clients.monitors.remove(&ctx.session.client);
     ctx.session.unsubscribe_all(&ctx.node.pubsub);
+    ctx.session.stop_tracking(ctx.node);
     ctx.write_pushes();
     let authenticated = ctx.config.requirepass.is_empty();
     let session = &mut *ctx.session;

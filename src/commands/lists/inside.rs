@@ -246,9 +246,8 @@ fn ltrim(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let kept = range(start, stop, len).unwrap_or(len..len);
     list.drop_from(End::Right, len - kept.end);
     list.drop_from(End::Left, kept.start);
-    if kept.len() < len {
-        list.changed_by("ltrim", len - kept.len());
-    }
+    // Told even when nothing was removed, as in Redis.
+    list.changed_by("ltrim", len - kept.len());
     out.ok()
 }
 
