@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Where new listeners go.
@@ -104,4 +106,17 @@ pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
     let mode = if config.unixsocketperm == 0 { 0o777 & !before } else { config.unixsocketperm };
     std::fs::set_permissions(&config.unixsocket, std::fs::Permissions::from_mode(mode))?;
     Ok(Some(listener))
+}
+
+/// How long ago the peer's last segment with data came, in steps of the kernel's clock (1 to 4 ms).
+pub fn last_segment_age(socket: &impl AsRawFd) -> Option<Duration> {
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    // SAFETY: the kernel writes at most `len` bytes into a struct of that size.
+    let failed = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    // SAFETY: all its fields are integers, zero until the kernel has written them.
+    let info = unsafe { info.assume_init() };
+    (failed == 0).then(|| Duration::from_millis(info.tcpi_last_data_recv.into()))
 }

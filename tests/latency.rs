@@ -190,3 +190,97 @@ fn replies_that_wait_for_the_log_and_the_times_of_its_fsyncs_are_told() {
     server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"0"]);
     wait_until("nobody waits", || field("aof_waiting_clients") == 0);
 }
+
+/// What twenty clients measured, each of which asks every ten milliseconds, while `stall` happens on other connections.
+fn beside(server: &Server, words: &[&[u8]], stall: impl FnOnce()) -> Vec<f64> {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut client, mut times) = (Client::new(server), Vec::new());
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        let started = Instant::now();
+                        client.send(&request(words));
+                        client.line();
+                        times.push(us(started.elapsed()));
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    times
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100));
+        stall();
+        std::thread::sleep(Duration::from_millis(100));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// The server's tail is the clients': p99, p99.9, maximum and the count of tail events within a fifth.
+fn check_tail(what: &str, told: &Value, mut measured: Vec<f64>) {
+    measured.sort_by(f64::total_cmp);
+    let close = |name: &str, told: f64, measured: f64| {
+        assert!((told - measured).abs() <= measured / 5.0, "{what} {name}: {told}, clients measured {measured}");
+    };
+    for (key, p) in [("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)] {
+        close(key, told[format!("{key}_latency_us")].as_f64().unwrap(), percentile(&measured, p));
+    }
+    let tail = measured.iter().filter(|us| **us >= 100_000.0).count();
+    assert!(tail >= 20, "{what}: the clients waited, {tail} times");
+    close("tail events", told["p99_tail_events"].as_f64().unwrap(), tail as f64);
+}
+
+#[test]
+fn a_stall_is_in_the_figures_of_all_who_waited_for_it() {
+    for threads in ["1", "2"] {
+        let server = Server::start(&["--threads", threads, "--enable-debug-command", "yes"]);
+        let measured = beside(&server, &[b"GET", b"k"], || {
+            for _ in 0..3 {
+                assert_eq!(Client::new(&server).command(&[b"DEBUG", b"SLEEP", b"0.25"]), "+OK");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let told = Client::new(&server).latency();
+        let get = &told["commands"]["get"];
+        check_tail(&format!("{threads} threads"), get, measured);
+        let causes = &get["causes"];
+        let waited = causes["queue"].as_f64().unwrap() + causes["lock"].as_f64().unwrap();
+        assert!(waited > 0.9, "behind the sleeper, in its thread's queue or at the gate: {get}");
+    }
+}
+
+#[test]
+fn each_stall_stands_under_its_own_cause() {
+    let options = ["--threads", "1", "--enable-debug-command", "yes", "--appendonly", "yes", "--appendfsync", "always"];
+    let server = Server::start(&options);
+    let causes = |command: &str| Client::new(&server).latency()["commands"][command]["causes"].clone();
+    let share = |command: &str, cause: &str| causes(command)[cause].as_f64().unwrap();
+    // A slow device: each write to the log takes a fifth of a second.
+    server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"200000"]);
+    let measured = beside(&server, &[b"SET", b"k", b"v"], || std::thread::sleep(Duration::from_millis(600)));
+    check_tail("a slow device", &Client::new(&server).latency()["commands"]["set"], measured);
+    assert!(share("set", "journal") > 0.8, "{}", causes("set"));
+    server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"0"]);
+    // CLIENT PAUSE, three times.
+    let measured = beside(&server, &[b"EXISTS", b"k"], || {
+        for _ in 0..3 {
+            assert_eq!(Client::new(&server).command(&[b"CLIENT", b"PAUSE", b"200"]), "+OK");
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    });
+    check_tail("a pause", &Client::new(&server).latency()["commands"]["exists"], measured);
+    assert!(share("exists", "pause") > 0.8, "{}", causes("exists"));
+    // A reader that does not read: more than the sockets hold.
+    server.ask(&[b"SET", b"big", &vec![b'x'; 30 << 20]]);
+    let mut slow = Client::new(&server);
+    slow.send(&request(&[b"GETRANGE", b"big", b"0", b"-1"]));
+    std::thread::sleep(Duration::from_millis(300));
+    slow.bulk();
+    assert!(share("getrange", "peer") > 0.7, "{}", causes("getrange"));
+    for command in ["set", "exists", "getrange"] {
+        let sum: f64 = causes(command).as_object().unwrap().values().map(|share| share.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 0.01, "the causes are all the time: {}", causes(command));
+    }
+}

@@ -6,6 +6,7 @@
 
 mod compare;
 mod cpu;
+mod fanout;
 mod generator;
 mod inprocess;
 mod keys;
@@ -139,6 +140,8 @@ enum Work {
     Curve,
     /// The worst latency beside growth and mass expiry.
     Pauses,
+    /// Publish and subscribe.
+    Pubsub,
     /// Everything.
     All,
 }
@@ -264,7 +267,7 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
         rows.extend(compare::run(suite, plan)?);
     }
     type Run = fn(&Plan) -> io::Result<Vec<Row>>;
-    let others: [(Work, Run); 7] = [
+    let others: [(Work, Run); 8] = [
         (Work::Workers, inprocess::two_workers),
         (Work::Memory, memory::run),
         (Work::Start, persistence::start),
@@ -272,6 +275,7 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
         (Work::Tail, tail::run),
         (Work::Curve, tail::curve),
         (Work::Pauses, pauses::run),
+        (Work::Pubsub, fanout::run),
     ];
     for (_, run) in others.into_iter().filter(|(work, _)| is(&[*work])) {
         rows.extend(run(plan)?);

@@ -216,7 +216,7 @@ pub fn scaled(count: u64, scale: f64) -> u64 {
 const GET: &str = "GET key:{key}";
 const SET: &str = "SET key:{key} {value}";
 const KEYS: u64 = 100_000;
-const VALUE_BYTES: usize = 64;
+pub const VALUE_BYTES: usize = 64;
 const CONNECTIONS: usize = 50;
 pub const NO_AOF: &[(&str, &str)] = &[("appendonly", "no")];
 const FULL: &[(&str, &str)] = &[("appendonly", "no"), ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")];

@@ -104,6 +104,8 @@ struct Inbox {
     overflowed: bool,
     unblock: Option<Unblock>,
     served: Option<Served>,
+    /// A command that waited is being served: pushes from this one on stay behind its reply.
+    held: Option<usize>,
     waker: Option<Waker>,
 }
 
@@ -125,7 +127,10 @@ pub struct Served {
 /// What a connection finds in its inbox.
 #[derive(Default)]
 pub struct Mail {
+    /// In front of the reply to a command that waited.
     pub pushes: VecDeque<Push>,
+    /// Behind it.
+    pub late: VecDeque<Push>,
     /// The pushes may leave when the journal is this far.
     pub journal_end: u64,
     pub close: bool,
@@ -213,6 +218,17 @@ impl Client {
         self.mail(|inbox| inbox.unblock = Some(how));
     }
 
+    /// The command that the connection waits in is about to be tried again: what is pushed from here on stays behind its
+    /// reply, or comes when [`Client::release`] says that there is none.
+    pub fn hold(&self) {
+        let mut inbox = self.inbox.lock();
+        inbox.held = Some(inbox.outbox.len());
+    }
+
+    pub fn release(&self) {
+        self.mail(|inbox| inbox.held = None);
+    }
+
     /// Delivers the reply to the command that the connection waits in.
     pub fn serve(&self, reply: Vec<u8>, journal_end: u64) {
         self.mail(|inbox| inbox.served = Some(Served { reply, journal_end }));
@@ -253,14 +269,29 @@ impl Client {
         {
             inbox.waker = Some(waker.clone());
         }
-        self.facts.memory.outbox.store(0, Relaxed);
+        let served = inbox.served.take();
+        let mut pushes = inbox.outbox.take();
+        let late = inbox.held.map_or_else(VecDeque::new, |held| pushes.split_off(held.min(pushes.len())));
+        let late = match (inbox.held, &served) {
+            (Some(_), None) => {
+                inbox.held = Some(0);
+                inbox.outbox.put_back(late);
+                VecDeque::new()
+            }
+            _ => late,
+        };
+        if served.is_some() {
+            inbox.held = None;
+        }
+        self.facts.memory.outbox.store(inbox.outbox.bytes(), Relaxed);
         Mail {
-            pushes: inbox.outbox.take(),
+            pushes,
+            late,
             journal_end: std::mem::take(&mut inbox.journal_end),
             close: inbox.close,
             overflowed: inbox.overflowed,
             unblock: inbox.unblock.take(),
-            served: inbox.served.take(),
+            served,
         }
     }
 }

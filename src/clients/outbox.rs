@@ -95,6 +95,16 @@ impl Outbox {
         true
     }
 
+    pub fn len(&self) -> usize {
+        self.pushes.len()
+    }
+
+    /// Puts back what was taken and may not leave yet, into an empty outbox.
+    pub fn put_back(&mut self, pushes: VecDeque<Push>) {
+        self.bytes = pushes.iter().map(Push::bytes).sum();
+        self.pushes = pushes;
+    }
+
     pub fn take(&mut self) -> VecDeque<Push> {
         self.bytes = 0;
         std::mem::take(&mut self.pushes)

@@ -38,6 +38,9 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     if !turn.quiet || row.command.has(PLAIN_WITHOUT) || room::ensure(turn, session, row).is_err() {
         return dispatch_any(turn, session, request, out);
     }
+    if turn.pushed {
+        write_pushes(turn, session, out);
+    }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
     let held = turn.node.keyspace.lock_one(hint.place.stripe as usize);
     finish(turn, session, Parts { row, argv, canonical, again: None }, smallvec![hint], held, out)
@@ -71,6 +74,9 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
         refuse(turn, session, Some(row), &error, out);
         return Called::Done;
     }
+    if turn.pushed {
+        write_pushes(turn, session, out);
+    }
     match (deferred, &mut session.queue) {
         (Some(Deferred::Held), _) => return Called::Paused,
         (Some(Deferred::Queued), Some(queue)) => {
@@ -102,6 +108,13 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     }
     turn.inside = Some(node.keyspace.gate.enter(turn.slot));
     after(turn, row, ended)
+}
+
+/// What making room for a command has told its own client stands before the command's reply.
+#[cold]
+fn write_pushes(turn: &mut Turn<'_>, session: &Session, out: &mut Vec<u8>) {
+    turn.pushed = false;
+    session.client.take_pushes().iter().for_each(|push| push.render(out, session.proto));
 }
 
 /// Runs a unit under its locks, and what follows from it.

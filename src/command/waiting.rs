@@ -182,6 +182,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
         // CLIENT UNBLOCK was first: its connection ends the wait.
         return Attempt::Nothing;
     }
+    client.hold();
     let mut session = Session::stand_in(waiter);
     let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
@@ -189,6 +190,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let ended = resp::unlimited(|| unit(turn, &mut session, parts, Hints::new(), held, &mut reply));
     if ended.waits {
         client.facts.blocked.store(true, Relaxed);
+        client.release();
         return Attempt::Nothing;
     }
     client.facts.wait_ends.store(false, Relaxed);

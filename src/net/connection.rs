@@ -26,6 +26,7 @@ use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::waited_ticks;
+use crate::observe::Cause;
 use crate::resp::{self, Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -57,6 +58,10 @@ pub struct Connection {
     soft_limit_timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// The waker that the client's inbox knows.
     waker: Option<Waker>,
+    /// The socket took no more of the output.
+    is_blocked: bool,
+    /// What the requests read so far are waiting for when the next batch begins.
+    before_batch: Cause,
     timeline: Timeline,
     pause_timer: Option<Pin<Box<tokio::time::Sleep>>>,
     wait_timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -106,6 +111,8 @@ impl Connection {
             over_soft_limit_since: None,
             soft_limit_timer: None,
             waker: None,
+            is_blocked: false,
+            before_batch: Cause::Queue,
             timeline: Timeline::default(),
             pause_timer: None,
             wait_timer: None,
@@ -134,6 +141,7 @@ impl Connection {
             self.journal_end = self.journal_end.max(served.journal_end);
             self.end_wait(|out| out.extend_from_slice(&served.reply));
         }
+        self.render(mail.late);
         if self.session.waiting.is_some() {
             self.unblock = mail.unblock.or(self.unblock);
         }
@@ -154,7 +162,7 @@ impl Connection {
         reply(&mut self.output);
         self.session.apply_reply_mode(&mut self.output, start);
         // The time spent waiting is not the server's.
-        self.timeline.begin_anew();
+        self.timeline.begin(clock::ticks());
         self.session.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
     }
 
@@ -203,6 +211,10 @@ impl Connection {
 
     /// Writes as much as the socket takes. `Ready` when nothing is left to write now.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_blocked {
+            self.timeline.until(clock::ticks(), Cause::Peer);
+        }
+        self.is_blocked = false;
         while self.sent < self.output.len() {
             match self.stream.poll_write(cx, &self.output[self.sent..]) {
                 Poll::Ready(Ok(n)) if n > 0 => {
@@ -215,6 +227,8 @@ impl Connection {
                     return Poll::Ready(());
                 }
                 Poll::Pending => {
+                    self.timeline.until(clock::ticks(), Cause::Write);
+                    self.is_blocked = true;
                     // A peer that is always a little behind must not make us keep what it has long taken.
                     if self.sent > self.output.len() / 2 {
                         self.output.drain(..self.sent);
@@ -258,7 +272,7 @@ impl Connection {
                 unsafe { self.input.set_len(self.input.len() + n) };
                 // Else they come behind requests that are not answered yet.
                 if self.output.is_empty() {
-                    self.timeline.begin_anew();
+                    self.timeline.begin(self.worker.turns.arrival(&self.stream, self.timeline.at()));
                 }
                 self.worker.stats.counters.total_reads_processed.add(1);
                 self.worker.stats.counters.net_input_bytes.add(n as u64);
@@ -309,7 +323,9 @@ impl Connection {
             let outside = waited_ticks();
             let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
             let inside = waited_ticks();
-            self.timeline.entered(turn.tick, inside.wrapping_sub(outside));
+            self.timeline.until(turn.tick - inside.wrapping_sub(outside), self.before_batch);
+            self.timeline.until(turn.tick, Cause::Lock);
+            self.before_batch = Cause::Queue;
             let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
             self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));
             if let Some(stopped) = stop {
@@ -396,14 +412,14 @@ impl Connection {
         turn.ask_gates(&self.session);
         for (i, r) in requests.iter().enumerate() {
             ahead.of(i);
-            let (row, before) = (r.looked_up.row.map_or(usize::MAX, |row| row.id), turn.tick);
+            let row = r.looked_up.row.map_or(usize::MAX, |row| row.id);
             let prepared = Prepared { argv: r.argv(input, spans), canonical: r.canonical, looked_up: r.looked_up };
             match call(turn, &mut self.session, prepared, &mut self.output) {
                 Called::Done => {}
                 Called::Paused => return (i, Some(Ran::Paused)),
                 Called::Waits => return (i + 1, Some(Ran::Waits)),
             }
-            self.timeline.count(row, turn.tick.wrapping_sub(before));
+            self.timeline.count(row);
             if turn.has_pushed() {
                 // What the command sent to its own client follows its reply.
                 self.render(self.session.client.take_pushes());
@@ -570,6 +586,9 @@ impl Connection {
             self.worker.wait_for_journal(cx.waker());
         }
         if waits != self.awaits_journal {
+            if !waits {
+                self.timeline.until(clock::ticks(), Cause::Journal);
+            }
             self.awaits_journal = waits;
             self.session.client.facts.awaits_journal.store(waits, Relaxed);
         }
@@ -611,6 +630,7 @@ impl Future for Connection {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.worker.turns.serve();
         let polled = this.go_on(cx);
         if polled.is_pending() {
             this.check_output(cx);
@@ -657,7 +677,6 @@ impl Connection {
             if this.must_wait_for_journal(cx) {
                 return Poll::Pending;
             }
-            this.timeline.released = clock::ticks();
             let flushed = this.poll_flush(cx);
             this.rest_if_large();
             match this.state {
@@ -671,6 +690,7 @@ impl Connection {
                     return Poll::Pending;
                 }
                 Ran::Paused => {
+                    this.before_batch = Cause::Pause;
                     this.wait_for_pause(cx);
                     return this.rest();
                 }

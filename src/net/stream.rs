@@ -1,9 +1,11 @@
 //! A connected peer's socket, whatever its family.
 
+use crate::listeners;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -34,6 +36,14 @@ impl Stream {
             Accepted::Tcp(s) => Self::Tcp(TcpStream::from_std(s)?),
             Accepted::Unix(s) => Self::Unix(UnixStream::from_std(s)?),
         })
+    }
+
+    /// How long ago the peer's last segment came, in steps of the kernel's clock. None for a Unix socket.
+    pub fn last_segment_age(&self) -> Option<Duration> {
+        match self {
+            Self::Tcp(s) => listeners::last_segment_age(s),
+            Self::Unix(_) => None,
+        }
     }
 
     #[inline]

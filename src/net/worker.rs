@@ -5,13 +5,15 @@
 //! turn, behind every connection that was ready in it: one flush of the journal for all of them, then their replies.
 
 use super::connection::Connection;
+use super::service_time::Loop;
 use super::stream::{Accepted, Stream};
 use crate::clients::Client;
+use crate::clock;
 use crate::command::Registry;
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -37,6 +39,7 @@ pub struct Worker {
     pub stats: Arc<WorkerStats>,
     /// The thread's own slot in the gate.
     pub slot: usize,
+    pub turns: Loop,
     buffers: RefCell<Vec<Vec<u8>>>,
     waiting: RefCell<Vec<Waker>>,
     flush: Notify,
@@ -98,13 +101,15 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
             registry,
             stats: node.observatory.worker(slot),
             slot,
+            turns: Loop::default(),
             buffers: RefCell::default(),
             waiting: RefCell::default(),
             flush: Notify::new(),
         });
         let local = tokio::task::LocalSet::new();
         local.spawn_local(worker.clone().flusher());
-        local.block_on(&runtime, async move {
+        let turning = worker.clone();
+        let mut serving = Box::pin(local.run_until(async move {
             while let Some(Arrival { socket, client }) = inbox.recv().await {
                 match Stream::adopt(socket) {
                     Ok(stream) => {
@@ -122,7 +127,15 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
                     }
                 }
             }
-        });
+        }));
+        // The runtime asks the kernel for ready sockets before each poll of its main future: a turn of the loop.
+        runtime.block_on(poll_fn(|cx| {
+            let began = clock::ticks();
+            turning.turns.turn(began, TURN_TASKS_MAX);
+            let polled = serving.as_mut().poll(cx);
+            turning.stats.turned(clock::ticks_to_ns(clock::ticks().wrapping_sub(began)));
+            polled
+        }));
     })?;
     Ok(Handle { arrivals, connections })
 }
@@ -141,6 +154,8 @@ impl Drop for Serve {
     }
 }
 
+/// Connections that tokio's `LocalSet` polls before it lets the runtime look at the sockets again.
+const TURN_TASKS_MAX: u32 = 61;
 /// Tasks run between two looks at the sockets: a turn is at most so many connections long.
 const EVENT_INTERVAL: u32 = 61;
 const POOLED_BYTES_MAX: usize = 64 << 10;

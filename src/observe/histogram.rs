@@ -113,6 +113,11 @@ impl Snapshot {
         0
     }
 
+    /// The same, but never above the maximum, which is known exactly: Redis's own figures tell the end of the cell.
+    pub fn bounded_percentile(&self, percentile: f64) -> u64 {
+        self.percentile(percentile).min(self.max())
+    }
+
     /// The distribution in powers of two: `(upper bound in µs, values up to there)`, from 1 µs to 2^20, leaving out
     /// bounds that add nothing. The bounds are Redis's own odd ones (33, 66, 132 …), and its last one takes all.
     pub fn cumulative_us(&self) -> Vec<(u64, u64)> {

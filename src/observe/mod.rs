@@ -28,7 +28,7 @@ pub use monitor::{DoctorContext, LatencyMonitor, Latest, Sample};
 pub use rates::Rates;
 pub use report::{CommandReport, LatencyReport, WindowReport, commandstats_text, errorstats_text, latencystats_text};
 pub use slowlog::{Slowlog, SlowlogEntry};
-pub use worker::{BAND_BOUNDS_MS, CAUSES, CommandTotals, ServiceTime, ServiceTotals, WorkerStats};
+pub use worker::{BAND_BOUNDS_MS, CAUSES, Cause, CommandTotals, ServiceTime, ServiceTotals, WorkerStats};
 
 use crate::clock::Millis;
 use parking_lot::Mutex;
@@ -195,7 +195,10 @@ mod tests {
 
     fn ms(total: u64) -> ServiceTime {
         let ns = total * 1_000_000;
-        ServiceTime { total_ns: ns, queue_ns: ns / 2, exec_ns: ns / 4, ..ServiceTime::default() }
+        let mut by_cause_ns = [0; CAUSES.len()];
+        by_cause_ns[Cause::Queue as usize] = ns - ns / 4;
+        by_cause_ns[Cause::Execution as usize] = ns / 4;
+        ServiceTime { total_ns: ns, by_cause_ns }
     }
 
     #[test]
@@ -220,7 +223,7 @@ mod tests {
         assert_eq!((total.all.bands, total.all.tail_events()), ([1, 10, 0, 0, 0, 5], 5));
         assert_eq!(total.commands.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["get", "config|set"]);
         assert_eq!(total.all.histogram.max(), 120_000_000);
-        assert_eq!(total.all.shares(), [0.5, 0.0, 0.25, 0.0, 0.0, 0.25]);
+        assert_eq!(total.all.shares(), [0.75, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn errorstats_text(counts: &[(Vec<u8>, u64)]) -> String {
 
 /// The keys that stand for the whole in both texts.
 fn headline(totals: &ServiceTotals) -> [(&'static str, String); 8] {
-    let percentile = |p| us(totals.histogram.percentile(p));
+    let percentile = |p| us(totals.histogram.bounded_percentile(p));
     [
         ("latency_count", totals.count().to_string()),
         ("mean_latency_us", us(totals.histogram.mean())),
@@ -143,7 +143,7 @@ fn headline(totals: &ServiceTotals) -> [(&'static str, String); 8] {
 fn info_fields(totals: &ServiceTotals) -> String {
     let mut text = format!("count={},mean={}", totals.count(), us(totals.histogram.mean()));
     for p in [50.0, 95.0, 99.0, 99.9] {
-        let _ = write!(text, ",p{}={}", percentile_name(p), us(totals.histogram.percentile(p)));
+        let _ = write!(text, ",p{}={}", percentile_name(p), us(totals.histogram.bounded_percentile(p)));
     }
     let _ = write!(text, ",max={},tail_events={}", us(totals.histogram.max()), totals.tail_events());
     for (ms, count) in BAND_BOUNDS_MS.iter().zip(totals.bands) {
@@ -196,7 +196,7 @@ struct Figures {
 impl Figures {
     fn of(histogram: &Snapshot) -> Figures {
         let us = |ns: u64| ns as f64 / 1000.0;
-        let percentile = |p| us(histogram.percentile(p));
+        let percentile = |p| us(histogram.bounded_percentile(p));
         Figures {
             mean: us(histogram.mean()),
             p50: percentile(50.0),
@@ -214,7 +214,7 @@ fn json_commands(window: &WindowReport) -> Value {
 }
 
 fn causes(totals: &ServiceTotals) -> impl Iterator<Item = (&'static str, f64)> {
-    CAUSES.into_iter().chain(["other"]).zip(totals.shares())
+    CAUSES.into_iter().zip(totals.shares())
 }
 
 fn us(ns: u64) -> String {

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub struct WorkerStats {
     /// What INFO stats counts.
     pub counters: Counters,
+    /// How long the turns of the worker's loop took.
+    turns: Histogram,
+    turns_ns: Counter,
     commands: Box<[OnceLock<Box<CommandStats>>]>,
     tracking: AtomicBool,
 }
@@ -26,9 +29,25 @@ impl WorkerStats {
     pub fn new(commands: usize) -> WorkerStats {
         WorkerStats {
             counters: Counters::default(),
+            turns: Histogram::new(),
+            turns_ns: Counter::new(),
             commands: (0..commands).map(|_| OnceLock::new()).collect(),
             tracking: AtomicBool::new(true),
         }
+    }
+
+    /// Records a turn of the worker's loop: from the moment the kernel told which sockets are ready until all that were
+    /// served in it were.
+    #[inline]
+    pub fn turned(&self, took_ns: u64) {
+        self.turns.record(took_ns);
+        self.turns_ns.add(took_ns);
+    }
+
+    /// Adds this worker's turns to those of others; returns the nanoseconds they took.
+    pub fn merge_turns(&self, turns: &mut Snapshot) -> u64 {
+        self.turns.merge_into(turns);
+        self.turns_ns.get()
     }
 
     /// Records one execution, successful or not.
@@ -59,7 +78,7 @@ impl WorkerStats {
         let service = &self.command(command).service;
         service.histogram.record_n(time.total_ns, calls);
         service.bands[band_of(time.total_ns)].add(calls);
-        for (cause, ns) in service.causes.iter().zip(time.by_cause()) {
+        for (cause, ns) in service.causes.iter().zip(time.by_cause_ns) {
             cause.add(ns.saturating_mul(calls));
         }
     }
@@ -96,32 +115,40 @@ impl WorkerStats {
     }
 }
 
-/// Where the time of one command went, in nanoseconds. The parts need not add up to the total; the rest is shown as
-/// "other" (parsing, waiting for neighbours of the batch).
+/// Where the time of one command went, in nanoseconds; the causes add up to the total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServiceTime {
     /// From bytes readable to reply handed to the kernel.
     pub total_ns: u64,
-    /// Readable, but the worker was busy with other connections.
-    pub queue_ns: u64,
-    /// Waiting for stripes and the gate.
-    pub lock_ns: u64,
-    /// In the handler, waits for locks not included.
-    pub exec_ns: u64,
-    /// Waiting for the journal before the reply may leave.
-    pub journal_ns: u64,
-    /// In the system call that wrote the reply.
-    pub write_ns: u64,
+    pub by_cause_ns: [u64; CAUSES.len()],
 }
 
-impl ServiceTime {
-    fn by_cause(&self) -> [u64; CAUSES.len()] {
-        [self.queue_ns, self.lock_ns, self.exec_ns, self.journal_ns, self.write_ns]
-    }
+/// What a request waits for, or is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its bytes were there, and the worker was busy with other connections or with requests before it.
+    Queue,
+    /// The gate and the stripes of its keys.
+    Lock,
+    /// Its batch ran.
+    Execution,
+    /// The log had to have the write before the reply may leave.
+    Journal,
+    /// The system call that wrote the reply.
+    Write,
+    /// The peer did not read: its socket took no more.
+    Peer,
+    /// CLIENT PAUSE.
+    Pause,
 }
 
-/// The parts of a service time, in the order of `ServiceTotals::causes_ns`.
-pub const CAUSES: [&str; 5] = ["queue", "lock", "execution", "journal", "write"];
+impl Cause {
+    pub const ALL: [Cause; CAUSES.len()] =
+        [Self::Queue, Self::Lock, Self::Execution, Self::Journal, Self::Write, Self::Peer, Self::Pause];
+}
+
+/// The names of the causes, in their order.
+pub const CAUSES: [&str; 7] = ["queue", "lock", "execution", "journal", "write", "peer", "pause"];
 
 /// The upper bounds of all latency bands but the last, in milliseconds.
 pub const BAND_BOUNDS_MS: [u64; 5] = [1, 5, 10, 50, 100];
@@ -168,17 +195,10 @@ impl ServiceTotals {
         self.bands[BAND_BOUNDS_MS.len()]
     }
 
-    /// Each cause's part of all the time, in the order of `CAUSES`, then what no cause explains. Zeros of nothing.
-    pub fn shares(&self) -> [f64; CAUSES.len() + 1] {
-        let total = self.histogram.sum().max(1) as f64;
-        let mut shares = [0.0; CAUSES.len() + 1];
-        for (share, ns) in shares.iter_mut().zip(self.causes_ns) {
-            *share = ns as f64 / total;
-        }
-        if self.histogram.sum() > 0 {
-            shares[CAUSES.len()] = (1.0 - shares.iter().sum::<f64>()).max(0.0);
-        }
-        shares
+    /// Each cause's part of all the time, in the order of `CAUSES`. Zeros of nothing.
+    pub fn shares(&self) -> [f64; CAUSES.len()] {
+        let total = self.causes_ns.iter().sum::<u64>().max(1) as f64;
+        self.causes_ns.map(|ns| ns as f64 / total)
     }
 
     pub fn merge(&mut self, other: &ServiceTotals) {
