@@ -325,9 +325,12 @@ impl Connection {
             let inside = waited_ticks();
             self.timeline.until(turn.tick - inside.wrapping_sub(outside), self.before_batch);
             self.timeline.until(turn.tick, Cause::Lock);
+            let entered = turn.tick;
             self.before_batch = Cause::Queue;
             let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
             self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));
+            let ran_ns = clock::ticks_to_ns(turn.tick.saturating_sub(entered));
+            worker.stats.counters.eventloop_command_ns.add(ran_ns);
             if let Some(stopped) = stop {
                 self.put_back(&mut input, &spans, &requests[executed..]);
                 (ran, ended) = (stopped, None);

@@ -105,6 +105,6 @@ counters! {
     eventloop_cycles,
     /// Time in those turns, in microseconds, waiting for events not included.
     eventloop_us,
-    /// Time in commands, in microseconds.
-    eventloop_command_us,
+    /// Time in commands, in nanoseconds.
+    eventloop_command_ns,
 }

@@ -132,7 +132,9 @@ impl Observatory {
         }
         total.commands.retain(|_, totals| totals.count() > 0);
         let windows = readings.windows.read().into_iter().chain([("total", total)]);
-        LatencyReport { windows: windows.map(|(name, slot)| self.window_report(name, slot)).collect() }
+        let windows = windows.map(|(name, slot)| self.window_report(name, slot)).collect();
+        let loops = self.workers.iter().map(|worker| worker.turns()).filter(|turns| turns.count() > 0).collect();
+        LatencyReport { windows, loops }
     }
 
     /// `latency-tracking`.

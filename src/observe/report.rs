@@ -15,6 +15,8 @@ use std::fmt::Write;
 #[derive(Clone, Debug)]
 pub struct LatencyReport {
     pub windows: Vec<WindowReport>,
+    /// How long the turns of each worker's loop took, since start: what a request may have to wait behind others.
+    pub loops: Vec<Snapshot>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +65,17 @@ impl LatencyReport {
                 push_line(&mut text, format_args!("latency_{}_{name}:{}", window.name, info_fields(totals)));
             }
         }
+        for (worker, turns) in self.loops.iter().enumerate() {
+            let at = |p| us(turns.bounded_percentile(p));
+            let (count, max) = (turns.count(), us(turns.max()));
+            let line = format_args!(
+                "worker{worker}_loop:turns={count},p50={},p99={},p99.9={},max={max}",
+                at(50.0),
+                at(99.0),
+                at(99.9)
+            );
+            push_line(&mut text, line);
+        }
         text
     }
 
@@ -78,6 +91,11 @@ impl LatencyReport {
             windows.insert(window.name.into(), object.into());
         }
         top.insert("windows".into(), windows.into());
+        let loops = self.loops.iter().map(|turns| {
+            let Figures { p50, p99, p99_9, max, .. } = Figures::of(turns);
+            json!({"turns": turns.count(), "p50_us": p50, "p99_us": p99, "p99_9_us": p99_9, "max_us": max})
+        });
+        top.insert("workers".into(), loops.collect());
         top.into()
     }
 }

@@ -41,13 +41,17 @@ impl WorkerStats {
     #[inline]
     pub fn turned(&self, took_ns: u64) {
         self.turns.record(took_ns);
+        let before_us = self.turns_ns.get() / 1000;
         self.turns_ns.add(took_ns);
+        self.counters.eventloop_cycles.add(1);
+        self.counters.eventloop_us.add(self.turns_ns.get() / 1000 - before_us);
     }
 
-    /// Adds this worker's turns to those of others; returns the nanoseconds they took.
-    pub fn merge_turns(&self, turns: &mut Snapshot) -> u64 {
-        self.turns.merge_into(turns);
-        self.turns_ns.get()
+    /// How long the turns of this worker's loop took, since start. Empty for a thread that is no worker.
+    pub(super) fn turns(&self) -> Snapshot {
+        let mut turns = Snapshot::default();
+        self.turns.merge_into(&mut turns);
+        turns
     }
 
     /// Records one execution, successful or not.

@@ -207,6 +207,11 @@ const PERSISTENCE: &[Field] = &[
 const STATS: &[Field] = &[
     field("total_connections_received", |r| r.counts.connections_received.into()),
     field("total_commands_processed", |r| r.counts.commands_processed.into()),
+    field("eventloop_cycles", |r| r.counts.eventloop_cycles.into()),
+    field("eventloop_duration_sum", |r| r.counts.eventloop_us.into()),
+    field("eventloop_duration_cmd_sum", |r| (r.counts.eventloop_command_ns / 1000).into()),
+    field("instantaneous_eventloop_cycles_per_sec", |r| r.rates.eventloop_cycles.into()),
+    field("instantaneous_eventloop_duration_usec", |r| r.rates.eventloop_us_per_cycle.into()),
     field("instantaneous_ops_per_sec", |r| r.rates.commands.into()),
     field("total_net_input_bytes", |r| (r.counts.net_input_bytes + r.counts.net_repl_input_bytes).into()),
     field("total_net_output_bytes", |r| (r.counts.net_output_bytes + r.counts.net_repl_output_bytes).into()),
