@@ -308,3 +308,32 @@ fn very_many_keys_in_introspection_and_waiting_are_only_many_keys() {
     assert_eq!(&answer, b"*-1\r\n");
     server.is_well();
 }
+
+/// A list element of more than 1 GiB, which LZF makes of 12 MB: Redis keeps it, and so do we, in the file too.
+#[test]
+fn an_element_of_more_than_a_gigabyte_is_stored() {
+    let mut server = Server::start(&["--enable-debug-command", "yes"]);
+    for (kind, behind) in [(1, &b"\x01x"[..]), (18, b"")] {
+        let payload = payload_of_a_giant(kind, behind);
+        assert!(payload.len() < 13 << 20);
+        assert_eq!(server.ask(&[b"RESTORE", b"list", b"0", &payload, b"REPLACE"]), "+OK\r\n", "type {kind}");
+        assert_eq!(server.ask(&[b"LPUSH", b"list", b"front"]), if kind == 1 { ":3\r\n" } else { ":2\r\n" });
+        assert_eq!(server.ask(&[b"DEBUG", b"RELOAD"]), "+OK\r\n");
+        assert_eq!(server.ask(&[b"LPOS", b"list", b"front"]), ":0\r\n");
+        server.is_well();
+    }
+}
+
+/// A DUMP payload of a list (`kind` 1) or quicklist (18) that begins with one element of 1 GiB and a little.
+fn payload_of_a_giant(kind: u8, behind: &[u8]) -> Vec<u8> {
+    let copies = (1u32 << 30) / 264 + 1;
+    let mut lzf = b"\x00a".to_vec();
+    (0..copies).for_each(|_| lzf.extend_from_slice(b"\xe0\xff\x00"));
+    let length = |n: u32| [&[0x80][..], &n.to_be_bytes()].concat();
+    let element = [b"\xc3".to_vec(), length(lzf.len() as u32), length(1 + 264 * copies), lzf].concat();
+    let front: &[u8] = if kind == 1 { &[1, 2] } else { &[18, 1, 1] };
+    let mut payload = [front, &element, behind, b"\x0a\x00"].concat();
+    let sum = memkv::checksum::crc64(0, &payload);
+    payload.extend_from_slice(&sum.to_le_bytes());
+    payload
+}

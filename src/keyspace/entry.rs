@@ -15,7 +15,8 @@
 use crate::clock::Millis;
 use crate::mover::Mover;
 use crate::table::prefetch;
-use crate::types::{Kind, Value};
+use crate::resp::parse::REQUEST_BYTES_MAX;
+use crate::types::{Kind, MEMBER_BYTES_MAX, Value};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
@@ -496,6 +497,8 @@ fn key_offset(flags: u32) -> usize {
     expiry_offset(flags) + if flags & EXPIRES != 0 { 8 } else { 0 }
 }
 
+/// What a client sends is short enough to be a key or a member; files are asked ([`MEMBER_BYTES_MAX`]).
+const _: () = assert!(REQUEST_BYTES_MAX as usize <= MEMBER_BYTES_MAX);
 const FLAGS_SHIFT: u32 = 24;
 const ACCESS_MASK: u32 = (1 << FLAGS_SHIFT) - 1;
 const EXPIRES: u32 = 1;

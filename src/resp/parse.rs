@@ -423,7 +423,7 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_MAX: i64 = 16384;
 /// Spans are 32-bit.
-const REQUEST_BYTES_MAX: u64 = u32::MAX as u64;
+pub const REQUEST_BYTES_MAX: u64 = u32::MAX as u64 - 64;
 
 #[cfg(test)]
 mod tests {

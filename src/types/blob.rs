@@ -124,7 +124,7 @@ impl Clone for Blob {
 }
 
 fn layout(len: usize) -> Layout {
-    assert!(len <= BYTES_MAX, "a blob is at most 1 GiB");
+    assert!(len <= BYTES_MAX, "a blob is shorter than 4 GiB");
     Layout::from_size_align(size_class(len + HEADER), 4).expect("a blob is smaller than the address space")
 }
 
@@ -139,8 +139,12 @@ pub fn size_class(bytes: usize) -> usize {
 }
 
 const HEADER: usize = 4;
-/// Redis refuses listpacks beyond 1 GiB.
-pub const BYTES_MAX: usize = 1 << 30;
+/// What the length in front can tell. Encodings that grow member by member end far below ([`PACKED_BYTES_MAX`]), a list's
+/// listpack of one element a little above [`super::MEMBER_BYTES_MAX`].
+pub const BYTES_MAX: usize = u32::MAX as usize;
+/// A hash, set or sorted set that would be a longer listpack is a table in place of one, whatever the directives allow:
+/// half of what Redis takes for safe.
+pub const PACKED_BYTES_MAX: usize = 512 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
 //! A hash never goes back to a smaller encoding. Not here: keys, who removes fields that are due.
 
 use super::PackedMax;
+use super::blob::PACKED_BYTES_MAX;
 use super::fields::{Due, Fields};
 use super::lookup;
 use super::packed::{Packed, Position};
@@ -394,8 +395,6 @@ pub(super) fn remove_due(packed: &mut Packed, now: Millis) -> Vec<Box<[u8]>> {
 /// Entries a field in the listpacks.
 const PAIR: usize = 2;
 const TRIPLE: usize = 3;
-/// Half of what a listpack can be: a field's own length bytes and time fit in any case.
-const PACKED_BYTES_MAX: usize = super::blob::BYTES_MAX / 2;
 const NO_TIME: Millis = 0;
 /// Sparse buckets looked at per field asked for, before a scan answers with fewer (as in Redis).
 const STEPS_PER_FIELD: usize = 10;

@@ -27,6 +27,10 @@ mod text;
 pub mod value;
 pub mod zset;
 
+/// Bytes of the longest member, field, value of a field, or element, and of the longest key. What the 32 bits in front of
+/// them can tell, less what a listpack of one element has around it. A request is shorter; a file need not be.
+pub const MEMBER_BYTES_MAX: usize = blob::BYTES_MAX - 64;
+
 pub use text::{Text, as_int};
 pub use value::{Collection, Kind, Value};
 

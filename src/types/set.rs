@@ -7,6 +7,7 @@
 //! A set never goes back to a smaller encoding by losing members. Not here: keys, replies, combining several sets.
 
 use super::PackedMax;
+use super::blob::PACKED_BYTES_MAX;
 use super::cut::TableCut;
 use super::intset::Intset;
 use super::items::{BATCH, BATCH_ROOM, Items};
@@ -416,9 +417,8 @@ fn not_a_set() -> ! {
     unreachable!("a set is one of the set variants")
 }
 
-/// However high the directive: an integer takes eight bytes, and one block has at most a gigabyte.
-const INTS_MAX: usize = 1 << 26;
-const PACKED_BYTES_MAX: usize = super::blob::BYTES_MAX / 2;
+/// However high the directive: what moves with each insertion is at most half a gigabyte.
+pub const INTS_MAX: usize = 1 << 26;
 /// A scan of a thin table looks at so many buckets for each member asked for, as in Redis.
 const STEPS_PER_MEMBER: usize = 10;
 /// From so many times the members asked for on, drawing until they differ is cheaper than a walk.

@@ -5,6 +5,7 @@
 //! the ranks with [`Zset::count_before`]. Scores are never NaN.
 //! Invariant: the members are in order, and no two have the same name. Not here: what a range's ends look like, replies.
 
+use super::blob::PACKED_BYTES_MAX;
 use super::packed::{Packed, Position};
 use super::value::{Collection, Value};
 use super::{PackedMax, Text};
@@ -33,8 +34,9 @@ impl Zset {
     /// A sorted set of these members, each given once, as small as the limits allow.
     pub fn build<'a>(members: impl Iterator<Item = (Text<'a>, f64)> + Clone, max: PackedMax) -> Value {
         let mut set = Self(Self::empty());
-        let (count, longest) = members.clone().fold((0, 0), |(n, longest), (name, _)| (n + 1, name.len().max(longest)));
-        if count > max.entries || longest > max.bytes {
+        let (count, longest) =
+            members.clone().fold((0usize, 0), |(n, longest), (name, _)| (n + 1, name.len().max(longest)));
+        if count > max.entries || longest > max.bytes || count.saturating_mul(longest) > PACKED_BYTES_MAX {
             set.unpack();
         }
         let mut digits = itoa::Buffer::new();
@@ -109,7 +111,10 @@ impl Zset {
                 let Some(score) = decide(at.map(|at| score_behind(packed, at))) else { return };
                 match at {
                     Some(at) => rescore(packed, at, name, score),
-                    None if packed.len() / 2 >= max.entries || name.len() > max.bytes => {
+                    None if packed.len() / 2 >= max.entries
+                        || name.len() > max.bytes
+                        || packed.bytes().len() + name.len() > PACKED_BYTES_MAX =>
+                    {
                         self.unpack().insert(name, score);
                     }
                     None => put(packed, name, score),

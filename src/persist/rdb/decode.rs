@@ -4,7 +4,7 @@
 //! declared length alone. A collection without members, as old servers wrote them by mistake, is [`Content::Empty`].
 
 use super::read::{Reader, bad};
-use super::value::CONTAINER_PACKED;
+use super::value::{CONTAINER_PACKED, CONTAINER_PLAIN};
 use super::*;
 use crate::clock::Millis;
 use crate::config::Config;
@@ -15,7 +15,7 @@ use crate::types::hash::Hash;
 use crate::types::intset::Intset;
 use crate::types::list::{End, List, NodeMax};
 use crate::types::packed::Packed;
-use crate::types::set::{Set, SetMax};
+use crate::types::set::{INTS_MAX, Set, SetMax};
 use crate::types::zset::Zset;
 use crate::types::{Collection, PackedMax, Text, Value, legacy};
 use ahash::AHashSet;
@@ -65,7 +65,7 @@ fn list<R: BufRead>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Val
     match kind {
         LIST => {
             for _ in 0..r.length()? {
-                push(Text::Bytes(&r.string()?));
+                push(Text::Bytes(&r.member()?));
             }
         }
         LIST_ZIPLIST => ziplist(&r.string()?)?.into_iter().for_each(push),
@@ -81,7 +81,7 @@ fn list<R: BufRead>(r: &mut Reader<R>, kind: u8, max: NodeMax) -> io::Result<Val
             }
             for _ in 0..nodes {
                 match r.length()? {
-                    CONTAINER_PLAIN => match r.string()? {
+                    CONTAINER_PLAIN => match r.member()? {
                         empty if empty.is_empty() => {
                             return Err(bad("Quicklist integrity check failed: an empty node."));
                         }
@@ -105,13 +105,13 @@ fn set<R: BufRead>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value
     match kind {
         SET => {
             for _ in 0..r.length()? {
-                add(&r.string()?)?;
+                add(&r.member()?)?;
             }
         }
         SET_INTSET => {
             let bytes = r.string()?;
             let ints = Intset::from_untrusted(&bytes).ok_or_else(|| bad("Intset integrity check failed."))?;
-            if ints.len() <= max.ints {
+            if ints.len() <= max.ints.min(INTS_MAX) {
                 return Ok(Value::SetInts(ints));
             }
             ints.iter().try_for_each(|n| add(itoa::Buffer::new().format(n).as_bytes()))?;
@@ -142,13 +142,13 @@ fn zset<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<V
     match kind {
         ZSET => {
             for _ in 0..r.length()? {
-                let member = r.string()?;
+                let member = r.member()?;
                 add(&member, ascii_score(r)?)?;
             }
         }
         ZSET_BINARY => {
             for _ in 0..r.length()? {
-                let member = r.string()?;
+                let member = r.member()?;
                 add(&member, f64::from_le_bytes(r.array()?))?;
             }
         }
@@ -220,7 +220,7 @@ fn hash_members<R: BufRead>(r: &mut Reader<R>, first: Option<Millis>, max: Packe
                 behind => due_at(first.checked_add_unsigned(behind - 1))?,
             },
         };
-        if !hash.set(&r.string()?, &r.string()?, due, max) {
+        if !hash.set(&r.member()?, &r.member()?, due, max) {
             return Err(bad("Hash integrity check failed: a field is there twice."));
         }
     }
@@ -232,7 +232,7 @@ fn hash_valkey<R: BufRead>(r: &mut Reader<R>, max: PackedMax) -> io::Result<Valu
     let mut value = Hash::empty();
     let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
     for _ in 0..r.length()? {
-        let (name, text) = (r.string()?, r.string()?);
+        let (name, text) = (r.member()?, r.member()?);
         let due = match i64::from_le_bytes(r.array()?) {
             -1 => Due::Clear,
             at => due_at(Some(at))?,
@@ -338,8 +338,6 @@ const PAIRWISE_MAX: usize = 24;
 const PACKED_FIELDS: usize = 128;
 /// Redis has 48 bits for a field's time and refuses a file with a greater one.
 const FIELD_TIMES: std::ops::Range<Millis> = 0..1 << 48;
-/// A quicklist node that is one element.
-const CONTAINER_PLAIN: u64 = 1;
 /// Entries of a block for each field.
 const PAIR: usize = 2;
 const TRIPLE: usize = 3;

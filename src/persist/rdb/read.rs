@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::keyspace::Db;
 use crate::lzf;
 use crate::persist::progress::Loading;
+use crate::types::MEMBER_BYTES_MAX;
 use std::io::{self, BufRead};
 
 /// A key as it stands in the file.
@@ -218,7 +219,7 @@ impl<R: BufRead> RdbFile<R> {
 
     pub fn key(&mut self) -> io::Result<Vec<u8>> {
         self.doing = Doing::Key;
-        self.r.string()
+        self.r.member()
     }
 
     pub fn value(&mut self, kind: u8, config: &Config) -> io::Result<Content> {
@@ -365,6 +366,15 @@ impl<R: BufRead> Reader<R> {
             }
             Err(kind) => self.number(kind),
         }
+    }
+
+    /// A string that becomes a key, or part of a collection.
+    pub(super) fn member(&mut self) -> io::Result<Vec<u8>> {
+        let text = self.string()?;
+        if text.len() > MEMBER_BYTES_MAX {
+            return Err(bad(format!("A key or member of {} bytes is longer than 4 GiB allow", text.len())));
+        }
+        Ok(text)
     }
 
     /// [`Reader::string`] for who needs the bytes only for a moment: nothing is allocated.

@@ -12,7 +12,7 @@ use crate::types::hash::Hash;
 use crate::types::packed::Packed;
 use crate::types::set::Set;
 use crate::types::zset::Zset;
-use crate::types::{Collection, Value};
+use crate::types::{Collection, Text, Value};
 
 /// The type byte that [`encode`] writes for.
 pub fn kind(body: &Body<'_>) -> u8 {
@@ -84,8 +84,14 @@ pub fn encode_piece(out: &mut Vec<u8>, big: &Big, compress: bool) -> bool {
     })
 }
 
-/// A listpack of a list.
+/// A listpack of a list; what is too long for a listpack of Redis's is one element, written as it is.
 fn node(out: &mut Vec<u8>, pack: &Packed, compress: bool) {
+    if pack.bytes().len() > PACKED_SAFE_BYTES
+        && let (Some(Text::Bytes(element)), 1) = (pack.iter().next(), pack.len())
+    {
+        length(out, CONTAINER_PLAIN);
+        return string(out, element, compress);
+    }
     length(out, CONTAINER_PACKED);
     string(out, pack.bytes(), compress);
 }
@@ -134,5 +140,9 @@ fn hash(out: &mut Vec<u8>, value: &Value, compress: bool) {
     });
 }
 
+/// A quicklist node that is one element.
+pub(super) const CONTAINER_PLAIN: u64 = 1;
+/// Redis keeps longer elements outside listpacks.
+const PACKED_SAFE_BYTES: usize = 1 << 30;
 /// A quicklist node that is a listpack.
 pub(super) const CONTAINER_PACKED: u64 = 2;
