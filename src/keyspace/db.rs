@@ -193,6 +193,12 @@ impl<'k> Db<'k> {
         self.held.keyspace()
     }
 
+    /// Whether a key was touched, since this was last asked, whose stripe is not held: it was absent, and stays as it was.
+    #[inline]
+    pub fn take_stray(&mut self) -> bool {
+        self.held.take_stray()
+    }
+
     /// The locks, when the unit is over.
     pub fn into_held(self) -> Held<'k> {
         self.held
@@ -354,11 +360,16 @@ impl<'k> Db<'k> {
         if part.due.is_bloated(volatile) {
             part.rebuild_due(epoch);
         }
-        self.keyspace().stripe(place.stripe as usize).shared[self.index].volatile.store(volatile, Relaxed);
+        if self.held.holds(place.stripe as usize) {
+            self.keyspace().stripe(place.stripe as usize).shared[self.index].volatile.store(volatile, Relaxed);
+        }
     }
 
     #[inline]
     pub(super) fn publish(&mut self, place: Place) {
+        if !self.held.holds(place.stripe as usize) {
+            return;
+        }
         let index = self.index;
         let shared = &self.keyspace().stripe(place.stripe as usize).shared[index];
         let keyspace = self.keyspace();

@@ -14,8 +14,8 @@
 
 use crate::clock::Millis;
 use crate::mover::Mover;
-use crate::table::prefetch;
 use crate::resp::parse::REQUEST_BYTES_MAX;
+use crate::table::prefetch;
 use crate::types::{Kind, MEMBER_BYTES_MAX, Value};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::num::NonZeroU64;

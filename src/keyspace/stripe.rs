@@ -309,7 +309,7 @@ impl Keyspace {
         if !self.stripes[place.stripe as usize].lock.try_lock() {
             return;
         }
-        let mut held = Held { keyspace: self, mode: Mode::One(place.stripe) };
+        let mut held = Held::of(self, Mode::One(place.stripe));
         if let Some(part) = held.data(place.stripe as usize).parts.get(db) {
             part.table.prefetch_words(place.hash, |word| {
                 // SAFETY: words in a keyspace table are live entries, and their stripe is held.
@@ -342,7 +342,7 @@ impl Keyspace {
     #[inline]
     pub fn lock_one(&self, stripe: usize) -> Held<'_> {
         self.stripes[stripe].lock();
-        Held { keyspace: self, mode: Mode::One(stripe as u32) }
+        Held::of(self, Mode::One(stripe as u32))
     }
 
     /// Locks stripes, in their order whatever order they come in, each once.
@@ -355,7 +355,7 @@ impl Keyspace {
         let mut set = vec![0u64; self.stripes.len().div_ceil(64)].into_boxed_slice();
         std::iter::once(first).chain(stripes).for_each(|stripe| set[stripe as usize / 64] |= 1 << (stripe % 64));
         each_bit(&set, |stripe| self.stripes[stripe].lock());
-        Held { keyspace: self, mode: Mode::Many(set) }
+        Held::of(self, Mode::Many(set))
     }
 
     /// Locks every stripe, in order, and then lets go those that are not `wanted`. The caller holds none.
@@ -372,12 +372,12 @@ impl Keyspace {
     /// No key at all; single stripes may be visited one by one.
     #[inline]
     pub fn lock_none(&self) -> Held<'_> {
-        Held { keyspace: self, mode: Mode::Many(Box::default()) }
+        Held::of(self, Mode::Many(Box::default()))
     }
 
     /// Everything. The caller owns the gate exclusively; the guard proves it.
     pub fn own_world<'a>(&'a self, _gate: &'a Exclusive<'_>) -> Held<'a> {
-        Held { keyspace: self, mode: Mode::World }
+        Held::of(self, Mode::World)
     }
 
     pub(super) fn bury(&self, retired: Vec<Retired>) {
@@ -408,6 +408,19 @@ impl std::hash::Hash for Bytes<'_> {
 pub struct Held<'k> {
     keyspace: &'k Keyspace,
     mode: Mode,
+    /// What stands for the stripes that the unit does not hold, if it asked for one.
+    stray: Option<Box<Stray>>,
+}
+
+/// An empty place for keys that a command touches and its row does not declare: a fault of ours, which must neither read
+/// nor change what others own, nor end the server. What is written here is gone with the command, which fails.
+#[derive(Default)]
+struct Stray(StripeData);
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        self.0.free_entries();
+    }
 }
 
 enum Mode {
@@ -431,6 +444,11 @@ fn each_bit(set: &[u64], mut visit: impl FnMut(usize)) {
 }
 
 impl<'k> Held<'k> {
+    #[inline]
+    fn of(keyspace: &'k Keyspace, mode: Mode) -> Self {
+        Self { keyspace, mode, stray: None }
+    }
+
     pub fn keyspace(&self) -> &'k Keyspace {
         self.keyspace
     }
@@ -440,7 +458,7 @@ impl<'k> Held<'k> {
     }
 
     #[inline]
-    fn holds(&self, stripe: usize) -> bool {
+    pub(super) fn holds(&self, stripe: usize) -> bool {
         match &self.mode {
             Mode::One(i) => *i as usize == stripe,
             Mode::Many(set) => set.get(stripe / 64).is_some_and(|bits| bits >> (stripe % 64) & 1 == 1),
@@ -448,10 +466,12 @@ impl<'k> Held<'k> {
         }
     }
 
-    /// A held stripe's data. Panics when the stripe is not held: a row that does not declare a key it touches.
+    /// A held stripe's data; of one that is not held an empty stand-in ([`Held::take_stray`]).
     #[inline]
     pub(super) fn data(&mut self, stripe: usize) -> &mut StripeData {
-        assert!(self.holds(stripe), "a command touches only keys its row declares");
+        if !self.holds(stripe) {
+            return self.stray();
+        }
         // SAFETY: we hold the stripe's lock or the whole gate, and `&mut self` makes this the only reference.
         unsafe { &mut *self.keyspace.stripes[stripe].data.get() }
     }
@@ -464,14 +484,22 @@ impl<'k> Held<'k> {
         self.data(stripe).parts.obtain(db)
     }
 
+    #[cold]
+    fn stray(&mut self) -> &mut StripeData {
+        &mut self.stray.get_or_insert_default().0
+    }
+
+    /// Whether a stripe was asked for that is not held, since this was last asked; what was put there is forgotten.
+    #[inline]
+    pub fn take_stray(&mut self) -> bool {
+        self.stray.is_some() && self.stray.take().is_some()
+    }
+
     /// Runs `visit` with one stripe, locked for just that long unless the unit holds it anyway. A unit that holds only
-    /// part of the keyspace must not come here for other stripes: the order of locking would break.
+    /// part of the keyspace sees nothing of other stripes: the order of locking would break.
     pub(super) fn visit<R>(&mut self, stripe: usize, visit: impl FnOnce(&mut Held<'k>) -> R) -> R {
-        if self.holds(stripe) {
-            return visit(self);
-        }
-        assert!(matches!(&self.mode, Mode::Many(set) if set.is_empty()), "walks hold no stripe");
-        visit(&mut self.keyspace.lock_one(stripe))
+        let holds_none = matches!(&self.mode, Mode::Many(set) if set.is_empty());
+        if holds_none { visit(&mut self.keyspace.lock_one(stripe)) } else { visit(self) }
     }
 }
 
@@ -551,14 +579,19 @@ thread_local! {
     static WAITED_TICKS: Cell<u64> = const { Cell::new(0) };
 }
 
+impl StripeData {
+    /// Frees what the tables own, at their end.
+    fn free_entries(&mut self) {
+        for part in self.parts.iter() {
+            // SAFETY: words in a keyspace table are entries, owned by it.
+            part.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
+        }
+    }
+}
+
 impl Drop for Keyspace {
     fn drop(&mut self) {
-        for stripe in &mut self.stripes {
-            for part in stripe.data.get_mut().parts.iter() {
-                // SAFETY: words in a keyspace table are entries, owned by it.
-                part.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
-            }
-        }
+        self.stripes.iter_mut().for_each(|stripe| stripe.data.get_mut().free_entries());
     }
 }
 

@@ -6,19 +6,36 @@ use crate::command::keys::{Begin, Find, Spec};
 use crate::command::*;
 use crate::keyspace::Expiry;
 use crate::num;
+use crate::resp::ArgvView;
 use crate::types::geo::{Extent, Place, Shape};
 use crate::types::zset::Zset;
 use crate::types::{Kind, Text};
 
 const STORE_WORDS: [&str; 2] = ["STORE", "STOREDIST"];
 
-/// A source, and the keys behind the words that store.
+/// A source, and the keys behind the words that store: the specifications tell of the first, the last one counts.
 const fn keys_storing(from: i32) -> Keys {
     let find = Find::Range { last: 0, step: 1, limit: 0 };
     let flags = keys::OW | keys::UPDATE;
     let store = Spec { begin: Begin::Keyword(STORE_WORDS[0], from), find, flags };
     let store_distances = Spec { begin: Begin::Keyword(STORE_WORDS[1], from), find, flags };
-    Keys::read(1).and(Keys::spec(store)).and(Keys::spec(store_distances))
+    Keys::read(1).and(Keys::spec(store)).and(Keys::spec(store_distances)).found_by(source_and_target)
+}
+
+/// As the options are read: a word that stores takes the argument behind it, whatever that is.
+fn source_and_target(argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {
+    visit(1, keys::RO | keys::ACCESS);
+    let (mut i, mut target) = (OPTIONS_FROM, None);
+    while i + 1 < argv.len() {
+        if STORE_WORDS.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(argv.get(i))) {
+            i += 1;
+            target = Some(i);
+        }
+        i += 1;
+    }
+    if let Some(target) = target {
+        visit(target, keys::OW | keys::UPDATE);
+    }
 }
 
 pub const GEORADIUS: Command = Command {
@@ -351,6 +368,8 @@ fn member(set: &Zset, name: &[u8]) -> Result<Place, Error> {
     set.score(name).map(Place::of_score).ok_or(NO_MEMBER)
 }
 
+/// Where options begin at the earliest, in both forms that store.
+const OPTIONS_FROM: usize = 5;
 const BAD_RADIUS: Error = Error::new("ERR need numeric radius");
 const BAD_WIDTH: Error = Error::new("ERR need numeric width");
 const BAD_HEIGHT: Error = Error::new("ERR need numeric height");
