@@ -5,6 +5,7 @@ use super::effects::Effects;
 use super::gates;
 use super::monitor;
 use super::session::Session;
+use super::stray;
 use super::table::Row;
 use super::{FAST, MAY_REPLICATE, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
 use crate::clock;
@@ -17,6 +18,7 @@ use crate::resp::{Argv, ArgvView, Out};
 pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
     let result = (ctx.row.command.run)(ctx);
+    let result = stray::judged(ctx, result);
     if ctx.waiting.is_some() {
         ctx.out.buf.truncate(start);
         // It counts when it is served.
