@@ -90,6 +90,9 @@ bench-quick: oracles ## GET, SET and MGET beside real servers, in a few minutes;
 instructions: ## instructions per command of GET and SET, against the recorded ones; UPDATE=1 records
 	scripts/instructions.sh
 
+sanitize: ## address and thread sanitizer, and Miri where it is installed, over the unsafe core: needs a nightly toolchain
+	scripts/sanitize.sh
+
 doc: ## the source's own pages
 	$(CARGO) doc --no-deps
 
@@ -107,4 +110,4 @@ $(QUICK): FORCE
 FORCE:
 
 .PHONY: help run test check compat compat-fast crash diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
-	bench-quick instructions doc release oracles FORCE
+	bench-quick instructions sanitize doc release oracles FORCE

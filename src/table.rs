@@ -22,6 +22,7 @@
 use crate::mover::Mover;
 use smallvec::SmallVec;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -108,6 +109,15 @@ impl Default for Table {
 impl Table {
     pub const fn new() -> Self {
         Self { directory: null_mut(), buckets: 0, len: 0, chained: 0, retired: Vec::new() }
+    }
+
+    /// The table as it is now, for who reads it elsewhere: of the same buckets, which it neither owns nor frees.
+    ///
+    /// # Safety
+    /// It is not used any more once this table has changed, or has been relocated or dropped.
+    pub unsafe fn lend(&self) -> ManuallyDrop<Self> {
+        let Self { directory, buckets, len, chained, retired: _ } = *self;
+        ManuallyDrop::new(Self { directory, buckets, len, chained, retired: Vec::new() })
     }
 
     #[inline]

@@ -14,7 +14,8 @@ use super::items::{Item, Items, hash, lent};
 use crate::table::{Table, Word};
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 /// One moment of a collection's members.
 pub struct TableCut<T: Item> {
@@ -35,21 +36,19 @@ struct State<T: Item> {
 }
 
 enum Source<T: Item> {
-    /// The collection's own table.
-    Lent(*const Table),
+    /// The collection's own table, as it was after its last change.
+    Lent(ManuallyDrop<Table>),
     /// The collection is gone and left this.
     Left(Items<T>),
 }
 
-// SAFETY: the pointer is followed under the lock only, which every change of the collection takes, its end included.
-unsafe impl<T: Item + Send> Send for State<T> {}
-
 impl<T: Item> TableCut<T> {
     /// # Safety
-    /// The table stays where it is, is changed only between [`TableCut::open`] and the drop of what it returns, and
-    /// before its end is given to [`Open::inherit`].
+    /// Until the cut is over the table is changed only between [`TableCut::open`] and the drop of what it returns, which is
+    /// told of the change afterwards ([`Open::changed`] and its like); and before its end it is given to [`Open::inherit`].
     pub(super) unsafe fn of(table: &Table) -> Self {
-        let source = Source::Lent(std::ptr::from_ref(table));
+        // SAFETY: used under the lock only, and replaced after each change before the lock is let go: the promise above.
+        let source = Source::Lent(unsafe { table.lend() });
         let state = State { source, cursor: Some(0), fresh: HashSet::new(), saved: Vec::new() };
         Self { state: Mutex::new(state), over: AtomicBool::new(false), len: table.len() }
     }
@@ -64,7 +63,7 @@ impl<T: Item> TableCut<T> {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over.load(Relaxed)
+        self.over.load(Acquire)
     }
 
     /// For a change of the collection: what is returned is to be told of it.
@@ -112,15 +111,15 @@ impl<T: Item> TableCut<T> {
 
     /// The reader wants no more.
     pub fn close(&self) {
-        self.over.store(true, Relaxed);
+        // Whoever finds the cut over changes and frees what was read here.
+        self.over.store(true, Release);
     }
 }
 
 impl<T: Item> Source<T> {
     fn table(&self) -> &Table {
         match self {
-            // SAFETY: the promise of `of`: the table is there, and we hold the lock that its changes need.
-            Self::Lent(table) => unsafe { &**table },
+            Self::Lent(table) => table,
             Self::Left(items) => items.table(),
         }
     }
@@ -143,22 +142,30 @@ impl<T: Item> Open<'_, T> {
         }
     }
 
-    /// It has another word now.
-    pub fn changed(&mut self, hash: u64, before: Word, after: Word) {
+    /// It has another word now; the table as it is afterwards.
+    pub fn changed(&mut self, table: &Table, hash: u64, before: Word, after: Word) {
+        self.stands(table);
         if self.is_ahead(hash) {
             self.0.fresh.remove(&before);
             self.0.fresh.insert(after);
         }
     }
 
-    pub fn added(&mut self, hash: u64, word: Word) {
+    pub fn added(&mut self, table: &Table, hash: u64, word: Word) {
+        self.stands(table);
         if self.is_ahead(hash) {
             self.0.fresh.insert(word);
         }
     }
 
-    pub fn removed(&mut self, word: Word) {
+    pub fn removed(&mut self, table: &Table, word: Word) {
+        self.stands(table);
         self.0.fresh.remove(&word);
+    }
+
+    fn stands(&mut self, table: &Table) {
+        // SAFETY: as in `TableCut::of`.
+        self.0.source = Source::Lent(unsafe { table.lend() });
     }
 
     /// The collection ends; its table, taken out of it under this lock, is the reader's.

@@ -109,11 +109,10 @@ impl<T: Item> Items<T> {
         lent(word)
     }
 
-    /// The members as they are now, to be read in pieces by another thread while they change. The collection must not
-    /// move until it is dropped: it is the content of a box.
+    /// The members as they are now, to be read in pieces by another thread while they change.
     pub fn cut(&mut self) -> Arc<TableCut<T>> {
-        // SAFETY: the table stays in place by the condition above; it changes in `insert`, `update` and `remove` only,
-        // which open the cut first; nothing is relocated while it is read, and `drop` leaves it to the cut.
+        // SAFETY: the table changes in `insert`, `update` and `remove` only, which open the cut first and tell it of the
+        // change; nothing is relocated while it is read, and `drop` leaves it to the cut.
         let cut = Arc::new(unsafe { TableCut::of(&self.table) });
         self.cut = Some(cut.clone());
         cut
@@ -142,7 +141,7 @@ impl<T: Item> Items<T> {
         self.table.insert(hash, word, rehash::<T>);
         self.free_retired();
         if let Some(mut open) = open {
-            open.added(hash, word);
+            open.added(&self.table, hash, word);
         }
     }
 
@@ -163,7 +162,7 @@ impl<T: Item> Items<T> {
         let after = ManuallyDrop::into_inner(item).into_word();
         self.table.replace(slot, after);
         if let Some(mut open) = open {
-            open.changed(hash(name), before, after);
+            open.changed(&self.table, hash(name), before, after);
         }
         Some(result)
     }
@@ -176,12 +175,14 @@ impl<T: Item> Items<T> {
         let mut open = cut.as_ref().map(|cut| cut.open());
         if let Some(open) = &mut open {
             open.before(word);
-            open.removed(word);
         }
         // SAFETY: the word leaves the table, so that this is its only owner.
         let item = unsafe { T::from_word(self.table.remove(slot)) };
         self.bytes -= item.heap_bytes();
         self.free_retired();
+        if let Some(mut open) = open {
+            open.removed(&self.table, word);
+        }
         Some(item)
     }
 
