@@ -32,11 +32,13 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     let (count, with_values) = read_count(args)?;
     let Some(hash) = db.read::<Hash>(args.key(1))? else { return out.empty_array() };
-    let repeating = count < 0;
-    let count = usize::try_from(count.unsigned_abs()).map_err(|_| OUT_OF_RANGE)?;
-    let count = if repeating { count } else { count.min(hash.len()) };
+    let drawn = count.unsigned_abs();
+    let mut draws = if count < 0 { Some(Draws::of(drawn, out.buf.len())?) } else { None };
+    let count = usize::try_from(drawn).unwrap_or(usize::MAX);
+    let count = if draws.is_some() { count } else { count.min(hash.len()) };
     let pairs = with_values && out.proto == Proto::Resp3;
     out.array(if with_values && !pairs { count * 2 } else { count });
+    let mut fits = true;
     let mut write = |field: Text<'_>, value: Text<'_>| {
         if pairs {
             out.0.array(2);
@@ -45,16 +47,14 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>) -> Outcome {
         if with_values {
             out.put(value);
         }
-        out.0.buf.len() <= REPLY_BYTES_MAX
+        out.buf.len()
     };
-    let mut fits = true;
-    if repeating {
-        hash.sample(count, |field, value| {
-            fits = write(field, value);
+    match &mut draws {
+        Some(draws) => hash.sample(count, |field, value| {
+            fits = draws.goes_on(write(field, value));
             fits
-        });
-    } else {
-        hash.sample_distinct(count, |field, value| _ = write(field, value));
+        }),
+        None => hash.sample_distinct(count, |field, value| _ = write(field, value)),
     }
     if fits { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
@@ -112,6 +112,3 @@ fn hscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     });
     out.scanned(next, found, &fields)
 }
-
-/// Fields drawn again and again make a reply of any length from a small hash; longer ones are refused.
-const REPLY_BYTES_MAX: usize = 512 << 20;

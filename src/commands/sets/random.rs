@@ -130,17 +130,16 @@ fn srandmember(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn repeated(out: &mut ctx::Reply<'_>, set: &Set, count: u64) -> Outcome {
-    let count = usize::try_from(count).map_err(|_| OUT_OF_RANGE)?;
+    let mut draws = Draws::of(count, out.buf.len())?;
     let mut fits = true;
-    out.array(count);
-    set.sample(count, |member| {
-        fits = out.text(member).is_ok() && out.buf.len() <= REPLY_BYTES_MAX;
+    out.array(draws.count);
+    set.sample(draws.count, |member| {
+        out.put(member);
+        fits = draws.goes_on(out.buf.len());
         fits
     });
     if fits { Ok(()) } else { Err(OUT_OF_RANGE) }
 }
 
-/// Members drawn again and again make a reply of any length from a small set; longer ones are refused.
-const REPLY_BYTES_MAX: usize = 512 << 20;
 /// Members in one propagated SREM.
 const SREM_MEMBERS_MAX: usize = 1024;

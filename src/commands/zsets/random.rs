@@ -56,13 +56,13 @@ fn zrandmember(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn repeated(out: &mut ctx::Reply<'_>, set: &Zset, count: u64, scores: bool) -> Outcome {
-    let count = usize::try_from(count).map_err(|_| OUT_OF_RANGE)?;
+    let mut draws = Draws::of(count, out.buf.len())?;
     let pairs = scores && out.proto == Proto::Resp3;
-    out.array(if scores && !pairs { 2 * count } else { count });
-    for _ in 0..count {
+    out.array(if scores && !pairs { 2 * draws.count } else { draws.count });
+    for _ in 0..draws.count {
         let rank = fastrand::usize(..set.len());
         super::reply_members(out, set.walk(rank..rank + 1, false), scores)?;
-        if out.buf.len() > REPLY_BYTES_MAX {
+        if !draws.goes_on(out.buf.len()) {
             return Err(OUT_OF_RANGE);
         }
     }
@@ -87,5 +87,3 @@ fn different_below(n: usize, count: usize) -> HashSet<usize> {
 
 /// Redis refuses more pairs, whose reply would have more elements than a number can say.
 const PAIRS_MAX: u64 = i64::MAX as u64 / 2;
-/// Members drawn again and again make a reply of any length from a small set; longer ones are refused.
-const REPLY_BYTES_MAX: usize = 512 << 20;
