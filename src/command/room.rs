@@ -21,6 +21,10 @@ pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Er
     if limit == 0 || session.origin == Origin::Log || counted(turn.node) <= limit {
         return Ok(());
     }
+    // A pause holds back what changes data, and evictions are changes: who would need them waits as well.
+    if turn.node.clients.paused(turn.now) != Pause::None {
+        return Ok(());
+    }
     let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
     if make_room(turn, limit) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
 }

@@ -4,6 +4,9 @@
 //! passed over, which comes close to the true LRU or LFU order. The samples are neighbours in the table, so that an
 //! eviction waits for memory a few times, not once for each of them (measured: 20 fair samples of four stripes cost 80 us
 //! an eviction where a key is a cache miss, these cost 1 to 2). Each thread has its own pool. One stripe is locked at a time.
+//! A stripe of a small keyspace has too few keys to choose among: there samples come from as many stripes as it takes, and
+//! of up to [`EXACT_MAX`] keys all are looked at, so that the very key goes that the policy means. That costs at most
+//! [`KEYS_PER_EVICTION`] looks an eviction, at keys that are in the cache.
 //! Volatile policies sample the expiry index where few keys have an expiry, so that those are found at once among many
 //! others. Random policies are fair, and look at one.
 
@@ -102,20 +105,54 @@ impl Keyspace {
         None
     }
 
-    /// Samples every database of a random stripe that has keys which qualify; `None` if there is no such stripe.
+    /// Looks at some keys that qualify, or, where there are few, at all of them; `None` if there is none.
     fn meet_some(&self, pool: &mut Pool, policy: Policy, samples: usize, now: Millis) -> Option<()> {
-        let qualify = |shared: &PartShared| {
-            let count = if policy.volatile { &shared.volatile } else { &shared.len };
-            count.load(Relaxed) > 0
-        };
         let start = fastrand::usize(..self.stripes());
         let all = (start..self.stripes()).chain(0..start);
-        let stripe = all.into_iter().find(|&stripe| self.stripe(stripe).shared.iter().any(qualify))?;
-        pool.provided = if policy.rank == Rank::Random { 1 } else { AT_ONCE };
-        let mut held = self.lock_one(stripe);
-        for (db, _) in self.stripe(stripe).shared.iter().enumerate().filter(|(_, shared)| qualify(shared)) {
-            for entry in draw(held.part(stripe, db), policy, (samples * AT_ONCE).min(SAMPLES_MAX)) {
+        let mut stripes = all.into_iter().filter(|&stripe| self.qualifying(stripe, policy) > 0);
+        let first = stripes.next()?;
+        if policy.rank == Rank::Random {
+            pool.provided = 1;
+            self.meet(pool, first, policy, 1, now);
+            return Some(());
+        }
+        // A stripe of many keys is one of a large keyspace: only elsewhere is it worth counting.
+        if self.qualifying(first, policy) < 4 * EXACT_MAX / self.stripes() + 12 {
+            let count: usize = (0..self.stripes()).map(|stripe| self.qualifying(stripe, policy)).sum();
+            if count <= EXACT_MAX {
+                pool.candidates.clear();
+                (0..self.stripes()).for_each(|stripe| _ = self.meet(pool, stripe, policy, usize::MAX, now));
+                pool.provided = (count / KEYS_PER_EVICTION).clamp(1, POOL);
+                return Some(());
+            }
+        }
+        pool.provided = AT_ONCE;
+        let (wanted, mut met) = ((samples * AT_ONCE).min(SAMPLES_MAX), 0);
+        for stripe in std::iter::once(first).chain(stripes) {
+            met += self.meet(pool, stripe, policy, wanted - met, now);
+            if met >= wanted {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    /// Keys of a stripe that qualify.
+    fn qualifying(&self, stripe: usize, policy: Policy) -> usize {
+        let count = |shared: &PartShared| if policy.volatile { &shared.volatile } else { &shared.len }.load(Relaxed);
+        self.stripe(stripe).shared.iter().take(self.databases_used()).map(count).sum()
+    }
+
+    /// Offers up to `samples` keys of a stripe; how many there were.
+    fn meet(&self, pool: &mut Pool, stripe: usize, policy: Policy, samples: usize, now: Millis) -> usize {
+        if self.qualifying(stripe, policy) == 0 {
+            return 0;
+        }
+        let (mut held, mut met) = (self.lock_one(stripe), 0);
+        for db in 0..self.databases_used() {
+            for entry in draw(held.part(stripe, db), policy, samples - met) {
                 let score = self.score(entry, policy.rank, now);
+                met += 1;
                 pool.offer(score, || Candidate {
                     score,
                     stamp: stamp(entry, policy.rank),
@@ -124,8 +161,11 @@ impl Keyspace {
                     bits: like_bits(self.hash(entry.key())),
                 });
             }
+            if met >= samples {
+                break;
+            }
         }
-        Some(())
+        met
     }
 
     /// The candidate's entry, if it is still as it was.
@@ -180,6 +220,8 @@ fn draw(part: &Part, policy: Policy, samples: usize) -> impl Iterator<Item = Ent
         draw_expiring(part, if fair { 1 } else { samples }, add);
     } else if fair {
         part.table.sample(|| fastrand::u64(..)).map(entry).into_iter().for_each(add);
+    } else if samples >= part.table.len() {
+        part.table.for_each(|word| add(entry(word)));
     } else {
         part.table.sample_run(fastrand::u64(..), samples, |word| add(entry(word)));
     }
@@ -190,7 +232,7 @@ fn draw(part: &Part, policy: Policy, samples: usize) -> impl Iterator<Item = Ent
 fn draw_expiring(part: &Part, samples: usize, mut add: impl FnMut(Entry)) {
     let (ticket, mut found) = (fastrand::usize(..), 0);
     part.due.sample(ticket, samples, |bits| part.table.prefetch_bucket(bits.into()));
-    part.due.sample(ticket, samples + STALE_EXTRA, |bits| {
+    part.due.sample(ticket, samples.saturating_add(STALE_EXTRA), |bits| {
         if found < samples {
             part.for_each_like(bits, |entry| {
                 found += 1;
@@ -221,6 +263,10 @@ impl Db<'_> {
     }
 }
 
+/// Up to so many keys that qualify the choice is exact.
+const EXACT_MAX: usize = 4096;
+/// Of an exact choice of more keys than this several victims are taken, up to a whole pool.
+const KEYS_PER_EVICTION: usize = 64;
 /// As many as Redis keeps.
 const POOL: usize = 16;
 /// Samples are looked at for so many evictions at once: their neighbourhood has to be found only once.
@@ -283,6 +329,51 @@ mod tests {
         let gone = evict(&keyspace, OLDEST, 5, START + HOUR, 2000);
         assert_eq!(gone.len(), 2000);
         let old = gone.iter().filter(|n| **n < 4000).count();
+        assert!(old > 1960, "{old} of 2000 are of the old half");
+    }
+
+    /// Keys 0 to `count`, each used a second after the one before it; among `others` that have no expiry.
+    fn in_turn(count: u32, others: u32) -> Keyspace {
+        let keyspace = Keyspace::new(16, 1024, 1, START);
+        for n in 0..count {
+            run(&keyspace, START + i64::from(n) * 1000, |db| {
+                db.set_string(&name(n), b"v", Expiry::At(START + HOUR * 24 + i64::from(n)));
+            });
+        }
+        run(&keyspace, START, |db| (count..count + others).for_each(|n| db.set_string(&name(n), b"v", Expiry::Clear)));
+        keyspace
+    }
+
+    #[test]
+    fn of_few_keys_the_very_one_goes_that_the_policy_means() {
+        for (count, others, policy) in [
+            (40, 0, OLDEST),
+            (400, 0, OLDEST),
+            (4000, 0, OLDEST),
+            (40, 0, Policy { rank: Rank::Ttl, volatile: true }),
+            (400, 3000, Policy { rank: Rank::Ttl, volatile: true }),
+            (2000, 30_000, Policy { rank: Rank::Lru, volatile: true }),
+        ] {
+            let keyspace = in_turn(count, others);
+            let gone = evict(&keyspace, policy, 5, START + HOUR * 2, count as usize / 2);
+            assert!(gone.iter().copied().eq(0..count / 2), "{count}, {others}, {policy:?}");
+        }
+    }
+
+    #[test]
+    fn of_few_keys_the_least_often_used_go() {
+        let keyspace = in_turn(400, 0);
+        keyspace.settings.lfu.store(true, Relaxed);
+        run(&keyspace, START, |db| (0..400).for_each(|n| db.set_frequency(&name(n), 255 - i64::from(n / 2))));
+        let gone = evict(&keyspace, Policy { rank: Rank::Lfu, volatile: false }, 5, START, 200);
+        assert!(gone.iter().all(|n| *n >= 200), "{gone:?}");
+    }
+
+    #[test]
+    fn of_some_ten_thousand_keys_nearly_all_that_go_are_old() {
+        let keyspace = in_turn(10_000, 0);
+        let gone = evict(&keyspace, OLDEST, 5, START + HOUR * 3, 2000);
+        let old = gone.iter().filter(|n| **n < 5000).count();
         assert!(old > 1960, "{old} of 2000 are of the old half");
     }
 
