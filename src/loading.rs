@@ -15,7 +15,7 @@ use crate::log::{notice, warning};
 use crate::node::Node;
 use crate::persist::aof::AofDir;
 use crate::persist::load::{self, Apply};
-use crate::persist::rdb::read::Loaded;
+use crate::persist::rdb::read::{Loaded, bad};
 use crate::resp::ArgvView;
 use std::collections::VecDeque;
 use std::io;
@@ -57,18 +57,16 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
         return Ok(());
     }
     let mut replay = Replay::new(node, registry, slots.main);
-    let counts = load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| {
-        // A snapshot's keys are never refused.
-        let _ = replay.key(loaded);
-    })
-    .map_err(|e| {
-        warning!("{e}");
-        if e.kind() == io::ErrorKind::InvalidData {
-            warning!("Terminating server after rdb file reading failure.");
-        }
-        io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
-    })?;
-    replay.end_of_file();
+    let counts =
+        load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| replay.key(loaded))
+            .and_then(|counts| replay.put_keys().map_err(bad).map(|()| counts))
+            .map_err(|e| {
+                warning!("{e}");
+                if e.kind() == io::ErrorKind::InvalidData {
+                    warning!("Terminating server after rdb file reading failure.");
+                }
+                io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
+            })?;
     drop(replay);
     node.rdb.keys_loaded.store(counts.loaded, Relaxed);
     node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
@@ -125,26 +123,24 @@ impl Replay {
         load::rest(self.turn.node.config.load().key_load_delay, self.loaded, loaded);
     }
 
-    fn put_keys(&mut self) {
+    fn put_keys(&mut self) -> Result<(), String> {
         self.rest(self.keys.len() as u64);
         let keyspace = &self.turn.node.keyspace;
         self.keys.iter().for_each(|(key, place)| keyspace.prefetch_bucket(key.db, *place));
         let mut keys = std::mem::take(&mut self.keys);
-        for (Loaded { db, key, content, expiry, usage }, place) in keys.drain(..) {
+        for (loaded, place) in keys.drain(..) {
             self.breathe();
-            let hint = Hint { key: key.as_ptr(), place };
-            self.turn.with_db(db, hint, |db| {
-                content.put(db, &key, expiry, "");
-                usage.into_iter().for_each(|usage| usage.set(db, &key));
-            });
+            let hint = Hint { key: loaded.key.as_ptr(), place };
+            self.turn.with_db(loaded.db, hint, |db| loaded.put(db))?;
         }
         self.keys = keys;
+        Ok(())
     }
 }
 
 impl Apply for Replay {
-    fn foresee<'a>(&mut self, commands: impl Iterator<Item = ArgvView<'a>>) {
-        self.put_keys();
+    fn foresee<'a>(&mut self, commands: impl Iterator<Item = ArgvView<'a>>) -> Result<(), String> {
+        self.put_keys()?;
         let (keyspace, db) = (&self.turn.node.keyspace, self.session.db);
         let mut before = None;
         self.foreseen.extend(commands.map(|argv| {
@@ -156,6 +152,7 @@ impl Apply for Replay {
         let places = || self.foreseen.iter().filter_map(|looked_up| looked_up.place);
         places().for_each(|place| keyspace.prefetch_bucket(db, place));
         places().for_each(|place| keyspace.prefetch_entry(db, place));
+        Ok(())
     }
 
     fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String> {
@@ -180,14 +177,14 @@ impl Apply for Replay {
         keyspace.prefetch_stripe(place);
         self.keys.push((loaded, place));
         if self.keys.len() == KEYS_AHEAD {
-            self.put_keys();
+            self.put_keys()?;
         }
         Ok(())
     }
 
-    fn end_of_file(&mut self) {
-        self.put_keys();
+    fn end_of_file(&mut self) -> Result<(), String> {
         self.session = Session::for_log(clock::now_ms());
+        self.put_keys()
     }
 }
 

@@ -21,13 +21,15 @@ use std::time::Duration;
 /// Who applies what is read.
 pub trait Apply {
     /// Commands that will be applied next, one by one: what they need can be fetched already.
-    fn foresee<'a>(&mut self, _commands: impl Iterator<Item = ArgvView<'a>>) {}
+    fn foresee<'a>(&mut self, _commands: impl Iterator<Item = ArgvView<'a>>) -> Result<(), String> {
+        Ok(())
+    }
     /// One command of the log; `Err` is fatal.
     fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String>;
     /// One key of an RDB base.
     fn key(&mut self, loaded: rdb::read::Loaded) -> Result<(), String>;
     /// A file is over: a transaction left open is forgotten.
-    fn end_of_file(&mut self);
+    fn end_of_file(&mut self) -> Result<(), String>;
 }
 
 pub fn empty_rdb() -> Vec<u8> {
@@ -53,7 +55,7 @@ pub fn load(files: &AofDir, config: &Config, loading: &Loading, apply: &mut impl
         // it until then: a power cut may tear a file that only empty ones follow.
         let last = all[i + 1..].iter().all(|next| std::fs::metadata(files.path(next)).is_ok_and(|m| m.len() == 0));
         load_file(&files.storage, &path, last.then_some(config.aof_load_truncated), (config, loading), apply)?;
-        apply.end_of_file();
+        apply.end_of_file().map_err(rdb::read::bad)?;
         loading.passed(std::fs::metadata(&path).map_or(0, |m| m.len()));
         let kind = if files.manifest.base.as_ref() == Some(info) { "base" } else { "incr" };
         crate::log::notice!("DB loaded from {kind} file {}: {:.3} seconds", info.name, started.elapsed().as_secs_f64());
@@ -74,7 +76,7 @@ pub fn load_snapshot(
     path: &Path,
     (config, loading): (&Config, &Loading),
     now: Millis,
-    put: &mut dyn FnMut(rdb::read::Loaded),
+    put: &mut dyn FnMut(rdb::read::Loaded) -> Result<(), String>,
 ) -> io::Result<SnapshotCounts> {
     let mut counts = SnapshotCounts::default();
     let file = match File::open(path) {
@@ -88,7 +90,7 @@ pub fn load_snapshot(
             counts.expired += 1;
         } else {
             counts.loaded += 1;
-            put(loaded);
+            put(loaded).map_err(rdb::read::bad)?;
         }
         Ok(())
     })
@@ -124,7 +126,7 @@ fn load_file(
         let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..head]).chain(&mut file));
         // Commands may follow the preamble: what the buffer holds already, then the rest.
         reader.offset =
-            rdb::read::read(&mut whole, config, loading, |loaded| apply.key(loaded).map_err(io::Error::other))
+            rdb::read::read(&mut whole, config, loading, |loaded| apply.key(loaded).map_err(rdb::read::bad))
                 .map_err(at(path))?;
         reader.held.extend_from_slice(whole.buffer());
     } else {
@@ -223,8 +225,8 @@ impl LogReader {
             let (held, spans) = (std::mem::take(&mut self.held), std::mem::take(&mut self.spans));
             let argv = |c: &Command| ArgvView::new(&held[c.at..c.end], &spans[c.spans.clone()]);
             let commands = std::mem::take(&mut self.commands);
-            apply.foresee(commands.iter().map(argv));
-            let applied = commands.iter().try_for_each(|command| {
+            let foreseen = apply.foresee(commands.iter().map(argv));
+            let mut run = |command: &Command| {
                 let argv = argv(command);
                 self.consumed = command.at;
                 self.in_multi = match (self.in_multi, argv.get(0)) {
@@ -234,7 +236,8 @@ impl LogReader {
                 apply.command(argv)?;
                 self.advance_to(command.end);
                 Ok(())
-            });
+            };
+            let applied = foreseen.and_then(|()| commands.iter().try_for_each(&mut run));
             (self.held, self.spans, self.commands) = (held, spans, commands);
             if let Err(text) = applied {
                 return Some(Ended::Damaged(text));
@@ -371,8 +374,9 @@ mod tests {
             Ok(())
         }
 
-        fn end_of_file(&mut self) {
+        fn end_of_file(&mut self) -> Result<(), String> {
             self.open = None;
+            Ok(())
         }
     }
 

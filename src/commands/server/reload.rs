@@ -47,13 +47,13 @@ fn flush_all(ctx: &mut Ctx<'_, '_>) {
 
 /// Saves, empties the keyspace and loads the snapshot; NOSAVE, NOFLUSH and MERGE leave steps out.
 pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let (mut saves, mut flushes) = (true, true);
+    let (mut saves, mut flushes, mut merges) = (true, true, false);
     ctx.args.skip_to(2);
     while let Some(word) = ctx.args.word() {
         match &*word {
             b"NOSAVE" => saves = false,
             b"NOFLUSH" => flushes = false,
-            b"MERGE" => {}
+            b"MERGE" => merges = true,
             _ => return Err(Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")),
         }
     }
@@ -68,10 +68,12 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let keep_expired = std::mem::replace(&mut ctx.db.manner.keep_expired, true);
     let db = &mut *ctx.db;
     let loaded = load::load_snapshot(&path, (ctx.config, &ctx.node.rdb.loading), now, &mut |loaded| {
-        let Loaded { db: index, key, content, expiry, usage } = loaded;
-        db.select(index);
-        content.put(db, &key, expiry, "");
-        usage.into_iter().for_each(|usage| usage.set(db, &key));
+        db.select(loaded.db);
+        if merges {
+            loaded.merge(db);
+            return Ok(());
+        }
+        loaded.put(db)
     });
     ctx.db.manner.keep_expired = keep_expired;
     ctx.db.select(selected);
@@ -109,14 +111,13 @@ impl Apply for Reload<'_, '_, '_> {
     }
 
     fn key(&mut self, loaded: Loaded) -> Result<(), String> {
-        let Loaded { db, key, content, expiry, usage } = loaded;
-        self.ctx.db.select(db);
-        content.put(self.ctx.db, &key, expiry, "");
-        usage.into_iter().for_each(|usage| usage.set(self.ctx.db, &key));
-        Ok(())
+        self.ctx.db.select(loaded.db);
+        loaded.put(self.ctx.db)
     }
 
-    fn end_of_file(&mut self) {}
+    fn end_of_file(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Commands between two looks whether defragmentation is due: nobody else can see to it meanwhile.
