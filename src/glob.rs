@@ -5,11 +5,13 @@
 //! backwards; an unclosed class ends with the pattern; bytes in a range compare as signed; a `\` at the end stands
 //! for itself; an escaped byte in a class ignores `nocase`; more than a thousand stars match nothing.
 //! How: every pattern element but `*` takes exactly one byte, so it is enough to remember the last star and retry it
-//! one byte later. Invariant: no recursion, no allocation, time at most pattern length times text length.
+//! one byte later. Invariant: no recursion, no allocation, time at most pattern length times text length, and some ten
+//! milliseconds.
 
-/// Whether `pattern` matches the whole of `text`; `nocase` folds ASCII letters.
+/// Whether `pattern` matches the whole of `text`; `nocase` folds ASCII letters. Nothing matches that is not decided after
+/// [`WORK_MAX`] bytes of pattern.
 pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
-    let (mut at, mut from) = (0, 0);
+    let (mut at, mut from, mut work) = (0, 0, 0);
     let mut star: Option<(usize, usize)> = None; // Where to go on in the pattern, and the text to retry from.
     let mut stars = 0;
     while from < text.len() {
@@ -25,7 +27,12 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
             star = Some((at, from));
             continue;
         }
-        match step(&pattern[at..], text[from], nocase) {
+        if work > WORK_MAX {
+            return false;
+        }
+        let (matched, width) = step(&pattern[at..], text[from], nocase);
+        work += width + 1;
+        match matched.then_some(width) {
             Some(width) => {
                 at += width;
                 from += 1;
@@ -42,10 +49,10 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     pattern[at..].iter().all(|b| *b == b'*' && !text.is_empty())
 }
 
-/// Matches one byte against the pattern's first element and says how long that element is.
+/// Whether one byte matches the pattern's first element, and how long that element is.
 #[inline]
-fn step(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
-    let (matched, width) = match *pattern {
+fn step(pattern: &[u8], byte: u8, nocase: bool) -> (bool, usize) {
+    match *pattern {
         [] => (false, 0),
         [b'?', ..] => (true, 1),
         [b'[', ref class @ ..] => {
@@ -54,8 +61,7 @@ fn step(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
         }
         [b'\\', escaped, ..] => (same(escaped, byte, nocase), 2),
         [literal, ..] => (same(literal, byte, nocase), 1),
-    };
-    matched.then_some(width)
+    }
 }
 
 /// Whether the class holds `byte`, and how many bytes it takes up with its closing bracket.
@@ -99,6 +105,8 @@ fn same(a: u8, b: u8, nocase: bool) -> bool {
     a == b || nocase && a.eq_ignore_ascii_case(&b)
 }
 
+/// A long class, or a long rest behind a star, that is tried at each byte of a long text.
+const WORK_MAX: usize = 1 << 23;
 /// Redis's nesting limit: each star but a final one is a level there.
 const STARS_MAX: usize = 1000;
 
@@ -107,13 +115,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_match_takes_a_bounded_time() {
+        // Four hundred million bytes of classes without the bound.
+        let pattern = [b"*[", &[b'b'; 20_000][..], b"]c"].concat();
+        assert!(!matches(&pattern, &vec![b'b'; 20_000], false));
+        assert!(matches(&[b"*[", &[b'b'; 200][..], b"]c"].concat(), &[&[b'b'; 2000][..], b"c"].concat(), false));
+    }
+
     /// The rules once more, as a plain recursion over every way to split the text.
     fn model(pattern: &[u8], text: &[u8], nocase: bool, inside: bool) -> bool {
         match pattern {
             [] => text.is_empty(),
             _ if text.is_empty() => inside && pattern.iter().all(|b| *b == b'*'),
             [b'*', rest @ ..] => model(rest, text, nocase, true) || model(pattern, &text[1..], nocase, true),
-            _ => step(pattern, text[0], nocase).is_some_and(|width| model(&pattern[width..], &text[1..], nocase, true)),
+            _ => {
+                let (matched, width) = step(pattern, text[0], nocase);
+                matched && model(&pattern[width..], &text[1..], nocase, true)
+            }
         }
     }
 

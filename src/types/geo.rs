@@ -126,6 +126,9 @@ impl Shape {
     /// corners from the north-east.
     fn cells(&self) -> [Option<Cell>; 9] {
         let bounds = self.bounds();
+        if bounds.south <= -POLE || bounds.north >= POLE {
+            return around_a_pole(&bounds);
+        }
         let radius = match self.extent {
             Extent::Radius(radius) => radius,
             Extent::Box { width, height } => ((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0)).sqrt(),
@@ -153,7 +156,7 @@ impl Shape {
         })
     }
 
-    /// The shape's bounding box. Its sides are measured where it is widest on its hemisphere.
+    /// The shape's bounding box; one that reaches beyond a pole has all longitudes. Its sides are measured where it is widest on its hemisphere.
     fn bounds(&self) -> Area {
         let (width, height) = match self.extent {
             Extent::Radius(radius) => (self.metres * radius, self.metres * radius),
@@ -165,6 +168,16 @@ impl Shape {
         let aside = width / EARTH_RADIUS / (widest * RADIANS).cos() / RADIANS;
         Area { west: longitude - aside, east: longitude + aside, south: latitude - up, north: latitude + up }
     }
+}
+
+/// The quarters of the world that a shape reaches into which holds a pole: all longitudes meet there, which three cells
+/// of a smaller size do not span. (Real servers look at the cells around the centre, and miss what is beyond the pole.)
+fn around_a_pole(bounds: &Area) -> [Option<Cell>; 9] {
+    let quarter = |bits| {
+        let (cell, area) = (Cell { bits, step: 1 }, Cell { bits, step: 1 }.area());
+        (area.south <= bounds.north && area.north >= bounds.south).then_some(cell)
+    };
+    std::array::from_fn(|i| if i < 4 { quarter(i as u64) } else { None })
 }
 
 /// Degrees.
@@ -273,6 +286,7 @@ const RADIANS: f64 = std::f64::consts::PI / 180.0;
 /// Metres.
 const EARTH_RADIUS: f64 = 6372797.560856;
 /// Half the width of the Mercator square, metres.
+const POLE: f64 = 90.0;
 const MERCATOR_HALF: f64 = 20037726.37;
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 const GEOHASH_DIGITS: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
@@ -284,6 +298,21 @@ mod tests {
 
     const PALERMO: Place = Place { longitude: 13.361389, latitude: 38.115556 };
     const CATANIA: Place = Place { longitude: 15.087269, latitude: 37.502669 };
+
+    #[test]
+    fn a_search_beyond_a_pole_finds_what_lies_there() {
+        for pole in [-1.0, 1.0] {
+            let centre = Place { longitude: 0.0, latitude: 85.0 * pole };
+            let found = |metres: f64, place: Place| {
+                let shape = Shape { centre, extent: Extent::Radius(metres), metres: 1.0 };
+                let covered = shape.ranges().filter(|range| range.contains(&place.score())).count();
+                (covered, shape.reach(place).is_some())
+            };
+            assert_eq!(found(622_786.0, Place { longitude: -50.0, latitude: 85.0 * pole }), (1, true));
+            assert_eq!(found(1_200_000.0, Place { longitude: 179.0, latitude: 84.9 * pole }), (1, true));
+            assert!(!found(622_786.0, Place { longitude: -50.0, latitude: 60.0 * pole }).1);
+        }
+    }
 
     #[test]
     fn places_have_the_scores_and_distances_that_redis_documents() {
