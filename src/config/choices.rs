@@ -2,6 +2,7 @@
 //!
 //! The order of the words is the order in which an error names them. Invariant: `NAMES` and `ALL` run in parallel.
 
+use super::REDIS_VERSION;
 use crate::types::Kind;
 
 /// Writes an enum, its words, and the way from one to the other; the first word is the blank value.
@@ -39,8 +40,13 @@ choices! {
 
     AclPubsubDefault { Allchannels = "allchannels", Resetchannels = "resetchannels" }
 
+    /// As which Redis the server introduces itself: all that clients tell versions by is decided here.
+    CompatibilityLevel { Redis7 = "7.0", Redis8 = "8.2" }
+
     /// Whose names for encodings OBJECT ENCODING answers.
     EncodingNames {
+        /// As `compatibility-level` says.
+        Level = "level",
         /// Redis 7.0 knew no listpacks of sets and lists: small ones are a `hashtable` and a `quicklist`.
         Redis7 = "7.0",
         /// What it is.
@@ -98,9 +104,29 @@ choices! {
     TlsAuthClientsUser { Cn = "CN", Uri = "URI", Off = "off" }
 }
 
+impl CompatibilityLevel {
+    /// What INFO and HELLO give as `redis_version`.
+    pub fn redis_version(self) -> &'static str {
+        match self {
+            Self::Redis7 => REDIS_VERSION,
+            Self::Redis8 => "8.2.3",
+        }
+    }
+
+    fn encoding_names(self) -> EncodingNames {
+        match self {
+            Self::Redis7 => EncodingNames::Redis7,
+            Self::Redis8 => EncodingNames::Redis8,
+        }
+    }
+}
+
 impl EncodingNames {
     /// The name of a value's encoding.
-    pub fn shown(self, kind: Kind, encoding: &'static str) -> &'static str {
+    pub fn shown(self, level: CompatibilityLevel, kind: Kind, encoding: &'static str) -> &'static str {
+        if self == Self::Level {
+            return level.encoding_names().shown(level, kind, encoding);
+        }
         match (self, kind, encoding) {
             (Self::Redis7, Kind::Set, "listpack") => "hashtable",
             (Self::Redis7, Kind::List, "listpack") => "quicklist",

@@ -11,6 +11,7 @@
 //!
 //! Not here: help, man page and completions themselves ([`help`](super::help)), and acting on any of it.
 
+use super::choices::CompatibilityLevel;
 use super::help::Shell;
 use super::quote::{quoted, split_args};
 
@@ -135,10 +136,10 @@ fn leading_number(text: &[u8]) -> u64 {
     digits.parse().unwrap_or_default()
 }
 
-/// What `--version` prints.
+/// What `--version` prints: clients' tools and test suites read the version of Redis from it, in Redis's own form.
 pub fn version_line() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    format!("memkv server v={version} sha=00000000:0 malloc={MALLOC} bits=64 build={:016x}", build_id())
+    let (redis, own) = (CompatibilityLevel::default().redis_version(), env!("CARGO_PKG_VERSION"));
+    format!("Redis server v={redis} sha=00000000:0 malloc={MALLOC} bits=64 build={:016x} memkv={own}", build_id())
 }
 
 /// The allocator that is linked in.

@@ -1,11 +1,16 @@
 //! Up to where collections are small: what the types ask of the `*-max-listpack-*` directives.
 
 use super::Config;
-use crate::types::PackedMax;
 use crate::types::list::NodeMax;
 use crate::types::set::SetMax;
+use crate::types::{Kind, PackedMax};
 
 impl Config {
+    /// The name of a value's encoding that OBJECT ENCODING answers.
+    pub fn shown_encoding(&self, kind: Kind, encoding: &'static str) -> &'static str {
+        self.encoding_names.shown(self.compatibility_level, kind, encoding)
+    }
+
     /// How much one listpack of a list holds.
     pub fn list_max(&self) -> NodeMax {
         NodeMax::of_directive(self.list_max_listpack_size.into())

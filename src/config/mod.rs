@@ -363,6 +363,7 @@ config! {
     slot_migration_max_failover_repl_bytes: i64,
 
     // Data types
+    compatibility_level: CompatibilityLevel,
     encoding_names: EncodingNames,
     hash_max_listpack_entries: usize,
     hash_max_listpack_value: usize,

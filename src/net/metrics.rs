@@ -10,7 +10,7 @@
 //! counts in them never fall but at RESETSTAT or restart. Not here: HTTP. Cost: a millisecond or so, on the admin thread.
 
 use crate::clock;
-use crate::config::{Config, REDIS_VERSION, cli, lookup};
+use crate::config::{Config, cli, lookup};
 use crate::memory;
 use crate::node::Node;
 use crate::observe::{BAND_BOUNDS_MS, CAUSES, CommandReport, LatencyReport, ServiceTotals, Snapshot};
@@ -42,7 +42,7 @@ fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.sample(
         "redis_instance_info",
         &[
-            ("redis_version", REDIS_VERSION),
+            ("redis_version", config.compatibility_level.redis_version()),
             ("memkv_version", env!("CARGO_PKG_VERSION")),
             ("redis_build_id", &build),
             ("redis_mode", "standalone"),

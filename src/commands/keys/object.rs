@@ -35,7 +35,7 @@ pub const OBJECT_ENCODING: Command = Command {
 fn encoding(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
     match db.peek(args.key(2)) {
-        Some(entry) => out.bulk(config.encoding_names.shown(entry.kind(), entry.encoding()).as_bytes()),
+        Some(entry) => out.bulk(config.shown_encoding(entry.kind(), entry.encoding()).as_bytes()),
         None => out.null(),
     }
 }

@@ -172,7 +172,7 @@ fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let text = format!(
         "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.word(),
-        ctx.config.encoding_names.shown(entry.kind(), entry.encoding()),
+        ctx.config.shown_encoding(entry.kind(), entry.encoding()),
         serialized_len(entry, ctx.config),
         entry.access(),
         idle_seconds(entry.access(), ctx.db.now()),

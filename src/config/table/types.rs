@@ -9,8 +9,10 @@ use crate::config::special;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Param] = &[
-    row("encoding-names", Kind::Choice(choice!(encoding_names, EncodingNames)), "7.0", MODIFIABLE | EXTENSION,
-        "Whose names OBJECT ENCODING answers: 7.0, or 8.2, which knows listpacks of sets and lists."),
+    row("compatibility-level", Kind::Choice(choice!(compatibility_level, CompatibilityLevel)), "7.0",
+        MODIFIABLE | EXTENSION, "As which Redis the server introduces itself to clients: 7.0 or 8.2."),
+    row("encoding-names", Kind::Choice(choice!(encoding_names, EncodingNames)), "level", MODIFIABLE | EXTENSION,
+        "Whose names OBJECT ENCODING answers: 7.0's, or 8.2's, which knows listpacks of sets and lists."),
     row("hash-max-listpack-entries", int(num!(hash_max_listpack_entries), 0, LONG), "512", MODIFIABLE,
         "Fields up to which a hash is kept in one compact block.").alias("hash-max-ziplist-entries"),
     row("hash-max-listpack-value", memory(num!(hash_max_listpack_value), 0, LONG), "64", MODIFIABLE,

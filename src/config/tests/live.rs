@@ -111,8 +111,16 @@ fn get_of_everything_is_redis_7_and_what_is_new() {
         let hidden = lookup(name.as_bytes()).unwrap().0.has(param::HIDDEN);
         assert_eq!(all.iter().any(|n| n == name), !hidden, "{name}");
     }
-    let ours =
-        ["threads", "stripes", "admin-port", "admin-bind", "aof-batch-commands", "aof-reply-after", "encoding-names"];
+    let ours = [
+        "threads",
+        "stripes",
+        "admin-port",
+        "admin-bind",
+        "aof-batch-commands",
+        "aof-reply-after",
+        "compatibility-level",
+        "encoding-names",
+    ];
     assert!(ours.iter().all(|name| all.iter().any(|n| n == name)));
     assert!(!all.iter().any(|n| n == "rdma-port" || n == "primaryauth" || n == "server-cpulist"));
 }
