@@ -198,12 +198,12 @@ fn serve(
     let code = runtime.block_on(async {
         let stop = watch_signals(node)?;
         let mut ending = tokio::spawn(end_when_asked(node));
-        let tcp = listeners::tcp(config)?;
+        let tcp = listeners::tcp(config, &[])?;
         let unix = listeners::unix(config)?;
         admin::start(node, config)?;
         let stats = node.observatory.worker(slots.main);
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
-        node.doors.connect(doors);
+        node.doors.connect(doors, &tcp)?;
         node.life.set_loading(true);
         let of_load = config.clone();
         let mut loading = tokio::task::spawn_blocking(move || load_data(node, registry, &of_load, slots));

@@ -1,7 +1,7 @@
 //! Opening sockets to listen on, as `bind`, `port` and `unixsocket` ask; and the way to exchange them live.
 //!
 //! CONFIG SET of `port` or `bind` opens the new listeners first, so that a failure is the client's error and the old
-//! ones go on; then [`Doors`] hands them to whoever accepts.
+//! ones go on; then [`Doors`] hands them to whoever accepts. An address that stays keeps its socket, and who waits there.
 
 use crate::config::Config;
 use parking_lot::Mutex;
@@ -14,28 +14,38 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Where new listeners go.
+/// Where new listeners go, and the sockets of the present ones.
 #[derive(Default)]
-pub struct Doors(Mutex<Option<UnboundedSender<Vec<TcpListener>>>>);
+pub struct Doors(Mutex<Option<Open>>);
+
+struct Open {
+    acceptor: UnboundedSender<Vec<TcpListener>>,
+    present: Vec<TcpListener>,
+}
 
 impl Doors {
-    pub fn connect(&self, acceptor: UnboundedSender<Vec<TcpListener>>) {
-        *self.0.lock() = Some(acceptor);
+    /// `present`: what the acceptor has already.
+    pub fn connect(&self, acceptor: UnboundedSender<Vec<TcpListener>>, present: &[TcpListener]) -> io::Result<()> {
+        let present = present.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        *self.0.lock() = Some(Open { acceptor, present });
+        Ok(())
     }
 
     /// Opens what the configuration asks for and puts it in the place of the present TCP listeners.
     pub fn reopen(&self, config: &Config) -> io::Result<()> {
-        let listeners = tcp(config)?;
-        if let Some(acceptor) = &*self.0.lock() {
-            // The acceptor is gone only while the process ends.
-            let _ = acceptor.send(listeners);
-        }
+        let mut open = self.0.lock();
+        let Some(Open { acceptor, present }) = &mut *open else { return tcp(config, &[]).map(drop) };
+        let listeners = tcp(config, present)?;
+        *present = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        // The acceptor is gone only while the process ends.
+        let _ = acceptor.send(listeners);
         Ok(())
     }
 }
 
-/// Opens the listeners that `bind` and `port` ask for. An address with a leading `-` may be missing on this machine.
-pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
+/// Opens the listeners that `bind` and `port` ask for, or shares those that are there already. An address with a leading
+/// `-` may be missing on this machine.
+pub fn tcp(config: &Config, present: &[TcpListener]) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     if config.port == 0 {
         return Ok(listeners);
@@ -45,7 +55,7 @@ pub fn tcp(config: &Config) -> io::Result<Vec<TcpListener>> {
             Some(host) => (true, host),
             None => (false, spec.as_str()),
         };
-        match tcp_one(host, config) {
+        match tcp_one(host, config, present) {
             Ok(listener) => listeners.push(listener),
             Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
             Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
@@ -68,12 +78,15 @@ fn bind_cause(e: &io::Error) -> String {
     format!("bind: {cause}")
 }
 
-fn tcp_one(host: &str, config: &Config) -> io::Result<TcpListener> {
+fn tcp_one(host: &str, config: &Config, present: &[TcpListener]) -> io::Result<TcpListener> {
     let address = match host {
         "*" => SocketAddr::new(IpAddr::from([0, 0, 0, 0]), config.port),
         "::*" => SocketAddr::new(IpAddr::from([0u16; 8]), config.port),
         _ => (host, config.port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
     };
+    if let Some(same) = present.iter().find(|listener| listener.local_addr().is_ok_and(|local| local == address)) {
+        return same.try_clone();
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;

@@ -29,15 +29,15 @@ struct Hook {
     run: fn(&Node, &Config, &mut Config) -> Result<(), String>,
 }
 
-/// In the order in which they run.
+/// In the order in which they run. Those that let clients in elsewhere come last: what fails before leaves them alone.
 const HOOKS: &[Hook] = &[
     Hook { param: "dir", run: enter_dir },
-    Hook { param: "bind", run: rebind },
-    Hook { param: "port", run: reopen_port },
     Hook { param: "appendonly", run: switch_log },
     Hook { param: "proc-title-template", run: show_title },
     Hook { param: "oom-score-adj", run: adjust_oom_score },
     Hook { param: "oom-score-adj-values", run: adjust_oom_score },
+    Hook { param: "bind", run: rebind },
+    Hook { param: "port", run: reopen_port },
 ];
 
 const CONFIG: Command = Command {

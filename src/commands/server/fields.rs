@@ -7,7 +7,7 @@ use super::memory::ratio;
 use crate::clients::Facts;
 use crate::clock::{self, Millis};
 use crate::config::choices::Supervised;
-use crate::config::{self, REDIS_VERSION, cli};
+use crate::config::{self, cli};
 use crate::num;
 use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
@@ -43,7 +43,7 @@ const fn field(name: &'static str, value: fn(&Reading<'_>) -> Value) -> Field {
 }
 
 const SERVER: &[Field] = &[
-    field("redis_version", |_| REDIS_VERSION.into()),
+    field("redis_version", |r| r.config.compatibility_level.redis_version().into()),
     field("redis_git_sha1", |_| "00000000".into()),
     field("redis_git_dirty", zero),
     field("redis_build_id", |_| format!("{:x}", cli::build_id()).into()),
@@ -67,6 +67,8 @@ const SERVER: &[Field] = &[
     field("executable", |_| executable().into()),
     field("config_file", |r| config_file(r).into()),
     field("io_threads_active", zero),
+    field("listener0", |r| listeners(r).next().into()),
+    field("listener1", |r| listeners(r).nth(1).into()),
     field("memkv_version", |_| MEMKV_VERSION.into()),
 ];
 
@@ -225,12 +227,14 @@ const STATS: &[Field] = &[
     field("sync_full", |r| r.counts.sync_full.into()),
     field("sync_partial_ok", |r| r.counts.sync_partial_ok.into()),
     field("sync_partial_err", |r| r.counts.sync_partial_err.into()),
+    field("expired_subkeys", |r| r.counts.expired_subkeys.into()),
     field("expired_keys", |r| r.counts.expired_keys.into()),
     field("expired_stale_perc", |_| "0.00".into()),
     field("expired_time_cap_reached_count", |r| r.counts.expired_time_cap_reached.into()),
     field("expire_cycle_cpu_milliseconds", |r| (r.counts.expire_cycle_us / 1000).into()),
     field("evicted_keys", |r| r.counts.evicted_keys.into()),
     field("evicted_clients", |r| r.counts.evicted_clients.into()),
+    field("evicted_scripts", zero),
     field("total_eviction_exceeded_time", zero),
     field("current_eviction_exceeded_time", zero),
     field("keyspace_hits", |r| r.counts.keyspace_hits.into()),
@@ -367,6 +371,14 @@ fn since(r: &Reading<'_>, started_ms: i64) -> i64 {
 
 fn current_rewrite_seconds(r: &Reading<'_>) -> i64 {
     since(r, r.node.aof.rewrite_started_ms.load(Relaxed))
+}
+
+/// What clients connect to, TCP first.
+fn listeners(r: &Reading<'_>) -> impl Iterator<Item = String> {
+    let addresses = r.config.bind.iter().map(|address| format!("bind={},", address.trim_start_matches('-')));
+    let tcp = (r.config.port > 0).then(|| format!("name=tcp,{}port={}", addresses.collect::<String>(), r.config.port));
+    let unix = (!r.config.unixsocket.is_empty()).then(|| format!("name=unix,bind={}", r.config.unixsocket));
+    tcp.into_iter().chain(unix)
 }
 
 fn mode(r: &Reading<'_>) -> &'static str {
