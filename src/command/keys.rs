@@ -25,6 +25,8 @@ pub struct Spec {
     pub begin: Begin,
     pub find: Find,
     pub flags: u16,
+    /// What COMMAND INFO adds in words.
+    pub notes: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -101,17 +103,22 @@ impl Keys {
 
     /// Keys from argument `first` on; `last` counts from `first`, or from the end if negative (-1 is the last one).
     pub const fn range(first: usize, last: i32, step: usize, flags: u16) -> Self {
-        Self::spec(Spec { begin: Begin::Index(first), find: Find::Range { last, step, limit: 0 }, flags })
+        Self::spec(Spec { begin: Begin::Index(first), find: Find::Range { last, step, limit: 0 }, flags, notes: None })
     }
 
     /// `numkeys` at argument `at`, the keys right behind it.
     pub const fn counted(at: usize, flags: u16) -> Self {
-        Self::spec(Spec { begin: Begin::Index(at), find: Find::Counted { at: 0, first: 1, step: 1 }, flags })
+        Self::spec(Spec {
+            begin: Begin::Index(at),
+            find: Find::Counted { at: 0, first: 1, step: 1 },
+            flags,
+            notes: None,
+        })
     }
 
     /// Keys somewhere: beside others, and only with [`Self::found_by`].
     pub const fn unknown(flags: u16) -> Self {
-        Self::spec(Spec { begin: Begin::Unknown, find: Find::Unknown, flags })
+        Self::spec(Spec { begin: Begin::Unknown, find: Find::Unknown, flags, notes: None })
     }
 
     pub const fn spec(spec: Spec) -> Self {
@@ -129,6 +136,19 @@ impl Keys {
             i += 1;
         }
         panic!("at most three key specifications");
+    }
+
+    /// Words to the specification that was added last.
+    pub const fn noted(mut self, notes: &'static str) -> Self {
+        let mut i = self.specs.len();
+        while i > 0 {
+            i -= 1;
+            if let Some(spec) = &mut self.specs[i] {
+                spec.notes = Some(notes);
+                return self;
+            }
+        }
+        panic!("notes are about a key specification");
     }
 
     /// The specifications stand in COMMAND INFO, the function finds the keys.
@@ -189,6 +209,19 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// Whether counts of keys are counts, and so many keys are there: what COMMAND GETKEYS asks before it answers.
+    pub fn fit(&self, argv: ArgvView<'_>) -> bool {
+        self.specs().all(|spec| match (spec.begin.find(argv), spec.find) {
+            (Some(begin), Find::Counted { at, first, step }) => {
+                let count = crate::num::parse_i64(argv.get(begin + at)).and_then(|n| usize::try_from(n).ok());
+                count.is_some_and(|n| n > 0 && n <= argv.len() && begin + first + (n - 1) * step < argv.len())
+            }
+            _ => true,
+        })
+    }
+}
+
 impl Spec {
     fn for_each(&self, argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {
         let Some(begin) = self.begin.find(argv) else { return };
@@ -237,6 +270,16 @@ mod tests {
     use super::*;
     use crate::resp::Argv;
 
+    #[test]
+    fn a_count_must_fit() {
+        let fits = |line: &str| Keys::counted(1, RO).fit(Argv::of(line.split(' ')).view());
+        assert!(fits("ZUNION 2 a b") && fits("ZUNION 1 a b"));
+        for line in ["ZUNION 3 a b", "ZUNION 0 a b", "ZUNION -1 a b", "ZUNION x a b", "ZUNION 9223372036854775807 a b"]
+        {
+            assert!(!fits(line), "{line}");
+        }
+    }
+
     fn keys_of(keys: Keys, line: &str) -> Vec<usize> {
         let (argv, mut found) = (Argv::of(line.split(' ')), Vec::new());
         keys.for_each(argv.view(), &mut |i, _| found.push(i));
@@ -251,8 +294,12 @@ mod tests {
         assert_eq!(keys_of(Keys::range(1, -2, 1, RO), "BLPOP a b 0"), [1, 2]);
         assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 2 a b LIMIT 1"), [2, 3]);
         assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 99 a b"), [] as [usize; 0]);
-        let streams =
-            Spec { begin: Begin::Keyword("STREAMS", 1), find: Find::Range { last: -1, step: 1, limit: 2 }, flags: RO };
+        let streams = Spec {
+            begin: Begin::Keyword("STREAMS", 1),
+            find: Find::Range { last: -1, step: 1, limit: 2 },
+            flags: RO,
+            notes: None,
+        };
         assert_eq!(keys_of(Keys::spec(streams), "XREAD COUNT 2 STREAMS a b 0 0"), [4, 5]);
     }
 }

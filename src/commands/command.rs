@@ -107,6 +107,9 @@ fn get_keys(ctx: &mut Ctx<'_, '_>, with_flags: bool) -> Outcome {
     if !row.command.accepts(args.len() - 2) {
         return Err(BAD_COUNT);
     }
+    if !row.command.keys.fit(argv.view()) {
+        return Err(BAD_ARGUMENTS);
+    }
     let mut found: Vec<(usize, u16)> = Vec::new();
     row.command.keys.for_each(argv.view(), &mut |i, flags| found.push((i, flags)));
     if found.is_empty() && !row.command.has(NO_MANDATORY_KEYS) {
@@ -119,7 +122,7 @@ fn get_keys(ctx: &mut Ctx<'_, '_>, with_flags: bool) -> Outcome {
         }
         out.0.bulk(argv.view().get(i));
         if with_flags {
-            write_key_flags(&mut out.0, flags);
+            write_key_flags(&mut out.0, flags & !keys::VARIABLE);
         }
     }
     Ok(())
@@ -243,7 +246,9 @@ fn write_info(out: &mut Out<'_>, registry: &Registry, row: Row) {
     out.int(last);
     out.int(step);
     write_words(out, command.categories().map(|name| format!("@{name}")));
-    write_words(out, hints::of(&command.full_name()).iter().map(|hint| (*hint).to_owned()));
+    let hints = hints::of(&command.full_name());
+    out.set(hints.len());
+    hints.iter().for_each(|hint| out.bulk(hint.as_bytes()));
     out.set(command.keys.specs().count());
     command.keys.specs().for_each(|spec| write_spec(out, spec));
     if command.has(CONTAINER) {
@@ -298,7 +303,11 @@ fn old_range(command: &Command) -> (i64, i64, i64, bool) {
 }
 
 fn write_spec(out: &mut Out<'_>, spec: &Spec) {
-    out.map(3);
+    out.map(3 + usize::from(spec.notes.is_some()));
+    if let Some(notes) = spec.notes {
+        out.bulk(b"notes");
+        out.bulk(notes.as_bytes());
+    }
     out.bulk(b"flags");
     write_key_flags(out, spec.flags);
     out.bulk(b"begin_search");

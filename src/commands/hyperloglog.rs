@@ -61,7 +61,8 @@ const PFCOUNT: Command = Command {
     since: "2.8.9",
     group: Group::HyperLogLog,
     flags: READONLY | MAY_REPLICATE,
-    keys: Keys::range(1, -1, 1, keys::RW | keys::ACCESS),
+    keys: Keys::range(1, -1, 1, keys::RW | keys::ACCESS)
+        .noted("RW because it may change the internal representation of the key, and propagate to replicas"),
     doc: "About how many different elements were added to a HyperLogLog, or to several together. O(1) for one key counted before, else O(N) in keys with a large constant.",
     examples: "> PFADD a x y\n(integer) 1\n> PFADD b y z\n(integer) 1\n> PFCOUNT a\n(integer) 2\n> PFCOUNT a b\n(integer) 3",
     run: pfcount,

@@ -29,7 +29,9 @@ const SORT: Command = Command {
     flags: WRITE | DENYOOM | MOVABLE_KEYS | DANGEROUS | PATTERNS,
     keys: Keys::read(1)
         .and(Keys::unknown(keys::RO | keys::ACCESS))
+        .noted(PATTERN_NOTES)
         .and(Keys::unknown(keys::OW | keys::UPDATE))
+        .noted(STORE_NOTES)
         .found_by(key_and_store),
     doc: "Sorts a list, set or sorted set, perhaps by what other keys hold, and answers or stores elements or what other keys hold. O(N log N).",
     examples: "> RPUSH l 3 1 2\n(integer) 3\n> SORT l\n1) \"1\"\n2) \"2\"\n3) \"3\"\n> SORT l DESC LIMIT 0 1\n1) \"3\"\n> MSET w1 c w2 b w3 a\nOK\n> SORT l BY w* ALPHA GET # GET w*\n1) \"3\"\n2) \"a\"\n3) \"2\"\n4) \"b\"\n5) \"1\"\n6) \"c\"\n> SORT l STORE to\n(integer) 3",
@@ -43,7 +45,7 @@ const SORT_RO: Command = Command {
     since: "7.0.0",
     group: Group::Generic,
     flags: READONLY | MOVABLE_KEYS | DANGEROUS | PATTERNS,
-    keys: Keys::read(1).and(Keys::unknown(keys::RO | keys::ACCESS)).found_by(only_key),
+    keys: Keys::read(1).and(Keys::unknown(keys::RO | keys::ACCESS)).noted(PATTERN_NOTES).found_by(only_key),
     doc: "SORT without STORE. O(N log N).",
     examples: "> SADD s b a c\n(integer) 3\n> SORT_RO s ALPHA\n1) \"a\"\n2) \"b\"\n3) \"c\"\n> SORT_RO s STORE to\n(error) ERR syntax error",
     run: |ctx| sort(ctx, false),
@@ -365,3 +367,6 @@ fn store(ctx: &mut Ctx<'_, '_>, request: &Request<'_>, elements: &Elements, show
 /// Elements in one RPUSH of the log.
 const ELEMENTS_PER_EFFECT: usize = 512;
 const NOT_A_NUMBER: Error = Error::new("ERR One or more scores can't be converted into double");
+/// As real servers say it of both commands.
+const PATTERN_NOTES: &str = "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort";
+const STORE_NOTES: &str = "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array";

@@ -17,7 +17,9 @@ pub const BITFIELD: Command = Command {
     since: "3.2.0",
     group: Group::Bitmap,
     flags: WRITE | DENYOOM,
-    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE).flags_by(access),
+    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE)
+        .noted("This command allows both access and modification of the key")
+        .flags_by(access),
     doc: "Reads, sets and increments integers inside a string, lengthening it if need be. Encodings are i1 to i64 and u1 to u63; #n is the nth such integer. O(1) a step.",
     examples: "> BITFIELD k INCRBY i5 100 1 GET u4 0\n1) (integer) 1\n2) (integer) 0\n> BITFIELD k SET u8 #0 255 OVERFLOW SAT INCRBY u8 #0 9 OVERFLOW FAIL INCRBY u8 #0 1\n1) (integer) 0\n2) (integer) 255\n3) (nil)",
     run: |ctx| bitfield(ctx, true),

@@ -17,8 +17,8 @@ const STORE_WORDS: [&str; 2] = ["STORE", "STOREDIST"];
 const fn keys_storing(from: i32) -> Keys {
     let find = Find::Range { last: 0, step: 1, limit: 0 };
     let flags = keys::OW | keys::UPDATE;
-    let store = Spec { begin: Begin::Keyword(STORE_WORDS[0], from), find, flags };
-    let store_distances = Spec { begin: Begin::Keyword(STORE_WORDS[1], from), find, flags };
+    let store = Spec { begin: Begin::Keyword(STORE_WORDS[0], from), find, flags, notes: None };
+    let store_distances = Spec { begin: Begin::Keyword(STORE_WORDS[1], from), find, flags, notes: None };
     Keys::read(1).and(Keys::spec(store)).and(Keys::spec(store_distances)).found_by(source_and_target)
 }
 

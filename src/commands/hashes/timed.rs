@@ -62,7 +62,7 @@ pub const HGETEX: Command = Command {
     since: "8.0.0",
     group: Group::Hash,
     flags: WRITE | FAST,
-    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE),
+    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE).noted("RW and UPDATE because it changes the TTL"),
     doc: "The values of fields, whose expiry is set or cleared. O(1) a field.",
     examples: "> HSET h a 1\n(integer) 1\n> HGETEX h EX 100 FIELDS 2 a missing\n1) \"1\"\n2) (nil)\n> HTTL h FIELDS 1 a\n1) (integer) 100\n> HGETEX h PERSIST FIELDS 1 a\n1) \"1\"\n> HTTL h FIELDS 1 a\n1) (integer) -1",
     run: hgetex,

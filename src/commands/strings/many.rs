@@ -64,6 +64,7 @@ pub const MSETEX: Command = Command {
         begin: Begin::Index(1),
         find: Find::Counted { at: 0, first: 1, step: 2 },
         flags: keys::OW | keys::UPDATE,
+        notes: None,
     }),
     doc: "Stores several strings at once, all or none of them, with one expiry. O(1) a key.",
     examples: "> MSETEX 2 a 1 b 2 NX EX 100\n(integer) 1\n> TTL b\n(integer) 100\n> MSETEX 1 a 3 NX\n(integer) 0",

@@ -119,7 +119,7 @@ pub const GETEX: Command = Command {
     since: "6.2.0",
     group: Group::String,
     flags: WRITE | FAST,
-    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE),
+    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE).noted("RW and UPDATE because it changes the TTL"),
     doc: "The string stored at a key, whose expiry is set or cleared. O(1).",
     examples: "> SET k v\nOK\n> GETEX k EX 100\n\"v\"\n> TTL k\n(integer) 100\n> GETEX k PERSIST\n\"v\"\n> TTL k\n(integer) -1",
     run: getex,
@@ -211,7 +211,9 @@ pub const SET: Command = Command {
     since: "1.0.0",
     group: Group::String,
     flags: WRITE | DENYOOM,
-    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE).flags_by(access),
+    keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE | keys::VARIABLE)
+        .noted("RW and ACCESS due to the optional `GET` argument")
+        .flags_by(access),
     doc: "Stores a string at a key, on conditions and for a time if asked. O(1).",
     examples: "> SET k v\nOK\n> SET k w NX\n(nil)\n> SET k w GET EX 100\n\"v\"\n> TTL k\n(integer) 100",
     run: set,
