@@ -15,6 +15,7 @@ pub mod pubsub;
 pub mod server;
 pub mod sets;
 pub mod sort;
+pub mod standalone;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -38,6 +39,7 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     sets::COMMANDS,
     sort::COMMANDS,
+    standalone::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

@@ -42,7 +42,7 @@ impl Viewer {
         let _ = write!(line, " age={} idle={idle} flags={}", seconds(client.created_ms), flags(client));
         let [sub, psub, ssub] = [0, 1, 2].map(|kind| facts.subscribed[kind].load(Relaxed));
         let _ = write!(line, " db={} sub={sub} psub={psub} ssub={ssub}", facts.db.load(Relaxed));
-        let _ = write!(line, " multi={}", facts.queued.load(Relaxed));
+        let _ = write!(line, " multi={} watch={}", facts.queued.load(Relaxed), facts.watched.load(Relaxed));
         write_memory(&mut line, client, my_args);
         let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
         let user = if names.user.is_empty() { "default".into() } else { String::from_utf8_lossy(&names.user) };
@@ -54,7 +54,7 @@ impl Viewer {
         );
         let _ = write!(line, " lib-name={}", String::from_utf8_lossy(&names.lib_name));
         let _ = write!(line, " lib-ver={}", String::from_utf8_lossy(&names.lib_version));
-        let _ = write!(line, " watch={} io-thread={}", facts.watched.load(Relaxed), facts.worker.load(Relaxed));
+        let _ = write!(line, " io-thread={}", facts.worker.load(Relaxed));
         let (read, sent) = (facts.net_input_bytes.load(Relaxed), facts.net_output_bytes.load(Relaxed));
         let _ = write!(line, " tot-net-in={read} tot-net-out={sent} tot-cmds={}", facts.commands.load(Relaxed));
         line

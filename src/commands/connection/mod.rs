@@ -11,7 +11,7 @@ mod tracking;
 use super::transactions::forget_watches;
 use crate::command::session::{ReplyMode, Then};
 use crate::command::*;
-use crate::config::{Config, REDIS_VERSION};
+use crate::config::Config;
 use crate::resp::Proto;
 use client::set_name;
 use std::sync::atomic::Ordering::Relaxed;
@@ -142,7 +142,11 @@ fn hello(ctx: &mut Ctx<'_, '_>) -> Outcome {
                 set_name(ctx, ctx.args.get(i + 1))?;
                 i += 2;
             }
-            _ => {
+            word => {
+                if word == b"AUTH" {
+                    // Half of a name and a password is as secret.
+                    (i + 1..ctx.args.len()).for_each(|secret| ctx.redact(secret));
+                }
                 let option = ctx.args.get(i);
                 return Err(Error::owned([b"ERR Syntax error in HELLO option '", option, b"'"].concat()));
             }
@@ -172,7 +176,7 @@ fn introduce(ctx: &mut Ctx<'_, '_>) -> Outcome {
     out.0.bulk(b"server");
     out.0.bulk(b"redis");
     out.0.bulk(b"version");
-    out.0.bulk(REDIS_VERSION.as_bytes());
+    out.0.bulk(config.compatibility_level.redis_version().as_bytes());
     out.0.bulk(b"proto");
     out.0.int(if session.proto == Proto::Resp3 { 3 } else { 2 });
     out.0.bulk(b"id");
