@@ -56,7 +56,7 @@ fn dispatch_any(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_
             return Called::Done;
         }
         let error = turn.registry.why_not(argv);
-        let row = turn.registry.find(argv.get(0));
+        let row = turn.registry.blamed(argv);
         refuse(turn, session, row, &error, out);
         return Called::Done;
     };

@@ -7,7 +7,7 @@ use super::monitor;
 use super::session::Session;
 use super::stray;
 use super::table::Row;
-use super::{FAST, MAY_REPLICATE, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
+use super::{ADMIN, FAST, MAY_REPLICATE, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
 use crate::clock;
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -49,7 +49,9 @@ pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
     let ended = clock::ticks();
     let elapsed_ns = clock::ticks_to_ns(ended.wrapping_sub(started));
     ctx.stats.call(ctx.row.id, elapsed_ns);
-    let threshold_us = ctx.config.slowlog_log_slower_than;
+    // CONFIG SET of the threshold is judged by the new one.
+    let config = ctx.row.command.has(ADMIN).then(|| ctx.node.config.load());
+    let threshold_us = config.as_deref().map_or(ctx.config, |config| config).slowlog_log_slower_than;
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
         log_slow(ctx, elapsed_ns);
     }

@@ -153,6 +153,13 @@ impl Registry {
         }
     }
 
+    /// The row whose statistics count a request that [`Self::lookup`] finds no row for: none for an unknown subcommand.
+    #[cold]
+    pub fn blamed(&self, argv: ArgvView<'_>) -> Option<Row> {
+        let row = self.find(argv.get(0))?;
+        if row.command.has(CONTAINER) && argv.len() > 1 { self.subcommand(row, argv.get(1)) } else { Some(row) }
+    }
+
     /// The row a request names, arity checked; or the exact error.
     pub fn resolve(&self, argv: ArgvView<'_>) -> Result<Row, Error> {
         self.lookup(argv).ok_or_else(|| self.why_not(argv))
