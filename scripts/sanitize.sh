@@ -16,6 +16,7 @@ BUILD_STD=
 run() {
 	echo "== $1 sanitizer${BUILD_STD:+, with the standard library}"
 	# Models run on stacks of their own, which sanitizers do not follow.
+	TSAN_OPTIONS="suppressions=$PWD/scripts/thread-sanitizer.supp" \
 	RUSTFLAGS="-Zsanitizer=$1 -Cunsafe-allow-abi-mismatch=sanitizer" PROPTEST_CASES=${CASES:-16} \
 		cargo "+$NIGHTLY" test ${JOBS:+-j$JOBS} $BUILD_STD --target "$TARGET" --target-dir "target/$1-sanitizer" --lib -- \
 		--skip model_ $TESTS

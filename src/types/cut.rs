@@ -203,6 +203,31 @@ mod tests {
         format!("name{n}").into_bytes()
     }
 
+    /// For the thread sanitizer: a reader on another thread, changes meanwhile, and at once after its end.
+    #[test]
+    fn a_cut_is_read_beside_changes() {
+        for round in 0..20u16 {
+            let (mut items, mut model) = (Box::<Items<Field>>::default(), BTreeMap::new());
+            (0..2000).for_each(|n| put(&mut items, &mut model, name(n), b"first".to_vec()));
+            let cut = items.cut();
+            let reader = std::thread::spawn(move || {
+                let mut seen = 0;
+                while cut.step(|field| seen += usize::from(field.value() == b"first")) {}
+                cut.close();
+                seen
+            });
+            // Its end is seen here before the thread is joined.
+            let mut n = 0u16;
+            while items.is_read() || n < 4000 {
+                n = n.wrapping_add(1);
+                put(&mut items, &mut model, name((n % 2003 + round) % 2000), b"second".to_vec());
+                items.remove(&name((n / 3) % 2000));
+            }
+            drop(items);
+            assert_eq!(reader.join().unwrap(), 2000);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         /// Whatever happens between two pieces (changes, growth, shrinking to nothing, the end of the collection), the
