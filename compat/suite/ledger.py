@@ -86,6 +86,11 @@ def known(path: Path = KNOWN) -> dict[str, dict[str, str]]:
     return lists
 
 
+def spoilers(names: dict[str, str]) -> list[str]:
+    """One file's tests that are left out, because they leave a state in which those behind them fail."""
+    return [name for name, why in names.items() if why.endswith(SPOILS)]
+
+
 def kinds(lists: dict[str, dict[str, str]]) -> Counter:
     """How many lines there are of each kind of reason."""
     reasons = (reason for names in lists.values() for reason in names.values())
@@ -143,3 +148,4 @@ def recovered(name: str, tests: dict[str, int], outcome: Outcome, verdict: Verdi
 
 
 IGNORED = "ignored by the suite"
+SPOILS = "; left out: it spoils those behind it"
