@@ -1,0 +1,171 @@
+//! Faults that other projects' tests and public bug reports found here, one test each, with the values of real servers.
+//!
+//! What a transcript can say is in `compat/differential/found.txt`; here is what needs a server of its own.
+
+mod common;
+
+use common::{Server, wait_until};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn field(server: &Server, section: &str, name: &str) -> String {
+    let info = server.ask(&[b"INFO", section.as_bytes()]);
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().to_owned()
+}
+
+/// Evictions went on while writes were paused.
+#[test]
+fn nothing_is_evicted_while_writes_are_paused() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let fill: String = (0..20_000).map(|n| format!("SET key:{n} {}\r\n", "v".repeat(200))).collect();
+    server.tell(fill.as_bytes());
+    server.tell(b"CLIENT PAUSE 1500 WRITE\r\nCONFIG SET maxmemory 3mb\r\nGET key:1\r\nGET key:2\r\n");
+    std::thread::sleep(Duration::from_millis(300));
+    server.tell("GET key:3\r\n".repeat(100).as_bytes());
+    assert_eq!(server.ask(&[b"DBSIZE"]), ":20000\r\n");
+    wait_until("evictions go on after the pause", || {
+        server.tell("GET key:3\r\n".repeat(100).as_bytes());
+        server.ask(&[b"DBSIZE"]) != ":20000\r\n"
+    });
+}
+
+/// Two megabytes due soon, two megabytes due late: the policy means the one that is due soon.
+#[test]
+fn of_two_keys_the_one_goes_that_the_policy_means() {
+    for (policy, first, second) in
+        [("volatile-ttl", ["EX", "10"], ["EX", "100000"]), ("volatile-ttl", ["EX", "100000"], ["EX", "10"])]
+    {
+        let server = Server::start(&["--maxmemory-policy", policy]);
+        let value = vec![b'v'; 2 << 20];
+        let set = |key: &[u8], ex: [&str; 2]| server.ask(&[b"SET", key, &value, ex[0].as_bytes(), ex[1].as_bytes()]);
+        assert_eq!((set(b"a", first), set(b"b", second)), ("+OK\r\n".to_owned(), "+OK\r\n".to_owned()));
+        let used: u64 = field(&server, "memory", "used_memory").parse().unwrap();
+        let limit = (used - (1 << 20)).to_string();
+        assert_eq!(server.ask(&[b"CONFIG", b"SET", b"maxmemory", limit.as_bytes()]), "+OK\r\n");
+        assert_eq!(server.ask(&[b"SET", b"new", b"v"]), "+OK\r\n");
+        let stays = if first[1] == "10" { "b" } else { "a" };
+        assert_eq!(server.ask(&[b"KEYS", b"?"]), format!("*1\r\n$1\r\n{stays}\r\n"));
+    }
+}
+
+/// 2^53 draws wrote 512 MB for seconds before they were refused.
+#[test]
+fn a_draw_beyond_all_bounds_is_refused_at_once() {
+    let mut server = Server::start(&[]);
+    server.tell(b"HSET h f v\r\nSADD s m\r\nZADD z 1 m\r\n");
+    let before = server.resident_mb();
+    for (command, key) in [(&b"HRANDFIELD"[..], &b"h"[..]), (b"SRANDMEMBER", b"s"), (b"ZRANDMEMBER", b"z")] {
+        for count in [&b"-9007199254740991"[..], b"-9223372036854775807", b"-80000000"] {
+            let answer = server.ask(&[command, key, count]);
+            assert_eq!(answer, "-ERR value is out of range\r\n");
+        }
+        assert!(server.ask(&[command, key, b"-3"]).starts_with("*3\r\n"));
+    }
+    assert!(server.resident_mb() < before + 64, "from {before} to {} MB", server.resident_mb());
+    server.is_well();
+}
+
+/// `bind` could not keep an address that the server listened on.
+#[test]
+fn bind_keeps_an_address() {
+    let server = Server::start(&[]);
+    let mut before = server.connect();
+    let set = |words: &[&[u8]]| server.ask(&[&[&b"CONFIG"[..], b"SET"], words].concat());
+    assert_eq!(set(&[b"bind", b"127.0.0.1 127.0.0.2"]), "+OK\r\n");
+    let other = |host: &str| TcpStream::connect((host, server.address.port())).is_ok();
+    wait_until("both are listened on", || other("127.0.0.1") && other("127.0.0.2"));
+    assert!(
+        set(&[b"bind", b"127.0.0.1 192.0.2.1"])
+            .starts_with("-ERR CONFIG SET failed (possibly related to argument 'bind')")
+    );
+    assert!(other("127.0.0.1") && other("127.0.0.2"), "a refusal changes nothing");
+    let port = server.address.port().to_string();
+    assert_eq!(set(&[b"bind", b"127.0.0.1", b"port", port.as_bytes()]), "+OK\r\n");
+    wait_until("the other is given up", || other("127.0.0.1") && !other("127.0.0.2"));
+    before.write_all(b"PING\r\n").unwrap();
+    let mut answer = [0; 7];
+    before.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+PONG\r\n", "who was there stays");
+    assert_eq!(field(&server, "server", "listener0"), format!("name=tcp,bind=127.0.0.1,port={port}"));
+}
+
+/// A key that stands twice in a snapshot was loaded, the last value winning; a wrong checksum was refused in any case.
+#[test]
+fn a_snapshot_is_judged_as_real_servers_do() {
+    let entry = b"\x00\x01k\x01v";
+    let file = |entries: &[u8]| {
+        let mut bytes = [b"REDIS0010\xfe\x00".as_slice(), entries, b"\xff"].concat();
+        let sum = memkv::checksum::crc64(0, &bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes
+    };
+    let twice = file(&[entry, entry.as_slice()].concat());
+    let log = ends_at_start(&twice, &[]).expect("it does not start");
+    assert!(log.contains("RDB has duplicated key 'k' in DB 0"), "{log}");
+    let mut damaged = file(entry);
+    *damaged.last_mut().unwrap() ^= 1;
+    let log = ends_at_start(&damaged, &[]).expect("it does not start");
+    assert!(log.contains("Wrong RDB checksum"), "{log}");
+    assert!(ends_at_start(&damaged, &["--rdbchecksum", "no"]).is_none());
+}
+
+/// What a server says that ends while it starts on this snapshot; none if it starts.
+fn ends_at_start(snapshot: &[u8], options: &[&str]) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("dump.rdb"), snapshot).unwrap();
+    let log = dir.path().join("log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_memkv-server"))
+        .args(["--port", "0", "--save", "", "--unixsocket", dir.path().join("socket").to_str().unwrap()])
+        .args(["--dir", dir.path().to_str().unwrap(), "--logfile", log.to_str().unwrap()])
+        .args(options)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    while Instant::now() < deadline && child.try_wait().unwrap().is_none() && !said().contains("eady to accept") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = child.try_wait().unwrap().is_some();
+    let _ = child.kill();
+    let _ = child.wait();
+    ended.then(said)
+}
+
+/// Clients and tools read a version of Redis, in Redis's form, in all places the same.
+#[test]
+fn one_directive_decides_what_the_server_introduces_itself_as() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_memkv-server")).arg("--version").output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.starts_with("Redis server v=7.0.15 sha="), "{printed}");
+    assert!(printed.contains(" malloc=jemalloc-") && printed.contains(" bits=64 build="), "{printed}");
+    for (level, version, encoding) in [("7.0", "7.0.15", "$9\r\nquicklist\r\n"), ("8.2", "8.2.3", "$8\r\nlistpack\r\n")]
+    {
+        let server = Server::start(&["--compatibility-level", level]);
+        assert_eq!(field(&server, "server", "redis_version"), version);
+        assert!(
+            server
+                .ask(&[b"HELLO", b"2"])
+                .contains(&format!("\r\n$7\r\nversion\r\n${}\r\n{version}\r\n", version.len()))
+        );
+        server.ask(&[b"RPUSH", b"list", b"a"]);
+        assert_eq!(server.ask(&[b"OBJECT", b"ENCODING", b"list"]), encoding);
+    }
+}
+
+/// A subcommand that does not exist is nobody's; a threshold is judged by its new value; half of AUTH is secret too.
+#[test]
+fn statistics_and_logs_tell_what_real_servers_tell() {
+    let server = Server::start(&[]);
+    assert!(server.ask(&[b"CLIENT", b"nosuch"]).starts_with("-ERR unknown subcommand 'nosuch'"));
+    assert!(!server.ask(&[b"INFO", b"commandstats"]).contains("cmdstat_client"), "no row for it");
+    server.ask(&[b"CLIENT", b"ID", b"x"]);
+    assert!(field(&server, "commandstats", "cmdstat_client|id").contains("rejected_calls=1"));
+    assert_eq!(server.ask(&[b"CONFIG", b"SET", b"slowlog-log-slower-than", b"0"]), "+OK\r\n");
+    assert!(server.ask(&[b"SLOWLOG", b"GET"]).contains("slowlog-log-slower-than"));
+    assert!(server.ask(&[b"HELLO", b"2", b"AUTH", b"secret"]).starts_with("-ERR Syntax error in HELLO option 'AUTH'"));
+    assert!(!server.ask(&[b"SLOWLOG", b"GET"]).contains("secret"));
+}
