@@ -99,7 +99,10 @@ impl Check<'_, '_> {
         if lines.next().is_some_and(|line| line.starts_with(b"file")) {
             // A manifest is short; what is longer is refused by its lines.
             let _ = (&mut file).take(MANIFEST_BYTES_MAX).read_to_end(&mut head);
-            return Ok(Kind::Manifest(String::from_utf8_lossy(&head).into_owned()));
+            return match String::from_utf8(head) {
+                Ok(text) => Ok(Kind::Manifest(text)),
+                Err(_) => self.console.stop(format_args!("Invalid AOF manifest file format")),
+            };
         }
         Ok(if is_rdb(&head) { Kind::Preamble } else { Kind::Commands })
     }
@@ -186,7 +189,7 @@ impl Check<'_, '_> {
                     return self.console.stop(format_args!("Failed to read from AOF {name}, aborting..."));
                 }
                 Ok(None) => Some(Ended::End),
-                Ok(Some(b'#')) => (!self.annotation(log)?).then_some(Ended::CutAtTime),
+                Ok(Some(b'#')) => self.annotation(log)?,
                 Ok(Some(b'*')) => self.command(log, &mut open).err(),
                 Ok(Some(_)) => Some(Ended::NoCommand),
             };
@@ -233,19 +236,23 @@ impl Check<'_, '_> {
         }
     }
 
-    /// A line that begins with `#`. False when it begins what is too late, which is cut off then.
-    fn annotation(&mut self, log: &mut Log<'_>) -> Result<bool, Stop> {
+    /// A line that begins with `#`. It ends the log when it begins what is too late, which is cut off then, or is torn:
+    /// what is appended behind it would be read as a part of it.
+    fn annotation(&mut self, log: &mut Log<'_>) -> Result<Option<Ended>, Stop> {
         let (path, until) = (log.path, self.until);
         let at = log.input.at;
         let Ok(line) = log.input.line(ANNOTATION_BYTES_MAX) else {
             return self.console.stop(format_args!("Failed to read annotations from AOF {path}, aborting..."));
         };
-        let Some(text) = line.strip_prefix(b"#TS:").filter(|_| until != 0) else { return Ok(true) };
+        if !line.ends_with(b"\n") && (line.len() as u64) < ANNOTATION_BYTES_MAX {
+            return Ok(Some(self.trouble(at, b"Reached EOF in an annotation")));
+        }
+        let Some(text) = line.strip_prefix(b"#TS:").filter(|_| until != 0) else { return Ok(None) };
         let Some((time, [b'\r', ..])) = number(text) else {
             return self.console.stop(format_args!("Invalid timestamp annotation"));
         };
         if time <= until {
-            return Ok(true);
+            return Ok(None);
         }
         if at == 0 {
             return self.console.stop(format_args!("AOF {path} has nothing before timestamp {until}, aborting..."));
@@ -259,7 +266,7 @@ impl Check<'_, '_> {
             ));
         }
         match log.input.cut(at) {
-            Ok(()) => Ok(false),
+            Ok(()) => Ok(Some(Ended::CutAtTime)),
             Err(_) => self.console.stop(format_args!("Failed to truncate AOF {path} to timestamp {until}")),
         }
     }
@@ -483,6 +490,22 @@ mod tests {
         let (said, ok, after) = check(&["--fix"], &[("a", &torn)], "Y\n");
         assert_eq!(said, format!("{asks}Successfully truncated AOF a\n"));
         assert!(ok && after == SET);
+    }
+
+    #[test]
+    fn a_torn_annotation_is_cut_off() {
+        let torn = [SET, b"#TS:17999"].concat();
+        let (said, ok, after) = check(&[], &[("a", &torn)], "");
+        assert!(!ok && said.contains("Reached EOF in an annotation\n") && after == torn, "{said}");
+        let (_, ok, after) = check(&["--fix"], &[("a", &torn)], "y\n");
+        assert!(ok && after == SET);
+    }
+
+    #[test]
+    fn a_manifest_that_is_no_text_is_refused_as_it_is() {
+        let manifest: &[u8] = b"file b\xff seq 1 type b\n";
+        let (said, ok, _) = check(&["--fix"], &[("m", manifest), ("b", SET)], "y\n");
+        assert!(!ok && said.contains("Invalid AOF manifest file format"), "{said}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Draws {
     pub fn goes_on(&mut self, len: usize) -> bool {
         self.drawn += 1;
         let bytes = len - self.begin;
-        if self.drawn % PROBE != 0 {
+        if !self.drawn.is_multiple_of(PROBE) {
             return bytes <= REPLY_BYTES_MAX;
         }
         bytes as u128 * self.count as u128 / self.drawn as u128 <= REPLY_BYTES_MAX as u128

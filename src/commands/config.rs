@@ -32,6 +32,7 @@ struct Hook {
 /// In the order in which they run. Those that let clients in elsewhere come last: what fails before leaves them alone.
 const HOOKS: &[Hook] = &[
     Hook { param: "dir", run: enter_dir },
+    Hook { param: "maxclients", run: allow_clients },
     Hook { param: "appendonly", run: switch_log },
     Hook { param: "proc-title-template", run: show_title },
     Hook { param: "oom-score-adj", run: adjust_oom_score },
@@ -229,6 +230,16 @@ fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
         new.dir = dir.to_string_lossy().into_owned();
     }
     Ok(())
+}
+
+/// `maxclients`: each client is a descriptor, of which the system allows so many.
+fn allow_clients(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    let possible = crate::process::adjust_open_files(new.maxclients);
+    if possible >= new.maxclients {
+        return Ok(());
+    }
+    let what = "The operating system is not able to handle the specified number of clients, try with";
+    Err(format!("{what} {possible}"))
 }
 
 fn rebind(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {

@@ -42,9 +42,10 @@ impl Due {
         self.records.push(Reverse(record(epoch, at, bits)));
     }
 
-    /// The earliest record's time.
+    /// The earliest record's time; none if it is beyond what a record can say, however late it is.
     pub fn next(&self, epoch: Millis) -> Option<Millis> {
-        self.records.peek().map(|r| epoch + (r.0 >> HASH_BITS) as i64)
+        let offset = self.records.peek().map(|r| (r.0 >> HASH_BITS) as i64);
+        offset.filter(|&offset| offset < TIME_MAX).map(|offset| epoch + offset)
     }
 
     #[cfg(test)]
@@ -92,7 +93,7 @@ pub(super) fn like_bits(hash: u64) -> u32 {
 }
 
 fn record(epoch: Millis, at: Millis, bits: u32) -> u64 {
-    // Times beyond 34 years fire then and are looked at again; times before the epoch are due at once.
+    // Times beyond 34 years never fire: such a key goes when somebody asks for it. Times before the epoch are due at once.
     let offset = at.saturating_sub(epoch).clamp(0, TIME_MAX) as u64;
     offset << HASH_BITS | u64::from(bits)
 }
@@ -259,3 +260,19 @@ fn entries_like(table: &Table, bits: u32, mut visit: impl FnMut(Entry)) {
 const HASH_BITS: u32 = 24;
 const TIME_MAX: i64 = (1 << 40) - 1;
 const GARBAGE_MIN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wall clock that jumps 35 years ahead made such records due for ever, and the thread that expires spin.
+    #[test]
+    fn a_time_beyond_what_a_record_can_say_never_fires() {
+        let mut due = Due::default();
+        due.add(0, TIME_MAX + 5, 7);
+        assert_eq!((due.next(0), due.pop(0, i64::MAX)), (None, None));
+        due.add(0, TIME_MAX - 1, 9);
+        assert_eq!((due.next(0), due.pop(0, TIME_MAX)), (Some(TIME_MAX - 1), Some(like_bits(9))));
+        assert_eq!(due.pop(0, i64::MAX), None);
+    }
+}
