@@ -56,6 +56,8 @@ def clients(fast: bool) -> list[Client]:
                fast=True, own_server=True),
         Client("failing disk", [python, str(HERE / "crash" / "faults.py"), "--server", "{server}", *(["--fast"] if fast else [])],
                fast=True, own_server=True),
+        Client("eviction", [python, str(HERE / "differential" / "eviction.py"), "--server", "{server}", *(["--fast"] if fast else [])],
+               fast=True, own_server=True),
         Client("differential", [python, str(HERE / "differential" / "diff.py"), "--server", "{server}", "--seconds", seconds],
                fast=True, own_server=True),
     ]
