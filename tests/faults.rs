@@ -92,6 +92,31 @@ fn bind_keeps_an_address() {
     assert_eq!(field(&server, "server", "listener0"), format!("name=tcp,bind=127.0.0.1,port={port}"));
 }
 
+/// Beyond the system's limit of descriptors connections hung without a word.
+#[test]
+fn a_connection_without_a_descriptor_is_told_so() {
+    let mut server = Server::start(&[]);
+    let limit = |files: u64| {
+        let limit = libc::rlimit { rlim_cur: files, rlim_max: 4096 };
+        // SAFETY: the kernel reads the struct we own; nothing is written back.
+        let set = unsafe {
+            libc::prlimit(server.child.id() as i32, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut())
+        };
+        assert_eq!(set, 0);
+    };
+    limit(server.descriptors() as u64 + 4);
+    let mut all: Vec<TcpStream> = (0..12).map(|_| server.connect()).collect();
+    let last = all.last_mut().unwrap();
+    let mut said = String::new();
+    let _ = last.read_to_string(&mut said);
+    assert_eq!(said, "-ERR max number of clients reached\r\n");
+    drop(all);
+    limit(1024);
+    wait_until("others are let in again", || server.ask(&[b"PING"]) == "+PONG\r\n");
+    assert!(field(&server, "stats", "rejected_connections").parse::<u64>().unwrap() > 0);
+    server.is_well();
+}
+
 /// A key that stands twice in a snapshot was loaded, the last value winning; a wrong checksum was refused in any case.
 #[test]
 fn a_snapshot_is_judged_as_real_servers_do() {

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use socket2::TcpKeepalive;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// Accepts on the TCP listeners; when others come, they take the place of the present ones.
 pub async fn doorkeeper(
@@ -43,7 +45,9 @@ pub async fn doorkeeper(
 /// Accepts until the task is dropped.
 async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<WorkerStats>, workers: Arc<Vec<Handle>>) {
     let local = listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
+    let mut spare = Spare::default();
     loop {
+        spare.keep();
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let config = node.config.load();
@@ -58,8 +62,34 @@ async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<Worke
                 let local = stream.local_addr().map_or_else(|_| local.clone(), |a| a.to_string());
                 admit(node, &stats, &workers, Accepted::Tcp(stream), peer.to_string(), local, Some(peer.ip()));
             }
+            Err(e) if spare.helps_after(&e) => {
+                if let Ok(Ok((stream, _))) = timeout(ACCEPT_PAUSE, listener.accept()).await
+                    && let Ok(stream) = stream.into_std()
+                {
+                    stats.counters.rejected_connections.add(1);
+                    turn_away(Accepted::Tcp(stream), TOO_MANY_CLIENTS);
+                }
+            }
             Err(e) => pause_after(&e).await,
         }
+    }
+}
+
+/// A descriptor that is given up when no other is left, so that a peer that cannot be let in is told so in place of being
+/// left to wait.
+#[derive(Default)]
+struct Spare(Option<File>);
+
+impl Spare {
+    fn keep(&mut self) {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Gives the descriptor up if it was the lack of one that the error tells of.
+    fn helps_after(&mut self, e: &io::Error) -> bool {
+        matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && self.0.take().is_some()
     }
 }
 
@@ -102,7 +132,7 @@ fn admit(
     let config = node.config.load();
     if node.clients.len() >= config.maxclients as usize {
         stats.counters.rejected_connections.add(1);
-        return turn_away(socket, b"-ERR max number of clients reached\r\n");
+        return turn_away(socket, TOO_MANY_CLIENTS);
     }
     if is_protected_from(&config, ip) {
         stats.counters.rejected_connections.add(1);
@@ -130,6 +160,8 @@ fn is_local(ip: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
     }
 }
+
+const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// Best effort: the socket does not block, and a peer that does not read gets nothing.
 fn turn_away(socket: Accepted, text: &[u8]) {
