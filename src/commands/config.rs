@@ -195,8 +195,16 @@ pub fn change(node: &Node, pairs: &[(&[u8], &[u8])], caller: Caller) -> Result<(
     let old = node.config.load_full();
     let (mut new, changed) = live::set_many(&old, pairs, caller)?;
     let is_changed = |name: &str| changed.iter().find(|param| param.name == name).copied();
+    let mut done: Vec<&Hook> = Vec::new();
     for (hook, param) in HOOKS.iter().filter_map(|hook| Some((hook, is_changed(hook.param)?))) {
-        (hook.run)(node, &old, &mut new).map_err(|reason| refused(param, reason))?;
+        if let Err(reason) = (hook.run)(node, &old, &mut new) {
+            // All or none: what was done is taken back, the last of it first.
+            for hook in done.into_iter().rev() {
+                let _ = (hook.run)(node, &new, &mut (*old).clone());
+            }
+            return Err(refused(param, reason));
+        }
+        done.push(hook);
     }
     let level = new.loglevel;
     node.config.store(Arc::new(new));

@@ -127,7 +127,7 @@ impl Shape {
     fn cells(&self) -> [Option<Cell>; 9] {
         let bounds = self.bounds();
         if bounds.south <= -POLE || bounds.north >= POLE {
-            return around_a_pole(&bounds);
+            return around_a_pole(&bounds, Cell::around(self.centre, 1));
         }
         let radius = match self.extent {
             Extent::Radius(radius) => radius,
@@ -172,12 +172,13 @@ impl Shape {
 
 /// The quarters of the world that a shape reaches into which holds a pole: all longitudes meet there, which three cells
 /// of a smaller size do not span. (Real servers look at the cells around the centre, and miss what is beyond the pole.)
-fn around_a_pole(bounds: &Area) -> [Option<Cell>; 9] {
+/// The centre's quarter comes first.
+fn around_a_pole(bounds: &Area, centre: Cell) -> [Option<Cell>; 9] {
     let quarter = |bits| {
         let (cell, area) = (Cell { bits, step: 1 }, Cell { bits, step: 1 }.area());
         (area.south <= bounds.north && area.north >= bounds.south).then_some(cell)
     };
-    std::array::from_fn(|i| if i < 4 { quarter(i as u64) } else { None })
+    std::array::from_fn(|i| if i < 4 { quarter(i as u64 ^ centre.bits) } else { None })
 }
 
 /// Degrees.

@@ -1,11 +1,12 @@
 //! A client as one line of CLIENT LIST and CLIENT INFO.
 //!
-//! The fields up to `resp` are those of 7.0 in its order; newer servers' fields follow, so that readers of either find
-//! theirs. Figures are the connection's own, relaxed: right for the client that asks, a moment old for others.
+//! The fields up to `resp` are those of 7.0 in its order; newer servers' fields follow, unless `compatibility-level` says
+//! 8.2, so that readers of either find theirs. Figures are the connection's own, relaxed: right for the client that asks, a moment old for others.
 
 use crate::clients::Client;
 use crate::clock::Millis;
 use crate::command::{Ctx, Registry};
+use crate::config::choices::CompatibilityLevel;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,17 +16,21 @@ pub struct Viewer {
     now: Millis,
     /// The client that asks, and the bytes of its arguments.
     me: Option<(u64, usize)>,
+    /// In the order of 8.2, which put a field of its own into the midst.
+    like_8_2: bool,
 }
 
 impl Viewer {
     pub fn of(ctx: &Ctx<'_, '_>) -> Self {
         let args_bytes = ctx.args.from(0).map(<[u8]>::len).sum();
-        Self { me: Some((ctx.session.client.id, args_bytes)), ..Self::server(ctx.registry, ctx.db.now()) }
+        let like_8_2 = ctx.config.compatibility_level == CompatibilityLevel::Redis8;
+        let me = Some((ctx.session.client.id, args_bytes));
+        Self { me, like_8_2, ..Self::server(ctx.registry, ctx.db.now()) }
     }
 
     /// The server, for its log.
     pub fn server(registry: &'static Registry, now: Millis) -> Self {
-        Self { registry, now, me: None }
+        Self { registry, now, me: None, like_8_2: false }
     }
 
     /// The client's line, without its end.
@@ -42,7 +47,9 @@ impl Viewer {
         let _ = write!(line, " age={} idle={idle} flags={}", seconds(client.created_ms), flags(client));
         let [sub, psub, ssub] = [0, 1, 2].map(|kind| facts.subscribed[kind].load(Relaxed));
         let _ = write!(line, " db={} sub={sub} psub={psub} ssub={ssub}", facts.db.load(Relaxed));
-        let _ = write!(line, " multi={} watch={}", facts.queued.load(Relaxed), facts.watched.load(Relaxed));
+        let _ = write!(line, " multi={}", facts.queued.load(Relaxed));
+        let watch = format!(" watch={}", facts.watched.load(Relaxed));
+        line.push_str(if self.like_8_2 { &watch } else { "" });
         write_memory(&mut line, client, my_args);
         let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
         let user = if names.user.is_empty() { "default".into() } else { String::from_utf8_lossy(&names.user) };
@@ -54,6 +61,7 @@ impl Viewer {
         );
         let _ = write!(line, " lib-name={}", String::from_utf8_lossy(&names.lib_name));
         let _ = write!(line, " lib-ver={}", String::from_utf8_lossy(&names.lib_version));
+        line.push_str(if self.like_8_2 { "" } else { &watch });
         let _ = write!(line, " io-thread={}", facts.worker.load(Relaxed));
         let (read, sent) = (facts.net_input_bytes.load(Relaxed), facts.net_output_bytes.load(Relaxed));
         let _ = write!(line, " tot-net-in={read} tot-net-out={sent} tot-cmds={}", facts.commands.load(Relaxed));
