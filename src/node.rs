@@ -211,7 +211,7 @@ impl Node {
         let lfu = matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         settings.lfu.store(lfu, Relaxed);
         self.apply_events();
-        self.keyspace.tracked.keys_max.store(config.tracking_table_max_keys as usize, Relaxed);
+        self.keyspace.tracked.keys_max.store(config.tracking_table_max_keys, Relaxed);
         settings.lfu_log_factor.store(u64::from(config.lfu_log_factor), Relaxed);
         settings.lfu_decay_minutes.store(u64::from(config.lfu_decay_time), Relaxed);
         let fsync = match config.appendfsync {

@@ -287,15 +287,17 @@ mod tests {
         /// Whether any plain command would be stopped.
         fn stops_a_plain_one(&self) -> bool {
             (0..self.registry.rows().len()).map(|id| self.registry.row(id)).any(|row| {
-                let argv = Argv::of([row.command.name.as_bytes()].into_iter());
+                let argv = Argv::of([row.command.name.as_bytes()]);
                 let request = Request { look: self.look(), row, argv: argv.view(), inner: false };
                 !row.command.has(PLAIN_WITHOUT) && (pass(&request).is_err() || deferred(&request).is_some())
             })
         }
     }
 
+    type Case = (&'static str, fn(&mut World));
+
     /// What makes some gate stop something, by name.
-    fn cases() -> Vec<(&'static str, fn(&mut World))> {
+    fn cases() -> Vec<Case> {
         vec![
             ("unauthenticated", |w| w.session.authenticated = false),
             ("loading", |w| w.node.life.set_loading(true)),
