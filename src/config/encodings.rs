@@ -3,6 +3,7 @@
 use super::Config;
 use crate::types::list::NodeMax;
 use crate::types::set::SetMax;
+use crate::types::stream;
 use crate::types::{Kind, PackedMax};
 
 impl Config {
@@ -23,6 +24,11 @@ impl Config {
     pub fn set_max(&self) -> SetMax {
         let packed = PackedMax { entries: self.set_max_listpack_entries, bytes: self.set_max_listpack_value };
         SetMax { ints: self.set_max_intset_entries, packed }
+    }
+
+    /// How much one listpack of a stream holds.
+    pub fn stream_max(&self) -> stream::NodeMax {
+        stream::NodeMax::of_directives(self.stream_node_max_bytes, self.stream_node_max_entries)
     }
 
     pub fn zset_max(&self) -> PackedMax {

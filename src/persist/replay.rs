@@ -7,6 +7,7 @@ use crate::resp::encode_request;
 use crate::types::big::{Big, Part};
 use crate::types::hash::Hash;
 use crate::types::set::Set;
+use crate::types::stream::{self, Delivery, Id, Owns, Stream};
 use crate::types::zset::Zset;
 use crate::types::{Collection, Text, Value};
 
@@ -23,6 +24,10 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         }
         Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
         Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => zset(out, key, value),
+        Body::Value(Value::Stream(stream)) => {
+            let mut walk = stream::Walk::begin();
+            while walk.step(stream, |part| stream_part(out, key, part)) {}
+        }
     }
     encode_expiry(out, key, expiry);
 }
@@ -35,6 +40,9 @@ pub fn encode_expiry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>) {
 
 /// Appends the commands that add the next piece of a big value. False behind the last.
 pub fn encode_piece(out: &mut Vec<u8>, key: &[u8], big: &Big) -> bool {
+    if let Big::Stream(cut) = big {
+        return cut.step(|part| stream_part(out, key, part));
+    }
     let (mut members, mut timed) = (Vec::new(), Vec::new());
     let more = big.step(|part| match part {
         Part::Pack(pack) => members.extend(pack.iter().map(Text::to_vec)),
@@ -44,12 +52,13 @@ pub fn encode_piece(out: &mut Vec<u8>, key: &[u8], big: &Big) -> bool {
             members.extend([field.name().to_vec(), field.value().to_vec()]);
             timed.extend(field.due().map(|at| (field.name().to_vec(), at)));
         }
+        Part::Stream(_) => {}
     });
     let command: &[u8] = match big {
         Big::List(_) => b"RPUSH",
         Big::Hash(..) => b"HSET",
         Big::Set(_) => b"SADD",
-        Big::Zset(_) => b"ZADD",
+        Big::Zset(_) | Big::Stream(_) => b"ZADD",
     };
     several(out, &[command, key], members.iter().map(|text| Text::Bytes(text)));
     times(out, key, &timed);
@@ -85,6 +94,50 @@ fn hash(out: &mut Vec<u8>, key: &[u8], value: &Value) {
     });
     several(out, &[b"HSET", key], pairs.iter().map(|text| Text::Bytes(text)));
     times(out, key, &timed);
+}
+
+/// The commands that make a part of a stream, as Redis writes them.
+fn stream_part(out: &mut Vec<u8>, key: &[u8], part: stream::Part<'_>) {
+    match part {
+        stream::Part::Node(master, node) => node.from(master, Id::ZERO).for_each(|entry| {
+            let id = entry.id.text();
+            let pairs: Vec<Vec<u8>> = entry.pairs().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect();
+            let args: Vec<&[u8]> = [b"XADD", key, &id].into_iter().chain(pairs.iter().map(|text| &text[..])).collect();
+            request(out, &args);
+        }),
+        stream::Part::Counters(stream) => counters(out, key, stream),
+        stream::Part::Group(name, group) => {
+            let read = group.read.and_then(|read| i64::try_from(read).ok()).unwrap_or(-1);
+            let (id, mut digits) = (group.last.text(), itoa::Buffer::new());
+            let read = digits.format(read).as_bytes();
+            request(out, &[b"XGROUP", b"CREATE", key, name, &id, b"ENTRIESREAD", read]);
+        }
+        // Also one that has something pending: of entries that are gone no claim makes it.
+        stream::Part::Consumer(owns) if !owns.is_nobody() => {
+            request(out, &[b"XGROUP", b"CREATECONSUMER", key, owns.group, owns.name]);
+        }
+        stream::Part::Owned(owns, id, delivery) => owned(out, key, owns, id, delivery),
+        stream::Part::Pending(..) | stream::Part::Consumers(_) | stream::Part::Consumer(_) => {}
+    }
+}
+
+/// What stands once of a stream. One without entries comes to be by an entry that is trimmed at once.
+fn counters(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
+    if stream.is_empty() {
+        request(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
+    }
+    let (last, max_deleted, mut digits) = (stream.last_id().text(), stream.max_deleted().text(), itoa::Buffer::new());
+    let added = digits.format(stream.added()).as_bytes();
+    request(out, &[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &max_deleted]);
+}
+
+/// A pending entry and who has it.
+fn owned(out: &mut Vec<u8>, key: &[u8], owns: Owns<'_>, id: Id, delivery: Delivery) {
+    let (id, mut at, mut count) = (id.text(), itoa::Buffer::new(), itoa::Buffer::new());
+    let (at, count) = (at.format(delivery.at).as_bytes(), count.format(delivery.count).as_bytes());
+    let args: [&[u8]; 12] =
+        [b"XCLAIM", key, owns.group, owns.name, b"0", &id, b"TIME", at, b"RETRYCOUNT", count, b"JUSTID", b"FORCE"];
+    request(out, &args);
 }
 
 fn times(out: &mut Vec<u8>, key: &[u8], timed: &[(Vec<u8>, Millis)]) {

@@ -8,6 +8,7 @@ use super::fields::Field;
 use super::nodes::NodesCut;
 use super::packed::Packed;
 use super::piece::Piece;
+use super::stream::{self, Stream};
 use super::value::{Kind, Value};
 use crate::clock::Millis;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub enum Big {
     Hash(Arc<TableCut<Field>>, Option<Millis>),
     Set(Arc<TableCut<Piece<(), false>>>),
     Zset(Arc<TableCut<Piece<f64, false>>>),
+    /// What it shares with the stream itself is copied when one of them changes.
+    Stream(Box<stream::Cut>),
 }
 
 /// A part of a big value.
@@ -27,6 +30,7 @@ pub enum Part<'a> {
     Field(&'a Field),
     Member(&'a [u8]),
     Scored(&'a [u8], f64),
+    Stream(stream::Part<'a>),
 }
 
 impl Value {
@@ -37,6 +41,7 @@ impl Value {
             Self::HashTable(fields) => fields.len() + fields.gone() > MEMBERS_MAX,
             Self::SetTable(members) => members.len() > MEMBERS_MAX,
             Self::ZsetTree(ranked) => ranked.len() > MEMBERS_MAX,
+            Self::Stream(stream) => stream.nodes() > NODES_MAX || pending(stream) > MEMBERS_MAX,
             _ => false,
         }
     }
@@ -54,6 +59,7 @@ impl Value {
             }
             Self::SetTable(members) => Big::Set(members.cut()),
             Self::ZsetTree(ranked) => Big::Zset(ranked.cut()),
+            Self::Stream(stream) => Big::Stream(Box::new(stream::Cut::of(stream))),
             _ => return None,
         })
     }
@@ -66,16 +72,18 @@ impl Big {
             Self::Hash(..) => Kind::Hash,
             Self::Set(_) => Kind::Set,
             Self::Zset(_) => Kind::Zset,
+            Self::Stream(_) => Kind::Stream,
         }
     }
 
-    /// How many parts it has: members, or listpacks of a list.
+    /// How many parts it has: members, or listpacks of a list or a stream.
     pub fn len(&self) -> usize {
         match self {
             Self::List(cut) => cut.len(),
             Self::Hash(cut, _) => cut.len(),
             Self::Set(cut) => cut.len(),
             Self::Zset(cut) => cut.len(),
+            Self::Stream(cut) => cut.stream().nodes(),
         }
     }
 
@@ -83,13 +91,15 @@ impl Big {
         self.len() == 0
     }
 
-    /// Visits the next piece: a list's from the left, others in no particular order. False behind the last.
+    /// Visits the next piece: a list's from the left, a stream's in the order of files, others in no particular order.
+    /// False behind the last.
     pub fn step(&self, mut visit: impl FnMut(Part<'_>)) -> bool {
         match self {
             Self::List(cut) => cut.step(|pack| visit(Part::Pack(pack))),
             Self::Hash(cut, _) => cut.step(|field| visit(Part::Field(field))),
             Self::Set(cut) => cut.step(|member| visit(Part::Member(member.name()))),
             Self::Zset(cut) => cut.step(|member| visit(Part::Scored(member.name(), member.header()))),
+            Self::Stream(cut) => cut.step(|part| visit(Part::Stream(part))),
         }
     }
 }
@@ -101,8 +111,14 @@ impl Drop for Big {
             Self::Hash(cut, _) => cut.close(),
             Self::Set(cut) => cut.close(),
             Self::Zset(cut) => cut.close(),
+            Self::Stream(_) => {}
         }
     }
+}
+
+/// What a stream's groups have pending.
+fn pending(stream: &Stream) -> usize {
+    stream.groups().map(|(_, group)| group.pending() + group.consumers().len()).sum()
 }
 
 /// Members that are written, or copied, in some tens of microseconds.

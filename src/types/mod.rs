@@ -21,6 +21,7 @@ pub mod piece;
 mod rank;
 mod ranked;
 pub mod set;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod text;

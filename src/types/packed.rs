@@ -13,6 +13,7 @@
 use super::blob::Blob;
 use super::text::{Text, as_int};
 use crate::mover::{Movable, Mover};
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// A listpack.
@@ -225,6 +226,25 @@ impl Packed {
         self.count_changed(N as isize);
     }
 
+    /// Puts entries at the end, all at once.
+    pub fn extend<'a>(&mut self, texts: impl Iterator<Item = Text<'a>>) {
+        let entries: SmallVec<[_; EXTENDED_ROOM]> = texts
+            .map(|text| {
+                let (bytes, encoding) = match text {
+                    Text::Bytes(bytes) => (bytes, Encoding::of(bytes)),
+                    Text::Int(n) => (&b""[..], Encoding::Int(n)),
+                };
+                let size = encoding.bytes(bytes);
+                (bytes, encoding, size)
+            })
+            .collect();
+        let added = entries.iter().map(|(_, _, size)| size + back_length_bytes(*size)).sum();
+        let end = self.end();
+        fill(self.0.splice(end, 0, added), &entries);
+        self.write_total();
+        self.count_changed(entries.len() as isize);
+    }
+
     /// Puts another entry in the place of the one at `at`.
     pub fn replace(&mut self, at: Position, text: &[u8]) {
         self.put(at, entry_bytes(&self.bytes()[at..]), [text]);
@@ -309,14 +329,7 @@ impl Packed {
             (text, encoding, size)
         });
         let added = entries.iter().map(|(_, _, size)| size + back_length_bytes(*size)).sum();
-        let mut room = self.0.splice(at, removed, added);
-        for (text, encoding, size) in entries {
-            let (data, behind) = room.split_at_mut(size);
-            let (back, rest) = behind.split_at_mut(back_length_bytes(size));
-            encoding.write(text, data);
-            write_back_length(back, size);
-            room = rest;
-        }
+        fill(self.0.splice(at, removed, added), &entries);
         self.write_total();
     }
 
@@ -381,6 +394,18 @@ impl<'a> Iterator for Pairs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         Some((self.0.next()?, self.0.next()?))
+    }
+}
+
+/// Writes entries into the room made for them.
+#[inline]
+fn fill(mut room: &mut [u8], entries: &[(&[u8], Encoding, usize)]) {
+    for &(text, ref encoding, size) in entries {
+        let (data, behind) = room.split_at_mut(size);
+        let (back, rest) = behind.split_at_mut(back_length_bytes(size));
+        encoding.write(text, data);
+        write_back_length(back, size);
+        room = rest;
     }
 }
 
@@ -581,6 +606,8 @@ fn is_well_formed(bytes: &[u8], mut see: impl FnMut(Text<'_>)) -> bool {
 }
 
 const HEADER: usize = 6;
+/// Entries put in at once without an allocation.
+const EXTENDED_ROOM: usize = 16;
 /// Entries shorter than this have a length of one byte behind them.
 const ONE_BYTE_BACK: usize = 0x80;
 /// Texts shorter than this have a header of one byte.
@@ -670,6 +697,11 @@ mod tests {
                             let at = packed.shift(range, to);
                             prop_assert_eq!(at, packed.seek(place as isize).unwrap_or(packed.end()));
                         }
+                    }
+                    9 if at % 2 == 0 => {
+                        let number = i64::from(at) * i64::from(at) - 70_000;
+                        packed.extend([Text::Bytes(&item), Text::Int(number)].into_iter());
+                        model.extend([item, number.to_string().into_bytes()]);
                     }
                     _ => {
                         let found = packed.find(packed.first(), &item, 1);

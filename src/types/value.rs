@@ -11,6 +11,7 @@ use super::intset::Intset;
 use super::list::List;
 use super::packed::Packed;
 use super::set::{Members, Set};
+use super::stream::Stream;
 use super::zset::{Ranked, Zset};
 use crate::clock::Millis;
 use crate::mover::{Movable, Mover};
@@ -69,6 +70,7 @@ pub enum Value {
     SetTable(Box<Members>),
     ZsetPacked(Packed),
     ZsetTree(Box<Ranked>),
+    Stream(Box<Stream>),
 }
 
 impl Value {
@@ -79,6 +81,7 @@ impl Value {
             Self::HashPacked(_) | Self::HashTimed(_) | Self::HashTable(_) => Kind::Hash,
             Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => Kind::Set,
             Self::ZsetPacked(_) | Self::ZsetTree(_) => Kind::Zset,
+            Self::Stream(_) => Kind::Stream,
         }
     }
 
@@ -93,6 +96,7 @@ impl Value {
             Self::HashPacked(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => "listpack",
             Self::SetInts(_) => "intset",
             Self::ZsetTree(_) => "skiplist",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -106,6 +110,7 @@ impl Value {
             Self::SetInts(ints) => ints.heap_bytes(),
             Self::SetTable(members) => members.heap_bytes() + size_of::<Members>(),
             Self::ZsetTree(ranked) => ranked.heap_bytes() + size_of::<Ranked>(),
+            Self::Stream(stream) => stream.heap_bytes() + size_of::<Stream>(),
         }
     }
 
@@ -120,6 +125,7 @@ impl Value {
             Self::SetInts(ints) => ints.address(),
             Self::SetTable(members) => (&raw const **members).cast(),
             Self::ZsetTree(ranked) => (&raw const **ranked).cast(),
+            Self::Stream(stream) => (&raw const **stream).cast(),
         }
     }
 
@@ -147,6 +153,13 @@ impl Value {
             Self::HashTable(fields) => big!(fields),
             Self::SetTable(members) => big!(members),
             Self::ZsetTree(ranked) => big!(ranked),
+            // What a snapshot reads is shared, and known to be.
+            Self::Stream(stream) => {
+                if place == 0 {
+                    mover.boxed(stream);
+                }
+                return stream.relocate_from(place, mover);
+            }
         }
         0
     }
@@ -160,6 +173,7 @@ impl Value {
             Self::HashTable(fields) => fields.len() + fields.gone(),
             Self::SetTable(members) => members.len(),
             Self::ZsetTree(ranked) => ranked.len(),
+            Self::Stream(stream) => stream.allocations(),
             Self::HashPacked(_) | Self::HashTimed(_) | Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
         }
     }
@@ -206,10 +220,10 @@ impl Value {
         if let Self::HashTable(fields) = self { fields.take_replaced() } else { Vec::new() }
     }
 
-    /// True for a collection without members, which must not stay in the keyspace.
+    /// True for a collection without members, which must not stay in the keyspace. A stream may.
     pub fn is_empty_collection(&self) -> bool {
         match self {
-            Self::Str(_) => false,
+            Self::Str(_) | Self::Stream(_) => false,
             Self::List(list) => list.is_empty(),
             Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.is_empty(),
             Self::HashTable(fields) => fields.is_empty(),
@@ -290,5 +304,21 @@ impl Collection for Zset {
 
     fn empty() -> Value {
         Value::ZsetPacked(Packed::new())
+    }
+}
+
+impl Collection for Stream {
+    const KIND: Kind = Kind::Stream;
+
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::Stream(stream) = value { Some(stream) } else { None }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::Stream(stream) = value { Some(stream) } else { None }
+    }
+
+    fn empty() -> Value {
+        Value::Stream(Box::default())
     }
 }

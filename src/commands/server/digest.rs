@@ -8,6 +8,7 @@ use crate::keyspace::entry::{Body, Entry};
 use crate::num;
 use crate::types::hash::Hash;
 use crate::types::set::Set;
+use crate::types::stream::Id;
 use crate::types::zset::Zset;
 use crate::types::{Collection, Kind, Text, Value};
 use sha1::{Digest as _, Sha1};
@@ -71,6 +72,14 @@ impl Digest {
                     let mut digits = Vec::new();
                     num::push_g17(&mut digits, score);
                     self.add_members(&[member, Text::Bytes(&digits)], false);
+                }
+            }
+            Body::Value(Value::Stream(stream)) => {
+                for entry in stream.range(Id::ZERO, Id::MAX) {
+                    self.chain(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for text in entry.pairs().flat_map(|(name, value)| [name, value]) {
+                        self.chain(text.bytes(&mut itoa::Buffer::new()));
+                    }
                 }
             }
         }

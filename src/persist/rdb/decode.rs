@@ -54,6 +54,7 @@ pub fn decode<R: BufRead>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::R
         HASH_TIMED_VALKEY if r.is_valkey => hash_valkey(r, config.hash_max())?,
         SET | SET_INTSET | SET_LISTPACK => set(r, kind, config.set_max())?,
         ZSET | ZSET_BINARY | ZSET_ZIPLIST | ZSET_LISTPACK => zset(r, kind, config.zset_max())?,
+        STREAM | STREAM_2 | STREAM_3 => streams::read(r, kind)?,
         other => return Err(bad(format!("RDB type {other} is not supported"))),
     };
     Ok(if value.is_empty_collection() { Content::Empty } else { Content::Value(value) })

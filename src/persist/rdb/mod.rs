@@ -1,9 +1,11 @@
-//! RDB: Redis's snapshot format. [`read`] and [`write`] are files, [`value`] and [`decode`] what stands behind a key, [`dump`] a single
+//! RDB: Redis's snapshot format. [`read`] and [`write`] are files, [`value`] and [`decode`] what stands behind a key
+//! (streams: [`streams`]), [`dump`] a single
 //! value as DUMP and RESTORE carry it.
 
 pub mod decode;
 pub mod dump;
 pub mod read;
+mod streams;
 pub mod value;
 pub mod write;
 
@@ -31,10 +33,14 @@ const SET_INTSET: u8 = 11;
 const ZSET_ZIPLIST: u8 = 12;
 const HASH_ZIPLIST: u8 = 13;
 const LIST_QUICKLIST: u8 = 14;
+/// Streams; the second form came with Redis 7.0, the third with 7.2.
+const STREAM: u8 = 15;
 const HASH_LISTPACK: u8 = 16;
 const ZSET_LISTPACK: u8 = 17;
 const LIST_QUICKLIST_2: u8 = 18;
+const STREAM_2: u8 = 19;
 const SET_LISTPACK: u8 = 20;
+const STREAM_3: u8 = 21;
 /// Valkey's; to Redis the number means nothing that is written any more.
 const HASH_TIMED_VALKEY: u8 = 22;
 const HASH_TIMED: u8 = 24;
@@ -65,6 +71,6 @@ pub fn is_type(kind: u8) -> bool {
     kind <= TYPE_MAX && kind != NO_TYPE
 }
 
-/// Redis 7.4's last; what lies between and is not here belongs to streams and modules.
+/// Redis 7.4's last; what lies between and is not here belongs to modules.
 const TYPE_MAX: u8 = 25;
 const NO_TYPE: u8 = 8;

@@ -11,6 +11,7 @@ use crate::types::big::{Big, Part};
 use crate::types::hash::Hash;
 use crate::types::packed::Packed;
 use crate::types::set::Set;
+use crate::types::stream;
 use crate::types::zset::Zset;
 use crate::types::{Collection, Text, Value};
 
@@ -32,6 +33,7 @@ pub fn kind(body: &Body<'_>) -> u8 {
         Body::Value(Value::SetPacked(_) | Value::SetTable(_)) => SET,
         Body::Value(Value::ZsetPacked(_)) => ZSET_LISTPACK,
         Body::Value(Value::ZsetTree(_)) => ZSET_BINARY,
+        Body::Value(Value::Stream(_)) => STREAM_2,
     }
 }
 
@@ -51,6 +53,11 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, compress: bool) {
         Body::Value(value @ (Value::SetPacked(_) | Value::SetTable(_))) => set(out, value, compress),
         Body::Value(Value::ZsetPacked(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ Value::ZsetTree(_)) => zset(out, value, compress),
+        Body::Value(Value::Stream(stream)) => {
+            length(out, stream.nodes() as u64);
+            let mut walk = stream::Walk::begin();
+            while walk.step(stream, |part| streams::part(out, part, compress)) {}
+        }
     }
 }
 
@@ -62,6 +69,7 @@ pub fn kind_of_big(big: &Big) -> u8 {
         Big::Hash(_, None) => HASH,
         Big::Set(_) => SET,
         Big::Zset(_) => ZSET_BINARY,
+        Big::Stream(_) => STREAM_2,
     }
 }
 
@@ -81,6 +89,7 @@ pub fn encode_piece(out: &mut Vec<u8>, big: &Big, compress: bool) -> bool {
         Part::Member(member) => string(out, member, compress),
         Part::Scored(member, score) => scored(out, member, score, compress),
         Part::Field(f) => field(out, first_due, (f.name(), f.value(), f.due()), compress),
+        Part::Stream(part) => streams::part(out, part, compress),
     })
 }
 
