@@ -30,6 +30,8 @@ pub struct Ctx<'a, 'k> {
     pub(super) spoke: bool,
     pub(super) canonical: bool,
     pub(super) may_wait: bool,
+    /// The command waited, and is tried again.
+    pub again: bool,
     /// The handler found nothing and waits.
     pub(super) waiting: Option<Wait>,
 }
@@ -72,6 +74,7 @@ impl<'a, 'k> Ctx<'a, 'k> {
             spoke,
             canonical,
             may_wait,
+            again: false,
             waiting,
         }
     }

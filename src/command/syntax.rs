@@ -3,7 +3,7 @@
 //! The notation is the documentation's. Words in capitals are sent as they stand; `[…]` may be left out, one of `<a | b>`
 //! must be there; `key [key ...]` is one argument that repeats, `field value [field value ...]` a block that does, and a
 //! group that ends in `...` repeats as a whole. A word in capitals belongs to the argument behind it, or to all of them
-//! where several plain ones follow.
+//! where several plain ones follow. A sign (`=`, `~`, `*`, `$`) is sent as it stands too: `equal: =`.
 //! What that cannot say is written at the word, in this order, and shown nowhere: `count:double` another type than the
 //! name's usual one, `pattern#1` its key specification, `EX@2.6.12` since when, `!2.8.12` deprecated since when,
 //! `storekey=key` what hints show. `[order: ASC | DESC]` names a choice or a block; usual names need no telling.
@@ -141,7 +141,7 @@ impl Parser {
                     self.at += 1;
                     items.push(Item::Argument(self.content().into_argument()));
                 }
-                word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {
+                word if word.starts_with(|c: char| c.is_ascii_uppercase() || SIGNS.contains(c)) => {
                     self.at += 1;
                     items.push(Item::Token(word));
                 }
@@ -284,7 +284,7 @@ fn with_token(token: &'static str, argument: Argument) -> Argument {
 fn noted(word: &'static str) -> Argument {
     let mut rest = word;
     let mut note = |sign: char| {
-        let (before, note) = rest.split_once(sign)?;
+        let (before, note) = rest.split_once(sign).filter(|(before, _)| !before.is_empty())?;
         rest = before;
         Some(note)
     };
@@ -319,6 +319,9 @@ fn words(syntax: &'static str) -> Vec<&'static str> {
     }
     words
 }
+
+/// Signs that are words of their own.
+const SIGNS: &str = "=~*$";
 
 const KINDS: [(Kind, &str); 9] = [
     (Kind::String, "string"),

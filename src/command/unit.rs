@@ -56,7 +56,7 @@ pub(super) fn unit(
     let around = Surroundings { node: turn.node, config: &turn.config, stats: turn.stats, registry: turn.registry };
     let reply = Reply(Out::new(out, session.proto));
     let mut ctx = Ctx::new(around, (row, argv), &mut db, reply, session, &mut turn.effects);
-    (ctx.canonical, ctx.may_wait) = (canonical, true);
+    (ctx.canonical, ctx.may_wait, ctx.again) = (canonical, true, again.is_some());
     turn.tick = run_handler(&mut ctx, turn.tick);
     if again.is_none() && ctx.node.clients.monitors.any() {
         monitor::show(&ctx);

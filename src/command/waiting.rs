@@ -55,6 +55,17 @@ impl Patience {
     }
 }
 
+impl Patience {
+    /// From a timeout in whole milliseconds, 0 for no end.
+    pub fn from_millis(text: &[u8], now: Millis) -> Result<Self, Error> {
+        match num::parse_i64(text).ok_or(NOT_MILLIS)? {
+            0 => Ok(Self(None)),
+            ..0 => Err(TIMEOUT_NEGATIVE),
+            ms => now.checked_add(ms).map(|at| Self(Some(at))).ok_or(TIMEOUT_TOO_LARGE),
+        }
+    }
+}
+
 /// What a command waits for, and how it is to be run again.
 pub struct Wait {
     pub on: Awaits,
@@ -241,5 +252,6 @@ pub fn timed_out(waiter: &Waiter, out: &mut Vec<u8>) {
 /// What CLIENT UNBLOCK … ERROR makes a command answer.
 pub const UNBLOCKED: Error = Error::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 const NOT_A_TIMEOUT: Error = Error::new("ERR timeout is not a float or out of range");
+const NOT_MILLIS: Error = Error::new("ERR timeout is not an integer or out of range");
 const TIMEOUT_NEGATIVE: Error = Error::new("ERR timeout is negative");
 const TIMEOUT_TOO_LARGE: Error = Error::new("ERR timeout is out of range");

@@ -446,6 +446,14 @@ impl<'k> Db<'k> {
         }
     }
 
+    /// States that a key may be what commands wait for.
+    pub(super) fn wake(&mut self, place: Place, key: &[u8]) {
+        let index = self.index;
+        if self.held.data(place.stripe as usize).waiters.has(index, key) {
+            self.changes.seldom().ready.push((index, key.into()));
+        }
+    }
+
     pub fn exists(&mut self, key: &[u8]) -> bool {
         self.peek(key).is_some()
     }
@@ -685,10 +693,10 @@ pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
     }
 }
 
-/// Whether a change can be what a command waits for. Of a stream's changes these are a new entry and the end of a group;
-/// acknowledgements, which are as frequent, wake no reader.
+/// Whether a change can be what a command waits for. Of a stream's changes that is a new entry; what else a reader waits for
+/// is stated on its own ([`Db::wake`]).
 fn wakes(class: u8, event: &str) -> bool {
-    class != STREAM_EVENTS || matches!(event, "xadd" | "xgroup-destroy")
+    class != STREAM_EVENTS || event == "xadd"
 }
 
 /// The class letter of stream events in `notify-keyspace-events`.

@@ -150,6 +150,25 @@ impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
         self.db.changes.dirty = self.db.changes.dirty + members as u64 - 1;
     }
 
+    /// States a change that leaves transactions alone which watch the key: of a stream's groups, as in Redis.
+    pub fn changed_aside(&mut self, event: &'static str, times: usize) {
+        self.changed = true;
+        self.db.changes.dirty += times as u64;
+        if !event.is_empty() {
+            self.notify(event);
+        }
+    }
+
+    /// Commands that wait for the key are to be tried again.
+    pub fn wake(&mut self) {
+        self.db.wake(self.place, self.key);
+    }
+
+    /// Frees what was taken out of the collection, or sends it to be freed elsewhere if it is big.
+    pub fn discard(&mut self, taken: Value) {
+        self.db.discard(taken);
+    }
+
     /// A second keyspace event of one change.
     pub fn notify(&mut self, event: &'static str) {
         self.expire_replaced();

@@ -186,6 +186,13 @@ impl<'a> Out<'a> {
         self.fill(hole, mark, n);
     }
 
+    /// A bulk string in front of what was written since.
+    pub fn fill_bulk(&mut self, hole: Hole, bytes: &[u8]) {
+        let mut text = Vec::with_capacity(bytes.len() + 16);
+        push_bulk(&mut text, bytes);
+        self.buf.splice(hole.0..hole.0, text);
+    }
+
     /// Moves what was written since behind the header: one memmove of the reply, cheaper than counting twice.
     fn fill(&mut self, hole: Hole, mark: u8, n: u64) {
         let mut header = Vec::with_capacity(24);
