@@ -337,3 +337,42 @@ fn payload_of_a_giant(kind: u8, behind: &[u8]) -> Vec<u8> {
     payload.extend_from_slice(&sum.to_le_bytes());
     payload
 }
+
+#[test]
+fn streams_bear_ids_counts_and_lists_that_ask_for_too_much() {
+    let mut server = Server::start(&[]);
+    let before = server.resident_mb();
+    for n in 1..=3 {
+        server.ask(&[b"XADD", b"s", format!("{n}-0").as_bytes(), b"f", b"v"]);
+    }
+    server.ask(&[b"XGROUP", b"CREATE", b"s", b"g", b"0"]);
+    server.ask(&[b"XREADGROUP", b"GROUP", b"g", b"c", b"STREAMS", b"s", b">"]);
+    server.ask(&[b"XDEL", b"s", b"1-0", b"3-0"]);
+    // CVE-2022-31144 and 35951: gone entries beside a huge count.
+    let answer = server.ask(&[b"XAUTOCLAIM", b"s", b"g", b"d", b"0", b"0", b"COUNT", b"576460752303423487", b"JUSTID"]);
+    assert_eq!(answer, "*3\r\n$3\r\n0-0\r\n*1\r\n$3\r\n2-0\r\n*2\r\n$3\r\n1-0\r\n$3\r\n3-0\r\n");
+    let too_large = [b"XAUTOCLAIM", b"s".as_slice(), b"g", b"d", b"0", b"0", b"COUNT", b"4611686018427387904"];
+    assert_eq!(server.ask(&too_large), "-ERR COUNT must be > 0\r\n");
+    // CVE-2025-62507: more ids than any array on a stack has room for.
+    let ids: Vec<String> = (0..100_000).map(|n| format!("{n}-7")).collect();
+    let count = ids.len().to_string();
+    for front in [[b"XACKDEL".as_slice(), b"s", b"g", b"IDS"], [b"XDELEX", b"s", b"DELREF", b"IDS"]] {
+        let words: Vec<&[u8]> =
+            front.into_iter().chain([count.as_bytes()]).chain(ids.iter().map(String::as_bytes)).collect();
+        let answer = server.ask(&words);
+        assert!(answer.starts_with("*100000\r\n:-1\r\n"), "{}", &answer[..40.min(answer.len())]);
+    }
+    for count in ["0", "-1", "2", "9223372036854775807", "18446744073709551616", "x"] {
+        assert!(is_error(&server.ask(&[b"XDELEX", b"s", b"IDS", count.as_bytes(), b"1-0"])), "{count}");
+    }
+    for id in ["18446744073709551616", "-1", "1-1-1", "0-0", ""] {
+        assert!(is_error(&server.ask(&[b"XADD", b"new", id.as_bytes(), b"f", b"v"])), "{id}");
+    }
+    assert_eq!(server.ask(&[b"EXISTS", b"new"]), ":0\r\n");
+    let max = b"18446744073709551615-18446744073709551615";
+    assert!(server.ask(&[b"XADD", b"full", max, b"f", b"v"]).starts_with('$'));
+    assert!(is_error(&server.ask(&[b"XADD", b"full", b"*", b"f", b"v"])));
+    assert_eq!(server.ask(&[b"XREAD", b"STREAMS", b"full", max]), "*-1\r\n");
+    assert!(server.resident_mb() < before + 60);
+    server.is_well();
+}

@@ -1,7 +1,8 @@
 //! Commands that wait, served across threads: nothing is lost, nothing is served twice, nobody is forgotten.
 //!
 //! Many clients on both workers push, move and pop the same lists at once. A wake-up that is lost leaves an element in a
-//! list while somebody waits for it, and shows as a reply that never comes.
+//! list while somebody waits for it, and shows as a reply that never comes. Streams: who is woken, who hears of the end,
+//! and that an entry reaches one consumer of a group.
 
 mod common;
 
@@ -115,6 +116,134 @@ fn a_thousand_waiters_are_served_in_order() {
         assert_eq!(waiter.reply(), ["queue".to_owned(), n.to_string()]);
     }
     assert!(client.ask("INFO clients")[0].contains("blocked_clients:0\r\n"));
+}
+
+/// Until so many clients wait.
+fn wait_for_waiters(client: &mut Client, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while !client.ask("INFO clients")[0].contains(&format!("blocked_clients:{count}\r\n")) {
+        assert!(Instant::now() < deadline, "not {count} clients wait");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_entry_wakes_all_readers_and_one_consumer_of_each_group() {
+    let server = Server::start(&[]);
+    let mut client = Client::of(&server);
+    client.ask("XGROUP CREATE s g $ MKSTREAM");
+    client.ask("XGROUP CREATE s h $");
+    let waiting = |command: String| {
+        let mut waiter = Client::of(&server);
+        waiter.send(&command);
+        waiter
+    };
+    let mut readers: Vec<Client> = (0..20).map(|_| waiting("XREAD BLOCK 0 STREAMS other s $ $".into())).collect();
+    wait_for_waiters(&mut client, 20);
+    let mut consumers = Vec::new();
+    for n in 0..6 {
+        let group = if n % 2 == 0 { "g" } else { "h" };
+        consumers.push(waiting(format!("XREADGROUP GROUP {group} c{n} BLOCK 0 STREAMS s >")));
+        wait_for_waiters(&mut client, 21 + n);
+    }
+    for n in 0..3 {
+        let id = client.ask(&format!("XADD s * n {n}")).remove(0);
+        readers.drain(..).for_each(|mut reader| assert_eq!(reader.reply(), ["s", &id, "n", &n.to_string()]));
+        wait_for_waiters(&mut client, 4 - 2 * n);
+        // First come, first served, in each group.
+        for mut consumer in consumers.drain(..2) {
+            assert_eq!(consumer.reply(), ["s", &id, "n", &n.to_string()]);
+        }
+    }
+    assert_eq!(client.ask("XPENDING s g")[0], "3");
+}
+
+#[test]
+fn a_consumer_that_waits_hears_of_the_end() {
+    let server = Server::start(&[]);
+    let mut client = Client::of(&server);
+    let gone = "UNBLOCKED the stream key no longer exists";
+    let ends = [
+        (vec!["DEL s"], gone),
+        (vec!["SET s text"], gone),
+        (vec!["FLUSHALL"], gone),
+        (vec!["PEXPIRE s 1"], gone),
+        (vec!["RENAME s t"], gone),
+        (vec!["XGROUP DESTROY s g"], "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option"),
+        (
+            vec!["MULTI", "DEL s", "XADD s * f v", "EXEC"],
+            "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option",
+        ),
+    ];
+    for (commands, error) in ends {
+        client.ask("FLUSHALL");
+        client.ask("XGROUP CREATE s g $ MKSTREAM");
+        let mut consumer = Client::of(&server);
+        consumer.send("XREADGROUP GROUP g c BLOCK 0 STREAMS s >");
+        wait_for_waiters(&mut client, 1);
+        commands.iter().for_each(|command| _ = client.ask(command));
+        assert_eq!(consumer.reply(), [error], "{commands:?}");
+    }
+    // A reader without a group waits on.
+    let mut reader = Client::of(&server);
+    ["FLUSHALL", "XADD s 5-0 f v"].iter().for_each(|command| _ = client.ask(command));
+    reader.send("XREAD BLOCK 0 STREAMS s $");
+    wait_for_waiters(&mut client, 1);
+    ["DEL s", "SET s text", "DEL s", "XADD s 6-0 f v"].iter().for_each(|command| _ = client.ask(command));
+    assert_eq!(reader.reply(), ["s", "6-0", "f", "v"]);
+}
+
+#[test]
+fn every_entry_reaches_one_consumer() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let mut client = Client::of(&server);
+    (0..LISTS).for_each(|n| _ = client.ask(&format!("XGROUP CREATE s{n} g $ MKSTREAM")));
+    let (names, ids) = ((0..LISTS).map(|n| format!("s{n} ")).collect::<String>(), "> ".repeat(LISTS));
+    let consumers: Vec<_> = (0..CLIENTS)
+        .map(|c| {
+            let (mut client, command) =
+                (Client::of(&server), format!("XREADGROUP GROUP g c{c} COUNT 3 BLOCK 0 STREAMS {names}{ids}"));
+            thread::spawn(move || {
+                let mut values = Vec::new();
+                loop {
+                    let reply = client.ask(&command);
+                    let mut key = String::new();
+                    let mut words = reply.into_iter().peekable();
+                    while let Some(word) = words.next() {
+                        if word.starts_with('s') {
+                            key = word;
+                            continue;
+                        }
+                        let (_, value) = (words.next(), words.next().expect("an entry has a field and a value"));
+                        assert_eq!(client.ask(&format!("XACK {key} g {word}")), ["1"]);
+                        values.push(value);
+                    }
+                    if values.iter().any(|value| value == "stop") {
+                        return values;
+                    }
+                }
+            })
+        })
+        .collect();
+    let producers: Vec<_> = (0..CLIENTS)
+        .map(|p| {
+            let mut client = Client::of(&server);
+            thread::spawn(move || {
+                (0..ELEMENTS).for_each(|i| _ = client.ask(&format!("XADD s{} * f {p}:{i}", (p + i) % LISTS)));
+            })
+        })
+        .collect();
+    producers.into_iter().for_each(|thread| thread.join().unwrap());
+    while consumers.iter().any(|thread| !thread.is_finished()) {
+        client.ask("XADD s0 * f stop");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut seen = BTreeSet::new();
+    for value in consumers.into_iter().flat_map(|thread| thread.join().unwrap()).filter(|value| value != "stop") {
+        assert!(seen.insert(value.clone()), "{value} was delivered twice");
+    }
+    assert_eq!(seen.len(), CLIENTS * ELEMENTS);
+    (0..LISTS).for_each(|n| assert_eq!(client.ask(&format!("XPENDING s{n} g"))[0], "0"));
 }
 
 const CLIENTS: usize = 8;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 const ACCOUNTS: usize = 500;
 const MEMBERS: usize = 6000;
+const PENDING: usize = 3000;
 const OPENING: i64 = 100;
 const WRITERS: u64 = 3;
 const SNAPSHOTS: usize = 5;
@@ -31,7 +32,22 @@ fn open_accounts(c: &mut Connection) {
         all.zadd("scores", format!("member:{i}"), OPENING).ignore();
         all.sadd("here", format!("member:{i}")).ignore();
         all.rpush("left", format!("element:{i}:{}", "x".repeat(40))).ignore();
+        all.cmd("XADD").arg("stream").arg("*").arg("entry").arg(i).ignore();
+        if i + 1 == MEMBERS - PENDING {
+            all.cmd("XGROUP").arg("CREATE").arg("stream").arg("group").arg("$").ignore();
+        }
     }
+    // The newer half is pending: trimming does not come so far, and a log of commands has nothing of entries that are gone.
+    all.cmd("XREADGROUP")
+        .arg("GROUP")
+        .arg("group")
+        .arg("c")
+        .arg("COUNT")
+        .arg(PENDING)
+        .arg("STREAMS")
+        .arg("stream")
+        .arg(">")
+        .ignore();
     // A hash some of whose fields expire, in a time that no test waits for.
     (0..MEMBERS).for_each(|i| _ = all.hset("timed", format!("field:{i}"), OPENING).ignore());
     all.cmd("HPEXPIRE").arg("timed").arg(100_000_000).arg("FIELDS").arg(2).arg("field:1").arg("field:2").ignore();
@@ -53,7 +69,7 @@ fn one_transfer(c: &mut Connection, rng: &mut fastrand::Rng) -> redis::RedisResu
     let (from, to) = (rng.usize(..MEMBERS), rng.usize(..MEMBERS));
     let mut p = Pipeline::new();
     p.atomic();
-    match rng.u8(..20) {
+    match rng.u8(..22) {
         0..6 => {
             p.decr(format!("account:{}", from % ACCOUNTS), amount).ignore();
             p.incr(format!("account:{}", to % ACCOUNTS), amount).ignore();
@@ -77,6 +93,22 @@ fn one_transfer(c: &mut Connection, rng: &mut fastrand::Rng) -> redis::RedisResu
             let index = rng.usize(..MEMBERS / 2);
             p.cmd("LINSERT").arg("left").arg("BEFORE").arg(format!("element:{index}:{}", "x".repeat(40))).arg("new");
             p.ignore().cmd("LREM").arg("left").arg(1).arg("new").ignore();
+        }
+        // What is pending stays so, delivered once more or not.
+        20 => {
+            p.cmd("XADD").arg("stream").arg("*").arg("entry").arg("new").ignore();
+            p.cmd("XTRIM").arg("stream").arg("MAXLEN").arg(MEMBERS).ignore();
+        }
+        21 => {
+            p.cmd("XREADGROUP")
+                .arg("GROUP")
+                .arg("group")
+                .arg("c")
+                .arg("COUNT")
+                .arg(amount)
+                .arg("STREAMS")
+                .arg("stream");
+            p.arg(0).ignore();
         }
         // Under another name for a moment, and in another stripe.
         18 => _ = p.rename("bank", "elsewhere").ignore().rename("elsewhere", "bank").ignore(),
@@ -103,7 +135,13 @@ fn sums(c: &mut Connection) -> Vec<(&'static str, i64)> {
         size("SCARD", "here") + size("SCARD", "there"),
         size("SCARD", "anew"),
     );
+    let (entries, pending) = (size("XLEN", "stream"), {
+        let summary: Vec<redis::Value> = redis::cmd("XPENDING").arg("stream").arg("group").query(c).unwrap();
+        redis::from_redis_value(summary[0].clone()).unwrap()
+    });
     vec![
+        ("stream", entries),
+        ("pending", pending),
         ("accounts", sum(c.mget(accounts).unwrap())),
         ("bank", sum(c.hvals("bank").unwrap())),
         ("timed", sum(c.hvals("timed").unwrap())),
@@ -118,6 +156,8 @@ fn sums(c: &mut Connection) -> Vec<(&'static str, i64)> {
 fn expected() -> Vec<(&'static str, i64)> {
     let members = MEMBERS as i64;
     vec![
+        ("stream", members),
+        ("pending", PENDING as i64),
         ("accounts", ACCOUNTS as i64 * OPENING),
         ("bank", members * OPENING),
         ("timed", members * OPENING),

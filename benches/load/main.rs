@@ -126,6 +126,8 @@ enum Work {
     Evicting,
     /// Collections.
     Types,
+    /// Streams and their groups.
+    Streams,
     /// Two workers beside one, in-process.
     Workers,
     /// Bytes per key and member.
@@ -261,6 +263,9 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
     }
     if is(&[Work::Types]) {
         suites.push(presets::types(plan.scale));
+    }
+    if is(&[Work::Streams]) {
+        suites.push(presets::streams(plan.scale));
     }
     let mut rows = Vec::new();
     for suite in suites {

@@ -36,6 +36,7 @@ fn shapes(scale: f64) -> Vec<Shape> {
         shape("field of a large hash", "HSET h [key:{key} {value}]*100", 100, 8, 61.0, None),
         shape("member of a large set", "SADD s [key:{key}]*100", 100, 8, 36.0, None),
         shape("element of a large list", "RPUSH l [key:{key}]*100", 100, 8, 18.2, None),
+        shape("entry of a stream, a field of 8 and 16 B", "XADD x * fieldone {value}", 1, 16, 34.0, None),
     ]
 }
 

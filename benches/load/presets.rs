@@ -209,6 +209,44 @@ fn types_fill() -> Vec<Fill> {
     ]
 }
 
+/// Appending, reading in order, and groups that read, acknowledge and take over.
+pub fn streams(scale: f64) -> Suite {
+    let at16 = |name: &str, line: &str, requests: u64| Work::new(name, line, 16, requests);
+    let entry = "fieldone 0123456789abcdef";
+    // Ids that are known beforehand, so that they can be acknowledged in their order.
+    let fill = |key: &str, count: u64| Fill::new(&format!("XADD {key} 1{{key}} {entry}"), count);
+    let (stock, pending) = (scaled(1_000_000, scale), scaled(100_000, scale));
+    let anew = |work: Work, key: &str, entries: u64| {
+        work.prepare(Fill::new(&format!("DEL {key}"), 1))
+            .prepare(fill(key, entries))
+            .prepare(Fill::new(&format!("XGROUP CREATE {key} g 0"), 1))
+    };
+    let reading = |name: &str, key: &str, count: u64, requests: u64| {
+        let read = format!("XREADGROUP GROUP g c COUNT {count} STREAMS {key} >");
+        let mut work = anew(at16(name, &read, requests), key, stock).keys(Keys::sequence());
+        work.lines.push((1.0, format!("XACK {key} g [1{{key}}]*{count}")));
+        work
+    };
+    let works = vec![
+        anew(at16("XADD", &format!("XADD added * {entry}"), 800_000), "added", 1).cpu(0.6),
+        anew(at16("XADD MAXLEN ~", &format!("XADD capped MAXLEN ~ 10000 * {entry}"), 800_000), "capped", 1).cpu(0.6),
+        at16("XRANGE of 10", "XRANGE stream - + COUNT 10", 400_000).cpu(0.6),
+        at16("XRANGE of 100", "XRANGE stream - + COUNT 100", 80_000).cpu(0.6),
+        reading("XREADGROUP of 1 and XACK", "acked", 1, 400_000).cpu(0.6),
+        reading("XREADGROUP of 100 and XACK", "many", 100, 16_000).cpu(0.6),
+        at16("XAUTOCLAIM of 10", "XAUTOCLAIM owed g d 0 0 COUNT 10", 160_000).cpu(0.6),
+        at16("XPENDING", "XPENDING owed g", 800_000).cpu(0.6),
+        at16("XPENDING of 10", "XPENDING owed g - + 10", 400_000).cpu(0.6),
+    ];
+    let fill = vec![
+        fill("stream", 100_000),
+        fill("owed", pending),
+        Fill::new("XGROUP CREATE owed g 0", 1),
+        Fill::new(&format!("XREADGROUP GROUP g c COUNT {pending} STREAMS owed >"), 1),
+    ];
+    Suite { name: "streams", directives: NO_AOF, fill, works }
+}
+
 pub fn scaled(count: u64, scale: f64) -> u64 {
     ((count as f64 * scale) as u64).max(1)
 }
@@ -243,6 +281,7 @@ mod tests {
             evicting("allkeys-lru"),
             evicting("volatile-ttl"),
             types(0.01),
+            streams(0.01),
         ]
     }
 

@@ -40,6 +40,23 @@ const checks = {
     assert.strictEqual(await r.type('key:3'), 'string');
     assert.strictEqual(await r.rename('key:3', 'renamed'), 'OK');
   },
+  async streams(r) {
+    assert.strictEqual(await r.xadd('x', '1-1', 'a', 1), '1-1');
+    await r.xadd('x', 'MAXLEN', '~', 100, '*', 'a', 2);
+    assert.deepStrictEqual(await r.xrange('x', '-', '+', 'COUNT', 1), [['1-1', ['a', '1']]]);
+    assert.strictEqual(await r.xgroup('CREATE', 'x', 'g', '0'), 'OK');
+    const [[key, entries]] = await r.xreadgroup('GROUP', 'g', 'c', 'COUNT', 1, 'STREAMS', 'x', '>');
+    assert.deepStrictEqual([key, entries], ['x', [['1-1', ['a', '1']]]]);
+    assert.deepStrictEqual(await r.xpending('x', 'g'), [1, '1-1', '1-1', [['c', '1']]]);
+    assert.deepStrictEqual(await r.xautoclaim('x', 'g', 'd', 0, 0, 'JUSTID'), ['0-0', ['1-1'], []]);
+    assert.strictEqual(await r.xack('x', 'g', '1-1'), 1);
+    const other = new Redis(port);
+    const waits = other.xread('BLOCK', 5000, 'STREAMS', 'x', '$');
+    while (!/cmd=xread /.test(await r.client('LIST'))) await new Promise((done) => setTimeout(done, 5));
+    const id = await r.xadd('x', '*', 'late', 1);
+    assert.deepStrictEqual(await waits, [['x', [[id, ['late', '1']]]]]);
+    await other.quit();
+  },
   async transactions(r) {
     assert.deepStrictEqual(await r.multi().set('a', 1).incr('a').get('a').exec(), [[null, 'OK'], [null, 2], [null, '2']]);
     const other = new Redis(port);

@@ -36,6 +36,22 @@ const checks = {
     assert.strictEqual(await r.copy('key:1', 'copied'), 1);
     assert.strictEqual(await r.unlink(['key:1', 'copied', 'none']), 2);
   },
+  async streams(r) {
+    assert.strictEqual(await r.xAdd('x', '1-1', { a: '1' }), '1-1');
+    await r.xAdd('x', '*', { a: '2' }, { TRIM: { strategy: 'MAXLEN', strategyModifier: '~', threshold: 100 } });
+    assert.strictEqual(await r.xLen('x'), 2);
+    const [first] = await r.xRange('x', '-', '+', { COUNT: 1 });
+    assert.deepStrictEqual([first.id, first.message.a], ['1-1', '1']);
+    assert.strictEqual(await r.xGroupCreate('x', 'g', '0'), 'OK');
+    const read = await r.xReadGroup('g', 'c', { key: 'x', id: '>' }, { COUNT: 1 });
+    assert.ok(JSON.stringify(read).includes('1-1'));
+    assert.strictEqual((await r.xPending('x', 'g')).pending, 1);
+    assert.deepStrictEqual(await r.xAutoClaimJustId('x', 'g', 'd', 0, '0'), { nextId: '0-0', messages: ['1-1'], deletedMessages: [] });
+    assert.strictEqual(await r.xAck('x', 'g', '1-1'), 1);
+    assert.strictEqual((await r.xInfoStream('x')).length, 2);
+    assert.strictEqual((await r.xInfoGroups('x'))[0].lag, 1);
+    assert.strictEqual(await r.xTrim('x', 'MAXLEN', 1), 1);
+  },
   async transactions(r) {
     assert.deepStrictEqual(await r.multi().set('a', '1').incr('a').get('a').exec(), ['OK', 2, '2']);
     const other = await connect();

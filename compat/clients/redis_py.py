@@ -56,6 +56,23 @@ def expiry(r):
 
 
 @check
+def streams(r):
+    first = r.xadd("x", {"a": 1, "b": 2}, id="1-1")
+    assert first == b"1-1" and r.xadd("x", {"a": 2}, maxlen=10, approximate=True) > first and r.xlen("x") == 2
+    assert r.xrange("x", count=1) == [(b"1-1", {b"a": b"1", b"b": b"2"})] and len(r.xrevrange("x")) == 2
+    assert r.xgroup_create("x", "g", id="0") is True
+    assert b"1-1" in str(r.xreadgroup("g", "c", {"x": ">"}, count=1)).encode()
+    assert r.xpending("x", "g")["pending"] == 1 and r.xpending_range("x", "g", "-", "+", 10)[0]["consumer"] == b"c"
+    assert r.xclaim("x", "g", "d", 0, ["1-1"], justid=True) == [b"1-1"]
+    assert r.xautoclaim("x", "g", "e", 0, "0-0", justid=True) == [b"1-1"] and r.xack("x", "g", "1-1") == 1
+    info = r.xinfo_stream("x")
+    assert info["length"] == 2 and info["groups"] == 1 and r.xinfo_groups("x")[0]["lag"] == 1
+    assert {c["name"] for c in r.xinfo_consumers("x", "g")} == {b"c", b"d", b"e"}
+    assert r.xtrim("x", maxlen=1, approximate=False) == 1 and r.xdel("x", "1-1") == 0
+    assert not r.xread({"x": "$"}, block=5) and r.xgroup_destroy("x", "g") == 1
+
+
+@check
 def keys(r):
     r.mset({f"key:{i}": i for i in range(500)})
     assert r.dbsize() == 500 and len(set(r.scan_iter(match="key:*", count=37))) == 500 and len(r.keys("key:1?")) == 10

@@ -238,6 +238,28 @@ SORT = {
     "SORT_RO": "<list> [LIMIT <index> <index>] [ASC|DESC] [ALPHA] | <list> STORE <list>",
 }
 
+STREAMS = {
+    "XACK": "<stream> <group> <entryid>... | <stream> <group> <text>",
+    "XACKDEL": "<stream> <group> [KEEPREF|DELREF|ACKED|<text>] (IDS 1 <entryid>|IDS 2 <entryid> <entryid>|IDS <int> <entryid>) [ACKED]",
+    "XADD": "<stream> [NOMKSTREAM] <entryid> (<field> <value>)... | <stream> [NOMKSTREAM] (MAXLEN|MINID) [=|~] (<count>|<entryid>) [LIMIT <int>] <entryid> (<field> <value>)..."
+            " | <stream> [KEEPREF|DELREF|ACKED] [MAXLEN [=|~] <count>] <entryid> <field> <value> | <stream> <text> <field> <value> | <stream> <entryid> <field>",
+    "XAUTOCLAIM": "<stream> <group> <consumer> (0|100000000|<text>) <rangeid> [COUNT <count>] [JUSTID|<text>]",
+    "XCLAIM": "<stream> <group> <consumer> (0|100000000|<text>) <entryid>... [RETRYCOUNT <int>] [FORCE] [JUSTID] [LASTID <entryid>|<text>]",
+    "XDEL": "<stream> <entryid>... | <stream> <text>",
+    "XDELEX": "<stream> [KEEPREF|DELREF|ACKED|<text>] (IDS 1 <entryid>|IDS 2 <entryid> <entryid>|IDS <int> <entryid>|<text>)",
+    "XGROUP": "CREATE <stream> <group> (<entryid>|$) [MKSTREAM] [ENTRIESREAD <int>] | CREATE <stream> <group> (0|$) MKSTREAM | SETID <stream> <group> (<entryid>|$) [ENTRIESREAD <int>]"
+              " | DESTROY <stream> <group> | CREATECONSUMER <stream> <group> <consumer> | DELCONSUMER <stream> <group> <consumer> | HELP | <text> <stream>",
+    "XINFO": "STREAM <stream> | GROUPS <stream> | HELP | STREAM <stream> <text> | CONSUMERS <stream> <text> | <text>",
+    "XLEN": "<stream>",
+    "XPENDING": "<stream> <group> | <stream> <group> [IDLE (0|100000000)] <rangeid> <rangeid> <count> [<consumer>] | <stream> <group> <rangeid>",
+    "XRANGE": "<stream> <rangeid> <rangeid> [COUNT <index>|<text>]",
+    "XREAD": "[COUNT <count>] STREAMS (<stream> (<entryid>|$|<text>)|<stream> <stream> <entryid> <entryid>|<stream> <stream> 0) | COUNT <text> STREAMS <stream> 0",
+    "XREADGROUP": "GROUP <group> <consumer> [COUNT <count>] [NOACK] STREAMS (<stream> >|<stream> (<entryid>|$|0)|<stream> <stream> > >|<stream> <stream> >)",
+    "XREVRANGE": "<stream> <rangeid> <rangeid> [COUNT <index>|<text>]",
+    "XSETID": "<stream> <entryid> [ENTRIESADDED <int>] [MAXDELETEDID <entryid>] | <stream> <text>",
+    "XTRIM": "<stream> (MAXLEN|MINID) [=|~] (<count>|<entryid>) [LIMIT <int>] [KEEPREF|DELREF|ACKED] | <stream> <text> <count>",
+}
+
 # Every one of them may wait; none is drawn on the last connection, so that somebody can always go on.
 BLOCKING = {
     "BLMOVE": "<list> <list> (LEFT|RIGHT) (LEFT|RIGHT) <patience> | <list> <list> <text> LEFT <patience>",
@@ -248,12 +270,16 @@ BLOCKING = {
     "BZMPOP": "<patience> 1 <zset> (MIN|MAX) [COUNT <count>] | <patience> 2 <zset> <zset> (MIN|MAX) [COUNT <count>]",
     "BZPOPMAX": "<zset> <patience> | <zset> <zset> <patience>",
     "BZPOPMIN": "<zset> <patience> | <zset> <zset> <patience>",
+    "XREAD": "[COUNT <count>] BLOCK <patiencems> STREAMS (<stream> (<entryid>|$)|<stream> <stream> $ $)",
+    "XREADGROUP": "GROUP <group> <consumer> [COUNT <count>] BLOCK <patiencems> [NOACK] STREAMS (<stream> >|<stream> <stream> > >)",
 }
 # What a waiter waits for, and what ends it otherwise; $ID1 stands for the id of that connection.
 WAKING = {
     "CLIENT": "UNBLOCK ($ID0|$ID1|$ID2) [TIMEOUT|ERROR|<text>]",
     "LPUSH": "<list> <member>...",
     "RPUSH": "<list> <member>...",
+    "XADD": "<stream> <entryid> (<field> <value>)...",
+    "XGROUP": "CREATE <stream> <group> $ MKSTREAM | DESTROY <stream> <group>",
     "ZADD": "<zset> (<score> <member>)...",
 }
 
@@ -261,6 +287,6 @@ WAKING = {
 FAMILIES = {
     "strings": (STRINGS, 6), "keys": (KEYS, 4), "transactions": (TRANSACTIONS, 2), "connection": (CONNECTION, 2),
     "lists": (LISTS, 4), "hashes": (HASHES, 4), "sets": (SETS, 4), "zsets": (ZSETS, 5), "bits": (BITS, 2),
-    "hyperloglogs": (HYPERLOGLOGS, 1), "geo": (GEO, 1), "sort": (SORT, 1),
+    "hyperloglogs": (HYPERLOGLOGS, 1), "geo": (GEO, 1), "sort": (SORT, 1), "streams": (STREAMS, 5),
     "blocking": (BLOCKING, 3), "waking": (WAKING, 3),
 }

@@ -94,9 +94,13 @@ MEMBERS = [b"a", b"b", b"c", b"d", b"e", b"", b"1", b"2", b"3", b"-5", b"10", b"
            b"1.0", b"01", b"alpha", b"beta", b"gamma"]
 FIELDS = [b"f1", b"f2", b"f3", b"", b"n", b"1", b"x" * 64, b"y" * 65, b"\x00\xff"]
 PATTERNS = [b"*", b"k*", b"s?", b"s[12]", b"s[^1]", b"*1", b"", b"?", b"\\*", b"[a-", b"nomatch", b"{t}*", b"[s-a]1", b"s1*"]
-FAMILY_KEYS = {"str": b"s", "list": b"l", "hash": b"h", "set": b"e", "zset": b"z", "hll": b"p", "geo": b"g", "bit": b"s"}
+FAMILY_KEYS = {"str": b"s", "list": b"l", "hash": b"h", "set": b"e", "zset": b"z", "hll": b"p", "geo": b"g", "bit": b"s", "stream": b"x"}
 ODD_KEYS = [b"", b"{t}a", b"{t}b", b"\x00\xffkey", b"K" * 600, b"key with space"]
 TEXTS = [b"a", b"hello", b"1", b"", b"*", b"x" * 20, b"[", b"(", b"-", b"+", b"$3", b"NX", b"GET", b"0", b"-1"]
+
+
+ENTRY_IDS = [b"0", b"0-0", b"0-1", b"0-*", b"-", b"+", b"1-18446744073709551615", b"abc", b"", b"1-", b"-1", b"01-02", b"1-x", b" 1", b"1--1",
+             b"18446744073709551615-18446744073709551614", b"18446744073709551616-1", b"9223372036854775808-0"]
 
 
 class Words:
@@ -206,6 +210,29 @@ class Words:
         self.soon = self.soon or word == SHORT_S
         return word
 
+    def _patiencems(self) -> bytes:
+        """The same in whole milliseconds."""
+        word = self.mostly(b"0", [SHORT_MS, SHORT_MS, SHORT_MS, b"-1", b"abc", b"1.5", b"9223372036854775807"])
+        self.soon = self.soon or word == SHORT_MS
+        return word
+
+    def _entryid(self) -> bytes:
+        """An id that no clock makes."""
+        if self.random.random() < 0.12:
+            return self.random.choice(ENTRY_IDS)
+        return b"%d" % self.random.randint(1, 40) + self.random.choice([b"", b"-*", b"-0", b"-1", b"-2", b"-3"])
+
+    def _rangeid(self) -> bytes:
+        if self.random.random() < 0.4:
+            return self.random.choice([b"-", b"+", b"(", b"(+"])
+        return self.random.choice([b"", b"", b"("]) + self._entryid()
+
+    def _group(self) -> bytes:
+        return self.mostly(b"g", [b"h", b"", b"STREAMS", b"nosuch"])
+
+    def _consumer(self) -> bytes:
+        return self.random.choice([b"c", b"c", b"d", b"e", b"", b"STREAMS", b"\x00\xff"])
+
     def _at(self) -> bytes:
         return self.mostly(b"%d" % self.random.randint(4_000_000_000, 4_000_000_999), [b"1", b"0", b"-1", *EXPIRIES[4:]])
 
@@ -224,6 +251,6 @@ class Words:
 
 # A key that is due in two milliseconds; the step that makes one waits until it is gone (see steps.py).
 SOON_MS = b"2"
-SHORT_S = b"0.003"  # and a wait as short
+SHORT_S, SHORT_MS = b"0.003", b"3"  # and a wait as short
 EXPIRIES = [b"0", b"-1", b"-100", b"abc", b"", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775",
             b"9223370399119966", b"1.5", b"01"]

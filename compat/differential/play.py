@@ -27,7 +27,8 @@ WAITS = ("waits", None)
 AGREE_WAIT_S = 0.3  # servers that tell different numbers of waiting clients are asked again this long
 TOO_MANY = 20  # arguments with which a command that exists does nothing but complain
 NO_ANSWER = "no server answered in time (a reply too large to make)"
-CONTENT = {b"string": [b"GET"], b"list": [b"LRANGE", 0, -1], b"hash": [b"HGETALL"], b"set": [b"SMEMBERS"], b"zset": [b"ZRANGE", 0, -1, b"WITHSCORES"]}
+CONTENT = {b"string": [b"GET"], b"list": [b"LRANGE", 0, -1], b"hash": [b"HGETALL"], b"set": [b"SMEMBERS"], b"zset": [b"ZRANGE", 0, -1, b"WITHSCORES"],
+           b"stream": [b"XRANGE", b"-", b"+"]}
 
 
 @dataclass

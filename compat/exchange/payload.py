@@ -19,7 +19,7 @@ CUT_MIN = 20
 # Files of one key each, in encodings that servers stopped writing long ago.
 OLD = ("hash-zipmap.rdb", "hash-ziplist.rdb", "zset-ziplist.rdb", "list-quicklist.rdb")
 # Type bytes: the same block read as another type is a case of its own.
-TYPES = (0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20, 22, 23, 24, 25)
+TYPES = (0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25)
 
 
 def table() -> list[int]:

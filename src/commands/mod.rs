@@ -16,6 +16,7 @@ pub mod server;
 pub mod sets;
 pub mod sort;
 pub mod standalone;
+pub mod streams;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[&[Command]] = &[
     sets::COMMANDS,
     sort::COMMANDS,
     standalone::COMMANDS,
+    streams::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,
