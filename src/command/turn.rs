@@ -62,10 +62,13 @@ impl LookedUp {
         argv: ArgvView<'_>,
         before: Option<(ArgvView<'_>, LookedUp)>,
     ) -> Self {
+        // Whose key is its first argument is no subcommand.
+        let is_as = |other: ArgvView<'_>, row: Option<Row>| {
+            let words = if row.is_some_and(|row| row.key_at(argv.len()) == 1) { 1 } else { 2 };
+            argv.len() == other.len() && (0..words).all(|i| argv.get(i) == other.get(i))
+        };
         let row = match before {
-            Some((other, Self { row, place: Some(_) })) if argv.get(0) == other.get(0) && argv.len() == other.len() => {
-                row
-            }
+            Some((other, Self { row, place: Some(_) })) if is_as(other, row) => row,
             _ => registry.lookup(argv),
         };
         let key_at = row.map_or(0, |row| row.key_at(argv.len()));
@@ -145,5 +148,28 @@ impl<'n> Turn<'n> {
     #[inline]
     pub fn has_pushed(&mut self) -> bool {
         std::mem::take(&mut self.pushed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Argv;
+
+    #[test]
+    fn a_request_like_the_one_before_it_is_the_same_command_only_if_its_subcommand_is() {
+        let (registry, keyspace) = (Registry::new(crate::commands::FAMILIES), Keyspace::new(1, 16, 1, 0));
+        let mut before = None;
+        let lines =
+            ["XGROUP CREATE s g $", "XGROUP CREATECONSUMER s g c", "GET a", "GET b", "OBJECT FREQ k", "OBJECT HELP k"];
+        let argvs: Vec<Argv> = lines.iter().map(|line| Argv::of(line.split(' '))).collect();
+        let names = argvs.iter().map(|argv| {
+            let looked_up = LookedUp::of(&registry, &keyspace, argv.view(), before);
+            before = Some((argv.view(), looked_up));
+            looked_up.row.map(|row| row.command.name)
+        });
+        let consumer = Some("XGROUP CREATECONSUMER");
+        let expected = [Some("XGROUP CREATE"), consumer, Some("GET"), Some("GET"), Some("OBJECT FREQ"), None];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
     }
 }
