@@ -303,7 +303,8 @@ fn noted(word: &'static str) -> Argument {
 }
 
 fn bare(word: &'static str) -> &'static str {
-    word.split(['=', '!', '@', '#', ':']).next().unwrap_or(word)
+    // What is but a sign has no notes.
+    word.split(['=', '!', '@', '#', ':']).next().filter(|bare| !bare.is_empty()).unwrap_or(word)
 }
 
 /// Words, brackets and bars.
@@ -467,6 +468,16 @@ mod tests {
             expiration oneof optional
               seconds integer token=EX since=2.6.12
               persist pure-token token=PERSIST",
+        );
+    }
+
+    #[test]
+    fn signs_are_words_too() {
+        let choice = &arguments("[operator: equal: = | approximately: ~]")[0];
+        let parts: Vec<_> = choice.parts.iter().map(|part| (part.name.as_str(), part.token)).collect();
+        assert_eq!(
+            (choice.name.as_str(), parts),
+            ("operator", vec![("equal", Some("=")), ("approximately", Some("~"))])
         );
     }
 
