@@ -127,3 +127,27 @@ fn asynchronous_calls_share_one_connection() {
         });
     }
 }
+
+#[test]
+fn messages_and_invalidations_come_as_pushes() {
+    let server = Server::start(&[]);
+    let client = redis::Client::open(format!("redis://{}/?protocol=resp2", server.address)).unwrap();
+    let (mut listening, mut c) = (client.get_connection().unwrap(), client.get_connection().unwrap());
+    let mut listener = listening.as_pubsub();
+    listener.subscribe("news").unwrap();
+    listener.psubscribe("n*").unwrap();
+    assert_eq!(c.publish::<_, _, i64>("news", "hello").unwrap(), 2);
+    let (first, second) = (listener.get_message().unwrap(), listener.get_message().unwrap());
+    assert_eq!((first.get_channel_name(), first.get_payload::<String>().unwrap().as_str()), ("news", "hello"));
+    assert_eq!(second.get_pattern::<String>().unwrap(), "n*");
+    // RESP3: beside ordinary commands, on one connection.
+    let client = redis::Client::open(format!("redis://{}/?protocol=resp3", server.address)).unwrap();
+    let (mut caching, (send, receive)) = (client.get_connection().unwrap(), std::sync::mpsc::channel());
+    caching.set_push_sender(send);
+    redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec(&mut caching).unwrap();
+    assert_eq!(caching.get::<_, Option<String>>("k").unwrap(), None);
+    let () = c.set("k", 1).unwrap();
+    assert_eq!(redis::cmd("PING").query::<String>(&mut caching).unwrap(), "PONG");
+    let push = receive.try_iter().find(|push| push.kind == redis::PushKind::Invalidate).expect("an invalidation");
+    assert_eq!(push.data, [Value::Array(vec![Value::BulkString(b"k".to_vec())])]);
+}

@@ -93,11 +93,29 @@ static int connection(void) {
            is(redisCommand(c, "SELECT 0"), REDIS_REPLY_STATUS, "OK");
 }
 
+static int port;
+
+static int publish_and_subscribe(void) {
+    redisContext *listener = redisConnect("127.0.0.1", port);
+    redisReply *reply = redisCommand(listener, "SUBSCRIBE news");
+    int ok = reply && reply->elements == 3 && strcmp(reply->element[0]->str, "subscribe") == 0;
+    if (reply) freeReplyObject(reply);
+    ok = ok && is_integer(redisCommand(c, "PUBLISH news %b", "a\0b", (size_t)3), 1);
+    if (ok && redisGetReply(listener, (void **)&reply) == REDIS_OK) {
+        ok = reply->elements == 3 && reply->element[2]->len == 3 && memcmp(reply->element[2]->str, "a\0b", 3) == 0;
+        freeReplyObject(reply);
+    }
+    redisFree(listener);
+    return ok;
+}
+
 int main(int argc, char **argv) {
     static const struct { const char *name; int (*run)(void); } checks[] = {
         {"strings", strings}, {"binary", binary}, {"arrays", arrays}, {"expiry", expiry},
         {"transaction", transaction}, {"pipeline", pipeline}, {"connection", connection},
+        {"publish_and_subscribe", publish_and_subscribe},
     };
+    port = argc == 2 ? atoi(argv[1]) : 0;
     if (argc != 2 || !(c = redisConnect("127.0.0.1", atoi(argv[1]))) || c->err) return 1;
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         freeReplyObject(redisCommand(c, "FLUSHALL"));

@@ -87,6 +87,26 @@ const checks = {
     await named.flushdb();
     await named.quit();
   },
+  async publish_and_subscribe(r) {
+    const listener = new Redis(port);
+    const heard = [];
+    listener.on('message', (channel, message) => heard.push(`${channel} ${message}`));
+    listener.on('pmessage', (pattern, channel, message) => heard.push(`${pattern} ${channel} ${message}`));
+    listener.on('smessage', (channel, message) => heard.push(`shard ${channel} ${message}`));
+    assert.strictEqual(await listener.subscribe('news', 'other'), 2);
+    assert.strictEqual(await listener.psubscribe('n*'), 3);
+    assert.strictEqual(await listener.ssubscribe('news'), 1);
+    await assert.rejects(listener.get('x'), /subscriber mode/);
+    assert.strictEqual(await r.publish('news', 'hello'), 2);
+    assert.strictEqual(await r.spublish('news', 'there'), 1);
+    await listener.ping();
+    assert.deepStrictEqual(heard, ['news hello', 'n* news hello', 'shard news there']);
+    await listener.unsubscribe('news', 'other');
+    await listener.punsubscribe('n*');
+    await listener.sunsubscribe('news');
+    assert.strictEqual(await r.publish('news', 'nobody'), 0);
+    listener.disconnect();
+  },
   async reconnects_after_client_kill(r) {
     const victim = new Redis(port, { retryStrategy: () => 10 });
     const id = await victim.client('ID');

@@ -75,6 +75,34 @@ const checks = {
     await named.flushDb();
     await named.close();
   },
+  async publish_and_subscribe(r) {
+    const listener = await connect();
+    const heard = [];
+    await listener.subscribe('news', (message, channel) => heard.push(`${channel} ${message}`));
+    await listener.pSubscribe('n*', (message, channel) => heard.push(`n* ${channel} ${message}`));
+    await listener.sSubscribe('news', (message, channel) => heard.push(`shard ${channel} ${message}`));
+    assert.strictEqual(await r.publish('news', 'hello'), 2);
+    assert.strictEqual(await r.sPublish('news', 'there'), 1);
+    await listener.ping();
+    assert.deepStrictEqual(heard, ['news hello', 'n* news hello', 'shard news there']);
+    await listener.unsubscribe();
+    await listener.pUnsubscribe();
+    await listener.sUnsubscribe();
+    assert.strictEqual(await r.publish('news', 'nobody'), 0);
+    await listener.close();
+  },
+  async client_side_caching(r) {
+    const { createClient } = require('redis');
+    const caching = createClient({ url: `redis://127.0.0.1:${process.argv[2]}`, RESP: 3, clientSideCache: { maxEntries: 100 } });
+    await caching.connect();
+    await r.set('cached', '1');
+    assert.strictEqual(await caching.get('cached'), '1');
+    assert.strictEqual(await caching.get('cached'), '1');
+    await r.set('cached', '2');
+    await new Promise((done) => setTimeout(done, 50));
+    assert.strictEqual(await caching.get('cached'), '2');
+    await caching.close();
+  },
   async server(r) {
     assert.match(await r.info('server'), /redis_version:/);
     assert.strictEqual((await r.configGet('maxmemory-policy'))['maxmemory-policy'], 'noeviction');

@@ -158,6 +158,67 @@ def errors(r):
     expect_error(lambda: r.config_set("nosuch-directive", 1), "nosuch-directive")
 
 
+@check
+def publish_and_subscribe(r):
+    with r.pubsub(ignore_subscribe_messages=True) as listener:
+        listener.subscribe("news")
+        listener.psubscribe("n*")
+        heard(listener, 0)
+        assert r.publish("news", b"\x00hello") == 2 and r.pubsub_numsub("news") == [(b"news", 1)]
+        first, second = heard(listener, 2)
+        assert (first["type"], first["channel"], first["data"]) == ("message", b"news", b"\x00hello")
+        assert (second["type"], second["pattern"]) == ("pmessage", b"n*") and r.pubsub_channels() == [b"news"]
+        listener.unsubscribe()
+        listener.punsubscribe()
+        heard(listener, 0)
+        assert r.publish("news", "nobody") == 0
+
+
+def heard(listener, count):
+    """So many messages, and none behind them."""
+    messages, deadline = [], time.time() + 5
+    while time.time() < deadline and (len(messages) < count or listener.connection.can_read(0.05)):
+        message = listener.get_message(timeout=0.05)
+        if message:
+            messages.append(message)
+    assert len(messages) == count, messages
+    return messages
+
+
+@check
+def keyspace_events(r):
+    r.config_set("notify-keyspace-events", "Ex$")
+    with r.pubsub(ignore_subscribe_messages=True) as listener:
+        listener.psubscribe("__keyevent@0__:*")
+        heard(listener, 0)
+        r.set("soon", "v", px=20)
+        time.sleep(0.05)
+        names = [message["channel"] for message in heard(listener, 2)]
+        assert names == [b"__keyevent@0__:set", b"__keyevent@0__:expired"], names
+    r.config_set("notify-keyspace-events", "")
+
+
+@check
+def client_side_caching(r):
+    if r.connection_pool.connection_kwargs.get("protocol") != 3:
+        return
+    from redis.cache import CacheConfig
+
+    # The library keeps its cache off for a server that introduces itself as older than 7.4.
+    level = r.config_get("compatibility-level") if r.info()["redis_version"] < "7.4" else {}
+    if level:
+        r.config_set("compatibility-level", "8.2")
+    caching = redis.Redis(port=r.connection_pool.connection_kwargs["port"], protocol=3, cache_config=CacheConfig(max_size=100))
+    r.set("cached", "1")
+    assert caching.get("cached") == b"1" and caching.get("cached") == b"1" and caching.get_cache().size == 1
+    r.set("cached", "2")
+    time.sleep(0.05)
+    assert caching.get("cached") == b"2"
+    caching.close()
+    if level:
+        r.config_set("compatibility-level", "7.0")
+
+
 def expect_error(run, text):
     try:
         run()

@@ -288,10 +288,9 @@ mod tests {
         assert_eq!(line("latency_windows"), "1s,10s,1m,5m,total");
         assert_eq!(
             line("latency_10s_get"),
-            "count=99,mean=2000.000,p50=2007.039,p95=2007.039,p99=2007.039,p99.9=2007.039,max=2007.039,tail_events=0,\
+            "count=99,mean=2000.000,p50=2000.000,p95=2000.000,p99=2000.000,p99.9=2000.000,max=2000.000,tail_events=0,\
              lt_1ms=0,lt_5ms=99,lt_10ms=0,lt_50ms=0,lt_100ms=0,ge_100ms=0,\
-             queue=0.5000,lock=0.0000,execution=0.2500,journal=0.0000,write=0.0000,other=0.2500"
-                .replace("max=2007.039", "max=2000.000")
+             queue=0.7500,lock=0.0000,execution=0.2500,journal=0.0000,write=0.0000,peer=0.0000,pause=0.0000"
         );
         assert!(line("latency_total").starts_with("span_ms=1000,count=100,"));
         let json = report.json();
@@ -302,7 +301,9 @@ mod tests {
         assert_eq!(json["histogram"]["<5ms"], 99);
         assert_eq!(json["histogram"][">=100ms"], 1);
         assert_eq!(json["windows"]["1s"]["commands"]["config|set"]["count"], 1);
-        assert_eq!(json["commands"]["get"]["causes"]["queue"], 0.5);
+        assert_eq!(json["commands"]["get"]["causes"]["queue"], 0.75);
+        let buckets: Vec<&String> = json["histogram"].as_object().unwrap().keys().collect();
+        assert_eq!(buckets, ["<1ms", "<5ms", "<10ms", "<50ms", "<100ms", ">=100ms"], "in their order");
         assert_eq!(json["windows"]["5m"]["span_ms"], 1000);
     }
 
