@@ -8,6 +8,7 @@ mod common;
 
 use common::{Client, PATIENCE, Server};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -249,3 +250,69 @@ fn every_entry_reaches_one_consumer() {
 const CLIENTS: usize = 8;
 const LISTS: usize = 3;
 const ELEMENTS: usize = 500;
+
+/// `k1` comes and goes, as another type than is waited for, while elements come to `k2`: a thread that finds a waiter
+/// claimed by the other must not leave it asleep beside its element.
+#[test]
+fn a_waiter_of_two_keys_is_not_forgotten_between_two_threads() {
+    const WAITERS: usize = 8;
+    const ELEMENTS: usize = 2000;
+    let server = Server::start(&[]);
+    let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..WAITERS {
+            scope.spawn(|| {
+                let mut client = Client::of(&server);
+                loop {
+                    // While `k1` is a string the answer may be that it is, as in 8.2.
+                    match client.ask("BLPOP k1 k2 0").last().map(String::as_str) {
+                        Some("end") => return,
+                        Some(answer) if answer.starts_with("WRONGTYPE") => {}
+                        _ => _ = served.fetch_add(1, Relaxed),
+                    }
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = Client::of(&server);
+                while !done.load(Relaxed) {
+                    client.send(&"SET k1 x\r\nDEL k1\r\n".repeat(20));
+                    client.heard();
+                }
+            });
+        }
+        let mut pusher = Client::of(&server);
+        (0..ELEMENTS).for_each(|i| _ = pusher.ask(&format!("RPUSH k2 {i}")));
+        let mut looks = 0;
+        while served.load(Relaxed) < ELEMENTS && looks < 300 {
+            thread::sleep(Duration::from_millis(50));
+            looks += 1;
+        }
+        done.store(true, Relaxed);
+        let (served, left) = (served.load(Relaxed), pusher.ask("LLEN k2").concat());
+        // Whatever happened, nothing waits on.
+        (0..WAITERS).for_each(|_| _ = pusher.ask("DEL k1 k2"));
+        (0..WAITERS).for_each(|_| {
+            thread::sleep(Duration::from_millis(5));
+            pusher.ask("RPUSH k2 end");
+        });
+        while pusher.ask("INFO clients").concat().contains("blocked_clients:0") == false {
+            pusher.ask("DEL k2");
+            pusher.ask("RPUSH k2 end");
+        }
+        assert_eq!((served, left.as_str()), (ELEMENTS, "0"), "all are served, and none lies beside a waiter");
+    });
+}
+
+#[test]
+fn a_key_that_has_expired_serves_no_waiter() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let (mut waiter, mut other) = (Client::of(&server), Client::of(&server));
+    waiter.send("BLPOP k 1");
+    std::thread::sleep(Duration::from_millis(50));
+    other.send("MULTI\r\nRPUSH k a\r\nPEXPIRE k 100\r\nDEBUG SLEEP 0.2\r\nEXEC");
+    other.heard();
+    assert!(waiter.reply().is_empty(), "nothing until the timeout");
+    assert_eq!(other.ask("EXISTS k").concat(), "0");
+}

@@ -151,14 +151,18 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
     }
     while let Some((db, key)) = ready.pop_front() {
         let mut last: Option<Arc<Waiter>> = None;
-        while let Some(waiter) = next_waiter(turn, db, &key, last.as_deref()) {
-            if waiter.claims.claim() {
-                match attempt(turn, &waiter, &key) {
-                    Attempt::Served(more) => ready.extend(more),
-                    Attempt::Nothing if waiter.claims.release() => {
-                        ready.extend(waiter.keys.iter().map(|key| (waiter.db, key.clone())));
+        while let Some((waiter, kind)) = next_waiter(turn, db, &key, last.as_deref()) {
+            // A key that cannot serve it is no reason to claim it: two threads would only disturb each other.
+            let is_worth = waiter.hears_end || kind.is_some() && awaits(turn.registry.row(waiter.row)) == kind;
+            // Again if another thread came for the waiter meanwhile; a thread that has it now is told in turn.
+            while is_worth && waiter.claims.claim() {
+                match attempt(turn, &waiter) {
+                    Attempt::Served(more) => {
+                        ready.extend(more);
+                        break;
                     }
-                    Attempt::Nothing => {}
+                    Attempt::Nothing if waiter.claims.release() => {}
+                    Attempt::Nothing => break,
                 }
             }
             last = Some(waiter);
@@ -166,9 +170,13 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
     }
 }
 
-fn next_waiter(turn: &Turn<'_>, db: usize, key: &[u8], after: Option<&Waiter>) -> Option<Arc<Waiter>> {
+/// The next waiter for a key, and the type of the key at this moment.
+fn next_waiter(turn: &Turn<'_>, db: usize, key: &[u8], after: Option<&Waiter>) -> Option<(Arc<Waiter>, Option<Kind>)> {
     let keyspace = &turn.node.keyspace;
-    Db::new(keyspace.lock_none(), db, turn.now, Manner::default()).next_waiter(db, key, after)
+    let held = keyspace.lock_one(keyspace.place(key).stripe as usize);
+    let mut of_key = Db::new(held, db, turn.now, Manner::default());
+    let waiter = of_key.next_waiter(db, key, after)?;
+    Some((waiter, of_key.kind_present(key)))
 }
 
 enum Attempt {
@@ -179,13 +187,13 @@ enum Attempt {
 }
 
 /// Runs a parked command again, which this thread has claimed.
-fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
+fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     let (node, client) = (turn.node, &waiter.client);
     let row = turn.registry.row(waiter.row);
     let (argv, mut stripes) = (waiter.argv.view(), Vec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
     let mut db = Db::new(node.keyspace.lock(stripes.into_iter()), waiter.db, turn.now, Manner::default());
-    let is_there = db.kind_present(key).is_some_and(|kind| awaits(row) == Some(kind));
+    let is_there = waiter.keys.iter().any(|key| db.kind_present(key).is_some_and(|kind| awaits(row) == Some(kind)));
     if !is_there && !waiter.hears_end {
         return Attempt::Nothing;
     }
