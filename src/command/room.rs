@@ -66,7 +66,7 @@ fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> bool {
     let Some(victim) = keyspace.pick_victim(turn.slot, policy, samples, turn.now) else { return false };
     let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
     let mut db = Db::new(victim.held, victim.db, turn.now, manner);
-    if db.remove_as(&victim.key, "evicted") {
+    if db.remove_as(&victim.key, b'e', "evicted") {
         turn.effects.add(victim.db, [unit::removal(db.manner.lazy_free), &victim.key].into_iter());
         db.release_emptied(&victim.key);
         turn.stats.counters.evicted_keys.add(1);

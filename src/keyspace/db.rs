@@ -478,14 +478,14 @@ impl<'k> Db<'k> {
 
     /// Removes a key; says whether it was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        self.remove_as(key, "del")
+        self.remove_as(key, b'g', "del")
     }
 
-    pub fn remove_as(&mut self, key: &[u8], event: &'static str) -> bool {
+    pub fn remove_as(&mut self, key: &[u8], class: u8, event: &'static str) -> bool {
         let place = self.place(key);
         let Some((slot, _)) = self.live(place, key) else { return false };
         let entry = self.extract(place, slot);
-        self.changed(place, entry.key(), b'g', event, false);
+        self.changed(place, entry.key(), class, event, false);
         self.dispose(entry);
         true
     }

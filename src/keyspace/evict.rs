@@ -313,7 +313,7 @@ mod tests {
         let one = || {
             let Victim { held, db, key } = keyspace.pick_victim(0, policy, samples, now)?;
             let mut db = Db::new(held, db, now, Manner::default());
-            assert!(db.remove_as(&key, "evicted"));
+            assert!(db.remove_as(&key, b'e', "evicted"));
             db.release_emptied(&key);
             Some(number(&key))
         };
