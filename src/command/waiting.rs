@@ -163,6 +163,10 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
             }
             last = Some(waiter);
         }
+        if ready.is_empty() && !turn.node.scripts.runs.any() {
+            // What was put off for a script that has ended meanwhile.
+            ready.extend(turn.node.scripts.runs.take_postponed());
+        }
     }
 }
 
@@ -184,7 +188,14 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let row = turn.registry.row(waiter.row);
     let (argv, mut stripes) = (waiter.argv.view(), Vec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
-    let mut db = Db::new(node.keyspace.lock(stripes.into_iter()), waiter.db, turn.now, Manner::default());
+    // A worker does not wait for a long script: its end serves this waiter.
+    let (runs, is_worker) = (&node.scripts.runs, turn.home.is_some());
+    let held = node.keyspace.lock_unless(stripes.into_iter(), |stripe| is_worker && runs.hold(stripe));
+    let Some(held) = held else {
+        runs.postpone(waiter.db, key);
+        return Attempt::Nothing;
+    };
+    let mut db = Db::new(held, waiter.db, turn.now, Manner::default());
     let is_there = db.kind_present(key).is_some_and(|kind| awaits(row) == Some(kind));
     if !is_there && !waiter.hears_end {
         return Attempt::Nothing;
@@ -198,7 +209,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>, key: &[u8]) -> Attempt {
     let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
     let held = db.into_held();
-    let ended = resp::unlimited(|| unit(turn, &mut session, parts, Hints::new(), held, &mut reply));
+    let ended = resp::unlimited(|| unit(turn, &mut session, &parts, Hints::new(), held, &mut reply));
     if ended.waits {
         client.facts.blocked.store(true, Relaxed);
         client.release();
