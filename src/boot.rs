@@ -15,7 +15,7 @@ use crate::config::file::{self, Host, LoadError};
 use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::defrag::Defrag;
-use crate::keyspace::{Db, Keyspace, Manner};
+use crate::keyspace::{Db, Keyspace, LONG_SLOTS, Manner};
 use crate::listeners::{self, Doors};
 use crate::loading::load_data;
 use crate::log::{self, cause, notice, warning};
@@ -27,6 +27,7 @@ use crate::persist::walks::Job;
 use crate::persist::{Aof, Journal, Rdb, Storage, Walks, rewrite, save};
 use crate::process::{self, OomScore, Title};
 use crate::pubsub::PubSub;
+use crate::script::Scripts;
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -171,7 +172,8 @@ fn build_node(
         clients: Clients::default(),
         pubsub: PubSub::default(),
         doors: Doors::default(),
-        observatory: Observatory::new(names, threads_counting, config.slowlog_max_len, now),
+        observatory: Observatory::new(names, threads_counting + LONG_SLOTS, config.slowlog_max_len, now),
+        scripts: Scripts::default(),
         defrag: Defrag::default(),
         reaper: Reaper::start()?,
         life: Life::new(),
@@ -331,6 +333,7 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
         warning!("There is a child rewriting the AOF. Killing it!");
     }
     node.walks.close();
+    node.scripts.runs.end_all();
     let everything = node.keyspace.gate.exclusive();
     if node.life.shutdown_flags().is_none() {
         // SHUTDOWN ABORT was the last command.
@@ -346,7 +349,13 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
     if flags.save || (!config.save.is_empty() && !flags.nosave) {
         notice!("Saving the final RDB snapshot before exiting.");
         let mut db = Db::new(node.keyspace.own_world(&everything), 0, clock::now_ms(), Manner::default());
-        let saved = save::save_now(&mut db, &node.rdb, config, node.observatory.counts().changes);
+        let saved = save::save_now(
+            &mut db,
+            &node.rdb,
+            &node.scripts.libraries.current(),
+            config,
+            node.observatory.counts().changes,
+        );
         drop(db);
         if saved.is_err() && !flags.force {
             warning!("Error trying to save the DB, can't exit.");

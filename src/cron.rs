@@ -220,15 +220,15 @@ fn walk_loop(node: &'static Node, slot: usize) -> ! {
     process::step_back();
     let Node { keyspace, rdb, aof, journal, walks, .. } = node;
     walks.serve(&keyspace.gate, |job| {
-        let config = &node.config.load_full();
+        let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
         match job {
             Job::Save => {
                 let changes = || node.observatory.counts().changes;
-                save::Job { keyspace, rdb, walks, config, slot, changes: &changes }.run();
+                save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
             }
             Job::Rewrite => {
                 // The outcome is in the log and in INFO.
-                let _ = rewrite::Job { keyspace, journal, aof, walks, config, slot }.run();
+                let _ = rewrite::Job { keyspace, journal, aof, walks, libraries, config, slot }.run();
             }
         }
     })

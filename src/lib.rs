@@ -27,6 +27,7 @@ pub mod config;
 pub mod keyspace;
 pub mod observe;
 pub mod pubsub;
+pub mod script;
 
 // floor 5: one journal — the first floor allowed to touch a disk
 pub mod defrag;

@@ -15,7 +15,7 @@ use crate::log::{notice, warning};
 use crate::node::Node;
 use crate::persist::aof::AofDir;
 use crate::persist::load::{self, Apply};
-use crate::persist::rdb::read::{Loaded, bad};
+use crate::persist::rdb::read::{Delivered, Loaded, bad};
 use crate::resp::ArgvView;
 use std::collections::VecDeque;
 use std::io;
@@ -57,16 +57,18 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
         return Ok(());
     }
     let mut replay = Replay::new(node, registry, slots.main);
-    let counts =
-        load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| replay.key(loaded))
-            .and_then(|counts| replay.put_keys().map_err(bad).map(|()| counts))
-            .map_err(|e| {
-                warning!("{e}");
-                if e.kind() == io::ErrorKind::InvalidData {
-                    warning!("Terminating server after rdb file reading failure.");
-                }
-                io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
-            })?;
+    let counts = load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| match loaded {
+        Delivered::Key(key) => replay.key(key),
+        Delivered::Library(text) => replay.library(&text),
+    })
+    .and_then(|counts| replay.put_keys().map_err(bad).map(|()| counts))
+    .map_err(|e| {
+        warning!("{e}");
+        if e.kind() == io::ErrorKind::InvalidData {
+            warning!("Terminating server after rdb file reading failure.");
+        }
+        io::Error::new(e.kind(), "Fatal error loading the DB, check server logs. Exiting.")
+    })?;
     drop(replay);
     node.rdb.keys_loaded.store(counts.loaded, Relaxed);
     node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
@@ -75,6 +77,12 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
     // What was loaded is on disk.
     node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
     Ok(())
+}
+
+/// A library of a file: it took no longer than it may when it was first loaded.
+pub fn load_library(node: &Node, text: &[u8]) -> Result<(), String> {
+    let loaded = node.scripts.load_library(text, false, None);
+    loaded.map(drop).map_err(|text| format!("Failed creating the library: {}", String::from_utf8_lossy(&text)))
 }
 
 /// The operator reads the log; the exit code is the caller's.
@@ -180,6 +188,10 @@ impl Apply for Replay {
             self.put_keys()?;
         }
         Ok(())
+    }
+
+    fn library(&mut self, text: &[u8]) -> Result<(), String> {
+        load_library(self.turn.node, text)
     }
 
     fn end_of_file(&mut self) -> Result<(), String> {

@@ -17,6 +17,7 @@ use crate::persist::{Aof, Journal, Rdb, Walks};
 use crate::process::{self, Courtesy, OomScore, Title};
 use crate::pubsub::PubSub;
 use crate::resp::ArgvView;
+use crate::script::Scripts;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub struct Node {
     pub pubsub: PubSub,
     pub doors: Doors,
     pub observatory: Observatory,
+    pub scripts: Scripts,
     pub defrag: Defrag,
     pub reaper: Reaper,
     pub life: Life,
@@ -228,6 +230,8 @@ impl Node {
         let batch_commands = u64::from(config.aof_batch_commands);
         self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.clients.set_output_limits(&config.client_output_buffer_limit);
+        self.scripts.deprecated_api.store(config.lua_enable_deprecated_api, Relaxed);
+        *self.scripts.version.write() = config.compatibility_level.redis_version();
         self.observatory.slowlog.set_max_len(config.slowlog_max_len);
         self.observatory.set_latency_tracking(config.latency_tracking);
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// Files that may contain `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
     "src/clock.rs",
+    "src/command/scripts.rs",
     "src/keyspace/db.rs",
     "src/keyspace/defrag.rs",
     "src/keyspace/entry.rs",
@@ -28,6 +29,13 @@ const UNSAFE_FILES: &[&str] = &[
     "src/listeners.rs",
     "src/process.rs",
     "src/resp/bulk.rs",
+    "src/script/decimal.rs",
+    "src/script/engine.rs",
+    "src/script/ffi.rs",
+    "src/script/redis.rs",
+    "src/script/sandbox.rs",
+    "src/script/state.rs",
+    "src/script/vm.rs",
     "src/table.rs",
     "src/types/bits.rs",
     "src/types/blob.rs",

@@ -238,6 +238,15 @@ SORT = {
     "SORT_RO": "<list> [LIMIT <index> <index>] [ASC|DESC] [ALPHA] | <list> STORE <list>",
 }
 
+SCRIPTS = {
+    "EVAL": "<script> 1 <key> <value> | <script> 0 <value> | <script> 2 <key> <key> <value> | <script> <int> <key>",
+    "EVAL_RO": "<script> 1 <key> <value> | <script> 0",
+    "EVALSHA": "e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0 | <text> 0 | <text> <text>",
+    "FCALL": "<text> 0 | <text> <text>",
+    "FUNCTION": "DELETE <text>|FLUSH <text>|LIST|STATS|RESTORE <text>|LOAD <text>|KILL|<text>",
+    "SCRIPT": "LOAD <script>|EXISTS <text> <text>|FLUSH|FLUSH <text>|KILL|<text>",
+}
+
 STREAMS = {
     "XACK": "<stream> <group> <entryid>... | <stream> <group> <text>",
     "XACKDEL": "<stream> <group> [KEEPREF|DELREF|ACKED|<text>] (IDS 1 <entryid>|IDS 2 <entryid> <entryid>|IDS <int> <entryid>) [ACKED]",
@@ -287,6 +296,6 @@ WAKING = {
 FAMILIES = {
     "strings": (STRINGS, 6), "keys": (KEYS, 4), "transactions": (TRANSACTIONS, 2), "connection": (CONNECTION, 2),
     "lists": (LISTS, 4), "hashes": (HASHES, 4), "sets": (SETS, 4), "zsets": (ZSETS, 5), "bits": (BITS, 2),
-    "hyperloglogs": (HYPERLOGLOGS, 1), "geo": (GEO, 1), "sort": (SORT, 1), "streams": (STREAMS, 5),
+    "hyperloglogs": (HYPERLOGLOGS, 1), "geo": (GEO, 1), "sort": (SORT, 1), "streams": (STREAMS, 5), "scripts": (SCRIPTS, 3),
     "blocking": (BLOCKING, 3), "waking": (WAKING, 3),
 }

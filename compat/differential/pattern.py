@@ -96,6 +96,33 @@ FIELDS = [b"f1", b"f2", b"f3", b"", b"n", b"1", b"x" * 64, b"y" * 65, b"\x00\xff
 PATTERNS = [b"*", b"k*", b"s?", b"s[12]", b"s[^1]", b"*1", b"", b"?", b"\\*", b"[a-", b"nomatch", b"{t}*", b"[s-a]1", b"s1*"]
 FAMILY_KEYS = {"str": b"s", "list": b"l", "hash": b"h", "set": b"e", "zset": b"z", "hll": b"p", "geo": b"g", "bit": b"s", "stream": b"x"}
 ODD_KEYS = [b"", b"{t}a", b"{t}b", b"\x00\xffkey", b"K" * 600, b"key with space"]
+SCRIPTS = [
+    b"return redis.call('GET',KEYS[1])",
+    b"return redis.call('SET',KEYS[1],ARGV[1])",
+    b"return {redis.call('TYPE',KEYS[1]),redis.pcall('INCR',KEYS[1])}",
+    b"local t=redis.pcall('HGETALL',KEYS[1] or 'h1') if not t.err then table.sort(t) end return t",
+    b"redis.setresp(3) local m=redis.pcall('HGETALL','h1') return m.err or m.map.f1 or 'none'",
+    b"redis.setresp(3) return redis.pcall('SMISMEMBER','e1','a','b')",
+    b"local t=redis.call('KEYS','*') table.sort(t) return t",
+    b"return {redis.call('EXISTS','s1'),redis.call('DEL',KEYS[1])}",
+    b"redis.call('APPEND','s1','x') redis.call('APPEND','s2','y') return redis.call('GET','s1')",
+    b"return cjson.encode({KEYS[1] or 1,ARGV[1] or 2,#ARGV})",
+    b"return redis.error_reply(ARGV[1])",
+    b"return redis.status_reply(ARGV[1])",
+    b"return tonumber(ARGV[1])",
+    b"return redis.pcall('RENAME',KEYS[1],'s9')",
+    b"return redis.call('nosuch')",
+    b"return redis.call('GET')",
+    b"return redis.call('BLPOP','l1',0)",
+    b"return nosuch",
+    b"syntax error",
+    b"redis.call('SELECT',1) redis.call('SET','s1',ARGV[1] or 'x') return redis.call('GET','s1')",
+    b"return redis.pcall('ZRANGE','z1',0,-1,'WITHSCORES')",
+    b"return {1,2.7,'x',false,true,{ok='fine'},{err='MY bad'}}",
+    b"return {pcall(redis.call,'INCR','l1')}",
+    b"#!lua flags=no-writes\nreturn redis.call('SET','s1','x')",
+    b"#!lua flags=nosuch\nreturn 1",
+]
 TEXTS = [b"a", b"hello", b"1", b"", b"*", b"x" * 20, b"[", b"(", b"-", b"+", b"$3", b"NX", b"GET", b"0", b"-1"]
 
 
@@ -192,6 +219,9 @@ class Words:
 
     def _text(self) -> bytes:
         return self.random.choice(TEXTS)
+
+    def _script(self) -> bytes:
+        return self.random.choice(SCRIPTS)
 
     def _db(self) -> bytes:
         return self.mostly(self.random.choice([b"0", b"1", b"9"]), [b"15", b"16", b"-1", b"abc", b"", b"1000000"])

@@ -94,6 +94,7 @@ impl<R: BufRead> Check<R> {
                     let line = [b"AUX FIELD ", until_nul(&name), b" = '", until_nul(&value), b"'"].concat();
                     self.say(console, &line);
                 }
+                Item::Library(_) => {}
                 Item::Database(index) => self.say(console, format!("Selecting DB ID {index}").as_bytes()),
                 Item::Entry { kind, .. } if !is_type(kind) => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, format!("Invalid object type: {kind}")));

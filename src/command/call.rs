@@ -8,12 +8,13 @@
 use super::gates::{self, Deferred};
 use super::room;
 use super::run::count_error;
+use super::scripts::{self, Anew};
 use super::session::{Queue, Then};
 use super::table::Row;
 use super::turn::{Called, LookedUp, Prepared, Turn};
 use super::unit::{Ended, Parts, unit};
 use super::waiting;
-use super::{ADMIN, Error, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, Session, WALK, WORLD};
+use super::{ADMIN, Error, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD};
 use crate::clock;
 use crate::keyspace::{Db, Held, Hint, Hints, Keyspace, Manner};
 use crate::resp::{Argv, ArgvView, Out};
@@ -38,11 +39,13 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
     if !turn.quiet || row.command.has(PLAIN_WITHOUT) || room::ensure(turn, session, row).is_err() {
         return dispatch_any(turn, session, request, out);
     }
+    let runs = &turn.node.scripts.runs;
+    let held = turn.node.keyspace.lock_one_unless(hint.place.stripe as usize, |stripe| runs.hold(stripe));
+    let Some(held) = held else { return hold_back(turn, session, row, out) };
     if turn.pushed {
         write_pushes(turn, session, out);
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
-    let held = turn.node.keyspace.lock_one(hint.place.stripe as usize);
     finish(turn, session, Parts { row, argv, canonical, again: None }, smallvec![hint], held, out)
 }
 
@@ -70,6 +73,9 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
     let look = gates::Look { node: turn.node, config: &turn.config, session, now: turn.now };
     let request = gates::Request { look, row, argv, inner: false };
     let (passed, deferred) = (gates::pass(&request), gates::deferred(&request));
+    if turn.is_outside() && passed.is_ok() && !scripts::may_run_outside(session, row, argv) {
+        return hold_back(turn, session, row, out);
+    }
     if let Err(error) = passed.and_then(|()| room::ensure(turn, session, row)) {
         refuse(turn, session, Some(row), &error, out);
         return Called::Done;
@@ -88,16 +94,54 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
         _ => {}
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
-    let world = owns_world(row, argv) || (row.command.has(RUNS_QUEUE) && queue_needs_world(session));
-    if !world {
-        let hints = find_keys(&turn.node.keyspace, session, &parts);
-        let held = turn.node.keyspace.lock(hints.iter().map(|hint| hint.place.stripe));
-        return finish(turn, session, parts, hints, held, out);
+    if row.command.has(RUNS_QUEUE)
+        && turn.home.is_some()
+        && scripts::are_queued(session)
+        && scripts::depart_with_queue(turn, session, row, argv)
+    {
+        return Called::Waits;
     }
+    if turn.node.scripts.runs.any() && turn.home.is_some() && scripts::is_in_the_way(turn, session, row) {
+        return hold_back(turn, session, row, out);
+    }
+    let mut world = owns_world(row, argv)
+        || (row.command.has(RUNS_QUEUE) && queue_needs_world(session))
+        || scripts::needs_world(turn.node, row, argv);
+    let mut more = Vec::new();
+    while !world {
+        let hints = find_keys(&turn.node.keyspace, session, &parts);
+        let stripes = hints.iter().map(|hint| hint.place.stripe).chain(more.iter().copied());
+        let runs = &turn.node.scripts.runs;
+        let Some(held) = turn.node.keyspace.lock_unless(stripes, |stripe| runs.hold(stripe)) else {
+            return hold_back(turn, session, row, out);
+        };
+        let mut ended = unit(turn, session, &parts, hints, held, out);
+        if let Some(departure) = ended.leaves.take() {
+            return scripts::depart(turn, session, departure, None);
+        }
+        match ended.anew {
+            None => return after(turn, row, ended),
+            // Once with the stripes it turned out to need; a script that then needs others owns the world.
+            Some(Anew::Stripes(stripes)) if more.is_empty() => more = stripes,
+            Some(_) => world = true,
+        }
+    }
+    own_the_world(turn, session, &parts, out)
+}
+
+/// Runs a unit that owns the world.
+fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, parts: &Parts<'_>, out: &mut Vec<u8>) -> Called {
+    let row = parts.row;
     turn.inside = None;
     let node = turn.node;
-    let exclusive = node.keyspace.gate.exclusive();
+    let Some(exclusive) = node.keyspace.gate.exclusive_unless(|| turn.home.is_some() && node.scripts.runs.any()) else {
+        turn.enter_again();
+        return hold_back(turn, session, row, out);
+    };
     let mut ended = unit(turn, session, parts, Hints::new(), node.keyspace.own_world(&exclusive), out);
+    if let Some(departure) = ended.leaves.take() {
+        return scripts::depart(turn, session, departure, Some(exclusive));
+    }
     drop(exclusive);
     if let Some(seldom) = &mut ended.seldom
         && !seldom.flushed.is_empty()
@@ -106,7 +150,7 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
         seldom.flushed.clear();
         turn.tick = clock::ticks();
     }
-    turn.inside = Some(node.keyspace.gate.enter(turn.slot));
+    turn.enter_again();
     after(turn, row, ended)
 }
 
@@ -115,6 +159,18 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
 fn write_pushes(turn: &mut Turn<'_>, session: &Session, out: &mut Vec<u8>) {
     turn.pushed = false;
     session.client.take_pushes().iter().for_each(|push| push.render(out, session.proto));
+}
+
+/// A long script has what the command needs: it waits its turn, or hears BUSY once that has lasted.
+#[cold]
+fn hold_back(turn: &mut Turn<'_>, session: &mut Session, row: Row, out: &mut Vec<u8>) -> Called {
+    match turn.node.scripts.runs.busy() {
+        Some(run) => {
+            refuse(turn, session, Some(row), scripts::busy(run.is_function), out);
+            Called::Done
+        }
+        None => Called::Paused,
+    }
 }
 
 /// Runs a unit under its locks, and what follows from it.
@@ -128,13 +184,16 @@ fn finish(
     out: &mut Vec<u8>,
 ) -> Called {
     let row = parts.row;
-    let ended = unit(turn, session, parts, hints, held, out);
+    let ended = unit(turn, session, &parts, hints, held, out);
     after(turn, row, ended)
 }
 
 #[inline]
 fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
     if let Some(seldom) = ended.seldom {
+        if turn.is_outside() && !seldom.ready.is_empty() {
+            turn.inside = Some(turn.node.keyspace.gate.enter(turn.slot));
+        }
         waiting::serve(turn, seldom.ready);
     }
     if row.command.has(ADMIN) {
@@ -170,7 +229,7 @@ fn find_keys(keyspace: &Keyspace, session: &Session, request: &Parts<'_>) -> Hin
 }
 
 fn queue_needs_world(session: &Session) -> bool {
-    let needs = |row: Row, argv: &Argv| row.command.has(WALK) || owns_world(row, argv.view());
+    let needs = |row: Row, argv: &Argv| row.command.has(WALK | RUNS_SCRIPT) || owns_world(row, argv.view());
     session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, argv)| needs(*row, argv)))
 }
 

@@ -2,6 +2,7 @@
 
 use super::args::Args;
 use super::effects::Effects;
+use super::scripts::{Anew, Leaving};
 use super::table::Row;
 use super::waiting::Wait;
 use super::{Outcome, Registry};
@@ -34,6 +35,12 @@ pub struct Ctx<'a, 'k> {
     pub again: bool,
     /// The handler found nothing and waits.
     pub(super) waiting: Option<Wait>,
+    /// The unit was taken back and is to begin anew.
+    pub(super) anew: Option<Anew>,
+    /// A script may leave its worker.
+    pub(super) may_leave: bool,
+    /// It does.
+    pub(super) leaves: Option<Box<dyn Leaving>>,
 }
 
 /// The server as a command sees it.
@@ -57,7 +64,7 @@ impl<'a, 'k> Ctx<'a, 'k> {
         effects: &'a mut Effects,
     ) -> Self {
         let Surroundings { node, config, stats, registry } = around;
-        let (secrets, spoke, canonical, may_wait, waiting) = (0, false, false, false, None);
+        let (secrets, spoke, canonical, may_wait, waiting, anew) = (0, false, false, false, None, None);
         let args = Args::new(argv);
         Self {
             args,
@@ -76,6 +83,9 @@ impl<'a, 'k> Ctx<'a, 'k> {
             may_wait,
             again: false,
             waiting,
+            anew,
+            may_leave: false,
+            leaves: None,
         }
     }
 

@@ -31,6 +31,15 @@ impl Effects {
         self.count = 0;
     }
 
+    /// All that another has.
+    pub fn append(&mut self, other: &Self) {
+        if other.count > 0 {
+            self.enter(other.first_db);
+            self.bytes.extend_from_slice(&other.bytes);
+            (self.count, self.last_db) = (self.count + other.count - 1, other.last_db);
+        }
+    }
+
     /// A command given by its arguments.
     pub fn add<'a>(&mut self, db: usize, args: impl ExactSizeIterator<Item = &'a [u8]>) {
         self.enter(db);

@@ -8,8 +8,8 @@
 
 use super::table::Row;
 use super::{
-    DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Session, TELLS_HEALTH,
-    WHILE_SUBSCRIBED, WRITE,
+    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Session,
+    TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
 };
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
@@ -80,6 +80,7 @@ pub const REFUSALS: &[Gate] = &[
     Gate { name: "replicas", check: replicas, quiet: |l| l.config.min_replicas_to_write == 0 },
     Gate { name: "subscribed", check: subscribed, quiet: |l| !l.session.only_listens() },
     Gate { name: "loading", check: loading, quiet: |l| !l.node.life.is_loading() },
+    Gate { name: "busy", check: busy, quiet: |l| !l.node.scripts.runs.any() },
 ];
 
 pub const DEFERRALS: &[Deferral] = &[
@@ -151,6 +152,18 @@ fn outside_multi(r: &Request<'_>) -> Result<(), Error> {
 
 fn loading(r: &Request<'_>) -> Result<(), Error> {
     if r.node.life.is_loading() && !r.row.command.has(LOADING) { Err(LOADING_DATASET) } else { Ok(()) }
+}
+
+/// A script has been running for long. What needs none of its keys goes on; a command without keys might need anything.
+fn busy(r: &Request<'_>) -> Result<(), Error> {
+    let Some(run) = r.node.scripts.runs.busy() else { return Ok(()) };
+    if r.inner || r.row.command.has(ALLOW_BUSY) {
+        return Ok(());
+    }
+    let mut keys = 0;
+    r.row.command.keys.for_each(r.argv, &mut |_, _| keys += 1);
+    let is_apart = keys > 0 && !r.row.command.has(WORLD | WALK) && !r.node.scripts.runs.own_world();
+    if is_apart { Ok(()) } else { Err(super::scripts::busy(run.is_function).clone()) }
 }
 
 /// Writes stop while the log cannot be written.

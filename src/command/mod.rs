@@ -18,6 +18,7 @@ mod monitor;
 pub mod room;
 mod run;
 pub mod scanning;
+pub mod scripts;
 pub mod session;
 mod stray;
 pub mod syntax;
@@ -136,13 +137,15 @@ pub const IN_ADMIN: Flags = 1 << 50;
 pub const PATTERNS: Flags = 1 << 51;
 /// Answers whether all is well: refused like a write when the disk fails.
 pub const TELLS_HEALTH: Flags = 1 << 52;
+/// Runs a script: what it touches is known only while it runs.
+pub const RUNS_SCRIPT: Flags = 1 << 54;
 
 /// May run while the connection listens in RESP2: the subscribing commands, PING, QUIT, RESET.
 pub const WHILE_SUBSCRIBED: Flags = 1 << 53;
 
 /// What no plain command is: these ask for more than their own key's lock, or change what the gates look at.
 pub const PLAIN_WITHOUT: Flags =
-    ADMIN | PROTECTED | NO_AUTH | NO_QUEUE | NO_MULTI | WORLD | PATTERNS | WALK | RUNS_QUEUE | CONTAINER;
+    ADMIN | PROTECTED | NO_AUTH | NO_QUEUE | NO_MULTI | WORLD | PATTERNS | WALK | RUNS_QUEUE | RUNS_SCRIPT | CONTAINER;
 /// What stands in logs and in MONITOR for a secret.
 const REDACTED: &[u8] = b"(redacted)";
 

@@ -5,7 +5,7 @@
 
 use super::ctx::Ctx;
 use super::session::Origin;
-use super::{ADMIN, REDACTED, SKIP_MONITOR};
+use super::{ADMIN, REDACTED, RUNS_SCRIPT, SKIP_MONITOR};
 use crate::clients::Client;
 use crate::config::quoted;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,11 +13,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Shows the command that has just run.
 #[cold]
 pub(super) fn show(ctx: &Ctx<'_, '_>) {
-    if ctx.row.command.has(ADMIN | SKIP_MONITOR) || ctx.session.origin == Origin::Log {
+    if ctx.row.command.has(ADMIN)
+        || ctx.row.command.has(SKIP_MONITOR) && !ctx.row.command.has(RUNS_SCRIPT)
+        || ctx.session.origin == Origin::Log
+    {
         return;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (db, from) = (ctx.session.db, address(&ctx.session.client));
+    let lua = ctx.session.origin == Origin::Script;
+    let (db, from) = (ctx.session.db, if lua { "lua".into() } else { address(&ctx.session.client) });
     let mut line = format!("+{}.{:06} [{db} {from}]", now.as_secs(), now.subsec_micros()).into_bytes();
     for (i, arg) in ctx.args.view().iter().enumerate() {
         line.push(b' ');

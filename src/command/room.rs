@@ -38,7 +38,7 @@ pub fn relieve(turn: &mut Turn<'_>) -> bool {
 }
 
 /// The memory that `maxmemory` counts: evicting keys makes the others grow.
-fn counted(node: &Node) -> u64 {
+pub(super) fn counted(node: &Node) -> u64 {
     memory::used().saturating_sub(node.not_counted_for_eviction())
 }
 

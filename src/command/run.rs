@@ -7,7 +7,7 @@ use super::monitor;
 use super::session::Session;
 use super::stray;
 use super::table::Row;
-use super::{ADMIN, FAST, MAY_REPLICATE, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
+use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
 use crate::clock;
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -16,10 +16,16 @@ use crate::resp::{Argv, ArgvView, Out};
 /// A handler, its error, its effects and its time. Returns the tick at its end.
 #[inline]
 pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
+    run_with(ctx, started, ctx.row.command.run)
+}
+
+/// The same for a command that has begun elsewhere.
+#[inline]
+pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce(&mut Ctx<'_, '_>) -> Outcome) -> u64 {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
-    let result = (ctx.row.command.run)(ctx);
+    let result = handler(ctx);
     let result = stray::judged(ctx, result);
-    if ctx.waiting.is_some() {
+    if ctx.waiting.is_some() || ctx.anew.is_some() || ctx.leaves.is_some() {
         ctx.out.buf.truncate(start);
         // It counts when it is served.
         ctx.flush_expired();

@@ -39,6 +39,8 @@ pub enum Origin {
     Socket,
     /// The append-only file being read at start.
     Log,
+    /// A script.
+    Script,
 }
 
 /// CLIENT REPLY.
@@ -93,6 +95,7 @@ impl Subscriptions {
 }
 
 /// CLIENT TRACKING.
+#[derive(Clone)]
 pub struct Tracking {
     pub tracker: Arc<Tracker>,
     pub mode: TrackingMode,
@@ -204,6 +207,32 @@ impl Session {
     #[inline]
     pub fn only_listens(&self) -> bool {
         self.proto == Proto::Resp2 && !self.subscriptions.is_empty()
+    }
+
+    /// A session for what a script calls: what it changes of itself is gone with it. What it reads is read for its caller.
+    pub fn for_script(&self) -> Self {
+        let origin = if self.origin == Origin::Log { Origin::Log } else { Origin::Script };
+        Self { proto: Proto::Resp2, origin, ..self.for_departure() }
+    }
+
+    /// A session to go on with a command of this one in another thread.
+    pub fn for_departure(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            db: self.db,
+            proto: self.proto,
+            authenticated: self.authenticated,
+            reply: ReplyMode::On,
+            replies_anyway: false,
+            queue: None,
+            watch: None,
+            subscriptions: Subscriptions::default(),
+            tracking: self.tracking.clone(),
+            no_touch: self.no_touch,
+            waiting: None,
+            then: Then::GoOn,
+            origin: self.origin,
+        }
     }
 
     pub fn select(&mut self, db: usize) {

@@ -27,6 +27,8 @@ pub struct Turn<'n> {
     /// Monotonic ticks at the end of the last command.
     pub tick: u64,
     pub(super) slot: usize,
+    /// Where a script goes on that leaves its worker; none if it may not.
+    pub(super) home: Option<&'static Node>,
     pub(super) inside: Option<Inside<'n>>,
     pub(super) effects: Effects,
     /// All gates are quiet for the session whose batch this is: a plain command takes the fast path.
@@ -38,6 +40,7 @@ pub struct Turn<'n> {
 }
 
 /// A request with what the batch found out about it ahead of time.
+#[derive(Clone, Copy)]
 pub struct Prepared<'a> {
     pub argv: ArgvView<'a>,
     pub canonical: bool,
@@ -90,6 +93,28 @@ impl<'n> Turn<'n> {
     /// Enters the gate with the thread's own slot.
     pub fn begin(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
         let inside = Some(node.keyspace.gate.enter(slot));
+        Self::new(node, stats, registry, slot, inside)
+    }
+
+    /// A worker's: while a long script owns the world, outside the gate; then only what may run beside it does. Scripts may
+    /// leave it.
+    pub fn try_begin(node: &'static Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
+        let inside = node.keyspace.gate.enter_unless(slot, || node.scripts.runs.own_world());
+        Self { home: Some(node), ..Self::new(node, stats, registry, slot, inside) }
+    }
+
+    /// One that owns the world, or works for one that is inside.
+    pub(super) fn outside(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
+        Self::new(node, stats, registry, slot, None)
+    }
+
+    fn new(
+        node: &'n Node,
+        stats: &'n WorkerStats,
+        registry: &'static Registry,
+        slot: usize,
+        inside: Option<Inside<'n>>,
+    ) -> Self {
         let effects = Effects::default();
         Self {
             node,
@@ -99,12 +124,24 @@ impl<'n> Turn<'n> {
             now: clock::now_ms(),
             tick: clock::ticks(),
             slot,
+            home: None,
             inside,
             effects,
             quiet: false,
             pushed: false,
             journal_end: 0,
         }
+    }
+
+    /// A long script owns the world: nothing may touch a key.
+    pub fn is_outside(&self) -> bool {
+        self.inside.is_none()
+    }
+
+    /// Enters again behind a unit that owned the world; not while a long script does.
+    pub(super) fn enter_again(&mut self) {
+        let (node, home) = (self.node, self.home);
+        self.inside = node.keyspace.gate.enter_unless(self.slot, || home.is_some() && node.scripts.runs.own_world());
     }
 
     /// Leaves the gate and enters it again, so that a thread that waits to own the world gets it in between.
@@ -141,7 +178,8 @@ impl<'n> Turn<'n> {
     /// Asks the gates once for the plain commands that follow.
     #[inline]
     pub fn ask_gates(&mut self, session: &Session) {
-        self.quiet = gates::are_quiet(&gates::Look { node: self.node, config: &self.config, session, now: self.now });
+        self.quiet = self.inside.is_some()
+            && gates::are_quiet(&gates::Look { node: self.node, config: &self.config, session, now: self.now });
     }
 
     /// Whether a unit has sent something to clients since this was last asked.

@@ -7,10 +7,12 @@
 //! caller serves the waiters of keys that became ready.
 //! Cost: a unit that told nothing and freed nothing asks one pointer.
 
+use super::RUNS_SCRIPT;
 use super::ctx::{Ctx, Reply, Surroundings};
 use super::effects::Effects;
 use super::monitor;
 use super::run::run_handler;
+use super::scripts::{Anew, Departure};
 use super::session::Session;
 use super::table::Row;
 use super::turn::Turn;
@@ -38,6 +40,10 @@ pub(super) struct Ended {
     pub waits: bool,
     /// What is left to do: for the waiters of its keys, and for emptied databases, to be freed outside the gate.
     pub seldom: Option<Box<Seldom>>,
+    /// It was taken back and is to run again.
+    pub anew: Option<Anew>,
+    /// It goes on in another thread, which ends it.
+    pub leaves: Option<Box<Departure>>,
 }
 
 /// Runs a command as a unit, under its locks, which are released at its end.
@@ -45,26 +51,32 @@ pub(super) struct Ended {
 pub(super) fn unit(
     turn: &mut Turn<'_>,
     session: &mut Session,
-    parts: Parts<'_>,
+    parts: &Parts<'_>,
     hints: Hints,
     held: Held<'_>,
     out: &mut Vec<u8>,
 ) -> Ended {
-    let Parts { row, argv, canonical, again } = parts;
+    let Parts { row, argv, canonical, again } = *parts;
     let mut db = open(turn, session, held);
     db.hint(hints);
     let around = Surroundings { node: turn.node, config: &turn.config, stats: turn.stats, registry: turn.registry };
     let reply = Reply(Out::new(out, session.proto));
     let mut ctx = Ctx::new(around, (row, argv), &mut db, reply, session, &mut turn.effects);
     (ctx.canonical, ctx.may_wait, ctx.again) = (canonical, true, again.is_some());
-    turn.tick = run_handler(&mut ctx, turn.tick);
-    if again.is_none() && ctx.node.clients.monitors.any() {
+    ctx.may_leave = turn.home.is_some();
+    let began = turn.tick;
+    turn.tick = run_handler(&mut ctx, began);
+    if let Some(script) = ctx.leaves {
+        let departure = Departure::new(script, (row, argv), began, db, session, std::mem::take(&mut turn.effects));
+        return Ended { waits: false, seldom: None, anew: None, leaves: Some(Box::new(departure)) };
+    }
+    if again.is_none() && ctx.node.clients.monitors.any() && !row.command.has(RUNS_SCRIPT) {
         monitor::show(&ctx);
     }
-    let wait = ctx.waiting;
+    let (wait, anew) = (ctx.waiting, ctx.anew);
     let waits = wait.is_some();
     match (wait, again) {
-        (Some(wait), None) => waiting::park(turn.node, &mut db, session, &parts, wait),
+        (Some(wait), None) => waiting::park(turn.node, &mut db, session, parts, wait),
         (None, Some(waiter)) => {
             waiter.claims.served();
             db.unpark(waiter);
@@ -72,7 +84,7 @@ pub(super) fn unit(
         (Some(_), Some(_)) | (None, None) => {}
     }
     let seldom = end(turn, db, session.client.id);
-    Ended { waits, seldom }
+    Ended { waits, seldom, anew, leaves: None }
 }
 
 /// The beginning of a unit: the session's database over the locks of the unit's keys.
@@ -91,7 +103,7 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
 /// the client whose command it was; 0 for none. Returns what is left to do for the caller: the waiters of keys that became
 /// ready, and emptied databases.
 #[inline]
-fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Seldom>> {
+pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Seldom>> {
     let expired = db.changes.take_expired();
     if !expired.is_empty() {
         note_expired(expired, &mut turn.effects, turn.stats, db.manner.lazy_free);

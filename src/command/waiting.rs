@@ -167,13 +167,22 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
             }
             last = Some(waiter);
         }
+        if ready.is_empty() && !turn.node.scripts.runs.any() {
+            // What was put off for a script that has ended meanwhile.
+            ready.extend(turn.node.scripts.runs.take_postponed());
+        }
     }
 }
 
 /// The next waiter for a key, and the type of the key at this moment.
 fn next_waiter(turn: &Turn<'_>, db: usize, key: &[u8], after: Option<&Waiter>) -> Option<(Arc<Waiter>, Option<Kind>)> {
-    let keyspace = &turn.node.keyspace;
-    let held = keyspace.lock_one(keyspace.place(key).stripe as usize);
+    let (keyspace, runs) = (&turn.node.keyspace, &turn.node.scripts.runs);
+    let is_worker = turn.home.is_some();
+    let held = keyspace.lock_one_unless(keyspace.place(key).stripe as usize, |stripe| is_worker && runs.hold(stripe));
+    let Some(held) = held else {
+        runs.postpone(db, key);
+        return None;
+    };
     let mut of_key = Db::new(held, db, turn.now, Manner::default());
     let waiter = of_key.next_waiter(db, key, after)?;
     Some((waiter, of_key.kind_present(key)))
@@ -192,7 +201,14 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     let row = turn.registry.row(waiter.row);
     let (argv, mut stripes) = (waiter.argv.view(), Vec::new());
     row.command.keys.for_each(argv, &mut |i, _| stripes.push(node.keyspace.place(argv.get(i)).stripe));
-    let mut db = Db::new(node.keyspace.lock(stripes.into_iter()), waiter.db, turn.now, Manner::default());
+    // A worker does not wait for a long script: its end serves this waiter.
+    let (runs, is_worker) = (&node.scripts.runs, turn.home.is_some());
+    let held = node.keyspace.lock_unless(stripes.into_iter(), |stripe| is_worker && runs.hold(stripe));
+    let Some(held) = held else {
+        waiter.keys.iter().for_each(|key| runs.postpone(waiter.db, key));
+        return Attempt::Nothing;
+    };
+    let mut db = Db::new(held, waiter.db, turn.now, Manner::default());
     let is_there = waiter.keys.iter().any(|key| db.kind_present(key).is_some_and(|kind| awaits(row) == Some(kind)));
     if !is_there && !waiter.hears_end {
         return Attempt::Nothing;
@@ -206,7 +222,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
     let held = db.into_held();
-    let ended = resp::unlimited(|| unit(turn, &mut session, parts, Hints::new(), held, &mut reply));
+    let ended = resp::unlimited(|| unit(turn, &mut session, &parts, Hints::new(), held, &mut reply));
     if ended.waits {
         client.facts.blocked.store(true, Relaxed);
         client.release();

@@ -91,7 +91,8 @@ const SAVE: Command = Command {
 pub(super) fn save_here(ctx: &mut Ctx<'_, '_>) -> Outcome {
     // This unit's own changes are counted when it is over.
     let changes = ctx.node.observatory.counts().changes + ctx.db.changes.dirty;
-    save::save_now(ctx.db, &ctx.node.rdb, ctx.config, changes).map_err(|_| Error::new("ERR"))
+    let libraries = ctx.node.scripts.libraries.current();
+    save::save_now(ctx.db, &ctx.node.rdb, &libraries, ctx.config, changes).map_err(|_| Error::new("ERR"))
 }
 
 const SAVE_IN_PROGRESS: Error = Error::new("ERR Background save already in progress");

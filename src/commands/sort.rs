@@ -80,7 +80,8 @@ fn sort(ctx: &mut Ctx<'_, '_>, may_store: bool) -> Outcome {
     let mut request = Request::read(&mut ctx.args, may_store)?;
     let key = ctx.args.key(1);
     let kind = ctx.db.read_any(key).map(|entry| entry.kind());
-    if kind == Some(Kind::Set) && !request.sorts && request.store.is_some() {
+    let for_script = ctx.session.origin == session::Origin::Script;
+    if kind == Some(Kind::Set) && !request.sorts && (request.store.is_some() || for_script) {
         // A set has no order of its own, and what is stored must not be left to chance.
         (request.sorts, request.alpha, request.by) = (true, true, None);
     }

@@ -148,7 +148,8 @@ impl Keyspace {
         if self.qualifying(stripe, policy) == 0 {
             return 0;
         }
-        let (mut held, mut met) = (self.lock_one(stripe), 0);
+        let Some(mut held) = self.lock_one_soon(stripe) else { return 0 };
+        let mut met = 0;
         for db in 0..self.databases_used() {
             for entry in draw(held.part(stripe, db), policy, samples - met) {
                 let score = self.score(entry, policy.rank, now);
@@ -171,7 +172,7 @@ impl Keyspace {
     /// The candidate's entry, if it is still as it was.
     fn still(&self, candidate: Candidate, policy: Policy) -> Option<Victim<'_>> {
         let (stripe, db) = (candidate.stripe as usize, candidate.db as usize);
-        let mut held = self.lock_one(stripe);
+        let mut held = self.lock_one_soon(stripe)?;
         let mut found = None;
         held.part(stripe, db).for_each_like(candidate.bits, |entry| {
             if stamp(entry, policy.rank) == candidate.stamp && qualifies(entry, policy) {

@@ -21,6 +21,7 @@ pub mod stripe;
 #[cfg(test)]
 mod tests;
 pub mod tracking;
+pub mod undo;
 pub mod waiting;
 pub mod walk;
 pub mod watch;
@@ -31,4 +32,4 @@ pub use edit::Edit;
 pub use generic::{BROADCAST, event_class};
 #[cfg(test)]
 pub use stripe::ModelLock;
-pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, Place, waited_ticks};
+pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, LONG_SLOTS, Loose, Place, waited_ticks};

@@ -5,6 +5,9 @@
 //! * The **gate** is a lock per thread that runs units; a worker holds its own for a whole batch. Who must own the world
 //!   takes all of them ([`Gate::exclusive`]) and needs no stripe. Cost of entering: one uncontended lock a batch; cost
 //!   of exclusivity: the number of threads, not of stripes.
+//! * **Long scripts** leave their worker and go on in a thread of their own, with their locks ([`Loose`]) and a slot of the
+//!   gate kept for that. A worker does not wait for them: it asks, while it waits for a lock, whether one of them has it. Who
+//!   wants the world waits for them before it takes any other slot.
 //! * **Grace**: what lock-free readers may still see (retired table memory) is freed after every thread has left the
 //!   gate once ([`Gate::grace`]).
 //!
@@ -23,10 +26,11 @@ use crate::checksum;
 use crate::clock;
 use crate::table::{Probe, Retired, Table, keyed_hasher};
 use crossbeam_utils::CachePadded;
-use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex as Lock};
-use parking_lot::{Mutex, RawMutex};
+use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex, RawMutexTimed as Timed};
+use parking_lot::{Mutex, RawMutex as StripeLock};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Where a key lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +88,7 @@ pub struct Settings {
 /// the table's root in one cache line.
 #[repr(C)]
 pub(super) struct Stripe {
-    lock: RawMutex,
+    lock: StripeLock,
     /// Earliest time at which something here is due, in ms; `i64::MAX` for never. Read without the lock.
     pub next_due: AtomicI64,
     /// For readers without the lock.
@@ -206,6 +210,22 @@ impl Stripe {
             timed(|| self.lock.lock());
         }
     }
+
+    /// False if it is not to be waited for: `give_up` is asked now and then.
+    #[inline]
+    fn lock_unless(&self, give_up: impl Fn() -> bool) -> bool {
+        self.lock.try_lock() || timed(|| self.wait_unless(give_up))
+    }
+
+    #[cold]
+    fn wait_unless(&self, give_up: impl Fn() -> bool) -> bool {
+        while !give_up() {
+            if self.lock.try_lock_for(LOOK_INTERVAL) {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl Keyspace {
@@ -213,7 +233,7 @@ impl Keyspace {
     pub fn new(databases: usize, stripes: usize, gate_slots: usize, now: i64) -> Self {
         let stripe = |_| {
             CachePadded::new(Stripe {
-                lock: RawMutex::INIT,
+                lock: StripeLock::INIT,
                 next_due: AtomicI64::new(i64::MAX),
                 shared: PerDb::of(databases),
                 data: UnsafeCell::default(),
@@ -225,7 +245,7 @@ impl Keyspace {
             hasher: keyed_hasher(),
             databases,
             gate: Gate::new(gate_slots),
-            pools: (0..gate_slots.max(1)).map(|_| CachePadded::default()).collect(),
+            pools: (0..gate_slots.max(1) + LONG_SLOTS).map(|_| CachePadded::default()).collect(),
             due_groups: (0..stripes.div_ceil(DUE_GROUP)).map(|_| AtomicI64::new(i64::MAX)).collect(),
             alarm: Alarm::default(),
             databases_used: AtomicUsize::new(1),
@@ -329,11 +349,11 @@ impl Keyspace {
         })
     }
 
-    /// Bytes of index over all stripes and databases; locks each stripe briefly.
+    /// Bytes of index over all stripes and databases; locks each stripe briefly, and leaves out one that is held for long.
     pub fn index_bytes(&self) -> usize {
         (0..self.stripes())
             .map(|i| {
-                let mut held = self.lock_one(i);
+                let Some(mut held) = self.lock_one_soon(i) else { return 0 };
                 held.data(i).parts.iter().map(|p| p.table.heap_bytes()).sum::<usize>()
             })
             .sum()
@@ -345,6 +365,53 @@ impl Keyspace {
         Held::of(self, Mode::One(stripe as u32))
     }
 
+    /// One stripe, if it is free before long: for who can do without.
+    pub(super) fn lock_one_soon(&self, stripe: usize) -> Option<Held<'_>> {
+        let lock = &self.stripes[stripe].lock;
+        let locked = lock.try_lock() || timed(|| lock.try_lock_for(LOOK_INTERVAL));
+        locked.then(|| Held::of(self, Mode::One(stripe as u32)))
+    }
+
+    /// One stripe, unless a long script has it: `is_held_long` says so.
+    #[inline]
+    pub fn lock_one_unless(&self, stripe: usize, is_held_long: impl Fn(usize) -> bool) -> Option<Held<'_>> {
+        let locked = self.stripes[stripe].lock_unless(|| is_held_long(stripe));
+        locked.then(|| Held::of(self, Mode::One(stripe as u32)))
+    }
+
+    /// Locks stripes as [`Self::lock`] does, unless a long script has one of them; then none is held.
+    pub fn lock_unless(
+        &self,
+        stripes: impl Iterator<Item = u32>,
+        is_held_long: impl Fn(usize) -> bool,
+    ) -> Option<Held<'_>> {
+        let mut stripes = stripes.peekable();
+        let Some(first) = stripes.next() else { return Some(self.lock_none()) };
+        if stripes.peek().is_none() {
+            return self.lock_one_unless(first as usize, is_held_long);
+        }
+        let (mut wanted, mut locked) = (self.no_stripes(), self.no_stripes());
+        std::iter::once(first).chain(stripes).for_each(|stripe| wanted[stripe as usize / 64] |= 1 << (stripe % 64));
+        let mut all = true;
+        each_bit(&wanted, |stripe| {
+            all = all && self.stripes[stripe].lock_unless(|| is_held_long(stripe));
+            if all {
+                locked[stripe / 64] |= 1 << (stripe % 64);
+            }
+        });
+        let held = Held::of(self, Mode::Many(locked));
+        all.then_some(held)
+    }
+
+    fn no_stripes(&self) -> Box<[u64]> {
+        vec![0u64; self.stripes.len().div_ceil(64)].into_boxed_slice()
+    }
+
+    /// Takes over locks that another thread let go of ([`Held::loosen`]).
+    pub fn adopt(&self, loose: Loose) -> Held<'_> {
+        Held::of(self, loose.0)
+    }
+
     /// Locks stripes, in their order whatever order they come in, each once.
     pub fn lock(&self, stripes: impl Iterator<Item = u32>) -> Held<'_> {
         let mut stripes = stripes.peekable();
@@ -352,7 +419,7 @@ impl Keyspace {
         if stripes.peek().is_none() {
             return self.lock_one(first as usize);
         }
-        let mut set = vec![0u64; self.stripes.len().div_ceil(64)].into_boxed_slice();
+        let mut set = self.no_stripes();
         std::iter::once(first).chain(stripes).for_each(|stripe| set[stripe as usize / 64] |= 1 << (stripe % 64));
         each_bit(&set, |stripe| self.stripes[stripe].lock());
         Held::of(self, Mode::Many(set))
@@ -423,6 +490,10 @@ impl Drop for Stray {
     }
 }
 
+/// A unit's locks on their way to another thread; they stay locked until it adopts and drops them.
+#[must_use]
+pub struct Loose(Mode);
+
 enum Mode {
     One(u32),
     /// A bit for each stripe of the keyspace, so that a unit of hundreds of keys asks as quickly as one of two; empty for
@@ -464,6 +535,34 @@ impl<'k> Held<'k> {
             Mode::Many(set) => set.get(stripe / 64).is_some_and(|bits| bits >> (stripe % 64) & 1 == 1),
             Mode::World => true,
         }
+    }
+
+    /// The locks, to be taken over by another thread.
+    pub fn loosen(mut self) -> Loose {
+        Loose(std::mem::replace(&mut self.mode, Mode::Many(Box::default())))
+    }
+
+    /// Holds one more stripe if it is free. False if another has it; nothing is waited for.
+    pub(super) fn try_add(&mut self, stripe: usize) -> bool {
+        if self.holds(stripe) {
+            return true;
+        }
+        if !self.keyspace.stripes[stripe].lock.try_lock() {
+            return false;
+        }
+        let mut set = match std::mem::replace(&mut self.mode, Mode::World) {
+            Mode::One(one) => {
+                let mut set = self.keyspace.no_stripes();
+                set[one as usize / 64] |= 1 << (one % 64);
+                set
+            }
+            Mode::Many(set) if set.is_empty() => self.keyspace.no_stripes(),
+            Mode::Many(set) => set,
+            Mode::World => unreachable!("the world holds every stripe"),
+        };
+        set[stripe / 64] |= 1 << (stripe % 64);
+        self.mode = Mode::Many(set);
+        true
     }
 
     /// A held stripe's data; of one that is not held an empty stand-in ([`Held::take_stray`]).
@@ -519,23 +618,41 @@ impl Drop for Held<'_> {
 }
 
 /// Who runs units, and who wants them all to stop. `L` is the kind of its locks, which model tests choose.
-pub struct Gate<L: Lock = RawMutex> {
+pub struct Gate<L: Lock = StripeLock> {
+    /// The last [`LONG_SLOTS`] are for long scripts.
     slots: Box<[CachePadded<LockOf<L, ()>>]>,
 }
 
+/// What a slot's lock can do.
+pub trait Lock: RawMutex + Timed<Duration = Duration> {}
+
+impl<L: RawMutex + Timed<Duration = Duration>> Lock for L {}
+
 /// A thread's share of the gate, held while it runs units.
-pub struct Inside<'g, L: Lock = RawMutex> {
+pub struct Inside<'g, L: Lock = StripeLock> {
     _slot: MutexGuard<'g, L, ()>,
 }
 
 /// The whole gate: no unit runs anywhere else.
-pub struct Exclusive<'g, L: Lock = RawMutex> {
-    _slots: Vec<MutexGuard<'g, L, ()>>,
+pub struct Exclusive<'g, L: Lock = StripeLock> {
+    slots: Vec<MutexGuard<'g, L, ()>>,
+}
+
+impl<L: Lock> Exclusive<'_, L> {
+    /// The gate stays closed until another thread takes it over ([`Gate::adopt`]).
+    pub fn loosen(self) {
+        self.slots.into_iter().for_each(|slot| _ = MutexGuard::leak(slot));
+    }
 }
 
 impl<L: Lock> Gate<L> {
     pub(crate) fn new(slots: usize) -> Self {
-        Self { slots: (0..slots.max(1)).map(|_| CachePadded::new(LockOf::default())).collect() }
+        Self { slots: (0..slots.max(1) + LONG_SLOTS).map(|_| CachePadded::new(LockOf::default())).collect() }
+    }
+
+    /// The slot of a long script's thread.
+    pub fn long_slot(&self, number: usize) -> usize {
+        self.slots.len() - LONG_SLOTS + number
     }
 
     /// Enters with the thread's own slot. Threads that share a slot exclude each other.
@@ -544,15 +661,68 @@ impl<L: Lock> Gate<L> {
         Inside { _slot: lock_slot(&self.slots[slot]) }
     }
 
+    /// The same, unless the wait is not worth it: `give_up` is asked now and then.
+    #[inline]
+    pub fn enter_unless(&self, slot: usize, give_up: impl Fn() -> bool) -> Option<Inside<'_, L>> {
+        let slot = &self.slots[slot];
+        let guard = slot.try_lock().or_else(|| timed(|| wait_unless(slot, give_up)));
+        guard.map(|slot| Inside { _slot: slot })
+    }
+
     /// Waits for every batch in progress and keeps new ones out. The caller must be outside.
     pub fn exclusive(&self) -> Exclusive<'_, L> {
-        Exclusive { _slots: self.slots.iter().map(|slot| lock_slot(slot)).collect() }
+        loop {
+            if let Some(exclusive) = self.exclusive_unless(|| false) {
+                return exclusive;
+            }
+        }
+    }
+
+    /// The same, unless the wait is not worth it: `give_up` is asked now and then. While a long script is inside no other
+    /// slot is taken, and one that wants to leave its worker finds its slot free.
+    pub fn exclusive_unless(&self, give_up: impl Fn() -> bool) -> Option<Exclusive<'_, L>> {
+        timed(|| {
+            let long = self.slots.len() - LONG_SLOTS;
+            loop {
+                for slot in &self.slots[long..] {
+                    drop(wait_unless(slot, &give_up)?);
+                }
+                let slots: Vec<_> = self.slots.iter().map_while(|slot| slot.try_lock_for(EXCLUSIVE_PATIENCE)).collect();
+                if slots.len() == self.slots.len() {
+                    return Some(Exclusive { slots });
+                }
+                drop(slots);
+                if give_up() {
+                    return None;
+                }
+            }
+        })
+    }
+
+    /// Takes over the gate that another thread closed and let go of ([`Exclusive::loosen`]).
+    ///
+    /// # Safety
+    /// Exactly one thread does, for each time it was let go of.
+    pub unsafe fn adopt(&self) -> Exclusive<'_, L> {
+        // SAFETY: all slots are locked, and no guard of them is left.
+        Exclusive { slots: self.slots.iter().map(|slot| unsafe { slot.make_guard_unchecked() }).collect() }
     }
 
     /// Returns after every thread inside at the time of the call has left. The caller must be outside.
     pub fn grace(&self) {
         for slot in &self.slots {
             drop(slot.lock());
+        }
+    }
+}
+
+fn wait_unless<L: Lock>(slot: &LockOf<L, ()>, give_up: impl Fn() -> bool) -> Option<MutexGuard<'_, L, ()>> {
+    loop {
+        if let Some(guard) = slot.try_lock_for(LOOK_INTERVAL) {
+            return Some(guard);
+        }
+        if give_up() {
+            return None;
         }
     }
 }
@@ -599,6 +769,12 @@ impl Drop for Keyspace {
 pub(super) const DUE_GROUP: usize = 32;
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
+/// So many long scripts have threads of their own at a time; further ones stay on their workers.
+pub const LONG_SLOTS: usize = 16;
+/// A thread that waits for a lock looks this often whether a long script has it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// Batches take less; who has not got a slot by then lets go of the others, and begins again.
+const EXCLUSIVE_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A lock at which shuttle may let another thread go on: for model tests.
 #[cfg(test)]
@@ -606,7 +782,7 @@ pub struct ModelLock(shuttle::sync::atomic::AtomicBool);
 
 #[cfg(test)]
 // SAFETY: whoever turns the flag on holds the lock, and turns it off again.
-unsafe impl Lock for ModelLock {
+unsafe impl RawMutex for ModelLock {
     #[allow(clippy::declare_interior_mutable_const)] // The trait asks for it.
     const INIT: Self = Self(shuttle::sync::atomic::AtomicBool::new(false));
     type GuardMarker = parking_lot::lock_api::GuardSend;
@@ -625,6 +801,24 @@ unsafe impl Lock for ModelLock {
     /// The caller holds the lock.
     unsafe fn unlock(&self) {
         self.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+// SAFETY: a lock that was got in time is got as any other.
+unsafe impl Timed for ModelLock {
+    type Duration = Duration;
+    type Instant = std::time::Instant;
+
+    fn try_lock_for(&self, _: Duration) -> bool {
+        (0..3).any(|_| {
+            shuttle::thread::yield_now();
+            self.try_lock()
+        })
+    }
+
+    fn try_lock_until(&self, _: std::time::Instant) -> bool {
+        self.try_lock_for(Duration::ZERO)
     }
 }
 

@@ -174,7 +174,15 @@ impl Connection {
             return;
         }
         let worker = self.worker.clone();
-        let turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
+        let turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+        let (keyspace, runs) = (&worker.node.keyspace, &worker.node.scripts.runs);
+        if turn.is_outside() || waiter.keys.iter().any(|key| runs.hold(keyspace.place(key).stripe as usize)) {
+            // A script has what is needed to end the wait: again in a while.
+            let mut timer = Box::pin(tokio::time::sleep(SCRIPT_LOOK_INTERVAL));
+            let _ = timer.as_mut().poll(cx);
+            self.wait_timer = Some(timer);
+            return;
+        }
         if !give_up(&turn, &self.session.client, &waiter) {
             // It is being served at this moment: the reply, or its failure, is microseconds away.
             cx.waker().wake_by_ref();
@@ -321,7 +329,7 @@ impl Connection {
             memory.show_input(input.capacity(), input.len(), input.capacity() - input.len());
             memory.show_output(self.output.capacity(), self.output.len() - self.sent);
             let outside = waited_ticks();
-            let mut turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
+            let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
             let inside = waited_ticks();
             self.timeline.until(turn.tick - inside.wrapping_sub(outside), self.before_batch);
             self.timeline.until(turn.tick, Cause::Lock);
@@ -618,13 +626,36 @@ impl Drop for Connection {
         self.session.unsubscribe_all(&self.worker.node.pubsub);
         self.session.stop_tracking(self.worker.node);
         if self.session.watch.is_some() || self.session.waiting.is_some() {
-            let worker = &self.worker;
-            let turn = Turn::begin(worker.node, &worker.stats, worker.registry, worker.slot);
-            abandon_transaction(&turn, &mut self.session);
-            if let Some(waiting) = self.session.waiting.take() {
-                give_up(&turn, &self.session.client, &waiting.waiter);
+            let worker = self.worker.clone();
+            let turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+            if turn.is_outside() || worker.node.scripts.runs.any() {
+                drop(turn);
+                return self.leave_later();
             }
+            leave(&turn, &mut self.session);
         }
+    }
+}
+
+impl Connection {
+    /// A script owns the world; what the connection left in it is taken away when that is over.
+    #[cold]
+    fn leave_later(&mut self) {
+        let (node, registry, slot) = (self.worker.node, self.worker.registry, self.worker.slot);
+        let mut session = self.session.for_departure();
+        (session.watch, session.waiting) = (self.session.watch.take(), self.session.waiting.take());
+        // Without a thread the watches stay: they cost memory, and no one hears of them.
+        let _ = std::thread::Builder::new().name("leaver".into()).spawn(move || {
+            let stats = node.observatory.worker(slot);
+            leave(&Turn::begin(node, &stats, registry, slot), &mut session);
+        });
+    }
+}
+
+fn leave(turn: &Turn<'_>, session: &mut Session) {
+    abandon_transaction(turn, session);
+    if let Some(waiting) = session.waiting.take() {
+        give_up(turn, &session.client, &waiting.waiter);
     }
 }
 
@@ -728,6 +759,8 @@ const LONG_BULK_BYTES: usize = 32 << 10;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
 const UNAUTHENTICATED_OUTPUT_MAX: usize = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;
+/// How soon it is looked again whether a script has given the world back.
+const SCRIPT_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// The wall clock may be set: a timer is never longer than this before it is looked at again.
 const WAIT_STEP_MS: i64 = 10_000;
 /// Requests read while a command waits.

@@ -86,6 +86,11 @@ impl Observatory {
         Arc::clone(&self.workers[index])
     }
 
+    /// The same, borrowed.
+    pub fn lent(&self, index: usize) -> &WorkerStats {
+        &self.workers[index]
+    }
+
     /// Takes the samples that are due; call it about every 100 ms.
     pub fn tick(&self, now_ms: Millis) {
         let counts = self.read_counts();

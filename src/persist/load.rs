@@ -8,6 +8,7 @@
 use super::aof::{AofDir, at};
 use super::progress::Loading;
 use super::rdb;
+use super::rdb::read::Delivered;
 use super::storage::Storage;
 use crate::clock::Millis;
 use crate::config::Config;
@@ -28,6 +29,8 @@ pub trait Apply {
     fn command(&mut self, argv: ArgvView<'_>) -> Result<(), String>;
     /// One key of an RDB base.
     fn key(&mut self, loaded: rdb::read::Loaded) -> Result<(), String>;
+    /// A library of functions in an RDB base.
+    fn library(&mut self, text: &[u8]) -> Result<(), String>;
     /// A file is over: a transaction left open is forgotten.
     fn end_of_file(&mut self) -> Result<(), String>;
 }
@@ -76,7 +79,7 @@ pub fn load_snapshot(
     path: &Path,
     (config, loading): (&Config, &Loading),
     now: Millis,
-    put: &mut dyn FnMut(rdb::read::Loaded) -> Result<(), String>,
+    put: &mut dyn FnMut(Delivered) -> Result<(), String>,
 ) -> io::Result<SnapshotCounts> {
     let mut counts = SnapshotCounts::default();
     let file = match File::open(path) {
@@ -85,14 +88,15 @@ pub fn load_snapshot(
     };
     loading.begin(file.metadata().map_or(0, |m| m.len()));
     let input = io::BufReader::with_capacity(READ_BYTES, file);
-    rdb::read::read(input, config, loading, |loaded| {
-        if loaded.expiry.is_some_and(|at| at <= now) {
-            counts.expired += 1;
-        } else {
+    rdb::read::read(input, config, loading, |delivered| {
+        if let Delivered::Key(key) = &delivered {
+            if key.expiry.is_some_and(|at| at <= now) {
+                counts.expired += 1;
+                return Ok(());
+            }
             counts.loaded += 1;
-            put(loaded).map_err(rdb::read::bad)?;
         }
-        Ok(())
+        put(delivered).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))
     })
     .map_err(at(path))?;
     Ok(counts)
@@ -125,9 +129,14 @@ fn load_file(
     if rdb::is_rdb(&start[..head]) {
         let mut whole = io::BufReader::with_capacity(READ_BYTES, (&start[..head]).chain(&mut file));
         // Commands may follow the preamble: what the buffer holds already, then the rest.
-        reader.offset =
-            rdb::read::read(&mut whole, config, loading, |loaded| apply.key(loaded).map_err(rdb::read::bad))
-                .map_err(at(path))?;
+        reader.offset = rdb::read::read(&mut whole, config, loading, |delivered| {
+            let applied = match delivered {
+                Delivered::Key(key) => apply.key(key),
+                Delivered::Library(text) => apply.library(&text),
+            };
+            applied.map_err(rdb::read::bad)
+        })
+        .map_err(at(path))?;
         reader.held.extend_from_slice(whole.buffer());
     } else {
         reader.held.extend_from_slice(&start[..head]);
@@ -372,6 +381,10 @@ mod tests {
         fn key(&mut self, loaded: rdb::read::Loaded) -> Result<(), String> {
             self.units.push(format!("RDB {}", String::from_utf8_lossy(&loaded.key)));
             Ok(())
+        }
+
+        fn library(&mut self, _: &[u8]) -> Result<(), String> {
+            unreachable!("no libraries here")
         }
 
         fn end_of_file(&mut self) -> Result<(), String> {

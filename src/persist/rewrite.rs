@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::keyspace::snapshot::Walk;
+use crate::script::functions::{Libraries, Set};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +27,7 @@ pub struct Job<'a> {
     pub journal: &'a Journal,
     pub aof: &'a Aof,
     pub walks: &'a Walks,
+    pub libraries: &'a Libraries,
     pub config: &'a Config,
     /// The thread's own slot in the gate.
     pub slot: usize,
@@ -71,7 +73,8 @@ impl Job<'_> {
             }
         };
         let temp = temp_path();
-        let made = self.write_base(walk, &temp).and_then(|()| self.put_in_force(&temp, log, incr.as_ref()));
+        let libraries = self.libraries.current();
+        let made = self.write_base(walk, &libraries, &temp).and_then(|()| self.put_in_force(&temp, log, incr.as_ref()));
         if made.is_err() {
             let _ = self.aof.storage.remove(&temp);
             if log == Log::Begins {
@@ -81,9 +84,9 @@ impl Job<'_> {
         made
     }
 
-    fn write_base(&self, walk: Walk<'_>, temp: &Path) -> io::Result<()> {
+    fn write_base(&self, walk: Walk<'_>, libraries: &Set, temp: &Path) -> io::Result<()> {
         let (storage, walks) = (&self.aof.storage, self.walks);
-        let order = Order { storage, path: temp, form: self.form(), config: self.config, walks };
+        let order = Order { storage, path: temp, form: self.form(), config: self.config, walks, libraries };
         snapshot::write(walk, &order).and_then(|()| self.go_on())
     }
 

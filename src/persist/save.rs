@@ -13,6 +13,7 @@ use super::walks::Walks;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::{Db, Keyspace};
+use crate::script::functions::{Libraries, Set};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -76,6 +77,7 @@ pub struct Job<'a> {
     pub keyspace: &'a Keyspace,
     pub rdb: &'a Rdb,
     pub walks: &'a Walks,
+    pub libraries: &'a Libraries,
     pub config: &'a Config,
     /// The thread's own slot in the gate.
     pub slot: usize,
@@ -112,6 +114,7 @@ impl Job<'_> {
     fn attempt(&self) -> io::Result<u64> {
         let exclusive = self.keyspace.gate.exclusive();
         let changes = (self.changes)();
+        let libraries = self.libraries.current();
         let walk = self
             .keyspace
             .cut(&exclusive, self.slot)
@@ -119,7 +122,7 @@ impl Job<'_> {
         drop(exclusive);
         let (storage, temp) = (&self.rdb.storage, background_path());
         let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false };
-        let order = Order { storage, path: &temp, form, config: self.config, walks: self.walks };
+        let order = Order { storage, path: &temp, form, config: self.config, walks: self.walks, libraries: &libraries };
         let written = snapshot::write(walk, &order).and_then(|()| match self.walks.is_cancelled() {
             true => Err(io::ErrorKind::Interrupted.into()),
             false => Ok(()),
@@ -132,10 +135,11 @@ impl Job<'_> {
 }
 
 /// Saves here and now; the unit owns the world. `changes`: the keyspace's count of them.
-pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, config: &Config, changes: u64) -> io::Result<()> {
+pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, libraries: &Set, config: &Config, changes: u64) -> io::Result<()> {
     let temp = temp_path();
     let storage = &rdb.storage;
-    let saved = write_everything(db, storage, &temp, config).and_then(|()| put_in_force(storage, &temp, config));
+    let saved =
+        write_everything(db, libraries, storage, &temp, config).and_then(|()| put_in_force(storage, &temp, config));
     match &saved {
         Ok(()) => {
             rdb.succeeded(changes);
@@ -149,7 +153,13 @@ pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, config: &Config, changes: u64) -> io
     saved
 }
 
-fn write_everything(db: &mut Db<'_>, storage: &Storage, path: &Path, config: &Config) -> io::Result<()> {
+fn write_everything(
+    db: &mut Db<'_>,
+    libraries: &Set,
+    storage: &Storage,
+    path: &Path,
+    config: &Config,
+) -> io::Result<()> {
     let mut file = storage.create(path)?;
     let keyspace = db.keyspace();
     let mut out = Vec::new();
@@ -157,6 +167,7 @@ fn write_everything(db: &mut Db<'_>, storage: &Storage, path: &Path, config: &Co
     let sizes = (0..keyspace.databases()).map(|index| keyspace.counts(index)).collect();
     let purpose = Purpose::of(config, timed_fields, false, db.now(), sizes);
     let mut writer = Writer::begin(&mut out, purpose);
+    libraries.libraries().for_each(|library| writer.library(&mut out, &library.text));
     let selected = db.index();
     let mut written = Ok(());
     for index in 0..keyspace.databases() {

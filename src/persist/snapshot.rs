@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::keyspace::entry::{Body, Marks};
 use crate::keyspace::snapshot::{Captured, Content, Walk};
 use crate::process::Courtesy;
-use crate::resp::encode_select;
+use crate::resp::{encode_request, encode_select};
+use crate::script::functions::Set;
 use crate::types::big::Big;
 use std::io;
 use std::path::Path;
@@ -39,6 +40,8 @@ pub struct Order<'a> {
     pub form: Form,
     pub config: &'a Config,
     pub walks: &'a Walks,
+    /// The libraries of functions at the cut.
+    pub libraries: &'a Set,
 }
 
 /// Walks a cut into a file, synced. `Interrupted` if the job is cancelled: the file is then worth nothing.
@@ -91,10 +94,11 @@ struct Target<'p> {
 
 impl<'p> Target<'p> {
     fn create(order: &Order<'p>, sizes: Vec<Size>) -> io::Result<Self> {
-        let Order { storage, path, form, config, .. } = *order;
+        let Order { storage, path, form, config, libraries, .. } = *order;
         let file = storage.create(path)?;
         let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
-        let writing = Writing::begin(&mut buffer, form, config, sizes);
+        let mut writing = Writing::begin(&mut buffer, form, config, sizes);
+        libraries.libraries().for_each(|library| writing.library(&mut buffer, &library.text));
         let syncs_as_it_grows = incremental_sync(form, config);
         Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows, courtesy: Courtesy::begin() })
     }
@@ -189,6 +193,13 @@ impl Writing {
                 }
                 Self::Commands(None)
             }
+        }
+    }
+
+    fn library(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+        match self {
+            Self::Rdb(writer) => writer.library(out, text),
+            Self::Commands(_) => encode_request(out, [&b"FUNCTION"[..], b"LOAD", text].into_iter()),
         }
     }
 

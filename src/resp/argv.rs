@@ -80,6 +80,27 @@ impl Argv {
         argv
     }
 
+    /// Forgets all arguments; the memory stays, unless it is much.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+        self.spans.shrink_to(KEPT_SPANS_MAX);
+    }
+
+    /// Whether an argument of so many bytes can be appended.
+    pub fn has_room(&self, len: usize) -> bool {
+        u32::try_from(self.bytes.len().saturating_add(len)).is_ok()
+    }
+
+    /// Appends one argument that `write` writes.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let span = |n: usize| u32::try_from(n).expect("a request is shorter than 4 GiB");
+        self.spans.push(Span { at: span(start), len: span(self.bytes.len() - start) });
+    }
+
     /// Appends one argument. Panics when the request passes 4 GiB, which no caller's limits allow.
     pub fn push(&mut self, arg: &[u8]) {
         let at = u32::try_from(self.bytes.len()).expect("a request is shorter than 4 GiB");
@@ -122,3 +143,7 @@ pub fn encode_select(out: &mut Vec<u8>, db: usize) {
     let mut digits = itoa::Buffer::new();
     encode_request(out, [b"SELECT".as_slice(), digits.format(db).as_bytes()].into_iter());
 }
+
+/// What a request leaves behind when it is cleared.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+const KEPT_SPANS_MAX: usize = 1024;

@@ -54,6 +54,12 @@ impl<'a> Out<'a> {
         self.line(text.as_bytes());
     }
 
+    /// A status line of any bytes, cleaned.
+    pub fn status(&mut self, text: &[u8]) {
+        self.buf.push(b'+');
+        self.line(text);
+    }
+
     /// An error line; `text` begins with its code, such as `ERR`.
     pub fn error(&mut self, text: &[u8]) {
         self.buf.push(b'-');

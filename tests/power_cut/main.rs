@@ -172,16 +172,27 @@ impl World {
     }
 
     fn rewrite(&self) {
-        let Node { keyspace, journal, aof, walks, .. } = self.node;
-        let job = rewrite::Job { keyspace, journal, aof, walks, config: &self.config, slot: Slots::after(1).rewriter };
+        let Node { keyspace, journal, aof, walks, scripts, .. } = self.node;
+        let libraries = &scripts.libraries;
+        let job = rewrite::Job {
+            keyspace,
+            journal,
+            aof,
+            walks,
+            libraries,
+            config: &self.config,
+            slot: Slots::after(1).rewriter,
+        };
         walks.run_here(Job::Rewrite, || job.run()).unwrap();
         self.writer.lock().unwrap().tell();
     }
 
     fn save(&self) {
-        let (Node { keyspace, rdb, walks, .. }, units) = (self.node, self.writer.lock().unwrap().data.len() - 1);
+        let (Node { keyspace, rdb, walks, scripts, .. }, units) =
+            (self.node, self.writer.lock().unwrap().data.len() - 1);
         let (config, slot, changes) = (&self.config, Slots::after(1).rewriter, || 0);
-        let job = save::Job { keyspace, rdb, walks, config, slot, changes: &changes };
+        let libraries = &scripts.libraries;
+        let job = save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes };
         walks.run_here(Job::Save, || job.run());
         assert!(rdb.last_ok.0.load(Relaxed));
         self.disk.note(Event::Saved(units));

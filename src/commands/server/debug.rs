@@ -62,6 +62,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
     Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
+    Sub { name: b"SET-DISABLE-DENY-SCRIPTS", argc: 3..=3, run: allow_all_in_scripts },
     Sub { name: b"SET-SKIP-CHECKSUM-VALIDATION", argc: 3..=3, run: skip_checksums },
     Sub { name: b"SLEEP", argc: 3..=3, run: sleep },
     Sub { name: b"STRINGMATCH-LEN", argc: 4..=4, run: stringmatch_len },
@@ -283,6 +284,11 @@ fn reply_buffer(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
 }
 
+fn allow_all_in_scripts(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    ctx.node.scripts.allow_all.store(ctx.args.int(2)? != 0, Relaxed);
+    ctx.out.ok()
+}
+
 fn set_active_expire(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let off = leading_number(ctx.args.get(2)) == 0.0;
     ctx.node.keyspace.settings.active_expire_off.store(off, Relaxed);
@@ -382,6 +388,8 @@ const HELP_LINES: &[&str] = &[
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Sets the threshold for elements to be inserted as plain vs packed nodes",
     "    Default value is 1GB, allows values up to 4GB. Setting to 0 restores to default.",
+    "SET-DISABLE-DENY-SCRIPTS <0|1>",
+    "    Setting it to 1 lets scripts run commands that are not for scripts.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Enables or disables checksum checks for RDB files and RESTORE's payload.",
     "SLEEP <seconds>",

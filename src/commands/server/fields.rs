@@ -107,19 +107,19 @@ const MEMORY: &[Field] = &[
     field("allocator_resident", |r| r.memory().resident.into()),
     field("total_system_memory", |_| usage::machine_bytes().into()),
     field("total_system_memory_human", |_| human(usage::machine_bytes())),
-    field("used_memory_lua", zero),
-    field("used_memory_vm_eval", zero),
-    field("used_memory_lua_human", |_| human(0)),
-    field("used_memory_scripts_eval", zero),
-    field("number_of_cached_scripts", zero),
-    field("number_of_functions", zero),
-    field("number_of_libraries", zero),
-    field("used_memory_vm_functions", zero),
-    field("used_memory_vm_total", zero),
-    field("used_memory_vm_total_human", |_| human(0)),
-    field("used_memory_functions", zero),
-    field("used_memory_scripts", zero),
-    field("used_memory_scripts_human", |_| human(0)),
+    field("used_memory_lua", |r| eval_bytes(r).into()),
+    field("used_memory_vm_eval", |r| eval_bytes(r).into()),
+    field("used_memory_lua_human", |r| human(eval_bytes(r))),
+    field("used_memory_scripts_eval", |r| (r.node.scripts.bytes() as u64).into()),
+    field("number_of_cached_scripts", |r| (r.node.scripts.count() as u64).into()),
+    field("number_of_functions", |r| (r.node.scripts.libraries.current().function_count() as u64).into()),
+    field("number_of_libraries", |r| (r.node.scripts.libraries.current().libraries().len() as u64).into()),
+    field("used_memory_vm_functions", |r| function_vm_bytes(r).into()),
+    field("used_memory_vm_total", |r| (eval_bytes(r) + function_vm_bytes(r)).into()),
+    field("used_memory_vm_total_human", |r| human(eval_bytes(r) + function_vm_bytes(r))),
+    field("used_memory_functions", |r| (r.node.scripts.libraries.current().bytes() as u64).into()),
+    field("used_memory_scripts", |r| script_bytes(r).into()),
+    field("used_memory_scripts_human", |r| human(script_bytes(r))),
     field("maxmemory", |r| r.config.maxmemory.into()),
     field("maxmemory_human", |r| human(r.config.maxmemory)),
     field("maxmemory_policy", |r| policy(r).into()),
@@ -234,7 +234,7 @@ const STATS: &[Field] = &[
     field("expire_cycle_cpu_milliseconds", |r| (r.counts.expire_cycle_us / 1000).into()),
     field("evicted_keys", |r| r.counts.evicted_keys.into()),
     field("evicted_clients", |r| r.counts.evicted_clients.into()),
-    field("evicted_scripts", zero),
+    field("evicted_scripts", |r| r.node.scripts.evicted.load(Relaxed).into()),
     field("total_eviction_exceeded_time", zero),
     field("current_eviction_exceeded_time", zero),
     field("keyspace_hits", |r| r.counts.keyspace_hits.into()),
@@ -311,6 +311,20 @@ fn zero(_: &Reading<'_>) -> Value {
 /// What has not happened yet.
 fn never(_: &Reading<'_>) -> Value {
     "-1".into()
+}
+
+/// Bytes of all states for EVAL.
+fn eval_bytes(r: &Reading<'_>) -> u64 {
+    r.node.scripts.eval_bytes.load(Relaxed) as u64
+}
+
+fn function_vm_bytes(r: &Reading<'_>) -> u64 {
+    r.node.scripts.function_bytes.load(Relaxed) as u64
+}
+
+/// Bytes of scripts' and libraries' texts, and what goes with them.
+fn script_bytes(r: &Reading<'_>) -> u64 {
+    (r.node.scripts.bytes() + r.node.scripts.libraries.current().bytes()) as u64
 }
 
 fn human(bytes: u64) -> Value {

@@ -218,8 +218,8 @@ fn memory_stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
     map.bytes("clients.normal", reading.clients);
     map.bytes("cluster.links", 0);
     map.bytes("aof.buffer", reading.journal);
-    map.bytes("lua.caches", 0);
-    map.bytes("functions.caches", 0);
+    map.bytes("lua.caches", ctx.node.scripts.bytes() as u64);
+    map.bytes("functions.caches", ctx.node.scripts.libraries.current().bytes() as u64);
     for (db, in_db, volatile) in databases {
         let index = ratio(reading.index, keys as u64) * in_db as f64;
         map.name(&format!("db.{db}"));

@@ -175,6 +175,9 @@ fn shutdown(ctx: &mut Ctx<'_, '_>) -> Outcome {
         crate::log::notice!("Shutdown manually aborted.");
         return ctx.out.ok();
     }
+    if let Some(run) = ctx.node.scripts.runs.busy().filter(|_| !flags.nosave) {
+        return Err(scripts::busy(run.is_function).clone());
+    }
     // The connection ends with the process, and that is how the client knows.
     ctx.wait(Wait { on: Awaits::Shutdown(flags), ..Wait::keys(Patience(None)) })
 }

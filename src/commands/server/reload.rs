@@ -3,8 +3,9 @@
 use crate::command::session::Session;
 use crate::command::*;
 use crate::keyspace::walk::Garbage;
+use crate::node::Node;
 use crate::persist::load::{self, Apply};
-use crate::persist::rdb::read::Loaded;
+use crate::persist::rdb::read::{Delivered, Loaded};
 use crate::resp::ArgvView;
 
 /// Writes the log out, empties the keyspace and loads the log.
@@ -39,6 +40,7 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn flush_all(ctx: &mut Ctx<'_, '_>) {
+    ctx.node.scripts.flush_libraries();
     for db in 0..ctx.node.keyspace.databases() {
         ctx.db.select(db);
         ctx.node.reaper.send(Garbage::Flushed(ctx.db.flush()));
@@ -66,8 +68,12 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     let (now, path) = (ctx.db.now(), std::path::PathBuf::from(&ctx.config.dbfilename));
     let keep_expired = std::mem::replace(&mut ctx.db.manner.keep_expired, true);
-    let db = &mut *ctx.db;
+    let (db, node) = (&mut *ctx.db, ctx.node);
     let loaded = load::load_snapshot(&path, (ctx.config, &ctx.node.rdb.loading), now, &mut |loaded| {
+        let loaded = match loaded {
+            Delivered::Key(key) => key,
+            Delivered::Library(text) => return load_library(node, &text, merges),
+        };
         db.select(loaded.db);
         if merges {
             loaded.merge(db);
@@ -115,9 +121,18 @@ impl Apply for Reload<'_, '_, '_> {
         loaded.put(self.ctx.db)
     }
 
+    fn library(&mut self, text: &[u8]) -> Result<(), String> {
+        load_library(self.ctx.node, text, false)
+    }
+
     fn end_of_file(&mut self) -> Result<(), String> {
         Ok(())
     }
+}
+
+fn load_library(node: &Node, text: &[u8], replace: bool) -> Result<(), String> {
+    let loaded = node.scripts.load_library(text, replace, None);
+    loaded.map(drop).map_err(|text| format!("Failed creating the library: {}", String::from_utf8_lossy(&text)))
 }
 
 /// Commands between two looks whether defragmentation is due: nobody else can see to it meanwhile.

@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod dump;
+pub mod functions;
 pub mod read;
 mod streams;
 pub mod value;

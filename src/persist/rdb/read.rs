@@ -3,7 +3,7 @@
 //! [`RdbFile`] is the file as a sequence of items, which whoever checks a file follows one by one; [`read`] delivers the
 //! keys of one to be loaded.
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
-//! types are refused with their number, functions and module data by name.
+//! types are refused with their number, module data by name.
 
 use super::decode::{self, Content};
 use super::*;
@@ -23,6 +23,13 @@ pub struct Loaded {
     pub content: Content,
     pub expiry: Option<Millis>,
     pub usage: Option<Usage>,
+}
+
+/// What a file delivers.
+pub enum Delivered {
+    Key(Loaded),
+    /// The text of a library of functions.
+    Library(Vec<u8>),
 }
 
 impl Loaded {
@@ -69,12 +76,12 @@ pub fn empty() -> Vec<u8> {
     bytes
 }
 
-/// Reads a whole RDB; `deliver` gets each key. Keys with empty collections are left out. Returns its length.
+/// Reads a whole RDB; `deliver` gets each key and each library. Keys with empty collections are left out. Returns its length.
 pub fn read(
     input: impl BufRead,
     config: &Config,
     loading: &Loading,
-    mut deliver: impl FnMut(Loaded) -> io::Result<()>,
+    mut deliver: impl FnMut(Delivered) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut file = RdbFile::open(input)?;
     let (mut db, mut empty_keys) = (0, 0);
@@ -82,6 +89,7 @@ pub fn read(
         match file.next_item()? {
             Item::End => break,
             Item::Aux(name, value) => loading.auxiliary(&name, &value),
+            Item::Library(text) => deliver(Delivered::Library(text))?,
             Item::Database(index) => {
                 let databases = config.databases as usize;
                 db = usize::try_from(index).ok().filter(|&db| db < databases).ok_or_else(|| {
@@ -101,7 +109,7 @@ pub fn read(
                     }
                     continue;
                 }
-                deliver(Loaded { db, key, content, expiry, usage })?;
+                deliver(Delivered::Key(Loaded { db, key, content, expiry, usage }))?;
             }
         }
     }
@@ -119,6 +127,8 @@ pub fn read(
 /// What stands in a file.
 pub enum Item {
     Aux(Vec<u8>, Vec<u8>),
+    /// The text of a library of functions.
+    Library(Vec<u8>),
     /// The database of the entries that follow.
     Database(u64),
     /// Its key and then its value are to be read next.
@@ -223,7 +233,7 @@ impl<R: BufRead> RdbFile<R> {
                 }
                 FUNCTION => {
                     self.doing = Doing::Functions;
-                    return Err(bad("The RDB file contains functions, which this server cannot load yet"));
+                    return Ok(Item::Library(self.r.string()?));
                 }
                 kind => return Ok(Item::Entry { kind, expiry, usage }),
             }
@@ -374,6 +384,11 @@ impl<R: BufRead> Reader<R> {
         })
     }
 
+    /// Bytes read so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
     pub(super) fn string(&mut self) -> io::Result<Vec<u8>> {
         match self.length_or_special()? {
             Ok(len) => self.bytes(len),
@@ -491,6 +506,7 @@ mod tests {
         assert!(sizes_are_told(0) && !sizes_are_told(1), "of the databases whose sizes are known");
         let mut seen = Vec::new();
         read(&file[..], &Config::default(), &Loading::default(), |l| {
+            let Delivered::Key(l) = l else { panic!("all are keys") };
             let Content::Text(text) = l.content else { panic!("all are strings") };
             assert_eq!(l.usage, Some(Usage::IdleSeconds(90 - seen.len() as u64)));
             seen.push((l.db, l.key, text, l.expiry));

@@ -81,6 +81,11 @@ impl Writer {
         Self { crc: Crc64::new(), db: None, compress, usage, now, sizes: sizes.into_iter().map(Some).collect() }
     }
 
+    /// A library of functions; before all keys, as Redis does.
+    pub fn library(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+        super::functions::write(out, text, self.compress);
+    }
+
     pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, body: &Body<'_>) {
         self.head(out, db, key, marks, value::kind(body));
         value::encode(out, body, self.compress);
