@@ -208,7 +208,10 @@ fn is_paused(r: &Request<'_>) -> bool {
     match r.node.clients.paused(r.now) {
         Pause::None => false,
         Pause::All => true,
-        Pause::Write => r.row.command.has(WRITE | MAY_REPLICATE) || runs_queued(r, WRITE | MAY_REPLICATE | DENYOOM),
+        Pause::Write => {
+            let writes = r.row.command.has(WRITE | MAY_REPLICATE) && !super::scripts::only_reads(r.node, r.row, r.argv);
+            writes || runs_queued(r, WRITE | MAY_REPLICATE | DENYOOM)
+        }
     }
 }
 

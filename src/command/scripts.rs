@@ -23,7 +23,7 @@ use crate::keyspace::{Changes, Db, Exclusive, LONG_SLOTS, Loose, Manner};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{self, Argv, ArgvView, Out};
-use crate::script::{cache, hex_digest};
+use crate::script::{cache, hex_digest, text};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -309,6 +309,20 @@ pub static BUSY_SCRIPT: Error =
     Error::new("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
 pub static BUSY_FUNCTION: Error =
     Error::new("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
+
+/// Whether the script that a command runs declares that it only reads.
+pub(super) fn only_reads(node: &Node, row: Row, argv: ArgvView<'_>) -> bool {
+    if !row.command.has(RUNS_SCRIPT) {
+        return false;
+    }
+    let (scripts, name) = (&node.scripts, argv.get(1));
+    let flags = match row.command.name {
+        "FCALL" => scripts.libraries.current().find(name).map(|(library, i)| library.functions[i].flags),
+        "EVALSHA" => scripts.find(name).map(|script| script.flags),
+        _ => text::script(name).ok().map(|(flags, _)| flags),
+    };
+    flags.is_some_and(|flags| flags & text::NO_WRITES != 0)
+}
 
 /// Whether a script needs the world from its start: it did before, or MONITOR is to show what it does, which cannot be
 /// taken back.
