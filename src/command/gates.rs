@@ -217,7 +217,10 @@ fn is_paused(r: &Request<'_>) -> bool {
 
 /// The command runs queued ones, of which some have one of these flags.
 fn runs_queued(r: &Request<'_>, flags: super::Flags) -> bool {
-    let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, _)| row.command.has(flags));
+    let is_one =
+        |row: Row, argv: ArgvView<'_>| row.command.has(flags) && !super::scripts::only_reads(r.node, row, argv);
+    let queued =
+        || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, argv)| is_one(*row, argv.view()));
     r.row.command.has(RUNS_QUEUE) && queued()
 }
 
