@@ -12,6 +12,7 @@ pub mod mallctl;
 pub mod memory;
 pub mod mover;
 pub mod num;
+pub mod quote;
 pub mod table;
 
 // floor 2: wire and values — no tokio, no std::{fs,net,thread}

@@ -13,7 +13,7 @@
 
 use super::choices::CompatibilityLevel;
 use super::help::Shell;
-use super::quote::{quoted, split_args};
+use crate::quote::{quoted, split_args};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

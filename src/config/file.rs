@@ -1,6 +1,6 @@
 //! The configuration file: lines of words.
 //!
-//! A line is a directive and its arguments in the words of [`quote`](super::quote); `#` as the first byte makes a
+//! A line is a directive and its arguments in the words of [`quote`](crate::quote); `#` as the first byte makes a
 //! comment. Later lines win, except `save`, whose lines add up once the first has replaced the default. A directive of
 //! several arguments may get them as one quoted word. The command line arrives here too, as lines after those of the
 //! file (see [`cli`](super::cli)).
@@ -15,9 +15,9 @@
 use std::fmt;
 
 use super::param::MULTI_ARG;
-use super::quote::split_args;
 use super::table::lookup;
 use super::{Config, Param, REDIS_VERSION};
+use crate::quote::split_args;
 
 /// What reading a configuration asks of the world. Errors are texts for the reader of stderr.
 pub trait Host {

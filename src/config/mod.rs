@@ -21,7 +21,6 @@ pub mod help;
 pub mod limits;
 pub mod live;
 pub mod param;
-pub mod quote;
 pub mod rewrite;
 pub mod sample;
 pub mod special;
@@ -32,8 +31,8 @@ use choices::*;
 use events::KeyspaceEvents;
 use limits::OutputLimits;
 
+pub use crate::quote::{quoted, split_args};
 pub use param::Param;
-pub use quote::{quoted, split_args};
 pub use special::expand_title;
 pub use table::{PARAMS, lookup};
 

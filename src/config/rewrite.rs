@@ -17,9 +17,9 @@ use std::collections::VecDeque;
 
 use super::file::trimmed;
 use super::param::{Empty, Kind, Param, Unit};
-use super::quote::{quoted, split_args};
 use super::table::{PARAMS, lookup};
 use super::{Config, MemoryShare};
+use crate::quote::{quoted, split_args};
 
 /// How a file is rewritten.
 #[derive(Clone, Copy, Debug, Default)]

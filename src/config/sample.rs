@@ -6,9 +6,9 @@
 
 use super::help::syntax;
 use super::param::{HIDDEN, IMMUTABLE, Kind, Param, UNSUPPORTED};
-use super::quote::quoted;
 use super::rewrite::memory_text;
 use super::table::SECTIONS;
+use crate::quote::quoted;
 
 /// The whole file.
 pub fn sample_conf() -> String {

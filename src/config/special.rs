@@ -11,11 +11,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::events::KeyspaceEvents;
 use super::limits::{ClientClass, OutputLimit, OutputLimits};
 use super::param::{Number, Param, Unit, num, number};
-use super::quote::quoted;
 use super::rewrite::{Line, memory_text};
 use super::value::{Reason, c_string, parse_c_long};
 use super::{Config, SavePoint};
 use crate::num::parse_memory;
+use crate::quote::quoted;
 
 /// The three functions of a directive with rules of its own.
 pub struct Special {

@@ -56,7 +56,7 @@ impl Manifest {
     }
 
     fn add_line(&mut self, line: &str) -> Result<(), &'static str> {
-        let words = crate::config::quote::split_args(line.as_bytes()).map_err(|_| BAD_FORMAT)?;
+        let words = crate::quote::split_args(line.as_bytes()).map_err(|_| BAD_FORMAT)?;
         if words.len() < 6 || words.len() % 2 != 0 {
             return Err(BAD_FORMAT);
         }
@@ -126,7 +126,7 @@ fn quoted_if_needed(name: &str) -> String {
     if !name.is_empty() && name.bytes().all(plain) {
         return name.into();
     }
-    String::from_utf8_lossy(&crate::config::quote::quoted(name.as_bytes())).into_owned()
+    String::from_utf8_lossy(&crate::quote::quoted(name.as_bytes())).into_owned()
 }
 
 const BAD_FORMAT: &str = "Invalid AOF manifest file format";

@@ -1,6 +1,6 @@
 //! The first line of a script or library: `#!lua name=lib flags=no-writes,allow-oom`.
 
-use crate::config::quote::split_args;
+use crate::quote::split_args;
 
 /// What a script may do and needs; one bit each.
 pub type Flags = u8;

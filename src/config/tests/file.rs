@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::config::file::*;
-use crate::config::quote::*;
 use crate::config::*;
+use crate::quote::*;
 
 /// A world of named files.
 #[derive(Default)]
