@@ -20,37 +20,40 @@ pub mod log;
 pub mod resp;
 pub mod types;
 
-// floor 3: the clients as all floors above see them: facts, and the way to reach one
+// floor 3: who may do what
+pub mod acl;
+
+// floor 4: the clients as all floors above see them: facts, and the way to reach one
 pub mod clients;
 
-// floor 4: the data and what serves it — locks, but no I/O
+// floor 5: the data and what serves it — locks, but no I/O
 pub mod config;
 pub mod keyspace;
 pub mod observe;
 pub mod pubsub;
 pub mod script;
 
-// floor 5: one journal — the first floor allowed to touch a disk
+// floor 6: one journal — the first floor allowed to touch a disk
 pub mod defrag;
 pub mod listeners;
 pub mod persist;
 pub mod process;
 
-// floor 6: the list of services, what the machine says of us, and tools for files
+// floor 7: the list of services, what the machine says of us, and tools for files
 pub mod check;
 pub mod node;
 pub mod usage;
 
-// floor 7: what a command is
+// floor 8: what a command is
 pub mod command;
 
-// floor 8: the commands
+// floor 9: the commands
 pub mod commands;
 
-// floor 9: serving
+// floor 10: serving
 pub mod net;
 
-// floor 10: the process
+// floor 11: the process
 pub mod boot;
 pub mod cron;
 pub mod loading;
