@@ -5,11 +5,12 @@
 //! removed. SHUTDOWN and signals only ask; [`shut_down`] is the one place that ends the process in order, and no command
 //! runs behind what it saved.
 
+use crate::acl::{self, Catalog, Declared, Grammar, Users};
 use crate::clients::Clients;
 use crate::clock;
 use crate::command::table::RenameError;
-use crate::command::{Command, Registry, error, waiting};
-use crate::commands::FAMILIES;
+use crate::command::{Command, Registry, error, permission, waiting};
+use crate::commands::{FAMILIES, acl as acl_commands};
 use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
 use crate::config::{Config, choices};
@@ -40,10 +41,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Reads the configuration that a command line asks for, and the commands as it names them. The error's text is for stderr.
-pub fn configure(startup: &Startup) -> Result<(Config, Registry), LoadError> {
+/// Reads the configuration that a command line asks for, the commands as it names them, and its users. The error's text is for stderr.
+pub fn configure(startup: &Startup) -> Result<(Config, Registry, UserLines), LoadError> {
     let mut config = Config::default();
-    let mut world = World { registry: Registry::new(FAMILIES) };
+    let registry = Registry::new(FAMILIES);
+    let mut world = World { catalog: permission::catalog(&registry), registry, users: UserLines::new() };
     let file = match &startup.file {
         Some(path) => file::read(&String::from_utf8_lossy(path), &mut world)?,
         None => Vec::new(),
@@ -54,13 +56,15 @@ pub fn configure(startup: &Startup) -> Result<(Config, Registry), LoadError> {
         read.map_err(|e| LoadError::Whole { reason: format!("Can't read the configuration from stdin: {e}") })?;
     }
     file::load(&mut config, &startup.text(&file, &stdin), &mut world)?;
-    Ok((config, world.registry))
+    Ok((config, world.registry, world.users))
 }
 
 /// What the configuration may ask of the system.
 struct World {
     /// The commands under the names that the configuration gives them.
     registry: Registry,
+    catalog: Catalog,
+    users: UserLines,
 }
 
 impl Host for World {
@@ -93,10 +97,73 @@ impl Host for World {
             RenameError::Exists => file::COMMAND_EXISTS.to_owned(),
         })
     }
+
+    /// Looks whether the words are rules. What they mean depends on lines that may follow.
+    fn user(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let Some((name, rules)) = words.split_first() else { return Err("a user needs a name".to_owned()) };
+        let shown = String::from_utf8_lossy(name);
+        if !acl::is_name(name) {
+            return Err("Spaces not allowed in ACL usernames".to_owned());
+        }
+        if self.users.iter().any(|(known, _)| known == name) {
+            return Err(format!("Error in user declaration '{shown}': {DUPLICATE_USER}"));
+        }
+        let grammar = Grammar { catalog: &self.catalog, all_channels: false };
+        grammar.declare(rules).map_err(|(word, fault)| {
+            format!("Error in user declaration '{}' of '{shown}': {fault}", String::from_utf8_lossy(&word))
+        })?;
+        self.users.push((name.clone(), rules.to_vec()));
+        Ok(())
+    }
+}
+
+/// The users that a configuration declares: names and rules.
+pub type UserLines = Vec<(Vec<u8>, Vec<Vec<u8>>)>;
+
+/// Gives the server the users of its configuration, or of its ACL file. What is wrong with them goes to the log.
+fn load_users(node: &Node, config: &Config, lines: UserLines) -> io::Result<()> {
+    let fail = |text: String| {
+        warning!("{text}");
+        Err(io::Error::other("the users cannot be loaded"))
+    };
+    if !config.aclfile.is_empty() {
+        if !lines.is_empty() {
+            return fail(FILE_AND_LINES.to_owned());
+        }
+        return match acl_commands::read_file(node, config, &config.aclfile) {
+            Ok(declared) => {
+                acl_commands::put_in_place(node, config, declared);
+                Ok(())
+            }
+            Err(text) => {
+                fail(format!("Aborting Redis startup because of ACL errors: {}", String::from_utf8_lossy(&text)))
+            }
+        };
+    }
+    let grammar = node.acl.grammar(config.acl_pubsub_default == choices::AclPubsubDefault::Allchannels);
+    let mut declared = Declared::new();
+    for (name, words) in lines {
+        let shown = String::from_utf8_lossy(&name).into_owned();
+        let rules = match grammar.declare(&words) {
+            Ok(rules) => rules,
+            Err((word, fault)) => {
+                let word = String::from_utf8_lossy(&word).into_owned();
+                return fail(format!("Error loading ACL rule '{word}' for the user named '{shown}': {fault}"));
+            }
+        };
+        if !rules.enabled {
+            notice!(
+                "The user '{shown}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a configuration error."
+            );
+        }
+        declared.insert(name.into(), rules);
+    }
+    acl_commands::put_in_place(node, config, declared);
+    Ok(())
 }
 
 /// Serves until told to stop; returns the exit code.
-pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Result<i32> {
+pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: UserLines) -> io::Result<i32> {
     if config.daemonize {
         process::daemonize()?;
     }
@@ -132,6 +199,7 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry) -> io::Res
         let _ = node.life.config_file.set(PathBuf::from(OsStr::from_bytes(path)));
     }
     node.show_title(&config);
+    load_users(node, &config, users)?;
     if let Err(e) = node.oom_score.apply(&config) {
         warning!("Unable to apply oom-score-adj: {e}");
     }
@@ -169,6 +237,7 @@ fn build_node(
         aof: Aof::on(storage.clone()),
         rdb: Rdb::on(storage),
         walks: Walks::default(),
+        acl: Users::new(permission::catalog(registry), &config.requirepass),
         clients: Clients::default(),
         pubsub: PubSub::default(),
         doors: Doors::default(),
@@ -418,6 +487,8 @@ fn show_logo(config: &Config) {
     );
 }
 
+const DUPLICATE_USER: &str = "Duplicate user found. A user can only be defined once in config files";
+const FILE_AND_LINES: &str = "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This setup is very likely to lead to configuration errors and security holes, please define either an ACL file or declare users directly in your redis.conf, but not both.";
 /// How often a shutdown that is held back is looked at.
 const SHUTDOWN_LOOK: Duration = Duration::from_millis(10);
 /// Connections wait for a load that ends within this, as Redis lets them; only a longer one answers -LOADING.

@@ -37,11 +37,11 @@ fn serve(mut startup: cli::Startup) -> i32 {
     if let Some(path) = startup.file.as_ref().and_then(absolute) {
         startup.file = Some(path.into_os_string().into_vec());
     }
-    let (config, registry) = match boot::configure(&startup) {
+    let (config, registry, users) = match boot::configure(&startup) {
         Ok(configured) => configured,
         Err(error) => return complain(&error.to_string()),
     };
-    match boot::run(&startup, config, registry) {
+    match boot::run(&startup, config, registry, users) {
         Ok(code) => code,
         Err(error) => complain(&format!("memkv could not start: {error}")),
     }

@@ -1,5 +1,6 @@
 //! The server as its commands see it: a list of services, and no scalar of its own.
 
+use crate::acl::Users;
 use crate::clients::{Client, Clients};
 use crate::clock::{self, Millis};
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub struct Node {
     pub aof: Aof,
     pub rdb: Rdb,
     pub walks: Walks,
+    pub acl: Users,
     pub clients: Clients,
     pub pubsub: PubSub,
     pub doors: Doors,

@@ -176,6 +176,20 @@ impl PubSub {
         }
     }
 
+    /// Visits every subscription: of which kind, to what, whose.
+    pub fn for_each(&self, mut visit: impl FnMut(Kind, &[u8], &Arc<Client>)) {
+        for (kind, channels) in [(Kind::Channel, &self.channels), (Kind::Shard, &self.shard_channels)] {
+            for shard in &channels.shards {
+                for (name, subscribers) in shard.read().iter() {
+                    subscribers.iter().for_each(|client| visit(kind, name, client));
+                }
+            }
+        }
+        for p in self.patterns.read().iter() {
+            p.subscribers.iter().for_each(|client| visit(Kind::Pattern, &p.pattern, client));
+        }
+    }
+
     /// CLIENT TRACKING BCAST: a client wants to hear of changes of keys with this prefix.
     pub fn add_prefix(&self, prefix: &[u8], tracker: &Arc<Tracker>) {
         let mut prefixes = self.prefixes.write();
@@ -210,7 +224,11 @@ impl PubSub {
             }
             let push = Push::invalid(&matching);
             for tracker in trackers.iter().filter(|tracker| tracker.hears(by)) {
-                tracker.send(clients, &push, journal_end);
+                match tracker.may_hear(&matching) {
+                    None => tracker.send(clients, &push, journal_end),
+                    Some(some) if some.is_empty() => continue,
+                    Some(some) => tracker.send(clients, &Push::invalid(&some), journal_end),
+                }
                 sent += 1;
             }
         }

@@ -20,6 +20,7 @@ pub use memory::Memory;
 pub use outbox::Push;
 pub use tracker::{Tracker, Trackers};
 
+use crate::acl::DEFAULT;
 use crate::clock::Millis;
 use limits::HardLimits;
 use monitors::Monitors;
@@ -87,12 +88,19 @@ pub struct Facts {
     pub net_output_bytes: AtomicU64,
 }
 
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub struct Names {
     pub name: Vec<u8>,
     pub lib_name: Vec<u8>,
     pub lib_version: Vec<u8>,
     pub user: Vec<u8>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let (name, lib_name, lib_version) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, lib_name, lib_version, user: DEFAULT.to_vec() }
+    }
 }
 
 #[derive(Default)]

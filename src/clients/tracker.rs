@@ -1,6 +1,8 @@
 //! CLIENT TRACKING: a client that caches what it read, and the way of an invalidation to it.
 
 use super::{Client, Clients, Push};
+use crate::acl::User;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -13,13 +15,31 @@ pub struct Tracker {
     /// The client that gets the invalidations in its place.
     pub redirect: Option<Arc<Client>>,
     no_loop: bool,
+    /// Whose rights the broadcasting mode minds.
+    user: ArcSwap<User>,
     on: AtomicBool,
     broken: AtomicBool,
 }
 
 impl Tracker {
-    pub fn new(client: Arc<Client>, redirect: Option<Arc<Client>>, no_loop: bool) -> Arc<Self> {
-        Arc::new(Self { client, redirect, no_loop, on: AtomicBool::new(true), broken: AtomicBool::new(false) })
+    pub fn new(client: Arc<Client>, user: Arc<User>, redirect: Option<Arc<Client>>, no_loop: bool) -> Arc<Self> {
+        let (user, on, broken) = (ArcSwap::new(user), AtomicBool::new(true), AtomicBool::new(false));
+        Arc::new(Self { client, redirect, no_loop, user, on, broken })
+    }
+
+    /// The client is another user from now on.
+    pub fn become_user(&self, user: Arc<User>) {
+        self.user.store(user);
+    }
+
+    /// The keys among these of whose change it may hear: names that its user may not read stay hidden. `None` for all.
+    pub fn may_hear<'k>(&self, keys: &[&'k [u8]]) -> Option<Vec<&'k [u8]>> {
+        let user = self.user.load();
+        if user.is_unrestricted() {
+            return None;
+        }
+        let rules = user.rules();
+        Some(keys.iter().copied().filter(|key| rules.may_read(key)).collect())
     }
 
     pub fn is_on(&self) -> bool {

@@ -70,8 +70,7 @@ fn dispatch_any(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_
 
 fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, out: &mut Vec<u8>) -> Called {
     let Parts { row, argv, .. } = parts;
-    let look = gates::Look { node: turn.node, config: &turn.config, session, now: turn.now };
-    let request = gates::Request { look, row, argv, inner: false };
+    let request = gates::Request { look: gates::Look::of(turn, session), row, argv, within: None };
     let (passed, deferred) = (gates::pass(&request), gates::deferred(&request));
     if turn.is_outside() && passed.is_ok() && !scripts::may_run_outside(session, row, argv) {
         return hold_back(turn, session, row, out);

@@ -7,6 +7,7 @@ use super::{
     ADMIN, BLOCKING, CONTAINER, Command, DANGEROUS, FAST, Group, IN_ADMIN, IN_CONNECTION, IN_KEYSPACE, PATTERNS,
     PUBSUB, READONLY, WRITE,
 };
+use crate::acl::Categories;
 
 /// A category and what puts a command into it.
 struct Category {
@@ -46,7 +47,21 @@ fn is(command: &Command, group: Group) -> bool {
     command.group == group && !command.has(CONTAINER)
 }
 
+/// All categories, in their order.
+pub fn names() -> Vec<&'static str> {
+    CATEGORIES.iter().map(|category| category.name).collect()
+}
+
 impl Command {
+    /// The categories the command is in, a bit for each of [`names`].
+    pub fn category_bits(&self) -> Categories {
+        CATEGORIES
+            .iter()
+            .enumerate()
+            .filter(|(_, category)| (category.holds)(self))
+            .fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
     /// The names of the categories the command is in, without the `@`.
     pub fn categories(&self) -> impl Iterator<Item = &'static str> {
         CATEGORIES.iter().filter(|category| (category.holds)(self)).map(|category| category.name)

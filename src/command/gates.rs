@@ -6,16 +6,19 @@
 //! shown to them one by one. A test holds the two against each other. A command of the log passes unseen: it was let
 //! through when it first ran.
 
+use super::permission;
 use super::table::Row;
+use super::turn::Turn;
 use super::{
-    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Session,
-    TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
+    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Registry,
+    Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
 };
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
 use crate::node::Node;
+use crate::observe::WorkerStats;
 use crate::resp::ArgvView;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -25,7 +28,16 @@ pub struct Look<'a> {
     pub node: &'a Node,
     pub config: &'a Config,
     pub session: &'a Session,
+    pub stats: &'a WorkerStats,
+    pub registry: &'static Registry,
     pub now: Millis,
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn of(turn: &'a Turn<'_>, session: &'a Session) -> Self {
+        let Turn { node, stats, registry, now, .. } = *turn;
+        Self { node, config: &turn.config, session, stats, registry, now }
+    }
 }
 
 /// A request at the gates.
@@ -33,8 +45,8 @@ pub struct Request<'a> {
     pub look: Look<'a>,
     pub row: Row,
     pub argv: ArgvView<'a>,
-    /// It runs inside another: EXEC or a script.
-    pub inner: bool,
+    /// The command that it runs inside of: EXEC or a script.
+    pub within: Option<Row>,
 }
 
 impl<'a> std::ops::Deref for Request<'a> {
@@ -75,6 +87,7 @@ pub const REFUSALS: &[Gate] = &[
     Gate { name: "authenticated", check: authenticated, quiet: |l| l.session.authenticated },
     // Nor is what may not be queued.
     Gate { name: "outside MULTI", check: outside_multi, quiet: |_| true },
+    Gate { name: "acl", check: permission::gate, quiet: |l| l.session.user.is_unrestricted() },
     Gate { name: "snapshots", check: snapshots, quiet: |l| l.node.rdb.last_ok.0.load(Relaxed) },
     Gate { name: "disk", check: disk, quiet: |l| !l.node.journal.has_failed() },
     Gate { name: "replicas", check: replicas, quiet: |l| l.config.min_replicas_to_write == 0 },
@@ -143,7 +156,8 @@ fn is_loopback(address: &str) -> bool {
 }
 
 fn authenticated(r: &Request<'_>) -> Result<(), Error> {
-    if r.session.authenticated || r.row.command.has(NO_AUTH) { Ok(()) } else { Err(NO_AUTHENTICATION) }
+    let is_open = || r.node.acl.default_user().rules().is_open();
+    if r.session.authenticated || r.row.command.has(NO_AUTH) || is_open() { Ok(()) } else { Err(NO_AUTHENTICATION) }
 }
 
 fn outside_multi(r: &Request<'_>) -> Result<(), Error> {
@@ -157,7 +171,7 @@ fn loading(r: &Request<'_>) -> Result<(), Error> {
 /// A script has been running for long. What needs none of its keys goes on; a command without keys might need anything.
 fn busy(r: &Request<'_>) -> Result<(), Error> {
     let Some(run) = r.node.scripts.runs.busy() else { return Ok(()) };
-    if r.inner || r.row.command.has(ALLOW_BUSY) {
+    if r.within.is_some() || r.row.command.has(ALLOW_BUSY) {
         return Ok(());
     }
     let mut keys = 0;
@@ -191,7 +205,7 @@ fn replicas(r: &Request<'_>) -> Result<(), Error> {
 
 fn subscribed(r: &Request<'_>) -> Result<(), Error> {
     // What EXEC runs was let in when it was queued.
-    if !r.session.only_listens() || r.inner || r.row.command.has(WHILE_SUBSCRIBED) {
+    if !r.session.only_listens() || r.within.is_some() || r.row.command.has(WHILE_SUBSCRIBED) {
         return Ok(());
     }
     let name = r.row.command.full_name();
@@ -269,10 +283,12 @@ const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::{Rules, User};
     use crate::command::session::Queue;
     use crate::command::{PLAIN_WITHOUT, Registry};
     use crate::pubsub::Kind;
     use crate::resp::Argv;
+    use std::sync::Arc;
 
     /// A server, a session and a time, each of which a case changes so that some gate stops something.
     struct World {
@@ -280,6 +296,7 @@ mod tests {
         registry: &'static Registry,
         config: Config,
         session: Session,
+        stats: Arc<WorkerStats>,
         now: Millis,
     }
 
@@ -287,18 +304,20 @@ mod tests {
         fn new() -> Self {
             let (node, registry) = crate::boot::offline(Config::default()).unwrap();
             let client = Client::new(1, "192.0.2.1:5".into(), String::new(), false, 0);
-            Self { node, registry, config: Config::default(), session: Session::new(client, true), now: 1_000 }
+            let (session, stats) = (Session::new(client, true), node.observatory.worker(0));
+            Self { node, registry, config: Config::default(), session, stats, now: 1_000 }
         }
 
         fn look(&self) -> Look<'_> {
-            Look { node: self.node, config: &self.config, session: &self.session, now: self.now }
+            let Self { node, registry, config, session, stats, now } = self;
+            Look { node, config, session, stats, registry, now: *now }
         }
 
         /// What happens to a command given by its words.
         fn try_out(&self, words: &[&str]) -> Result<Option<Deferred>, String> {
             let argv = Argv::of(words.iter().map(|word| word.as_bytes()));
             let row = self.registry.resolve(argv.view()).unwrap();
-            let request = Request { look: self.look(), row, argv: argv.view(), inner: false };
+            let request = Request { look: self.look(), row, argv: argv.view(), within: None };
             pass(&request).map_err(|error| String::from_utf8_lossy(error.text()).into_owned())?;
             Ok(deferred(&request))
         }
@@ -307,7 +326,7 @@ mod tests {
         fn stops_a_plain_one(&self) -> bool {
             (0..self.registry.rows().len()).map(|id| self.registry.row(id)).any(|row| {
                 let argv = Argv::of([row.command.name.as_bytes()]);
-                let request = Request { look: self.look(), row, argv: argv.view(), inner: false };
+                let request = Request { look: self.look(), row, argv: argv.view(), within: None };
                 !row.command.has(PLAIN_WITHOUT) && (pass(&request).is_err() || deferred(&request).is_some())
             })
         }
@@ -318,7 +337,11 @@ mod tests {
     /// What makes some gate stop something, by name.
     fn cases() -> Vec<Case> {
         vec![
-            ("unauthenticated", |w| w.session.authenticated = false),
+            ("unauthenticated", |w| {
+                w.node.acl.set_default_password(b"x");
+                w.session.authenticated = false;
+            }),
+            ("acl", |w| w.session.user = User::new(b"bob", Rules::new(w.node.acl.catalog(), false))),
             ("loading", |w| w.node.life.set_loading(true)),
             ("snapshots", |w| {
                 w.node.rdb.last_ok.0.store(false, Relaxed);
@@ -354,6 +377,9 @@ mod tests {
         let text = |result: Result<Option<Deferred>, String>| result.unwrap_err();
         assert_eq!(text(said(case("unauthenticated"), &["GET", "k"])), "NOAUTH Authentication required.");
         assert_eq!(said(case("unauthenticated"), &["AUTH", "x"]), Ok(None));
+        let denied = "NOPERM this user has no permissions to run the 'get' command";
+        assert_eq!(text(said(case("acl"), &["GET", "k"])), denied);
+        assert_eq!(said(case("acl"), &["AUTH", "x"]), Ok(None));
         assert!(text(said(case("loading"), &["GET", "k"])).starts_with("LOADING "));
         assert_eq!(said(case("loading"), &["INFO"]), Ok(None));
         assert!(text(said(case("snapshots"), &["SET", "k", "v"])).starts_with("MISCONF Redis is configured to save"));
@@ -378,6 +404,8 @@ mod tests {
         cases().iter().filter(|(name, _)| *name != "queued").for_each(|(_, make)| make(&mut world));
         assert_eq!(world.try_out(&["SET", "k", "v"]), Err("NOAUTH Authentication required.".into()));
         world.session.authenticated = true;
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("NOPERM "));
+        world.session.user = world.node.acl.default_user().clone();
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("MISCONF "));
         world.node.rdb.last_ok.0.store(true, Relaxed);
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("NOREPLICAS "));

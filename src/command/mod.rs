@@ -14,7 +14,9 @@ pub mod error;
 pub mod gates;
 pub mod hints;
 pub mod keys;
+pub mod line;
 mod monitor;
+pub mod permission;
 pub mod room;
 mod run;
 pub mod scanning;
@@ -142,6 +144,12 @@ pub const RUNS_SCRIPT: Flags = 1 << 54;
 
 /// May run while the connection listens in RESP2: the subscribing commands, PING, QUIT, RESET.
 pub const WHILE_SUBSCRIBED: Flags = 1 << 53;
+
+/// Its first argument is a channel that it sends to; all its arguments are channels, or patterns of channels, that it
+/// subscribes to: what ACL rules for channels are about.
+pub const TO_CHANNEL: Flags = 1 << 57;
+pub const FROM_CHANNELS: Flags = 1 << 58;
+pub const FROM_PATTERNS: Flags = 1 << 59;
 
 /// What no plain command is: these ask for more than their own key's lock, or change what the gates look at.
 pub const PLAIN_WITHOUT: Flags =

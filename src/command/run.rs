@@ -101,8 +101,9 @@ fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
 
 /// See [`Ctx::run_inner`]. False if the gates refused it.
 pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> bool {
-    let look = gates::Look { node: ctx.node, config: ctx.config, session: ctx.session, now: ctx.db.now() };
-    if let Err(error) = gates::pass(&gates::Request { look, row, argv, inner: true }) {
+    let Ctx { node, config, ref session, stats, registry, .. } = *ctx;
+    let look = gates::Look { node, config, session, stats, registry, now: ctx.db.now() };
+    if let Err(error) = gates::pass(&gates::Request { look, row, argv, within: Some(ctx.row) }) {
         let start = ctx.out.buf.len();
         ctx.out.error(error.text());
         ctx.stats.rejected(row.id);

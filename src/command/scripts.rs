@@ -14,8 +14,8 @@ use super::table::Row;
 use super::turn::{Called, Turn};
 use super::waiting::{self, Waiting};
 use super::{
-    ALLOW_BUSY, Error, Group, NO_QUEUE, Outcome, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD, gates, monitor, room,
-    unit,
+    ALLOW_BUSY, Error, Group, NO_QUEUE, Outcome, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD, gates, monitor,
+    permission, room, unit,
 };
 use crate::clock::{self, Millis};
 use crate::keyspace::waiting::Waiter;
@@ -86,10 +86,20 @@ impl Ctx<'_, '_> {
         count_error(self.node, self.stats, &reply[start..]);
     }
 
+    /// Whether the caller's user may run a command of a script.
+    pub fn permit_called(&self, row: Row, argv: ArgvView<'_>, session: &Session) -> Result<(), Error> {
+        permission::check(&self.called(row, argv, session))
+    }
+
     /// Whether the server's state refuses a command of a script.
     pub fn gate_called(&self, row: Row, argv: ArgvView<'_>, session: &Session) -> Result<(), Error> {
-        let look = gates::Look { node: self.node, config: self.config, session, now: self.db.now() };
-        gates::pass(&gates::Request { look, row, argv, inner: true })
+        gates::pass(&self.called(row, argv, session))
+    }
+
+    fn called<'r>(&'r self, row: Row, argv: ArgvView<'r>, session: &'r Session) -> gates::Request<'r> {
+        let Self { node, config, stats, registry, .. } = *self;
+        let look = gates::Look { node, config, session, stats, registry, now: self.db.now() };
+        gates::Request { look, row, argv, within: Some(self.row) }
     }
 
     /// Whether more memory is used than `maxmemory` allows, after evicting what could be.

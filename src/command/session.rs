@@ -2,6 +2,7 @@
 
 use super::table::Row;
 use super::waiting::Waiting;
+use crate::acl::{User, Users};
 use crate::clients::{Client, Tracker};
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::watch::Dirty;
@@ -17,6 +18,8 @@ pub struct Session {
     pub db: usize,
     pub proto: Proto,
     pub authenticated: bool,
+    /// Who the client is: `default` until it says otherwise.
+    pub user: Arc<User>,
     pub reply: ReplyMode,
     /// The present command writes pushes, which CLIENT REPLY does not silence.
     pub replies_anyway: bool,
@@ -151,6 +154,14 @@ impl Watching {
 }
 
 impl Session {
+    /// A new connection's: the default user, who may have to give a password first.
+    pub fn begin(client: Arc<Client>, users: &Users) -> Self {
+        let user = users.default_user().clone();
+        let authenticated = user.rules().is_open();
+        Self { user, ..Self::new(client, authenticated) }
+    }
+
+    /// A session that may do everything once it is authenticated.
     pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
         client.facts.authenticated.store(authenticated, Relaxed);
         Self {
@@ -158,6 +169,7 @@ impl Session {
             db: 0,
             proto: Proto::Resp2,
             authenticated,
+            user: User::of_server(),
             reply: ReplyMode::On,
             replies_anyway: false,
             queue: None,
@@ -184,6 +196,7 @@ impl Session {
             db: waiter.db,
             proto: waiter.proto,
             authenticated: true,
+            user: waiter.user.clone(),
             reply: ReplyMode::On,
             replies_anyway: false,
             queue: None,
@@ -195,6 +208,16 @@ impl Session {
             then: Then::GoOn,
             origin: Origin::Socket,
         }
+    }
+
+    /// The client is this user from now on.
+    pub fn become_user(&mut self, user: Arc<User>, authenticated: bool) {
+        self.client.facts.names.lock().user = user.name().to_vec();
+        self.client.facts.authenticated.store(authenticated, Relaxed);
+        if let Some(tracking) = &self.tracking {
+            tracking.tracker.become_user(user.clone());
+        }
+        (self.user, self.authenticated) = (user, authenticated);
     }
 
     /// The append-only file is being read: its commands were let through when they first ran.
@@ -222,6 +245,7 @@ impl Session {
             db: self.db,
             proto: self.proto,
             authenticated: self.authenticated,
+            user: self.user.clone(),
             reply: ReplyMode::On,
             replies_anyway: false,
             queue: None,

@@ -178,8 +178,7 @@ impl<'n> Turn<'n> {
     /// Asks the gates once for the plain commands that follow.
     #[inline]
     pub fn ask_gates(&mut self, session: &Session) {
-        self.quiet = self.inside.is_some()
-            && gates::are_quiet(&gates::Look { node: self.node, config: &self.config, session, now: self.now });
+        self.quiet = self.inside.is_some() && gates::are_quiet(&gates::Look::of(self, session));
     }
 
     /// Whether a unit has sent something to clients since this was last asked.

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::table::Row;
 use super::turn::Turn;
 use super::unit::{Parts, unit};
-use super::{Group, Outcome, keys};
+use super::{Group, Outcome, gates, keys, permission};
 use crate::clients::Client;
 use crate::clock::{self, Millis};
 use crate::config::choices::ShutdownFlags;
@@ -130,7 +130,7 @@ pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &
     let client = &session.client;
     let argv = wait.argv.unwrap_or_else(|| parts.argv.to_owned());
     let mut waiter = Waiter::new(client.clone(), parts.row.id, argv, db.index(), session.proto, awaited);
-    (waiter.no_touch, waiter.hears_end) = (session.no_touch, wait.hears_end);
+    (waiter.no_touch, waiter.hears_end, waiter.user) = (session.no_touch, wait.hears_end, session.user.clone());
     let waiter = Arc::new(waiter);
     client.facts.blocked.store(true, Relaxed);
     client.facts.wait_ends.store(wait.patience.0.is_some(), Relaxed);
@@ -219,6 +219,18 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     }
     client.hold();
     let mut session = Session::stand_in(waiter);
+    // What was allowed when it came may not be any more.
+    let request = gates::Request { look: gates::Look::of(turn, &session), row, argv, within: None };
+    if let Err(error) = permission::check(&request) {
+        waiter.claims.served();
+        db.unpark(waiter);
+        drop(db);
+        client.facts.wait_ends.store(false, Relaxed);
+        let mut reply = Vec::new();
+        Out::new(&mut reply, waiter.proto).error(error.text());
+        client.serve(reply, 0);
+        return Attempt::Served(Vec::new());
+    }
     let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
     let held = db.into_held();

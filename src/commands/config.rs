@@ -5,12 +5,13 @@
 //! the services that keep copies of values get them. Two changes at once wait for each other.
 
 use super::connection::evict;
+use crate::acl::User;
 use crate::command::*;
 use crate::config::choices::LogLevel;
 use crate::config::live::{self, Caller, SetError};
 use crate::config::param::{Param, SENSITIVE};
 use crate::config::rewrite::{Rewrite, rewrite};
-use crate::config::{Config, lookup};
+use crate::config::{Config, lookup, quoted, split_args};
 use crate::log;
 use crate::node::Node;
 use parking_lot::Mutex;
@@ -39,6 +40,7 @@ const HOOKS: &[Hook] = &[
     Hook { param: "oom-score-adj-values", run: adjust_oom_score },
     Hook { param: "bind", run: rebind },
     Hook { param: "port", run: reopen_port },
+    Hook { param: "requirepass", run: require_password },
 ];
 
 const CONFIG: Command = Command {
@@ -124,7 +126,7 @@ const REWRITE: Command = Command {
     examples: "> CONFIG REWRITE\n(error) ERR The server is running without a config file",
     run: |ctx| {
         let path = ctx.node.life.config_file.get().ok_or(NO_FILE)?;
-        rewrite_file(path, ctx.config, false).map_err(|e| failed("ERR Rewriting config file: ", &e))?;
+        rewrite_file(path, ctx.node, ctx.config, false).map_err(|e| failed("ERR Rewriting config file: ", &e))?;
         log::notice!("CONFIG REWRITE executed with success.");
         ctx.out.ok()
     },
@@ -136,19 +138,40 @@ fn failed(what: &str, e: &io::Error) -> Error {
 }
 
 /// Puts the rewritten file in the place of the old one, whole or not at all.
-pub fn rewrite_file(path: &Path, config: &Config, all: bool) -> io::Result<()> {
+pub fn rewrite_file(path: &Path, node: &Node, config: &Config, all: bool) -> io::Result<()> {
     let old = match fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read?,
     };
-    let text = rewrite(&old, config, Rewrite { all, users: None });
+    // Users of an ACL file are that file's.
+    let users = if config.aclfile.is_empty() { user_lines(node) } else { Vec::new() };
+    replace_file(path, &rewrite(&old, config, Rewrite { all, users: Some(&users) }))
+}
+
+/// Every user, as the words behind `user`; quoted where a file needs it.
+fn user_lines(node: &Node) -> Vec<Vec<u8>> {
+    let word = |word: &[u8]| match split_args(word) {
+        Ok(words) if words == [word] => word.to_vec(),
+        _ => quoted(word),
+    };
+    let line = |user: &Arc<User>| {
+        let rules = user.rules().words();
+        let words: Vec<Vec<u8>> =
+            std::iter::once(user.name()).chain(rules.iter().map(Vec::as_slice)).map(word).collect();
+        words.join(&b' ')
+    };
+    node.acl.all().iter().map(line).collect()
+}
+
+/// Puts a text in the place of a file, whole or not at all.
+pub fn replace_file(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut temp = path.as_os_str().to_owned();
     temp.push(format!("-{}.tmp", std::process::id()));
     let written = File::create(&temp).and_then(|mut file| {
         if let Ok(metadata) = fs::metadata(path) {
             file.set_permissions(metadata.permissions())?;
         }
-        file.write_all(&text)?;
+        file.write_all(text)?;
         file.sync_all()
     });
     let placed = written.and_then(|()| fs::rename(&temp, path));
@@ -256,6 +279,12 @@ fn rebind(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
 
 fn reopen_port(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     node.doors.reopen(new).map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())
+}
+
+/// `requirepass`: the default user's one password, or none needed.
+fn require_password(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.acl.set_default_password(&new.requirepass);
+    Ok(())
 }
 
 fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {

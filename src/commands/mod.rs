@@ -1,5 +1,6 @@
 //! The commands: one file per family, each opening with its table.
 
+pub mod acl;
 pub mod bitmaps;
 pub mod command;
 pub mod config;
@@ -26,6 +27,7 @@ use crate::command::{Command, HIDDEN};
 
 /// Every family's rows.
 pub const FAMILIES: &[&[Command]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,

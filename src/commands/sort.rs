@@ -77,7 +77,8 @@ fn key_and_store(argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {
 }
 
 fn sort(ctx: &mut Ctx<'_, '_>, may_store: bool) -> Outcome {
-    let mut request = Request::read(&mut ctx.args, may_store)?;
+    let may_read_all = permission::may_read_all(ctx);
+    let mut request = Request::read(&mut ctx.args, may_store, may_read_all)?;
     let key = ctx.args.key(1);
     let kind = ctx.db.read_any(key).map(|entry| entry.kind());
     let for_script = ctx.session.origin == session::Origin::Script;
@@ -111,7 +112,8 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn read(args: &mut Args<'a>, may_store: bool) -> Result<Self, Error> {
+    /// `may_read_all`: the user may read every key, which BY and GET may lead to.
+    fn read(args: &mut Args<'a>, may_store: bool, may_read_all: bool) -> Result<Self, Error> {
         let (get, store) = (SmallVec::new(), None);
         let mut request = Self { sorts: true, desc: false, alpha: false, by: None, offset: 0, count: -1, get, store };
         args.skip_to(2);
@@ -127,10 +129,20 @@ impl<'a> Request<'a> {
                 b"STORE" if may_store => request.store = Some(args.required()?),
                 b"BY" => {
                     let pattern = args.required()?;
-                    request.sorts &= pattern.contains(&b'*');
+                    let is_pattern = pattern.contains(&b'*');
+                    if is_pattern && !may_read_all {
+                        return Err(BY_DENIED);
+                    }
+                    request.sorts &= is_pattern;
                     request.by = Some(Pattern::of(pattern));
                 }
-                b"GET" => request.get.push(Pattern::of(args.required()?)),
+                b"GET" => {
+                    let pattern = args.required()?;
+                    if !may_read_all {
+                        return Err(GET_DENIED);
+                    }
+                    request.get.push(Pattern::of(pattern));
+                }
                 _ => return Err(SYNTAX),
             }
         }
@@ -371,3 +383,6 @@ const NOT_A_NUMBER: Error = Error::new("ERR One or more scores can't be converte
 /// As real servers say it of both commands.
 const PATTERN_NOTES: &str = "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort";
 const STORE_NOTES: &str = "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array";
+
+const BY_DENIED: Error = Error::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_DENIED: Error = Error::new("ERR GET option of SORT denied due to insufficient ACL permissions.");

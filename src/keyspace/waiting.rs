@@ -11,6 +11,7 @@
 //! Cost: a change looks at one empty list where nothing waits; a thousand waiters on other keys cost nothing.
 
 use super::db::Db;
+use crate::acl::User;
 use crate::clients::Client;
 use crate::resp::{Argv, Proto};
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,8 @@ pub struct Waiter {
     pub db: usize,
     pub proto: Proto,
     pub no_touch: bool,
+    /// Whose rights it runs with.
+    pub user: Arc<User>,
     /// Runs again also when its key is gone or became another type: it then has an error to answer.
     pub hears_end: bool,
     /// The keys it waits for, each once; none if it waits for something else.
@@ -42,8 +45,8 @@ impl Waiter {
         keys.sort_unstable();
         keys.dedup();
         let number = NUMBERS.fetch_add(1, AcqRel);
-        let (no_touch, hears_end, claims) = (false, false, Claims::default());
-        Self { client, row, argv, db, proto, no_touch, hears_end, keys, number, claims }
+        let (no_touch, user, hears_end, claims) = (false, User::of_server(), false, Claims::default());
+        Self { client, row, argv, db, proto, no_touch, user, hears_end, keys, number, claims }
     }
 }
 

@@ -91,14 +91,13 @@ enum Ran {
 
 impl Connection {
     pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
-        let authenticated = worker.node.config.load().requirepass.is_empty();
         client.facts.worker.store(worker.slot as u32, Relaxed);
         client.facts.memory.base.store(size_of::<Self>() + size_of::<Client>(), Relaxed);
         worker.node.clients.hold(&client);
         Self {
+            session: Session::begin(client, &worker.node.acl),
             worker,
             stream,
-            session: Session::new(client, authenticated),
             parser: Parser::default(),
             input: Vec::new(),
             consumed: 0,

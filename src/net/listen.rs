@@ -134,7 +134,7 @@ fn admit(
         stats.counters.rejected_connections.add(1);
         return turn_away(socket, TOO_MANY_CLIENTS);
     }
-    if is_protected_from(&config, ip) {
+    if is_protected_from(&config, node.acl.default_user().rules().nopass, ip) {
         stats.counters.rejected_connections.add(1);
         return turn_away(socket, PROTECTED_MODE.as_bytes());
     }
@@ -150,8 +150,9 @@ fn admit(
 }
 
 /// Protected mode lets only this machine in; a Unix socket, which has no address, is of this machine.
-fn is_protected_from(config: &Config, peer: Option<IpAddr>) -> bool {
-    config.protected_mode && config.requirepass.is_empty() && peer.is_some_and(|ip| !is_local(ip))
+/// `open`: the default user needs no password.
+fn is_protected_from(config: &Config, open: bool, peer: Option<IpAddr>) -> bool {
+    config.protected_mode && open && peer.is_some_and(|ip| !is_local(ip))
 }
 
 fn is_local(ip: IpAddr) -> bool {
@@ -180,7 +181,8 @@ mod tests {
 
     #[test]
     fn protected_mode_lets_only_this_machine_in() {
-        let refused = |config: &Config, ip: &str| is_protected_from(config, Some(ip.parse().unwrap()));
+        let refuses = |config: &Config, open, ip: &str| is_protected_from(config, open, Some(ip.parse().unwrap()));
+        let refused = |config: &Config, ip: &str| refuses(config, true, ip);
         let open = Config::default();
         for local in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert!(!refused(&open, local), "{local}");
@@ -188,9 +190,8 @@ mod tests {
         for foreign in ["192.0.2.1", "10.0.0.1", "0.0.0.0", "2001:db8::1", "::ffff:192.0.2.1", "::7f00:1", "fe80::1"] {
             assert!(refused(&open, foreign), "{foreign}");
         }
-        assert!(!is_protected_from(&open, None), "a Unix socket");
-        let locked = Config { requirepass: b"secret".to_vec(), ..Config::default() };
+        assert!(!is_protected_from(&open, true, None), "a Unix socket");
         let unprotected = Config { protected_mode: false, ..Config::default() };
-        assert!(!refused(&locked, "192.0.2.1") && !refused(&unprotected, "192.0.2.1"));
+        assert!(!refuses(&open, false, "192.0.2.1") && !refused(&unprotected, "192.0.2.1"));
     }
 }

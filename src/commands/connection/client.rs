@@ -3,8 +3,8 @@
 //! What concerns only the connection is in its session; what others may see is in the shared facts. Tracking is not
 //! here, so CLIENT TRACKING and its like are no commands.
 
-use super::line::Viewer;
 use crate::clients::{Client, ClientClass, Names, Pause, Unblock};
+use crate::command::line::Viewer;
 use crate::command::session::ReplyMode;
 use crate::command::*;
 use crate::num;

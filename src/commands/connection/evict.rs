@@ -4,9 +4,9 @@
 //! second for what neither sees. Who is closed is off the list at once; its worker closes the socket when it next looks
 //! at its mail.
 
-use super::line::Viewer;
 use crate::clock;
 use crate::command::Registry;
+use crate::command::line::Viewer;
 use crate::config::Config;
 use crate::node::Node;
 use crate::observe::WorkerStats;

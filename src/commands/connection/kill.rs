@@ -6,6 +6,7 @@ use super::client::{ClientType, client_type};
 use crate::clients::Client;
 use crate::command::session::Then;
 use crate::command::*;
+use crate::node::Node;
 
 pub const KILL: Command = Command {
     name: "CLIENT KILL",
@@ -38,12 +39,12 @@ fn kill(ctx: &mut Ctx<'_, '_>) -> Outcome {
         let filter = Filter { address: Some(ctx.args.get(2)), ..Filter::default() };
         return if kill_matching(ctx, &filter) > 0 { ctx.out.ok() } else { Err(NO_SUCH_CLIENT) };
     }
-    let filter = parse(&mut ctx.args)?;
+    let filter = parse(&mut ctx.args, ctx.node)?;
     let killed = kill_matching(ctx, &filter);
     ctx.out.count(killed)
 }
 
-fn parse<'a>(args: &mut Args<'a>) -> Result<Filter<'a>, Error> {
+fn parse<'a>(args: &mut Args<'a>, node: &Node) -> Result<Filter<'a>, Error> {
     let mut filter = Filter { skip_me: true, ..Filter::default() };
     args.skip_to(2);
     while let Some(option) = args.word() {
@@ -51,7 +52,7 @@ fn parse<'a>(args: &mut Args<'a>) -> Result<Filter<'a>, Error> {
         match &*option {
             b"ID" => filter.id = Some(at_least_one(value).ok_or(BAD_ID)?.unsigned_abs()),
             b"TYPE" => filter.client_type = Some(client_type(value)?),
-            b"USER" if value == b"default" => filter.user = Some(value),
+            b"USER" if node.acl.get(value).is_some() => filter.user = Some(value),
             b"USER" => return Err(Error::owned([b"ERR No such user '", value, b"'"].concat())),
             b"ADDR" => filter.address = Some(value),
             b"LADDR" => filter.local_address = Some(value),
@@ -82,14 +83,19 @@ fn kill_matching(ctx: &mut Ctx<'_, '_>, filter: &Filter<'_>) -> usize {
             continue;
         }
         killed += 1;
-        if client.id == me {
-            ctx.session.then = Then::Close;
-        } else {
-            client.close();
-            ctx.node.clients.remove(&client);
-        }
+        close(ctx, &client);
     }
     killed
+}
+
+/// Closes a connection; its own after the reply.
+pub fn close(ctx: &mut Ctx<'_, '_>, client: &Client) {
+    if client.id == ctx.session.client.id {
+        ctx.session.then = Then::Close;
+    } else {
+        client.close();
+        ctx.node.clients.remove(client);
+    }
 }
 
 impl Filter<'_> {
@@ -104,10 +110,9 @@ impl Filter<'_> {
     }
 }
 
-/// Who has not said who he is is `default`.
-fn is_user(client: &Client, user: &[u8]) -> bool {
-    let names = client.facts.names.lock();
-    names.user == user || (names.user.is_empty() && user == b"default")
+/// Whether the client is this user: `default` until it says otherwise.
+pub fn is_user(client: &Client, user: &[u8]) -> bool {
+    client.facts.names.lock().user == user
 }
 
 const NO_SUCH_CLIENT: Error = Error::new("ERR No such client");

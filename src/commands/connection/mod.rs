@@ -4,18 +4,17 @@
 
 mod client;
 pub mod evict;
-mod kill;
-mod line;
+pub mod kill;
 mod tracking;
 
 use super::transactions::forget_watches;
+use crate::acl::{Context, Incident, Reason};
+use crate::command::line::Viewer;
 use crate::command::session::{ReplyMode, Then};
 use crate::command::*;
-use crate::config::Config;
 use crate::resp::Proto;
 use client::set_name;
 use std::sync::atomic::Ordering::Relaxed;
-use subtle::ConstantTimeEq;
 
 pub const COMMANDS: &[Command] = &[
     AUTH,
@@ -62,7 +61,7 @@ const AUTH: Command = Command {
 fn auth(ctx: &mut Ctx<'_, '_>) -> Outcome {
     (1..ctx.args.len()).for_each(|i| ctx.redact(i));
     match ctx.args.len() {
-        2 if ctx.config.requirepass.is_empty() => return Err(NO_PASSWORD_CONFIGURED),
+        2 if ctx.node.acl.default_user().rules().nopass => return Err(NO_PASSWORD_CONFIGURED),
         2 => authenticate(ctx, b"default", ctx.args.get(1))?,
         3 => authenticate(ctx, ctx.args.get(1), ctx.args.get(2))?,
         _ => return Err(error::SYNTAX),
@@ -72,21 +71,27 @@ fn auth(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// Makes the session the user's, or refuses.
 fn authenticate(ctx: &mut Ctx<'_, '_>, user: &[u8], password: &[u8]) -> Outcome {
-    if !is_password(ctx.config, user, password) {
-        ctx.stats.counters.acl_access_denied_auth.add(1);
-        return Err(WRONG_PASSWORD);
+    match ctx.node.acl.authenticate(user, password) {
+        Some(user) => {
+            ctx.session.become_user(user, true);
+            Ok(())
+        }
+        None => {
+            note_failure(ctx, user);
+            Err(WRONG_PASSWORD)
+        }
     }
-    ctx.session.authenticated = true;
-    ctx.session.client.facts.authenticated.store(true, Relaxed);
-    ctx.session.client.facts.names.lock().user = user.to_vec();
-    Ok(())
 }
 
-/// There is one user, `default`; without `requirepass` every password is his.
-fn is_password(config: &Config, user: &[u8], password: &[u8]) -> bool {
-    let known = user == b"default";
-    let right = config.requirepass.is_empty() || bool::from(config.requirepass.as_slice().ct_eq(password));
-    known & right
+/// ACL LOG hears of it.
+#[cold]
+fn note_failure(ctx: &Ctx<'_, '_>, user: &[u8]) {
+    ctx.stats.counters.acl_access_denied_auth.add(1);
+    let context = if ctx.is_in_exec() { Context::Multi } else { Context::TopLevel };
+    let (reason, object) = (Reason::Auth, ctx.args.get(0));
+    let client_info = Viewer::of(ctx).line(&ctx.session.client);
+    let incident = Incident { reason, context, object, user, client_info };
+    ctx.node.acl.log(incident, ctx.db.now(), ctx.config.acllog_max_len);
 }
 
 const ECHO: Command = Command {
@@ -152,7 +157,7 @@ fn hello(ctx: &mut Ctx<'_, '_>) -> Outcome {
             }
         }
     }
-    if !ctx.session.authenticated {
+    if !ctx.session.authenticated && !ctx.node.acl.default_user().rules().is_open() {
         return Err(HELLO_NEEDS_AUTH);
     }
     if let Some(proto) = proto {
@@ -257,22 +262,19 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ctx.session.unsubscribe_all(&ctx.node.pubsub);
     ctx.session.stop_tracking(ctx.node);
     ctx.write_pushes();
-    let authenticated = ctx.config.requirepass.is_empty();
+    let user = ctx.node.acl.default_user().clone();
+    let authenticated = user.rules().is_open();
     let session = &mut *ctx.session;
     session.queue = None;
     session.reply = ReplyMode::On;
     session.no_touch = false;
-    session.authenticated = authenticated;
+    session.become_user(user, authenticated);
     session.select(0);
     let facts = &session.client.facts;
     facts.queue_is_gone();
-    facts.authenticated.store(authenticated, Relaxed);
     facts.no_touch.store(false, Relaxed);
     facts.no_evict.store(false, Relaxed);
-    let mut names = facts.names.lock();
-    names.name.clear();
-    names.user.clear();
-    drop(names);
+    facts.names.lock().name.clear();
     ctx.db.select(0);
     speak(ctx, Proto::Resp2);
     ctx.out.simple("RESET")

@@ -133,7 +133,7 @@ fn start(ctx: &mut Ctx<'_, '_>, options: &Options<'_>) {
     facts.tracks.store(true, Relaxed);
     facts.broadcasts.store(mode == TrackingMode::Broadcast, Relaxed);
     facts.redirect.store(redirect.as_ref().map_or(0, |target| target.id), Relaxed);
-    let tracker: Arc<Tracker> = Tracker::new(session.client.clone(), redirect, options.no_loop);
+    let tracker: Arc<Tracker> = Tracker::new(session.client.clone(), session.user.clone(), redirect, options.no_loop);
     node.clients.trackers.add(&tracker);
     if mode == TrackingMode::Broadcast {
         prefixes.extend(options.prefixes.iter().map(|&prefix| Box::from(prefix)));

@@ -156,6 +156,7 @@ impl Running<'_, '_, '_> {
 
     fn judge(&self, row: Row, request: ArgvView<'_>) -> Result<(), Error> {
         let state = &self.state;
+        self.ctx.permit_called(row, request, &state.session)?;
         if state.read_only && row.command.has(WRITE | MAY_REPLICATE) {
             return Err(WRITES);
         }

@@ -105,7 +105,7 @@ fn change_repl_id(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn rewrite_all(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let failed = |cause: String| Error::owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {cause}"));
     let path = ctx.node.life.config_file.get().ok_or_else(|| failed("no configuration file".into()))?;
-    crate::commands::config::rewrite_file(path, ctx.config, true).map_err(|e| failed(e.to_string()))?;
+    crate::commands::config::rewrite_file(path, ctx.node, ctx.config, true).map_err(|e| failed(e.to_string()))?;
     ctx.out.ok()
 }
 

@@ -3,9 +3,9 @@
 //! The fields up to `resp` are those of 7.0 in its order; newer servers' fields follow, unless `compatibility-level` says
 //! 8.2, so that readers of either find theirs. Figures are the connection's own, relaxed: right for the client that asks, a moment old for others.
 
+use super::{Ctx, Registry};
 use crate::clients::Client;
 use crate::clock::Millis;
-use crate::command::{Ctx, Registry};
 use crate::config::choices::CompatibilityLevel;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,7 +52,7 @@ impl Viewer {
         line.push_str(if self.like_8_2 { &watch } else { "" });
         write_memory(&mut line, client, my_args);
         let _ = write!(line, " cmd={}", command.map_or("NULL".to_owned(), |row| row.full_name()));
-        let user = if names.user.is_empty() { "default".into() } else { String::from_utf8_lossy(&names.user) };
+        let user = String::from_utf8_lossy(&names.user);
         let _ = write!(
             line,
             " user={user} redir={} resp={}",
