@@ -297,7 +297,7 @@ fn a_waiter_of_two_keys_is_not_forgotten_between_two_threads() {
             thread::sleep(Duration::from_millis(5));
             pusher.ask("RPUSH k2 end");
         });
-        while pusher.ask("INFO clients").concat().contains("blocked_clients:0") == false {
+        while !pusher.ask("INFO clients").concat().contains("blocked_clients:0") {
             pusher.ask("DEL k2");
             pusher.ask("RPUSH k2 end");
         }
