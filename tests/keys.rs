@@ -110,6 +110,7 @@ impl Bench {
     fn fill(&mut self, row: &Command) {
         for line in [
             "FLUSHALL",
+            "FUNCTION FLUSH",
             "SET text hello",
             "SET number 3",
             "RPUSH list c a b 3 1",
