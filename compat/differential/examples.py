@@ -102,6 +102,7 @@ def attempt(block: Block, server: Server) -> str | None:
     """None when the server answers as promised, otherwise the first line where it does not."""
     control = Connection(server.port)
     control.call("FLUSHALL")
+    control.call("FUNCTION", "FLUSH")
     control.close()
     connection = Connection(server.port)
     try:

@@ -171,6 +171,7 @@ class Player:
 STRICT_CRLF = b"bulk string is not terminated by CRLF"
 STRICT_REASON = "memkv refuses a bulk that does not end in CRLF: a smuggled request must not pass"
 EXACT_EXPIRY = "memkv removes a due key at once, a real server when its cycle comes to it: DBSIZE may be smaller"
+STORE_WAKES = "memkv serves a client when a STORE form replaces its key, of another type before (redis#15452)"
 SORTED = "a real server makes a sorted set a skiplist when it sorts it, memkv only reads it"
 
 
@@ -271,6 +272,9 @@ class Stage:
         if argv[:2] == (b"OBJECT", b"ENCODING") and self.sorts and first[1] == ("$", b"listpack") and others[0][1] == ("$", b"skiplist"):
             result.covered[SORTED] = result.covered.get(SORTED, 0) + 1
             return False
+        if argv and argv[0].upper().startswith((b"BL", b"BR", b"BZ")) and first[1][0] == "*" and all(tree == WAITS for _, tree in others):
+            result.covered[STORE_WAKES] = result.covered.get(STORE_WAKES, 0) + 1
+            return True
         rule = rules.covering(argv, [tree for _, tree in replies], queued)
         if rule and (any(agree) or len(others) == 1):
             result.covered[rule.reason] = result.covered.get(rule.reason, 0) + 1

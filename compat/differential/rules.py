@@ -60,14 +60,7 @@ def numbers(tree: tuple):
         return kind, payload
 
 
-def only_first_is_served(trees: list[tuple]) -> bool:
-    """Holds when the server under test served a client that goes on waiting on all peers."""
-    return trees[0][0] == "*" and all(tree == ("waits", None) for tree in trees[1:])
-
-
 RULES: list[Rule] = [
-    Rule(r"B(L|R|Z)", "memkv serves a client when a STORE form replaces its key, of another type before (redis#15452)",
-         only_first_is_served, ends=True),
     Rule(r"OBJECT ENCODING", "7.2 keeps small lists and small sets of strings as listpacks",
          words(("quicklist", "listpack"), ("hashtable", "listpack"))),
     Rule(r"OBJECT ENCODING", "memkv sorts a small sorted set without making it a big one", words(("listpack", "skiplist"))),

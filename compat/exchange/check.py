@@ -165,6 +165,8 @@ TRANSACTION = command("MULTI") + command("SET b 2") + command("EXEC")
 WHOLE = command("SELECT 0") + command("SET a 1") + TRANSACTION + command("SET c 3")
 EMPTY_RDB = b"REDIS0010\xfa\x09redis-ver\x067.0.15\xff" + bytes(8)
 MANIFEST = b"file a.1.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\nfile a.2.incr.aof seq 2 type i\n"
+# Without a comment that has no end: redis-check-aof calls it valid, though the server's next append goes on in that line and
+# is lost; ours tells of it and cuts it off (src/check/aof.rs).
 LOGS = {
     "whole": WHOLE,
     "empty": b"",
@@ -172,7 +174,6 @@ LOGS = {
     "a time first": b"#TS:1700000009\r\n" + WHOLE,
     "a time in a transaction": command("MULTI") + b"#TS:1700000009\r\n" + command("SET b 2") + command("EXEC"),
     "a time that is none": command("SET a 1") + b"#TS:17x\r\n",
-    "a comment without an end": command("SET a 1") + b"#TS:1700000001",
     "an endless comment": command("SET a 1") + b"#" + b"c" * 3000 + b"\r\n" + command("SET a 1"),
     "torn in a text": WHOLE[:-3],
     "torn in a length": WHOLE + b"*3\r\n$3\r\nSET\r\n$1",
