@@ -216,6 +216,11 @@ impl Client {
         });
     }
 
+    /// Whether a push did not fit: its connection closes it, and counts that.
+    pub fn is_overflowed(&self) -> bool {
+        self.inbox.lock().overflowed
+    }
+
     /// Asks the connection to close as soon as it can.
     pub fn close(&self) {
         self.facts.close_asap.store(true, Relaxed);

@@ -570,7 +570,9 @@ impl Connection {
         let (node, client) = (self.worker.node, &self.session.client);
         if node.clients.hold(client) {
             evict::relieve(node, self.worker.registry, &self.worker.stats, &node.config.load());
-            if client.facts.close_asap.load(Relaxed) {
+            if client.is_overflowed() {
+                self.close_over_limit(true);
+            } else if client.facts.close_asap.load(Relaxed) {
                 self.state = State::Closed;
             }
         }
