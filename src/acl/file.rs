@@ -50,7 +50,7 @@ fn parse_line(
         let on_line = format!("' found on line {number}. ");
         return errors.extend([b"WARNING: Duplicate user '", name, on_line.as_bytes()].concat());
     }
-    let mut made = grammar.nobody();
+    let mut made = grammar.new_user();
     match join_selectors(rules) {
         Ok(words) => apply_all(grammar, place, &mut made, &words, errors),
         Err(_) => errors.extend(format!("{place}: Unmatched parenthesis in selector definition. ").into_bytes()),

@@ -1,8 +1,9 @@
 //! The words of rules: `on >secret ~cache:* +@read`, as ACL SETUSER, `user` lines and ACL files have them.
 //!
-//! The grammar and the error texts are Redis's. Differs: a first argument (`+select|0`) with a blank in it is a syntax
-//! error, because a file could not hold it; so is a selector with unbalanced quotes, which Redis takes for an empty one. `%RW~*` is
-//! described as such, so that a pattern beside it is read again; Redis writes `~*`, and refuses its own file.
+//! The grammar and the error texts are Redis's. Three things that Redis takes are syntax errors here. It could not read
+//! the first two again from its own file: a first argument (`+select|0`) with a blank in it, and a word of a selector
+//! that holds quotes or ends in `)`. The third is a selector with unbalanced quotes, which Redis takes for an empty one.
+//! `%RW~*` is described as such, so that a pattern beside it is read again; Redis writes `~*`, and refuses its own file.
 
 use super::catalog::Catalog;
 use super::rules::{Access, Pattern, Payload, READ, Rules, Selector, WRITE};
@@ -50,8 +51,8 @@ impl Fault {
 }
 
 impl Grammar<'_> {
-    /// A user without rights.
-    pub fn nobody(&self) -> Rules {
+    /// A new user: no commands, keys or passwords, and the channels of `acl-pubsub-default`.
+    pub fn new_user(&self) -> Rules {
         Rules::new(self.catalog, self.all_channels)
     }
 
@@ -72,7 +73,7 @@ impl Grammar<'_> {
     /// A user line's rules; the error, for the log, is the word and what is wrong with it.
     pub fn declare<W: AsRef<[u8]>>(&self, words: &[W]) -> Result<Rules, (Vec<u8>, &'static str)> {
         let words = join_selectors(words).map_err(|start| (start.to_vec(), UNMATCHED))?;
-        let mut rules = self.nobody();
+        let mut rules = self.new_user();
         for word in words {
             self.apply(&mut rules, &word).map_err(|fault| (shown(word), fault.text()))?;
         }
@@ -90,7 +91,7 @@ impl Grammar<'_> {
             b"nopass" => (rules.nopass, rules.passwords) = (true, Vec::new()),
             b"resetpass" => (rules.nopass, rules.passwords) = (false, Vec::new()),
             b"clearselectors" => rules.selectors.clear(),
-            b"reset" => *rules = Rules { payload: Payload::Sanitize, ..self.nobody() },
+            b"reset" => *rules = Rules { payload: Payload::Sanitize, ..self.new_user() },
             [b'>' | b'#', ..] => {
                 let hash = hash_of(word)?;
                 rules.nopass = false;
@@ -112,6 +113,9 @@ impl Grammar<'_> {
     fn selector(&self, inside: &[u8]) -> Result<Selector, Fault> {
         let mut selector = Selector::new(self.catalog, self.all_channels);
         for word in split_args(inside).map_err(|_| Fault::Syntax)? {
+            if word.ends_with(b")") || word.iter().any(|b| matches!(b, b'"' | b'\'')) {
+                return Err(Fault::Syntax);
+            }
             self.apply_to_selector(&mut selector, &word)?;
         }
         Ok(selector)

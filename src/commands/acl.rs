@@ -377,7 +377,7 @@ fn setuser(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let words: Vec<&[u8]> = ctx.args.from(3).collect();
     let grammar = grammar(ctx.node, ctx.config);
     let change = |rules: &Rules| grammar.change(rules, &words);
-    let changed = ctx.node.acl.change(name, &grammar.nobody(), change);
+    let changed = ctx.node.acl.change(name, &grammar.new_user(), change);
     let changed = changed.map_err(|text| Error::owned([b"ERR ", &*text].concat()))?;
     if let Some((user, before)) = changed {
         close_deaf(ctx, &user, &before);
