@@ -6,17 +6,18 @@
 //! runs behind what it saved.
 
 use crate::acl::{self, Catalog, Declared, Grammar, Users};
-use crate::clients::Clients;
+use crate::clients::{Clients, Pause};
 use crate::clock;
 use crate::command::table::RenameError;
 use crate::command::{Command, Registry, error, permission, waiting};
-use crate::commands::{FAMILIES, acl as acl_commands};
+use crate::commands::{FAMILIES, acl as acl_commands, replication};
 use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
 use crate::config::{Config, choices};
 use crate::cron::{self, Slots};
 use crate::defrag::Defrag;
 use crate::keyspace::{Db, Keyspace, LONG_SLOTS, Manner};
+use crate::link;
 use crate::listeners::{self, Doors};
 use crate::loading::load_data;
 use crate::log::{self, cause, notice, warning};
@@ -28,6 +29,7 @@ use crate::persist::walks::Job;
 use crate::persist::{Aof, Journal, Rdb, Storage, Walks, rewrite, save};
 use crate::process::{self, OomScore, Title};
 use crate::pubsub::PubSub;
+use crate::replication::{Primary, Replica, Replication};
 use crate::script::Scripts;
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
@@ -237,6 +239,7 @@ fn build_node(
         aof: Aof::on(storage.clone()),
         rdb: Rdb::on(storage),
         walks: Walks::default(),
+        replication: Replication::default(),
         acl: Users::new(permission::catalog(registry), &config.requirepass),
         clients: Clients::default(),
         pubsub: PubSub::default(),
@@ -275,6 +278,9 @@ fn serve(
         let stats = node.observatory.worker(slots.main);
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
         node.doors.connect(doors, &tcp)?;
+        if let Some((host, port)) = config.replicaof.clone() {
+            node.demote(Primary { host, port }, clock::now_ms());
+        }
         node.life.set_loading(true);
         let of_load = config.clone();
         let mut loading = tokio::task::spawn_blocking(move || load_data(node, registry, &of_load, slots));
@@ -294,6 +300,7 @@ fn serve(
         }
         batcher::start(&node.journal, pace)?;
         cron::start(node, registry, slots, pace)?;
+        link::start(node, registry, slots.linker)?;
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
         }
@@ -373,9 +380,13 @@ fn shut_down(node: &Node) -> Result<(), CannotExit> {
     if config.supervised != choices::Supervised::No {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     }
+    if !flags.now {
+        wait_for_replicas(node, &config);
+    }
     // What is loaded so far is less than the files hold.
     let done = if node.life.is_loading() { Ok(()) } else { save_all(node, &config, flags) };
     if done.is_err() {
+        node.clients.unpause();
         warning!("Errors trying to shut down the server. Check the logs for more information.");
         let waiters = node.life.forget_shutdown().unwrap_or_default();
         waiting::fail_all(waiters, &error::CANNOT_EXIT);
@@ -384,6 +395,34 @@ fn shut_down(node: &Node) -> Result<(), CannotExit> {
     leave(&config);
     warning!("Redis is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// Pauses writes until the replicas have everything, for `shutdown-timeout` seconds at most, or until SHUTDOWN ABORT.
+fn wait_for_replicas(node: &Node, config: &Config) {
+    let replicas = node.replication.replicas();
+    let end = || node.journal.stream.end();
+    let lags = |replica: &Replica| replica.is_online() && !replica.is_silent && replica.acked() < end();
+    if config.shutdown_timeout == 0 || node.replication.is_replica() || !replicas.iter().any(|replica| lags(replica)) {
+        return;
+    }
+    notice!("Waiting for replicas before shutting down.");
+    let now = clock::now_ms();
+    let deadline = now + i64::from(config.shutdown_timeout) * 1000;
+    node.clients.pause(Pause::Write, deadline, now);
+    replication::ask_for_acknowledgements(node);
+    while clock::now_ms() < deadline && node.life.shutdown_flags().is_some() {
+        let gone = |replica: &Replica| replica.client.facts.gone.load(Relaxed);
+        if !replicas.iter().any(|replica| lags(replica) && !gone(replica)) {
+            break;
+        }
+        std::thread::sleep(SHUTDOWN_LOOK);
+    }
+    for replica in replicas.iter().filter(|replica| lags(replica)) {
+        let (address, behind) = (&replica.client.address, end() - replica.acked());
+        warning!("Lagging replica {address} reported offset {behind} behind master, state={}.", replica.stage().name());
+    }
+    let in_sync = replicas.iter().filter(|replica| replica.is_online() && !lags(replica)).count();
+    notice!("{in_sync} of {} replicas are in sync when shutting down.", replicas.len());
 }
 
 /// Tells the walks to leave, closes the gate, and writes the log and, if it is wanted, the final snapshot.
@@ -423,7 +462,7 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
             &node.rdb,
             &node.scripts.libraries.current(),
             config,
-            node.observatory.counts().changes,
+            (node.observatory.counts().changes, node.journal.stream.history()),
         );
         drop(db);
         if saved.is_err() && !flags.force {

@@ -9,6 +9,7 @@ use crate::clients::Pause;
 use crate::clock;
 use crate::command::Registry;
 use crate::command::turn::Turn;
+use crate::command::waiting::serve_acknowledged;
 use crate::command::{room, unit};
 use crate::commands::connection::evict;
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::persist::batcher::Pace;
 use crate::persist::walks::Job;
 use crate::persist::{rewrite, save};
 use crate::process;
+use crate::replication::{Failover, Primary, Replica, sync};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -31,13 +33,15 @@ pub struct Slots {
     pub rewriter: usize,
     pub main: usize,
     pub defragger: usize,
+    pub linker: usize,
 }
 
 impl Slots {
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     pub fn after(workers: usize) -> Self {
-        Self { expirer: workers, rewriter: workers + 1, main: workers + 2, defragger: workers + 3 }
+        let (expirer, rewriter, main) = (workers, workers + 1, workers + 2);
+        Self { expirer, rewriter, main, defragger: workers + 3, linker: workers + 4 }
     }
 }
 
@@ -74,11 +78,12 @@ fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, sl
     }
 }
 
-/// Not while loading, nor while CLIENT PAUSE keeps the data still.
+/// Not while loading, nor while CLIENT PAUSE keeps the data still; a replica's primary does it.
 fn may_expire(node: &Node, now: i64) -> bool {
     !node.keyspace.settings.active_expire_off.load(Relaxed)
         && !node.life.is_loading()
         && node.clients.paused(now) == Pause::None
+        && !node.replication.is_replica()
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.
@@ -132,6 +137,7 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
 
 fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &Pace) {
     let stats = node.observatory.worker(slots.rewriter);
+    let mut last_ping_ms = 0;
     loop {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
@@ -153,6 +159,7 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
             node.walks.ask(Job::Rewrite, true, false);
         }
         save_if_due(node, &config, now);
+        replicate(node, &config, now, &mut last_ping_ms);
     }
 }
 
@@ -173,7 +180,9 @@ fn close_idle_clients(node: &Node, config: &Config, now: i64) {
     let limit_ms = i64::from(config.timeout) * 1000;
     for client in node.clients.list() {
         let idle = now - client.facts.last_active_ms.load(Relaxed);
-        if idle > limit_ms && !client.facts.is_waiting() && !client.facts.monitor.load(Relaxed) {
+        let facts = &client.facts;
+        let is_server = facts.is_replica.load(Relaxed) || facts.is_primary.load(Relaxed);
+        if idle > limit_ms && !facts.is_waiting() && !facts.monitor.load(Relaxed) && !is_server {
             crate::log::verbose!("Closing idle client");
             client.close();
         }
@@ -215,6 +224,66 @@ fn save_if_due(node: &Node, config: &Config, now: i64) {
     }
 }
 
+/// A primary's part of replication: full syncs that are due, pings, replicas that are counted, the end of the backlog, and
+/// a failover in progress.
+fn replicate(node: &Node, config: &Config, now: i64, last_ping_ms: &mut i64) {
+    let replication = &node.replication;
+    if replication.is_awaited() {
+        serve_acknowledged(node);
+    }
+    fail_over(node, now);
+    replication.count_good(i64::from(config.min_replicas_max_lag) * 1000, now);
+    if sync::is_due(replication, config, now) && !node.walks.is_waiting(Job::Sync) {
+        node.walks.ask(Job::Sync, true, false);
+    }
+    let stream = &node.journal.stream;
+    if replication.is_replica() || !stream.is_on() {
+        return;
+    }
+    let is_failing_over = replication.failover.lock().is_some();
+    if !stream.has_cursors() {
+        let ttl_ms = config.repl_backlog_ttl.saturating_mul(1000);
+        let alone_ms = (now as u64).saturating_sub(replication.alone_since_ms.load(Relaxed));
+        if ttl_ms > 0 && alone_ms > ttl_ms && replication.replicas().is_empty() && stream.stop() {
+            crate::log::notice!(
+                "Replication backlog freed after {} seconds without connected replicas.",
+                config.repl_backlog_ttl
+            );
+        }
+    } else if now - *last_ping_ms >= i64::from(config.repl_ping_replica_period) * 1000 && !is_failing_over {
+        *last_ping_ms = now;
+        stream.append_for_replicas(PING);
+    }
+}
+
+/// FAILOVER: once a replica has everything, this server follows it and asks it to take over.
+fn fail_over(node: &Node, now: i64) {
+    let Some(Failover::WaitForSync { target, deadline_ms, force }) = node.replication.failover.lock().clone() else {
+        return;
+    };
+    let end = node.journal.stream.end();
+    let name = |replica: &Replica| Primary { host: replica.ip(), port: replica.offered.port };
+    let is_wanted = |replica: &Replica| target.as_ref().is_none_or(|target| *target == name(replica));
+    let replicas = node.replication.replicas();
+    let synced = replicas.iter().find(|replica| replica.is_online() && replica.acked() >= end && is_wanted(replica));
+    let is_late = deadline_ms.is_some_and(|deadline| now > deadline);
+    let target = match (synced, target) {
+        (Some(replica), _) => name(replica),
+        (None, Some(target)) if is_late && force => {
+            crate::log::notice!("Failover to {}:{} time out exceeded, failing over.", target.host, target.port);
+            target
+        }
+        (None, _) if is_late => return node.abort_failover("Failover timed out waiting for replica to catch up"),
+        (None, _) => return,
+    };
+    let exclusive = node.keyspace.gate.exclusive();
+    crate::log::notice!("Failover target is {}:{}", target.host, target.port);
+    *node.replication.failover.lock() = Some(Failover::InProgress { target: target.clone() });
+    node.demote(target, now);
+    node.replication.link().takes_over = true;
+    drop(exclusive);
+}
+
 /// Runs saves and rewrites, letting the workers go first.
 fn walk_loop(node: &'static Node, slot: usize) -> ! {
     process::step_back();
@@ -223,8 +292,12 @@ fn walk_loop(node: &'static Node, slot: usize) -> ! {
         let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
         match job {
             Job::Save => {
-                let changes = || node.observatory.counts().changes;
+                let changes = || (node.observatory.counts().changes, journal.stream.history());
                 save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
+            }
+            Job::Sync => {
+                let (replication, storage) = (&node.replication, &rdb.storage);
+                sync::Job { keyspace, replication, journal, storage, walks, libraries, config, slot }.run();
             }
             Job::Rewrite => {
                 // The outcome is in the log and in INFO.
@@ -234,6 +307,7 @@ fn walk_loop(node: &'static Node, slot: usize) -> ! {
     })
 }
 
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const CRON_INTERVAL: Duration = Duration::from_millis(100);
 /// While expiry is held up.
 const EXPIRE_LOOK_INTERVAL: Duration = Duration::from_millis(5);

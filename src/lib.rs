@@ -39,21 +39,25 @@ pub mod listeners;
 pub mod persist;
 pub mod process;
 
-// floor 7: the list of services, what the machine says of us, and tools for files
+// floor 7: the other servers
+pub mod replication;
+
+// floor 8: the list of services, what the machine says of us, and tools for files
 pub mod check;
 pub mod node;
 pub mod usage;
 
-// floor 8: what a command is
+// floor 9: what a command is
 pub mod command;
 
-// floor 9: the commands
+// floor 10: the commands
 pub mod commands;
 
-// floor 10: serving
+// floor 11: serving
 pub mod net;
 
-// floor 11: the process
+// floor 12: the process
 pub mod boot;
 pub mod cron;
+pub mod link;
 pub mod loading;

@@ -14,12 +14,13 @@ use crate::keyspace::{Hint, Place};
 use crate::log::{notice, warning};
 use crate::node::Node;
 use crate::persist::aof::AofDir;
-use crate::persist::load::{self, Apply};
+use crate::persist::load::{self, Apply, SnapshotCounts};
+use crate::persist::progress::Loading;
 use crate::persist::rdb::read::{Delivered, Loaded, bad};
 use crate::resp::ArgvView;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Loads the append-only log if there shall be one, and begins to record.
@@ -74,9 +75,32 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
     node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
     notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", counts.loaded, counts.expired);
     notice!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
+    if let Some(history) = node.rdb.loading.take_history() {
+        node.journal.stream.restore(&history, node.replication.is_replica());
+    }
     // What was loaded is on disk.
     node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
     Ok(())
+}
+
+/// Whether a snapshot that a primary sent can be loaded whole, before anything is given up for it.
+pub fn check_snapshot(path: &Path, config: &Config) -> io::Result<()> {
+    load::load_snapshot(path, (config, &Loading::default()), i64::MIN, &mut |_| Ok(())).map(drop)
+}
+
+/// Loads a snapshot that a primary sent, into an empty keyspace. Nothing expires: that is for the primary to say.
+pub fn load_sync(
+    node: &'static Node,
+    registry: &'static Registry,
+    slot: usize,
+    path: &Path,
+) -> io::Result<SnapshotCounts> {
+    let (config, mut replay) = (node.config.load_full(), Replay::new(node, registry, slot));
+    let loaded = load::load_snapshot(path, (&config, &node.rdb.loading), i64::MIN, &mut |loaded| match loaded {
+        Delivered::Key(key) => replay.key(key),
+        Delivered::Library(text) => replay.library(&text),
+    });
+    loaded.and_then(|counts| replay.put_keys().map_err(bad).map(|()| counts))
 }
 
 /// A library of a file: it took no longer than it may when it was first loaded.

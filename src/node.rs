@@ -1,7 +1,7 @@
 //! The server as its commands see it: a list of services, and no scalar of its own.
 
 use crate::acl::Users;
-use crate::clients::{Client, Clients};
+use crate::clients::{Client, ClientClass, Clients, Unblock};
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
@@ -13,10 +13,12 @@ use crate::keyspace::{BROADCAST, Keyspace, event_class};
 use crate::listeners::Doors;
 use crate::observe::Observatory;
 use crate::persist::journal::{Fsync, ReplyAfter};
+use crate::persist::stream::random_id;
 use crate::persist::walks::Job;
 use crate::persist::{Aof, Journal, Rdb, Walks};
 use crate::process::{self, Courtesy, OomScore, Title};
 use crate::pubsub::PubSub;
+use crate::replication::{Failover, Primary, Replication};
 use crate::resp::ArgvView;
 use crate::script::Scripts;
 use arc_swap::ArcSwap;
@@ -32,6 +34,7 @@ pub struct Node {
     pub aof: Aof,
     pub rdb: Rdb,
     pub walks: Walks,
+    pub replication: Replication,
     pub acl: Users,
     pub clients: Clients,
     pub pubsub: PubSub,
@@ -51,8 +54,6 @@ pub struct Life {
     pub started_ms: Millis,
     /// The configuration file's full path, if there is one.
     pub config_file: OnceLock<PathBuf>,
-    /// The id of the data's history, as replicas would know it.
-    replication_id: Mutex<String>,
     loading: AtomicBool,
     shutdown: Mutex<Shutdown>,
     /// A shutdown asked for is held back, as DEBUG PAUSE-CRON wishes.
@@ -67,7 +68,6 @@ impl Life {
             run_id: random_id(),
             started_ms: clock::now_ms(),
             config_file: OnceLock::new(),
-            replication_id: Mutex::new(random_id()),
             loading: AtomicBool::new(false),
             shutdown: Mutex::default(),
             shutdown_held: AtomicBool::new(false),
@@ -82,14 +82,6 @@ impl Life {
 
     pub fn set_loading(&self, yes: bool) {
         self.loading.store(yes, Relaxed);
-    }
-
-    pub fn replication_id(&self) -> String {
-        self.replication_id.lock().clone()
-    }
-
-    pub fn change_replication_id(&self) {
-        *self.replication_id.lock() = random_id();
     }
 
     /// Asks the process to end. `waiter`: the command that asked, which is answered only if the attempt fails.
@@ -133,13 +125,6 @@ impl Default for Life {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// 40 random hexadecimal digits.
-fn random_id() -> String {
-    let mut bytes = [0u8; 20];
-    getrandom::fill(&mut bytes).expect("the system's random source answers");
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Frees big values on a thread of its own.
@@ -208,6 +193,42 @@ impl Node {
         self.title.show(config, self.life.config_file.get().map(PathBuf::as_path));
     }
 
+    /// This server is a primary from now on; its replicas come back and go on under its new history. The caller owns the
+    /// world.
+    pub fn promote(&self) {
+        self.journal.stream.promote();
+        self.replication.promote();
+        self.set_primary(None);
+        crate::log::set_role(crate::log::Role::Primary);
+    }
+
+    /// This server follows another from now on. Clients that wait for keys hear of it. The caller owns the world.
+    pub fn demote(&self, primary: Primary, now: Millis) {
+        self.journal.stream.follow_on(None);
+        self.set_primary(Some((primary.host.clone(), primary.port)));
+        self.replication.follow(primary, now);
+        crate::log::set_role(crate::log::Role::Replica);
+        let blocked = self.clients.list().into_iter().filter(|client| client.facts.blocked.load(Relaxed));
+        blocked.for_each(|client| client.unblock(Unblock::RoleChanged));
+    }
+
+    /// `replicaof`, as CONFIG GET and REWRITE are to have it.
+    fn set_primary(&self, primary: Option<(String, u16)>) {
+        self.config.rcu(|config| Arc::new(Config { replicaof: primary.clone(), ..Config::clone(config) }));
+    }
+
+    /// A failover does not take place: writes go on.
+    pub fn abort_failover(&self, why: &str) {
+        let mut failover = self.replication.failover.lock();
+        match failover.take() {
+            None => return,
+            Some(Failover::WaitForSync { .. } | Failover::InProgress { .. }) => {}
+        }
+        drop(failover);
+        crate::log::notice!("{why}");
+        self.clients.unpause();
+    }
+
     /// Hands the configuration's values to the services that keep copies of them.
     pub fn apply_settings(&self) {
         let config = self.config.load();
@@ -229,6 +250,8 @@ impl Node {
             AofReplyAfter::Durable => ReplyAfter::Durable,
             AofReplyAfter::Memory => ReplyAfter::Memory,
         };
+        let lag_max = config.client_output_buffer_limit.of(ClientClass::Replica).hard_bytes;
+        self.journal.stream.set_limits(config.repl_backlog_size, lag_max);
         let batch_commands = u64::from(config.aof_batch_commands);
         self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.clients.set_output_limits(&config.client_output_buffer_limit);

@@ -61,7 +61,7 @@ fn check(name: &str, transcript: &str) -> Option<String> {
                 // Nobody else is here to serve it: its time will be over.
                 let waiting = session.waiting.take().expect("a command that waits is in its session");
                 assert!(give_up(&turn, &session.client, &waiting.waiter), "nobody serves it");
-                timed_out(&waiting.waiter, &mut out);
+                timed_out(node, &waiting.waiter, &mut out);
                 shown(&out)
             }
             _ => "(held back)".to_owned(),

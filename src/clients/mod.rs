@@ -71,6 +71,9 @@ pub struct Facts {
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
     pub monitor: AtomicBool,
+    /// A replica's connection, from PSYNC on; the link to the primary.
+    pub is_replica: AtomicBool,
+    pub is_primary: AtomicBool,
     /// Subscriptions to channels, patterns and shard channels.
     pub subscribed: [AtomicUsize; 3],
     pub authenticated: AtomicBool,
@@ -122,6 +125,8 @@ struct Inbox {
 pub enum Unblock {
     Timeout,
     Error,
+    /// The server became a replica: the command hears it, and the connection ends.
+    RoleChanged,
 }
 
 /// The reply to a command that waited.
@@ -151,6 +156,9 @@ pub struct Mail {
 impl Facts {
     /// What the connection is used for. MONITOR makes no class of its own, as in Redis.
     pub fn class(&self) -> ClientClass {
+        if self.is_replica.load(Relaxed) {
+            return ClientClass::Replica;
+        }
         if self.is_subscribed() { ClientClass::PubSub } else { ClientClass::Normal }
     }
 
@@ -425,7 +433,8 @@ impl Clients {
         let mut all = self.all.lock();
         let told = |client: &Client| client.facts.memory.told.load(Relaxed);
         let mut total: usize = all.values().map(|client| told(client)).sum();
-        let may_go = |f: &Facts| !f.no_evict.load(Relaxed) && !f.close_asap.load(Relaxed);
+        let is_server = |f: &Facts| f.is_replica.load(Relaxed) || f.is_primary.load(Relaxed);
+        let may_go = |f: &Facts| !f.no_evict.load(Relaxed) && !f.close_asap.load(Relaxed) && !is_server(f);
         let may_go = all.values().filter(|client| may_go(&client.facts));
         // Of equals the oldest goes first, as in Redis.
         let mut sized: Vec<_> = may_go.map(|client| (told(client), Reverse(client.id))).collect();

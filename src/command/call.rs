@@ -141,6 +141,9 @@ fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, parts: &Parts<'_>, 
     if let Some(departure) = ended.leaves.take() {
         return scripts::depart(turn, session, departure, Some(exclusive));
     }
+    if let Some(raw) = turn.raw.take() {
+        node.journal.stream.append_raw(&raw, session.db);
+    }
     drop(exclusive);
     if let Some(seldom) = &mut ended.seldom
         && !seldom.flushed.is_empty()

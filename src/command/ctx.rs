@@ -98,7 +98,7 @@ impl<'k> Ctx<'_, 'k> {
     /// Propagates this in place of the command as it came: what happened, not what was asked. May be called repeatedly.
     pub fn propagate(&mut self, args: &[&[u8]]) {
         self.spoke = true;
-        if self.node.journal.is_on() {
+        if self.node.journal.records() {
             self.flush_expired();
             self.effects.add(self.db.index(), args.iter().copied());
         }

@@ -11,7 +11,7 @@ use super::table::Row;
 use super::turn::Turn;
 use super::{
     ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Registry,
-    Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
+    STALE, Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
 };
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
@@ -91,7 +91,9 @@ pub const REFUSALS: &[Gate] = &[
     Gate { name: "snapshots", check: snapshots, quiet: |l| l.node.rdb.last_ok.0.load(Relaxed) },
     Gate { name: "disk", check: disk, quiet: |l| !l.node.journal.has_failed() },
     Gate { name: "replicas", check: replicas, quiet: |l| l.config.min_replicas_to_write == 0 },
+    Gate { name: "read-only replica", check: read_only, quiet: |l| !l.node.replication.is_replica() },
     Gate { name: "subscribed", check: subscribed, quiet: |l| !l.session.only_listens() },
+    Gate { name: "stale", check: stale, quiet: |l| !l.node.replication.is_stale() },
     Gate { name: "loading", check: loading, quiet: |l| !l.node.life.is_loading() },
     Gate { name: "busy", check: busy, quiet: |l| !l.node.scripts.runs.any() },
 ];
@@ -197,10 +199,23 @@ fn snapshots(r: &Request<'_>) -> Result<(), Error> {
     if failed && !r.config.save.is_empty() && needs_disk(r) { Err(SNAPSHOTS_FAIL) } else { Ok(()) }
 }
 
-/// `min-replicas-to-write`: this server has no replicas, so any demand for some stops writes.
+/// `min-replicas-to-write`, which binds a primary.
 fn replicas(r: &Request<'_>) -> Result<(), Error> {
-    let wanted = r.config.min_replicas_to_write > 0 && r.config.min_replicas_max_lag > 0;
-    if wanted && writes(r) { Err(TOO_FEW_REPLICAS) } else { Ok(()) }
+    let wanted = r.config.min_replicas_to_write as usize;
+    let binds = wanted > 0 && r.config.min_replicas_max_lag > 0 && !r.node.replication.is_replica();
+    if binds && r.node.replication.good() < wanted && writes(r) { Err(TOO_FEW_REPLICAS) } else { Ok(()) }
+}
+
+/// `replica-read-only`.
+fn read_only(r: &Request<'_>) -> Result<(), Error> {
+    let is_read_only = r.node.replication.is_replica() && r.config.replica_read_only;
+    if is_read_only && writes(r) { Err(READ_ONLY) } else { Ok(()) }
+}
+
+/// `replica-serve-stale-data no`: what the primary has by now is not known.
+fn stale(r: &Request<'_>) -> Result<(), Error> {
+    let is_stale = r.node.replication.is_stale() && !r.config.replica_serve_stale_data;
+    if is_stale && !r.row.command.has(STALE) { Err(PRIMARY_IS_DOWN) } else { Ok(()) }
 }
 
 fn subscribed(r: &Request<'_>) -> Result<(), Error> {
@@ -278,6 +293,9 @@ const SNAPSHOTS_FAIL: Error = Error::new(
 );
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
+const READ_ONLY: Error = Error::new("READONLY You can't write against a read only replica.");
+const PRIMARY_IS_DOWN: Error =
+    Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");
 
 #[cfg(test)]
@@ -287,6 +305,7 @@ mod tests {
     use crate::command::session::Queue;
     use crate::command::{PLAIN_WITHOUT, Registry};
     use crate::pubsub::Kind;
+    use crate::replication::Primary;
     use crate::resp::Argv;
     use std::sync::Arc;
 
@@ -306,6 +325,11 @@ mod tests {
             let client = Client::new(1, "192.0.2.1:5".into(), String::new(), false, 0);
             let (session, stats) = (Session::new(client, true), node.observatory.worker(0));
             Self { node, registry, config: Config::default(), session, stats, now: 1_000 }
+        }
+
+        /// It is a replica whose link is down.
+        fn follow(&self) {
+            self.node.replication.follow(Primary { host: "192.0.2.2".into(), port: 1 }, self.now);
         }
 
         fn look(&self) -> Look<'_> {
@@ -348,6 +372,11 @@ mod tests {
                 w.config.save = Config::default().save;
             }),
             ("replicas", |w| (w.config.min_replicas_to_write, w.config.min_replicas_max_lag) = (1, 10)),
+            ("read-only replica", |w| w.follow()),
+            ("stale", |w| {
+                w.follow();
+                w.config.replica_serve_stale_data = false;
+            }),
             ("subscribed", |w| _ = w.session.subscriptions.of(Kind::Pattern).insert(b"x".as_slice().into())),
             ("paused", |w| w.node.clients.pause(Pause::All, 2_000, w.now)),
             ("paused for writes", |w| w.node.clients.pause(Pause::Write, 2_000, w.now)),
@@ -386,6 +415,13 @@ mod tests {
         assert!(text(said(case("snapshots"), &["PING"])).starts_with("MISCONF "));
         assert_eq!(said(case("snapshots"), &["GET", "k"]), Ok(None));
         assert_eq!(text(said(case("replicas"), &["SET", "k", "v"])), "NOREPLICAS Not enough good replicas to write.");
+        assert_eq!(
+            text(said(case("read-only replica"), &["SET", "k", "v"])),
+            "READONLY You can't write against a read only replica."
+        );
+        assert_eq!(said(case("read-only replica"), &["GET", "k"]), Ok(None));
+        assert!(text(said(case("stale"), &["GET", "k"])).starts_with("MASTERDOWN "));
+        assert_eq!(said(case("stale"), &["INFO"]), Ok(None));
         let listens = "ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
         assert_eq!(text(said(case("subscribed"), &["GET", "k"])), listens);
         assert_eq!(said(case("subscribed"), &["PING"]), Ok(None));
@@ -401,7 +437,9 @@ mod tests {
     #[test]
     fn the_first_refusal_wins_and_a_refusal_goes_before_a_pause() {
         let mut world = World::new();
-        cases().iter().filter(|(name, _)| *name != "queued").for_each(|(_, make)| make(&mut world));
+        // A replica's demand for replicas of its own binds nobody.
+        let apart = ["queued", "read-only replica", "stale"];
+        cases().iter().filter(|(name, _)| !apart.contains(name)).for_each(|(_, make)| make(&mut world));
         assert_eq!(world.try_out(&["SET", "k", "v"]), Err("NOAUTH Authentication required.".into()));
         world.session.authenticated = true;
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("NOPERM "));
@@ -409,9 +447,14 @@ mod tests {
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("MISCONF "));
         world.node.rdb.last_ok.0.store(true, Relaxed);
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("NOREPLICAS "));
-        world.config.min_replicas_to_write = 0;
+        world.follow();
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("READONLY "));
+        world.config.replica_read_only = false;
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("ERR Can't execute 'set'"));
         world.session.subscriptions = Default::default();
+        world.config.replica_serve_stale_data = false;
+        assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("MASTERDOWN "));
+        world.config.replica_serve_stale_data = true;
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("LOADING "));
         world.node.life.set_loading(false);
         assert_eq!(world.try_out(&["SET", "k", "v"]), Ok(Some(Deferred::Held)));

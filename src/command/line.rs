@@ -92,6 +92,8 @@ fn redirect(client: &Client) -> i64 {
 fn flags(client: &Client) -> String {
     let facts = &client.facts;
     let letters = [
+        ('S', facts.is_replica.load(Relaxed)),
+        ('M', facts.is_primary.load(Relaxed)),
         ('O', facts.monitor.load(Relaxed)),
         ('P', facts.is_subscribed()),
         ('x', facts.queued.load(Relaxed) >= 0),

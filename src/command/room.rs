@@ -3,7 +3,6 @@
 //! Evictions are units of their own: each locks its key's stripe, propagates a DEL, and is counted. They happen before
 //! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that nobody waits for a storm.
 
-use super::session::Origin;
 use super::table::Row;
 use super::turn::Turn;
 use super::unit;
@@ -18,7 +17,10 @@ use crate::node::Node;
 #[inline]
 pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
     let limit = turn.config.maxmemory;
-    if limit == 0 || session.origin == Origin::Log || counted(turn.node) <= limit {
+    if limit == 0 || session.is_replayed() || counted(turn.node) <= limit {
+        return Ok(());
+    }
+    if leaves_it_to_the_primary(turn) {
         return Ok(());
     }
     // A pause holds back what changes data, and evictions are changes: who would need them waits as well.
@@ -34,7 +36,16 @@ pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Er
 pub fn relieve(turn: &mut Turn<'_>) -> bool {
     let limit = turn.config.maxmemory;
     let over = |turn: &Turn<'_>| limit > 0 && counted(turn.node) > limit;
-    over(turn) && turn.node.clients.paused(turn.now) == Pause::None && make_room(turn, limit) && over(turn)
+    over(turn)
+        && !leaves_it_to_the_primary(turn)
+        && turn.node.clients.paused(turn.now) == Pause::None
+        && make_room(turn, limit)
+        && over(turn)
+}
+
+/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well.
+fn leaves_it_to_the_primary(turn: &Turn<'_>) -> bool {
+    turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
 }
 
 /// The memory that `maxmemory` counts: evicting keys makes the others grow.

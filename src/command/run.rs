@@ -44,7 +44,7 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     if ctx.db.changes.dirty != dirty
         && !ctx.spoke
         && ctx.row.command.has(WRITE | MAY_REPLICATE)
-        && ctx.node.journal.is_on()
+        && ctx.node.journal.records()
     {
         if ctx.canonical {
             ctx.effects.add_canonical(db, ctx.args.view());

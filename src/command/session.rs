@@ -8,6 +8,7 @@ use crate::keyspace::waiting::Waiter;
 use crate::keyspace::watch::Dirty;
 use crate::node::Node;
 use crate::pubsub::{Kind, PubSub};
+use crate::replication::{Joined, Offered};
 use crate::resp::{Argv, Proto};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Session {
     pub no_touch: bool,
     /// The command that waits for its keys.
     pub waiting: Option<Waiting>,
+    /// REPLCONF was said, or SYNC.
+    pub joining: Option<Box<Joining>>,
     /// What the connection must do after this command.
     pub then: Then,
     pub origin: Origin,
@@ -42,6 +45,8 @@ pub enum Origin {
     Socket,
     /// The append-only file being read at start.
     Log,
+    /// The primary, whose commands are its effects.
+    Primary,
     /// A script.
     Script,
 }
@@ -65,6 +70,16 @@ pub enum Then {
     Close,
     /// Close without another byte.
     Drop,
+    /// Send what is in the buffer, then serve a replica: [`Session::joining`].
+    Replicate,
+}
+
+/// A replica that introduces itself.
+#[derive(Default)]
+pub struct Joining {
+    pub offered: Offered,
+    /// It is one from now on.
+    pub replica: Option<Joined>,
 }
 
 /// Commands queued by MULTI.
@@ -178,6 +193,7 @@ impl Session {
             tracking: None,
             no_touch: false,
             waiting: None,
+            joining: None,
             then: Then::GoOn,
             origin: Origin::Socket,
         }
@@ -187,6 +203,11 @@ impl Session {
     pub fn for_log(now: i64) -> Self {
         let client = Client::new(0, String::new(), String::new(), false, now);
         Self { origin: Origin::Log, ..Self::new(client, true) }
+    }
+
+    /// A session for what the primary sends, as `client`.
+    pub fn for_primary(client: Arc<Client>, db: usize) -> Self {
+        Self { origin: Origin::Primary, db, ..Self::new(client, true) }
     }
 
     /// A session to run a parked command again for its client, whose own session is elsewhere.
@@ -205,6 +226,7 @@ impl Session {
             tracking: None,
             no_touch: waiter.no_touch,
             waiting: None,
+            joining: None,
             then: Then::GoOn,
             origin: Origin::Socket,
         }
@@ -220,10 +242,10 @@ impl Session {
         (self.user, self.authenticated) = (user, authenticated);
     }
 
-    /// The append-only file is being read: its commands were let through when they first ran.
+    /// The command was let through when it first ran, here or on the primary: the log's, and the primary's.
     #[inline]
     pub fn is_replayed(&self) -> bool {
-        self.origin == Origin::Log
+        matches!(self.origin, Origin::Log | Origin::Primary)
     }
 
     /// In RESP2 a connection with subscriptions only listens.
@@ -234,7 +256,7 @@ impl Session {
 
     /// A session for what a script calls: what it changes of itself is gone with it. What it reads is read for its caller.
     pub fn for_script(&self) -> Self {
-        let origin = if self.origin == Origin::Log { Origin::Log } else { Origin::Script };
+        let origin = if self.is_replayed() { self.origin } else { Origin::Script };
         Self { proto: Proto::Resp2, origin, ..self.for_departure() }
     }
 
@@ -254,6 +276,7 @@ impl Session {
             tracking: self.tracking.clone(),
             no_touch: self.no_touch,
             waiting: None,
+            joining: None,
             then: Then::GoOn,
             origin: self.origin,
         }

@@ -35,6 +35,9 @@ pub struct Turn<'n> {
     pub(super) quiet: bool,
     /// A unit has sent something to clients since this was last asked.
     pub(super) pushed: bool,
+    /// What the primary sent for the present unit: it goes to the stream with the unit, where that leaves the gate on its
+    /// way.
+    pub raw: Option<Vec<u8>>,
     /// Journal offset behind the last effects of this turn; replies wait for it.
     pub journal_end: u64,
 }
@@ -129,6 +132,7 @@ impl<'n> Turn<'n> {
             effects,
             quiet: false,
             pushed: false,
+            raw: None,
             journal_end: 0,
         }
     }

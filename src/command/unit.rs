@@ -22,8 +22,9 @@ use crate::config::events::KeyspaceEvents;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
 use crate::keyspace::{Db, Event, Expired, Held, Hints, Lapsed, Manner, Notice, Seldom};
+use crate::node::Node;
 use crate::observe::WorkerStats;
-use crate::resp::{ArgvView, Out};
+use crate::resp::{ArgvView, Out, encode_request};
 
 /// A request that passed the gates.
 pub(super) struct Parts<'a> {
@@ -93,7 +94,8 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.is_replayed(),
-        hide_expired: turn.node.clients.paused(turn.now) != Pause::None,
+        // A replica waits for its primary to remove what has expired.
+        hide_expired: turn.node.clients.paused(turn.now) != Pause::None || turn.node.replication.is_replica(),
         lazy_free: true,
     };
     Db::new(held, session.db, turn.now, manner)
@@ -151,8 +153,13 @@ fn tell(turn: &mut Turn<'_>, notices: &[Notice], by: u64) {
                 }
                 sent
             }
-            Notice::Message { shard: false, channel, payload } => pubsub.publish(clients, channel, payload, at),
-            Notice::Message { shard: true, channel, payload } => pubsub.publish_to_shard(clients, channel, payload, at),
+            Notice::Message { shard, channel, payload } => {
+                pass_on_message(turn.node, *shard, channel, payload);
+                match shard {
+                    false => pubsub.publish(clients, channel, payload, at),
+                    true => pubsub.publish_to_shard(clients, channel, payload, at),
+                }
+            }
             Notice::Stale { key, noted, .. } => {
                 let heard = noted.iter().filter(|tracker| tracker.hears(by));
                 let push = Push::invalid(&[key]);
@@ -174,6 +181,15 @@ fn tell(turn: &mut Turn<'_>, notices: &[Notice], by: u64) {
         sent += pubsub.broadcast(clients, &changed, by, at);
     }
     turn.pushed |= sent > 0;
+}
+
+/// Replicas get a primary's messages, which are in no log.
+fn pass_on_message(node: &Node, shard: bool, channel: &[u8], payload: &[u8]) {
+    if node.journal.stream.is_on() {
+        let (name, mut command): (&[u8], _) = (if shard { b"SPUBLISH" } else { b"PUBLISH" }, Vec::new());
+        encode_request(&mut command, [name, channel, payload].into_iter());
+        node.journal.stream.append_for_replicas(&command);
+    }
 }
 
 /// Removes the keys that a walk met due, each in a unit of its own; one that was written again since then stays.

@@ -20,6 +20,7 @@ use crate::keyspace::waiting::Waiter;
 use crate::keyspace::{Db, Hints, Manner};
 use crate::node::Node;
 use crate::num;
+use crate::replication::{LogWait, OffsetWait};
 use crate::resp::{self, Argv, Out};
 use crate::types::Kind;
 use std::collections::VecDeque;
@@ -83,6 +84,8 @@ pub enum Awaits {
     Keys,
     /// The end of the process, or of the attempt.
     Shutdown(ShutdownFlags),
+    /// Acknowledgements of an offset in the stream, by so many replicas, and perhaps the own log.
+    Replicas { offset: u64, count: usize, log: Option<LogWait> },
 }
 
 impl Wait {
@@ -137,6 +140,9 @@ pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &
     match wait.on {
         Awaits::Keys => db.park(&waiter),
         Awaits::Shutdown(flags) => node.life.ask_shutdown(flags, Some(waiter.clone())),
+        Awaits::Replicas { offset, count, log } => {
+            node.replication.wait(OffsetWait { waiter: waiter.clone(), offset, replicas: count, log });
+        }
     }
     session.waiting = Some(Waiting { waiter, deadline: wait.patience.0 });
 }
@@ -247,15 +253,37 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
 
 /// Ends waits that no key ends, with an error. From any thread.
 pub fn fail_all(waiters: Vec<Arc<Waiter>>, error: &Error) {
-    for waiter in waiters.into_iter().filter(|waiter| waiter.claims.claim()) {
-        let mut reply = Vec::new();
-        Out::new(&mut reply, waiter.proto).error(error.text());
-        let facts = &waiter.client.facts;
-        facts.blocked.store(false, Relaxed);
-        facts.wait_ends.store(false, Relaxed);
-        waiter.claims.served();
-        waiter.client.serve(reply, 0);
+    waiters.iter().for_each(|waiter| serve_with(waiter, |out| out.error(error.text())));
+}
+
+/// Ends the waits in WAIT and WAITAOF whose offsets have been acknowledged. From any thread.
+pub fn serve_acknowledged(node: &Node) {
+    let met = node.replication.take_met(node.journal.durable());
+    met.iter().for_each(|wait| serve_with(&wait.waiter, |out| tell_acknowledged(node, wait.offset, wait.log, out)));
+}
+
+/// What WAIT and WAITAOF answer: how many have it.
+pub fn tell_acknowledged(node: &Node, offset: u64, log: Option<LogWait>, out: &mut Out<'_>) {
+    let count = i64::try_from(node.replication.acknowledged(offset, log.is_some())).unwrap_or(i64::MAX);
+    if let Some(log) = log {
+        out.array(2);
+        out.int(i64::from(node.journal.is_on() && node.journal.durable() >= log.end));
     }
+    out.int(count);
+}
+
+/// Answers a command that waits for no key, unless its wait is over.
+fn serve_with(waiter: &Waiter, answer: impl FnOnce(&mut Out<'_>)) {
+    if !waiter.claims.claim() {
+        return;
+    }
+    let mut reply = Vec::new();
+    answer(&mut Out::new(&mut reply, waiter.proto));
+    let facts = &waiter.client.facts;
+    facts.blocked.store(false, Relaxed);
+    facts.wait_ends.store(false, Relaxed);
+    waiter.claims.served();
+    waiter.client.serve(reply, 0);
 }
 
 /// The type that a family's blocking commands wait for; a key of another type is no reason to wake up.
@@ -280,13 +308,20 @@ pub fn give_up(turn: &Turn<'_>, client: &Client, waiter: &Waiter) -> bool {
     true
 }
 
-/// What a command answers whose time is over: for all of them the absent array.
-pub fn timed_out(waiter: &Waiter, out: &mut Vec<u8>) {
-    Out::new(out, waiter.proto).null_array();
+/// What a command answers whose time is over: the absent array, or, of WAIT, how many have acknowledged by now.
+pub fn timed_out(node: &Node, waiter: &Waiter, out: &mut Vec<u8>) {
+    let mut out = Out::new(out, waiter.proto);
+    match node.replication.take_wait(waiter) {
+        Some(wait) => tell_acknowledged(node, wait.offset, wait.log, &mut out),
+        None => out.null_array(),
+    }
 }
 
 /// What CLIENT UNBLOCK … ERROR makes a command answer.
 pub const UNBLOCKED: Error = Error::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+/// What a blocked command answers when the server becomes a replica.
+pub const ROLE_CHANGED: Error =
+    Error::new("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
 const NOT_A_TIMEOUT: Error = Error::new("ERR timeout is not a float or out of range");
 const NOT_MILLIS: Error = Error::new("ERR timeout is not an integer or out of range");
 const TIMEOUT_NEGATIVE: Error = Error::new("ERR timeout is negative");

@@ -50,7 +50,7 @@ fn bgsave(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match ctx.node.walks.ask(Job::Save, schedule, ctx.is_in_exec()) {
         Asked::Started => ctx.out.simple("Background saving started"),
         Asked::Scheduled => ctx.out.simple("Background saving scheduled"),
-        Asked::Busy(Job::Save) => Err(SAVE_IN_PROGRESS),
+        Asked::Busy(Job::Save | Job::Sync) => Err(SAVE_IN_PROGRESS),
         Asked::Busy(Job::Rewrite) => Err(REWRITE_IN_PROGRESS),
     }
 }
@@ -92,7 +92,8 @@ pub(super) fn save_here(ctx: &mut Ctx<'_, '_>) -> Outcome {
     // This unit's own changes are counted when it is over.
     let changes = ctx.node.observatory.counts().changes + ctx.db.changes.dirty;
     let libraries = ctx.node.scripts.libraries.current();
-    save::save_now(ctx.db, &ctx.node.rdb, &libraries, ctx.config, changes).map_err(|_| Error::new("ERR"))
+    save::save_now(ctx.db, &ctx.node.rdb, &libraries, ctx.config, (changes, ctx.node.journal.stream.history()))
+        .map_err(|_| Error::new("ERR"))
 }
 
 const SAVE_IN_PROGRESS: Error = Error::new("ERR Background save already in progress");

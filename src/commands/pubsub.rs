@@ -180,7 +180,8 @@ const SPUBLISH: Command = Command {
 fn publish(ctx: &mut Ctx<'_, '_>, kind: Kind) -> Outcome {
     let (channel, payload) = (ctx.args.get(1), ctx.args.get(2));
     let receivers = ctx.node.pubsub.receivers(kind, channel);
-    if receivers > 0 {
+    // Replicas may have subscribers of their own.
+    if receivers > 0 || ctx.node.journal.stream.is_on() {
         let (shard, channel, payload) = (kind == Kind::Shard, channel.into(), payload.into());
         ctx.db.changes.seldom().notices.push(Notice::Message { shard, channel, payload });
     }

@@ -100,6 +100,11 @@ impl<C: Cell> Claims<C> {
         debug_assert!(ended, "only the claimant serves");
     }
 
+    /// Whether the wait has ended.
+    pub fn is_over(&self) -> bool {
+        self.0.exchange(OVER, OVER)
+    }
+
     /// The waiter's own connection ends the wait. False if it is claimed, or was served.
     pub fn give_up(&self) -> bool {
         self.0.exchange(WAITING, OVER)

@@ -22,11 +22,12 @@ use crate::clock;
 use crate::command::call::{abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::command::turn::{Called, LookedUp, Prepared, Turn};
-use crate::command::waiting::{UNBLOCKED, give_up, timed_out};
+use crate::command::waiting::{ROLE_CHANGED, UNBLOCKED, give_up, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::waited_ticks;
 use crate::observe::Cause;
+use crate::replication::Joined;
 use crate::resp::{self, Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -119,6 +120,13 @@ impl Connection {
         }
     }
 
+    /// What is left for whoever serves the replica that the client turned out to be: the socket, the replica, and the bytes
+    /// behind its last request. None of a connection that has simply ended.
+    pub fn as_replica(&mut self) -> Option<(&mut Stream, Joined, Vec<u8>)> {
+        let replica = self.session.joining.as_mut()?.replica.take()?;
+        (self.state == State::Closing).then(|| (&mut self.stream, replica, self.input.split_off(self.consumed)))
+    }
+
     /// What other threads sent.
     fn collect_mail(&mut self, cx: &Context<'_>) {
         let client = &self.session.client;
@@ -188,14 +196,22 @@ impl Connection {
             return;
         }
         worker.stats.call(waiter.row, 0);
-        match self.unblock {
-            Some(Unblock::Error) => {
+        let error = match self.unblock {
+            Some(Unblock::Error) => Some(UNBLOCKED),
+            Some(Unblock::RoleChanged) => Some(ROLE_CHANGED),
+            Some(Unblock::Timeout) | None => None,
+        };
+        if self.unblock == Some(Unblock::RoleChanged) {
+            self.state = State::Closing;
+        }
+        match error {
+            Some(error) => {
                 worker.stats.failed(waiter.row);
                 worker.stats.counters.total_error_replies.add(1);
-                worker.node.observatory.errors.record(&[b"-", UNBLOCKED.text()].concat());
-                self.end_wait(|out| Out::new(out, waiter.proto).error(UNBLOCKED.text()));
+                worker.node.observatory.errors.record(&[b"-", error.text()].concat());
+                self.end_wait(|out| Out::new(out, waiter.proto).error(error.text()));
             }
-            _ => self.end_wait(|out| timed_out(&waiter, out)),
+            None => self.end_wait(|out| timed_out(worker.node, &waiter, out)),
         }
     }
 
@@ -359,7 +375,7 @@ impl Connection {
         self.compact_input();
         match self.session.then {
             Then::GoOn => {}
-            Then::Close => self.state = State::Closing,
+            Then::Close | Then::Replicate => self.state = State::Closing,
             Then::Drop => self.state = State::Closed,
         }
         if self.output.len() - self.sent > self.hard_limit(&config) {

@@ -60,7 +60,7 @@ fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.gauge("redis_connected_clients", "Connections of clients.", node.clients.len());
     let blocked = node.clients.list().iter().filter(|c| c.facts.is_waiting()).count();
     page.gauge("redis_blocked_clients", "Clients that wait in a blocking command.", blocked);
-    page.gauge("redis_connected_slaves", "Connected replicas.", 0);
+    page.gauge("redis_connected_slaves", "Connected replicas.", node.replication.replicas().len());
     page.gauge("redis_config_maxclients", "The directive maxclients.", config.maxclients);
     page.gauge("redis_config_maxmemory", "The directive maxmemory.", config.maxmemory);
     page.gauge("redis_memory_max_bytes", "The directive maxmemory.", config.maxmemory);

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod batch;
 pub mod connection;
+mod feed;
 pub mod listen;
 pub mod metrics;
 pub mod service_time;

@@ -5,6 +5,7 @@
 //! turn, behind every connection that was ready in it: one flush of the journal for all of them, then their replies.
 
 use super::connection::Connection;
+use super::feed::Feed;
 use super::service_time::Loop;
 use super::stream::{Accepted, Stream};
 use crate::clients::Client;
@@ -114,9 +115,13 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
                 match Stream::adopt(socket) {
                     Ok(stream) => {
                         let serve = Serve { worker: worker.clone(), client: client.clone(), count: count.clone() };
-                        let connection = Connection::new(worker.clone(), stream, client);
+                        let mut connection = Connection::new(worker.clone(), stream, client);
+                        let worker = worker.clone();
                         tokio::task::spawn_local(async move {
-                            connection.await;
+                            (&mut connection).await;
+                            if let Some((stream, replica, input)) = connection.as_replica() {
+                                Feed::new(&worker, stream, replica, input).run().await;
+                            }
                             drop(serve);
                         });
                     }

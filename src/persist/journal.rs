@@ -18,6 +18,7 @@
 //! Invariant: `durable <= written <= appended`; bytes are written in the order of `append`.
 
 use super::storage::{Directory, StoredFile};
+use super::stream::Stream;
 use crate::clock::Millis;
 use crate::observe::{Histogram, Snapshot};
 use crate::resp::encode_select;
@@ -68,6 +69,8 @@ pub struct Journal<L: Lock = RawMutex> {
     /// Workers waiting for the batcher.
     waiting: LockOf<L, Vec<Waker>>,
     pub(super) bell: Bell,
+    /// The same order as replicas get it.
+    pub stream: Stream,
     /// DEBUG AOF-FLUSH-SLEEP: every write takes this much longer.
     pub write_delay_us: AtomicU64,
     pub stats: Stats,
@@ -201,15 +204,22 @@ impl<L: Lock> Journal<L> {
             failed: AtomicBool::new(false),
             waiting: LockOf::default(),
             bell: Bell::default(),
+            stream: Stream::default(),
             write_delay_us: AtomicU64::new(0),
             stats: Stats::default(),
         }
     }
 
-    /// Whether effects are recorded at all.
+    /// Whether there is a log.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.on.load(Relaxed)
+    }
+
+    /// Whether effects are recorded at all: for the log, or for replicas.
+    #[inline]
+    pub fn records(&self) -> bool {
+        self.is_on() || self.stream.is_on()
     }
 
     pub fn set_policy(&self, fsync: Fsync, reply_after: ReplyAfter, timestamps: bool, batch_commands: u64) {
@@ -238,13 +248,16 @@ impl<L: Lock> Journal<L> {
     }
 
     /// Appends one unit's effects: `record` is one contiguous run of commands that begins in the first and ends in the
-    /// second of `databases`. Returns the offset behind it. Called under the unit's locks.
+    /// second of `databases`. Returns the offset behind it, 0 without a log. Called under the unit's locks.
     pub fn append(&self, databases: (usize, usize), commands: usize, record: [&[u8]; 3], now: Millis) -> u64 {
-        if !self.is_on() {
+        if !self.records() {
             return 0;
         }
         let mut p = self.pending.lock();
-        // Looked at again, under the lock: what came behind the end of recording would wait for ever.
+        if self.stream.is_on() {
+            self.stream.append(databases, record);
+        }
+        // Looked at under the lock: what came behind the end of recording would wait for ever.
         if !self.is_on() {
             return 0;
         }
@@ -509,6 +522,11 @@ impl<L: Lock> Journal<L> {
     /// The size of the whole log, as of the last write.
     pub fn size(&self) -> u64 {
         self.stats.behind_bytes.load(Relaxed) + self.stats.file_bytes.load(Relaxed)
+    }
+
+    /// Offset up to which the device has the log.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Acquire)
     }
 
     pub fn durable_lag_bytes(&self) -> u64 {

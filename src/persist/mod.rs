@@ -1,6 +1,6 @@
 //! Persistence: one journal for log, replication and recovery; files in Redis's layout. First floor to touch a disk.
 //!
-//! [`journal`] orders effects and says how far they are written and durable; [`batcher`] is the thread behind it;
+//! [`journal`] orders effects and says how far they are written and durable; [`stream`] is the same order for replicas; [`batcher`] is the thread behind it;
 //! [`manifest`] and [`aof`] are the directory of files, [`storage`] the disk below; [`load`] reads them back; [`rewrite`]
 //! makes a new base from one instant of the keyspace, [`save`] a snapshot file.
 
@@ -14,8 +14,9 @@ pub mod rdb;
 mod replay;
 pub mod rewrite;
 pub mod save;
-mod snapshot;
+pub mod snapshot;
 pub mod storage;
+pub mod stream;
 pub mod walks;
 
 pub use aof::Aof;

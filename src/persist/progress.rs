@@ -1,6 +1,8 @@
 //! How far a load has come, for INFO: bytes there are and bytes read, and what the file says of itself.
 
+use super::rdb::write::History;
 use crate::clock::{self, Millis};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The load in progress, or the last one.
@@ -13,6 +15,8 @@ pub struct Loading {
     passed_bytes: AtomicU64,
     /// The memory in use when the file was written.
     pub used_mem: AtomicU64,
+    /// The replication history in a file's fields, as far as it was read.
+    history: Mutex<Option<History>>,
 }
 
 impl Loading {
@@ -22,6 +26,12 @@ impl Loading {
         self.loaded_bytes.store(0, Relaxed);
         self.passed_bytes.store(0, Relaxed);
         self.used_mem.store(0, Relaxed);
+        *self.history.lock() = None;
+    }
+
+    /// The replication history that the file loaded last stands in, if it tells one whole.
+    pub fn take_history(&self) -> Option<History> {
+        self.history.lock().take().filter(|history| history.id.len() == 40)
     }
 
     /// So much of the present file is loaded.
@@ -71,6 +81,9 @@ impl Loading {
                 self.used_mem.store(bytes as u64, Relaxed);
                 crate::log::notice!("RDB memory usage when created {:.2} Mb", bytes as f64 / f64::from(1 << 20));
             }
+            (b"repl-id", _) => self.history.lock().get_or_insert_default().id = text.into_owned(),
+            (b"repl-offset", Some(offset @ 0..)) => self.history.lock().get_or_insert_default().offset = offset as u64,
+            (b"repl-stream-db", Some(db @ 0..)) => self.history.lock().get_or_insert_default().db = db as usize,
             (b"aof-base", Some(1..)) => crate::log::notice!("RDB is base AOF"),
             _ => {}
         }

@@ -86,13 +86,14 @@ impl Job<'_> {
 
     fn write_base(&self, walk: Walk<'_>, libraries: &Set, temp: &Path) -> io::Result<()> {
         let (storage, walks) = (&self.aof.storage, self.walks);
-        let order = Order { storage, path: temp, form: self.form(), config: self.config, walks, libraries };
-        snapshot::write(walk, &order).and_then(|()| self.go_on())
+        let order = Order { form: self.form(), config: self.config, walks, libraries };
+        let mut file = snapshot::File::create(storage, temp)?;
+        snapshot::write(walk, &order, &mut file).and_then(|()| self.go_on())
     }
 
     fn form(&self) -> Form {
         match self.config.aof_use_rdb_preamble {
-            true => Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: true },
+            true => Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: true, history: None },
             false => Form::Commands,
         }
     }

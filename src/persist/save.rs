@@ -6,7 +6,7 @@
 
 use super::aof::{LastOk, at};
 use super::progress::Loading;
-use super::rdb::write::{Purpose, Writer};
+use super::rdb::write::{History, Purpose, Writer};
 use super::snapshot::{self, Form, Order};
 use super::storage::{Storage, directory_of};
 use super::walks::Walks;
@@ -81,8 +81,8 @@ pub struct Job<'a> {
     pub config: &'a Config,
     /// The thread's own slot in the gate.
     pub slot: usize,
-    /// Reads the keyspace's count of changes.
-    pub changes: &'a dyn Fn() -> u64,
+    /// Reads the keyspace's count of changes, and the replication history that it stands in.
+    pub changes: &'a dyn Fn() -> (u64, Option<History>),
 }
 
 impl Job<'_> {
@@ -113,7 +113,7 @@ impl Job<'_> {
     /// Returns the count of changes at the cut.
     fn attempt(&self) -> io::Result<u64> {
         let exclusive = self.keyspace.gate.exclusive();
-        let changes = (self.changes)();
+        let (changes, history) = (self.changes)();
         let libraries = self.libraries.current();
         let walk = self
             .keyspace
@@ -121,12 +121,14 @@ impl Job<'_> {
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         drop(exclusive);
         let (storage, temp) = (&self.rdb.storage, background_path());
-        let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false };
-        let order = Order { storage, path: &temp, form, config: self.config, walks: self.walks, libraries: &libraries };
-        let written = snapshot::write(walk, &order).and_then(|()| match self.walks.is_cancelled() {
-            true => Err(io::ErrorKind::Interrupted.into()),
-            false => Ok(()),
-        });
+        let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false, history };
+        let order = Order { form, config: self.config, walks: self.walks, libraries: &libraries };
+        let written = snapshot::File::create(storage, &temp)
+            .and_then(|mut file| snapshot::write(walk, &order, &mut file))
+            .and_then(|()| match self.walks.is_cancelled() {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => Ok(()),
+            });
         let saved = written.and_then(|()| put_in_force(storage, &temp, self.config));
         saved.map(|()| changes).inspect_err(|_| {
             let _ = storage.remove(&temp);
@@ -135,11 +137,18 @@ impl Job<'_> {
 }
 
 /// Saves here and now; the unit owns the world. `changes`: the keyspace's count of them.
-pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, libraries: &Set, config: &Config, changes: u64) -> io::Result<()> {
+/// `history`: the replication history that the data stands in.
+pub fn save_now(
+    db: &mut Db<'_>,
+    rdb: &Rdb,
+    libraries: &Set,
+    config: &Config,
+    (changes, history): (u64, Option<History>),
+) -> io::Result<()> {
     let temp = temp_path();
     let storage = &rdb.storage;
-    let saved =
-        write_everything(db, libraries, storage, &temp, config).and_then(|()| put_in_force(storage, &temp, config));
+    let saved = write_everything(db, libraries, (storage, &temp), config, history)
+        .and_then(|()| put_in_force(storage, &temp, config));
     match &saved {
         Ok(()) => {
             rdb.succeeded(changes);
@@ -156,16 +165,16 @@ pub fn save_now(db: &mut Db<'_>, rdb: &Rdb, libraries: &Set, config: &Config, ch
 fn write_everything(
     db: &mut Db<'_>,
     libraries: &Set,
-    storage: &Storage,
-    path: &Path,
+    (storage, path): (&Storage, &Path),
     config: &Config,
+    history: Option<History>,
 ) -> io::Result<()> {
     let mut file = storage.create(path)?;
     let keyspace = db.keyspace();
     let mut out = Vec::new();
     let timed_fields = keyspace.has_timed_fields();
     let sizes = (0..keyspace.databases()).map(|index| keyspace.counts(index)).collect();
-    let purpose = Purpose::of(config, timed_fields, false, db.now(), sizes);
+    let purpose = Purpose { history, ..Purpose::of(config, timed_fields, false, db.now(), sizes) };
     let mut writer = Writer::begin(&mut out, purpose);
     libraries.libraries().for_each(|library| writer.library(&mut out, &library.text));
     let selected = db.index();

@@ -1,11 +1,11 @@
-//! Writing one instant of the keyspace to a file, while writes go on: what BGSAVE and BGREWRITEAOF share.
+//! Writing one instant of the keyspace, while writes go on: what BGSAVE, BGREWRITEAOF and a full sync share.
 //!
 //! The walk visits a few dozen keys under one stripe's lock, and lets go; what it met is written without any lock. A big
 //! value is read in pieces, between which the buffer is written out: memory is bounded by what changes meanwhile. The file
 //! is synced as it grows and at its end. Between its pieces it offers its core to whoever waits for it.
 
 use super::aof::at;
-use super::rdb::write::{Purpose, Size, Writer};
+use super::rdb::write::{History, Purpose, Size, Writer};
 use super::replay;
 use super::storage::{Storage, StoredFile};
 use super::walks::Walks;
@@ -18,16 +18,17 @@ use crate::resp::{encode_request, encode_select};
 use crate::script::functions::Set;
 use crate::types::big::Big;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What the file is to be.
-#[derive(Clone, Copy)]
 pub enum Form {
     Rdb {
         /// Fields of hashes may expire.
         timed_fields: bool,
         log_base: bool,
+        /// The replication history that the data is of.
+        history: Option<History>,
     },
     /// The commands that make the data.
     Commands,
@@ -35,8 +36,6 @@ pub enum Form {
 
 /// What a walk is written to, and who may end it.
 pub struct Order<'a> {
-    pub storage: &'a Storage,
-    pub path: &'a Path,
     pub form: Form,
     pub config: &'a Config,
     pub walks: &'a Walks,
@@ -44,11 +43,40 @@ pub struct Order<'a> {
     pub libraries: &'a Set,
 }
 
-/// Walks a cut into a file, synced. `Interrupted` if the job is cancelled: the file is then worth nothing.
-pub fn write(mut walk: Walk<'_>, order: &Order<'_>) -> io::Result<()> {
+/// Where a walk is written to.
+pub trait Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes durable what was written.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file of its own; its errors name it.
+pub struct File {
+    path: PathBuf,
+    file: StoredFile,
+}
+
+impl File {
+    pub fn create(storage: &Storage, path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: storage.create(path)? })
+    }
+}
+
+impl Sink for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes).map_err(at(&self.path))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync().map_err(at(&self.path))
+    }
+}
+
+/// Walks a cut into a sink, synced. `Interrupted` if the job is cancelled: what was written is then worth nothing.
+pub fn write(mut walk: Walk<'_>, order: &Order<'_>, sink: &mut dyn Sink) -> io::Result<()> {
     let Order { config, walks, .. } = order;
     let sizes = walk.count();
-    let mut file = Target::create(order, sizes)?;
+    let mut file = Target::begin(order, sink, sizes);
     let (keys_per_step, delay) = pace(config);
     loop {
         let more = {
@@ -81,10 +109,9 @@ pub fn write(mut walk: Walk<'_>, order: &Order<'_>) -> io::Result<()> {
     }
 }
 
-/// The file in the making.
-struct Target<'p> {
-    path: &'p Path,
-    file: StoredFile,
+/// What is written in the making.
+struct Target<'s> {
+    sink: &'s mut dyn Sink,
     buffer: Vec<u8>,
     writing: Writing,
     unsynced: usize,
@@ -92,15 +119,14 @@ struct Target<'p> {
     courtesy: Courtesy,
 }
 
-impl<'p> Target<'p> {
-    fn create(order: &Order<'p>, sizes: Vec<Size>) -> io::Result<Self> {
-        let Order { storage, path, form, config, libraries, .. } = *order;
-        let file = storage.create(path)?;
+impl<'s> Target<'s> {
+    fn begin(order: &Order<'_>, sink: &'s mut dyn Sink, sizes: Vec<Size>) -> Self {
+        let Order { ref form, config, libraries, .. } = *order;
         let mut buffer = Vec::with_capacity(2 * WRITE_BYTES);
         let mut writing = Writing::begin(&mut buffer, form, config, sizes);
         libraries.libraries().for_each(|library| writing.library(&mut buffer, &library.text));
         let syncs_as_it_grows = incremental_sync(form, config);
-        Ok(Self { path, file, buffer, writing, unsynced: 0, syncs_as_it_grows, courtesy: Courtesy::begin() })
+        Self { sink, buffer, writing, unsynced: 0, syncs_as_it_grows, courtesy: Courtesy::begin() }
     }
 
     fn captured(&mut self, captured: &Captured, walks: &Walks) -> io::Result<()> {
@@ -123,14 +149,14 @@ impl<'p> Target<'p> {
         if self.buffer.len() >= WRITE_BYTES {
             self.writing.sum(&self.buffer);
             self.courtesy.give_way();
-            self.file.write_all(&self.buffer).map_err(at(self.path))?;
+            self.sink.write(&self.buffer)?;
             self.courtesy.give_way();
             self.unsynced += self.buffer.len();
             self.buffer.clear();
             self.buffer.shrink_to(2 * WRITE_BYTES);
         }
         if self.unsynced >= SYNC_BYTES && self.syncs_as_it_grows {
-            self.file.sync().map_err(at(self.path))?;
+            self.sink.sync()?;
             self.unsynced = 0;
         }
         Ok(())
@@ -138,12 +164,12 @@ impl<'p> Target<'p> {
 
     fn end(mut self, checksum: bool) -> io::Result<()> {
         self.writing.end(&mut self.buffer, checksum);
-        self.file.write_all(&self.buffer).map_err(at(self.path))?;
-        self.file.sync().map_err(at(self.path))
+        self.sink.write(&self.buffer)?;
+        self.sink.sync()
     }
 }
 
-fn incremental_sync(form: Form, config: &Config) -> bool {
+fn incremental_sync(form: &Form, config: &Config) -> bool {
     match form {
         Form::Rdb { log_base: false, .. } => config.rdb_save_incremental_fsync,
         _ => config.aof_rewrite_incremental_fsync,
@@ -180,11 +206,12 @@ enum Writing {
 }
 
 impl Writing {
-    fn begin(out: &mut Vec<u8>, form: Form, config: &Config, sizes: Vec<Size>) -> Self {
+    fn begin(out: &mut Vec<u8>, form: &Form, config: &Config, sizes: Vec<Size>) -> Self {
         let now = clock::now_ms();
         match form {
-            Form::Rdb { timed_fields, log_base } => {
-                let purpose = Purpose::of(config, timed_fields, log_base, now, sizes);
+            Form::Rdb { timed_fields, log_base, history } => {
+                let history = history.clone();
+                let purpose = Purpose { history, ..Purpose::of(config, *timed_fields, *log_base, now, sizes) };
                 Self::Rdb(Box::new(Writer::begin(out, purpose)))
             }
             Form::Commands => {

@@ -1,10 +1,11 @@
-//! The walks over the keyspace, one at a time: saves and rewrites are asked for here, and one thread runs them.
+//! The walks over the keyspace, one at a time: saves, rewrites and full syncs are asked for here, and one thread runs them.
 //!
 //! A job that is asked for while nothing runs counts as running from that moment, and begins as soon as the thread has
-//! the gate. A job asked for behind another, or inside a transaction, is scheduled; a rewrite goes before a save.
+//! the gate. A job asked for behind another, or inside a transaction, is scheduled; a full sync goes before a rewrite,
+//! and that before a save.
 //! Cancelling a job makes it leave at its next step and remove its temporary file. A shutdown closes the desk: the job
 //! in progress is told to leave, and no other begins until the desk opens again.
-//! Not here: what a job does (`save`, `rewrite`), and when the clock asks for one (`cron`).
+//! Not here: what a job does (`save`, `rewrite`, `replication::sync`), and when the clock asks for one (`cron`).
 
 use crate::keyspace::Gate;
 use parking_lot::{Condvar, Mutex};
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub enum Job {
     Save,
     Rewrite,
+    /// A full sync for the replicas that wait for one.
+    Sync,
 }
 
 /// The answer to a job that was asked for.
@@ -42,6 +45,7 @@ struct Desk {
     is_new: bool,
     save_waits: bool,
     rewrite_waits: bool,
+    sync_waits: bool,
     closed: bool,
 }
 
@@ -50,11 +54,16 @@ impl Desk {
         match job {
             Job::Save => &mut self.save_waits,
             Job::Rewrite => &mut self.rewrite_waits,
+            Job::Sync => &mut self.sync_waits,
         }
     }
 
+    fn is_awaited(&self) -> bool {
+        self.save_waits || self.rewrite_waits || self.sync_waits
+    }
+
     fn take_waiting(&mut self) -> Option<Job> {
-        [Job::Rewrite, Job::Save].into_iter().find(|&job| std::mem::take(self.waits(job)))
+        [Job::Sync, Job::Rewrite, Job::Save].into_iter().find(|&job| std::mem::take(self.waits(job)))
     }
 }
 
@@ -88,7 +97,7 @@ impl Walks {
 
     pub fn is_idle(&self) -> bool {
         let desk = self.desk.lock();
-        desk.running.is_none() && !desk.save_waits && !desk.rewrite_waits
+        desk.running.is_none() && !desk.is_awaited()
     }
 
     /// Forgets a job that waits and makes a running one leave. True if there was one of either kind.
@@ -144,7 +153,7 @@ impl Walks {
                 desk.is_new = false;
                 return job;
             }
-            if desk.closed || !(desk.save_waits || desk.rewrite_waits) {
+            if desk.closed || !desk.is_awaited() {
                 self.bell.wait(&mut desk);
                 continue;
             }

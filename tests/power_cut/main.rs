@@ -190,7 +190,7 @@ impl World {
     fn save(&self) {
         let (Node { keyspace, rdb, walks, scripts, .. }, units) =
             (self.node, self.writer.lock().unwrap().data.len() - 1);
-        let (config, slot, changes) = (&self.config, Slots::after(1).rewriter, || 0);
+        let (config, slot, changes) = (&self.config, Slots::after(1).rewriter, || (0, None));
         let libraries = &scripts.libraries;
         let job = save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes };
         walks.run_here(Job::Save, || job.run());

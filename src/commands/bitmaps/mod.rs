@@ -8,7 +8,6 @@ mod count;
 mod field;
 mod op;
 
-use crate::command::session::Origin;
 use crate::command::{Command, Ctx, Error};
 use crate::num;
 
@@ -22,7 +21,7 @@ fn bit_offset(ctx: &Ctx<'_, '_>, text: &[u8], width: Option<u32>) -> Result<u64,
         _ => (text, 1),
     };
     // What the log holds was allowed once.
-    let allowed = if ctx.session.origin == Origin::Log { u64::MAX } else { ctx.config.proto_max_bulk_len };
+    let allowed = if ctx.session.is_replayed() { u64::MAX } else { ctx.config.proto_max_bulk_len };
     num::parse_i64(digits)
         .and_then(|n| u64::try_from(n).ok()?.checked_mul(factor))
         .filter(|offset| offset / 8 < allowed.min(STRING_BYTES_MAX))

@@ -135,6 +135,7 @@ pub enum ClientType {
 impl ClientType {
     pub fn of(client: &Client) -> Self {
         match client.facts.class() {
+            _ if client.facts.is_primary.load(Relaxed) => Self::Master,
             ClientClass::Normal => Self::Normal,
             ClientClass::Replica => Self::Replica,
             ClientClass::PubSub => Self::PubSub,

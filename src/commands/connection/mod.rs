@@ -176,7 +176,7 @@ fn speak(ctx: &mut Ctx<'_, '_>, proto: Proto) {
 
 /// The server's answer to HELLO.
 fn introduce(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let Ctx { out, session, config, .. } = ctx;
+    let Ctx { out, session, config, node, .. } = ctx;
     out.map(7);
     out.0.bulk(b"server");
     out.0.bulk(b"redis");
@@ -189,7 +189,7 @@ fn introduce(ctx: &mut Ctx<'_, '_>) -> Outcome {
     out.0.bulk(b"mode");
     out.0.bulk(if config.cluster_enabled { b"cluster" } else { b"standalone" });
     out.0.bulk(b"role");
-    out.0.bulk(b"master");
+    out.0.bulk(if node.replication.is_replica() { b"replica" } else { b"master" });
     out.0.bulk(b"modules");
     out.array(0);
     Ok(())

@@ -278,7 +278,7 @@ fn stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// The log's libraries loaded in time when they were first loaded.
 fn timeout(ctx: &Ctx<'_, '_>) -> Option<u64> {
-    (ctx.session.origin != session::Origin::Log).then_some(LOAD_TIMEOUT_MS)
+    (!ctx.session.is_replayed()).then_some(LOAD_TIMEOUT_MS)
 }
 
 /// Counts as a change, so that the command goes to the log.

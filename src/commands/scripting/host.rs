@@ -7,7 +7,6 @@
 use crate::clock;
 use crate::command::effects::Effects;
 use crate::command::scripts::Anew;
-use crate::command::session::Origin;
 use crate::command::table::Row;
 use crate::command::*;
 use crate::keyspace::undo::Before;
@@ -59,7 +58,7 @@ enum Refusal {
 impl State {
     pub fn new(ctx: &Ctx<'_, '_>, name: &[u8], is_function: bool, read_only: bool, allow_oom: bool) -> Self {
         let session = ctx.session.for_script();
-        let out_of_memory = !allow_oom && session.origin != Origin::Log && ctx.is_out_of_memory();
+        let out_of_memory = !allow_oom && !session.is_replayed() && ctx.is_out_of_memory();
         Self {
             session,
             read_only,
@@ -109,7 +108,7 @@ impl State {
             command: ctx.args.view().iter().map(<[u8]>::to_vec).collect(),
             is_function: self.is_function,
             began_ms: self.began_ns / 1_000_000,
-            obeyed: ctx.session.origin == Origin::Log,
+            obeyed: ctx.session.is_replayed(),
             owns_world: ctx.db.owns_world(),
             stripes: ctx.node.keyspace.stripes(),
         });

@@ -268,7 +268,7 @@ fn fcall(ctx: &mut Ctx<'_, '_>, read_only: bool) -> Outcome {
 
 /// Whether a script that declares what it does may run now. One that declares nothing is judged command by command.
 fn judge(ctx: &Ctx<'_, '_>, flags: Flags, read_only: bool) -> Outcome {
-    if flags & UNDECLARED != 0 || ctx.session.origin == session::Origin::Log {
+    if flags & UNDECLARED != 0 || ctx.session.is_replayed() {
         return Ok(());
     }
     if flags & NO_WRITES == 0 {

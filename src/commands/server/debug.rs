@@ -98,7 +98,7 @@ fn pause_cron(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn change_repl_id(ctx: &mut Ctx<'_, '_>) -> Outcome {
     log::warning!("Changing replication IDs after receiving DEBUG change-repl-id");
-    ctx.node.life.change_replication_id();
+    ctx.node.journal.stream.change_id();
     ctx.out.ok()
 }
 

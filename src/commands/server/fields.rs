@@ -4,6 +4,7 @@
 
 use super::info::{Field, Reading, Section, Value};
 use super::memory::ratio;
+use super::replication;
 use crate::clients::Facts;
 use crate::clock::{self, Millis};
 use crate::config::choices::Supervised;
@@ -26,7 +27,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "memory", title: "Memory", fields: MEMORY, more: None, by_default: true },
     Section { name: "persistence", title: "Persistence", fields: PERSISTENCE, more: None, by_default: true },
     Section { name: "stats", title: "Stats", fields: STATS, more: None, by_default: true },
-    Section { name: "replication", title: "Replication", fields: REPLICATION, more: None, by_default: true },
+    Section { name: "replication", title: "Replication", fields: replication::FIELDS, more: None, by_default: true },
     Section { name: "cpu", title: "CPU", fields: CPU, more: None, by_default: true },
     Section { name: "modules", title: "Modules", fields: &[], more: None, by_default: true },
     Section { name: "commandstats", title: "Commandstats", fields: &[], more: Some(commandstats), by_default: false },
@@ -132,8 +133,8 @@ const MEMORY: &[Field] = &[
     field("mem_fragmentation_ratio", |r| two_digits(ratio(r.memory().rss, r.memory().used))),
     field("mem_fragmentation_bytes", |r| difference(r.memory().rss, r.memory().used)),
     field("mem_not_counted_for_evict", |r| r.node.not_counted_for_eviction().into()),
-    field("mem_replication_backlog", zero),
-    field("mem_total_replication_buffers", zero),
+    field("mem_replication_backlog", |r| backlog_bytes(r).into()),
+    field("mem_total_replication_buffers", |r| backlog_bytes(r).into()),
     field("mem_clients_slaves", zero),
     field("mem_clients_normal", |r| r.memory().clients.into()),
     field("mem_cluster_links", zero),
@@ -272,20 +273,6 @@ const STATS: &[Field] = &[
     field("acl_access_denied_channel", |r| r.counts.acl_access_denied_channel.into()),
 ];
 
-const REPLICATION: &[Field] = &[
-    field("role", |_| "master".into()),
-    field("connected_slaves", zero),
-    field("master_failover_state", |_| "no-failover".into()),
-    field("master_replid", |r| r.node.life.replication_id().into()),
-    field("master_replid2", |_| "0000000000000000000000000000000000000000".into()),
-    field("master_repl_offset", zero),
-    field("second_repl_offset", never),
-    field("repl_backlog_active", zero),
-    field("repl_backlog_size", |r| r.config.repl_backlog_size.into()),
-    field("repl_backlog_first_byte_offset", zero),
-    field("repl_backlog_histlen", zero),
-];
-
 const CPU: &[Field] = &[
     field("used_cpu_sys", |r| seconds(r.cpu().0.system)),
     field("used_cpu_user", |r| seconds(r.cpu().0.user)),
@@ -309,10 +296,6 @@ fn zero(_: &Reading<'_>) -> Value {
 }
 
 /// What has not happened yet.
-fn never(_: &Reading<'_>) -> Value {
-    "-1".into()
-}
-
 /// Bytes of all states for EVAL.
 fn eval_bytes(r: &Reading<'_>) -> u64 {
     r.node.scripts.eval_bytes.load(Relaxed) as u64
@@ -349,6 +332,10 @@ fn seconds(value: f64) -> Value {
 
 fn difference(more: u64, less: u64) -> Value {
     (i128::from(more) - i128::from(less)).to_string().into()
+}
+
+fn backlog_bytes(r: &Reading<'_>) -> u64 {
+    r.node.journal.stream.figures().held_bytes
 }
 
 fn ok_or_err(ok: bool) -> &'static str {

@@ -37,6 +37,7 @@ pub struct Section {
     pub by_default: bool,
 }
 
+/// A line of its own; one without a name writes whole lines.
 pub struct Field {
     pub name: &'static str,
     pub value: fn(&Reading<'_>) -> Value,
@@ -134,7 +135,10 @@ fn write_section(section: &Section, reading: &Reading<'_>, text: &mut String) {
     let _ = write!(text, "# {}\r\n", section.title);
     for field in section.fields {
         if let Value(Some(value)) = (field.value)(reading) {
-            let _ = write!(text, "{}:{value}\r\n", field.name);
+            let _ = match field.name {
+                "" => write!(text, "{value}\r\n"),
+                name => write!(text, "{name}:{value}\r\n"),
+            };
         }
     }
     if let Some(more) = section.more {

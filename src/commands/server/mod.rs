@@ -1,7 +1,7 @@
 //! Commands on the server as a whole: what it is and does, its memory, its latency, its end.
 //!
 //! INFO is a table of rows in `fields.rs`, SLOWLOG and LATENCY show what `observe` measures, MEMORY what the allocator
-//! says, DEBUG is for tests. Statements about other servers (ROLE, REPLICAOF) are those of a primary without replicas.
+//! says, DEBUG is for tests.
 
 mod allocator;
 mod debug;
@@ -13,6 +13,7 @@ mod latency;
 mod memory;
 mod monitor;
 mod reload;
+mod replication;
 mod slowlog;
 
 use crate::clock;
@@ -42,10 +43,7 @@ pub const COMMANDS: &[Command] = &[
     memory::STATS,
     memory::USAGE,
     monitor::MONITOR,
-    REPLICAOF,
-    ROLE,
     SHUTDOWN,
-    SLAVEOF,
     slowlog::SLOWLOG,
     slowlog::GET,
     slowlog::HELP,
@@ -95,50 +93,6 @@ fn skyline() -> String {
         text.push('\n');
     }
     text
-}
-
-const REPLICAOF: Command = Command {
-    name: "REPLICAOF",
-    args: "args: host-port: host port | no-one: NO ONE",
-    arity: 3,
-    since: "5.0.0",
-    group: Group::Server,
-    flags: ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING,
-    keys: Keys::NONE,
-    doc: "Makes the server a primary (which it is). O(1).",
-    examples: "> REPLICAOF NO ONE\nOK\n> REPLICAOF somewhere nowhere\n(error) ERR Invalid master port",
-    run: replicaof,
-};
-
-const SLAVEOF: Command = Command { name: "SLAVEOF", since: "1.0.0", examples: "> SLAVEOF NO ONE\nOK", ..REPLICAOF };
-
-fn replicaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    if (&*ctx.args.word_at(1), &*ctx.args.word_at(2)) == (b"NO", b"ONE") {
-        return ctx.out.ok();
-    }
-    ctx.args.int_in(2, 0..=i64::from(u16::MAX), BAD_PORT)?;
-    Err(NO_REPLICA)
-}
-
-const ROLE: Command = Command {
-    name: "ROLE",
-    args: "",
-    arity: 1,
-    since: "2.8.12",
-    group: Group::Server,
-    flags: NOSCRIPT | LOADING | STALE | FAST | IN_ADMIN,
-    keys: Keys::NONE,
-    doc: "The server's part in replication: a primary, its offset, its replicas. O(1).",
-    examples: "> ROLE\n1) \"master\"\n2) (integer) 0\n3) (empty array)",
-    run: role,
-};
-
-fn role(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    ctx.out.array(3);
-    ctx.out.bulk(b"master")?;
-    ctx.out.int(0)?;
-    ctx.out.array(0);
-    Ok(())
 }
 
 const SHUTDOWN: Command = Command {
@@ -204,8 +158,6 @@ fn time(ctx: &mut Ctx<'_, '_>) -> Outcome {
     Ok(())
 }
 
-const BAD_PORT: Error = Error::new("ERR Invalid master port");
-const NO_REPLICA: Error = Error::new("ERR REPLICAOF is not supported: this server is always a primary");
 const NO_SHUTDOWN: Error = Error::new("ERR No shutdown in progress.");
 const SKYLINE_ROWS: usize = 7;
 const SKYLINE_COLUMNS: usize = 60;

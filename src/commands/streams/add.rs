@@ -113,7 +113,7 @@ fn chosen(new: New, last: Id, now: i64) -> Result<Id, Error> {
 fn propagate(ctx: &mut Ctx<'_, '_>, request: &Request, id: Id, trimmed: &Trimmed, left: Left) {
     let (trim, told) = (request.options.trim, matches!(request.new, New::Exactly(_)));
     let about = trim.is_some_and(|trim| trim.about);
-    if !ctx.node.journal.is_on() || told && !about && !request.options.has_condition() {
+    if !ctx.node.journal.records() || told && !about && !request.options.has_condition() {
         return;
     }
     let (view, text) = (ctx.args.view(), id.text());

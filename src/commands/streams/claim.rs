@@ -190,7 +190,7 @@ fn claim(ctx: &mut Ctx<'_, '_>) -> Outcome {
         moves
     });
     let Some((owner, made)) = consumer(&mut stream, name, consumer_name) else { return Err(no_group(key, name)) };
-    let kept = node.journal.is_on();
+    let kept = node.journal.records();
     let mut hands = Hands { stream, group: name, owner, kept, moved: Vec::new(), changes: usize::from(moves_last) };
     let (at, hole) = (options.at.filter(|at| (0..=now).contains(at)).unwrap_or(now), out.0.later());
     let claimed = wanted.into_iter().filter(|id| claim_one(&mut hands, out, *id, at, idle_min, &options)).count();
@@ -288,7 +288,7 @@ fn autoclaim(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (key, name, consumer_name) = (args.key(1), args.get(2), args.get(3));
     let mut stream = db.edit::<Stream>(key)?.ok_or_else(|| no_group(key, name))?;
     let Some((owner, made)) = consumer(&mut stream, name, consumer_name) else { return Err(no_group(key, name)) };
-    let kept = node.journal.is_on();
+    let kept = node.journal.records();
     let mut hands = Hands { stream, group: name, owner, kept, moved: Vec::new(), changes: 0 };
     out.0.array(3);
     let gone = swept(&mut hands, out, &sweep);

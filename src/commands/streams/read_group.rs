@@ -222,7 +222,7 @@ fn claimed(
 
 /// Deliveries as claims; where the group stands now; a consumer that got nothing of its own.
 fn propagate(ctx: &mut Ctx<'_, '_>, names: [&[u8]; 3], request: &Request<'_>, delivered: &Delivered) {
-    if !ctx.node.journal.is_on() {
+    if !ctx.node.journal.records() {
         return;
     }
     let ([key, group, consumer], now) = (names, ctx.db.now());

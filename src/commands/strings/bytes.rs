@@ -1,7 +1,6 @@
 //! Parts of strings, and their length.
 
 use crate::command::error::STRING_TOO_LONG;
-use crate::command::session::Origin;
 use crate::command::*;
 use crate::keyspace::Expiry;
 
@@ -90,7 +89,7 @@ fn setrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// The length with `more` behind `len` bytes, if strings may be that long. What the log holds was allowed once.
 fn checked_len(ctx: &Ctx<'_, '_>, len: usize, more: &[u8]) -> Result<usize, Error> {
     let total = len.checked_add(more.len()).ok_or(STRING_TOO_LONG)?;
-    let allowed = total as u64 <= ctx.config.proto_max_bulk_len || ctx.session.origin == Origin::Log;
+    let allowed = total as u64 <= ctx.config.proto_max_bulk_len || ctx.session.is_replayed();
     let allowed = allowed && total <= STRING_BYTES_MAX;
     if allowed { Ok(total) } else { Err(STRING_TOO_LONG) }
 }

@@ -490,6 +490,7 @@ mod tests {
             usage: Told::Idle,
             now: 90_000,
             sizes: vec![(4, 2)],
+            history: Some(super::super::write::History { id: "0".repeat(40), offset: 7, db: 3 }),
         };
         let mut writer = Writer::begin(&mut out, purpose);
         let mut file = Vec::new();

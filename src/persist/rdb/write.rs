@@ -12,6 +12,11 @@ use crate::keyspace::entry::{Body, Marks};
 use crate::lzf;
 use crate::types::big::Big;
 
+/// Auxiliary fields of a [`History`].
+pub const STREAM_DB: &str = "repl-stream-db";
+pub const STREAM_ID: &str = "repl-id";
+pub const STREAM_OFFSET: &str = "repl-offset";
+
 /// An RDB file in the making.
 pub struct Writer {
     crc: Crc64,
@@ -34,6 +39,16 @@ pub enum Usage {
     Frequency { decay_minutes: u32 },
 }
 
+/// The replication history that a file's data is of, for whoever loads it to go on there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    pub id: String,
+    /// Bytes of the stream that the data has seen.
+    pub offset: u64,
+    /// The database that the stream is in.
+    pub db: usize,
+}
+
 /// What a file is for, and what will be in it.
 pub struct Purpose {
     pub compress: bool,
@@ -45,6 +60,7 @@ pub struct Purpose {
     pub now: Millis,
     /// By database.
     pub sizes: Vec<Size>,
+    pub history: Option<History>,
 }
 
 impl Purpose {
@@ -57,7 +73,7 @@ impl Purpose {
             }
             _ => Usage::Nothing,
         };
-        Self { compress: config.rdbcompression, timed_fields, log_base, usage, now, sizes }
+        Self { compress: config.rdbcompression, timed_fields, log_base, usage, now, sizes, history: None }
     }
 }
 
@@ -66,13 +82,17 @@ impl Writer {
     pub fn begin(out: &mut Vec<u8>, purpose: Purpose) -> Self {
         let version = if purpose.timed_fields { VERSION_TIMED } else { VERSION };
         out.extend_from_slice(format!("REDIS{version:04}").as_bytes());
-        for (name, value) in [
+        let head = [
             ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
             ("redis-bits", "64".into()),
             ("ctime", (purpose.now / 1000).to_string()),
             ("used-mem", crate::memory::used().to_string()),
-            ("aof-base", if purpose.log_base { "1".into() } else { "0".into() }),
-        ] {
+        ];
+        let history = purpose.history.iter().flat_map(|History { id, offset, db }| {
+            [(STREAM_DB, db.to_string()), (STREAM_ID, id.clone()), (STREAM_OFFSET, offset.to_string())]
+        });
+        let base = ("aof-base", if purpose.log_base { "1".into() } else { "0".into() });
+        for (name, value) in head.into_iter().chain(history).chain([base]) {
             out.push(super::AUX);
             string(out, name.as_bytes(), false);
             string(out, value.as_bytes(), false);

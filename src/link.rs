@@ -1,0 +1,677 @@
+//! The link to the primary: connecting, introducing ourselves, copying everything or going on, and applying what comes.
+//!
+//! One thread with a runtime of its own. The handshake is Redis's, one command after the other. A snapshot is received into
+//! a file, read once to see that it is whole, and only then replaces the data: a transfer that fails costs nothing. From
+//! then on the primary's commands run like everybody's, with the origin *primary*: they pass the gates unseen, and their
+//! bytes, not our effects, go to the stream, unit by unit.
+//!
+//! A change of role stops the link: it looks at the term whenever it enters the gate.
+
+use crate::clients::Client;
+use crate::clock;
+use crate::command::call::call;
+use crate::command::session::Session;
+use crate::command::turn::{Called, Turn};
+use crate::command::{RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD};
+use crate::config::Config;
+use crate::loading;
+use crate::log::{cause, notice, warning};
+use crate::node::Node;
+use crate::num;
+use crate::observe::WorkerStats;
+use crate::persist::rdb::write::History;
+use crate::replication::{Failover, LinkState, Primary};
+use crate::resp::{Argv, ArgvView, Limits, Parser, Span, Step, encode_request};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// Starts the thread. It sleeps while this server follows nobody.
+pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new()
+        .name("link".into())
+        .spawn(move || runtime.block_on(follow(Place { node, registry, slot })))?;
+    Ok(())
+}
+
+/// Where the link works.
+#[derive(Clone, Copy)]
+struct Place {
+    node: &'static Node,
+    registry: &'static Registry,
+    /// The thread's own slot in the gate.
+    slot: usize,
+}
+
+/// Follows whoever is to be followed, for as long as the process lives.
+async fn follow(place: Place) {
+    let replication = &place.node.replication;
+    loop {
+        let (term, primary) = (replication.term(), replication.link().primary.clone());
+        let Some(primary) = primary else {
+            replication.changed.notified().await;
+            continue;
+        };
+        let attempt = async {
+            let ended = attempt(place, &primary, term).await;
+            replication.report(term, LinkState::Connect, clock::now_ms());
+            if let Err(text) = ended {
+                warning!("{text}");
+            }
+            sleep(RETRY_AFTER).await;
+        };
+        tokio::select! {
+            () = replication.changed.notified() => {}
+            () = attempt => {}
+        }
+    }
+}
+
+/// One connection, from its first byte to its last. The error is for the log.
+async fn attempt(place: Place, primary: &Primary, term: u64) -> Result<(), String> {
+    let node = place.node;
+    notice!("Connecting to MASTER {}:{}", primary.host, primary.port);
+    node.replication.report(term, LinkState::Connecting, clock::now_ms());
+    let patience = Duration::from_secs(u64::from(node.config.load().repl_timeout));
+    let connect = TcpStream::connect((&*primary.host, primary.port));
+    let stream = timeout(patience, connect)
+        .await
+        .map_err(|_| "Timeout connecting to the MASTER...".to_owned())?
+        .map_err(|e| format!("Error condition on socket for SYNC: {}", cause(&e)))?;
+    let _ = stream.set_nodelay(true);
+    notice!("MASTER <-> REPLICA sync started");
+    let mut wire =
+        Wire { stream, held: Vec::new(), consumed: 0, patience, node, stats: node.observatory.worker(place.slot) };
+    introduce(&mut wire, &node.config.load_full()).await?;
+    let history = match psync(&mut wire, term).await? {
+        Answer::Continue => {
+            notice!("Successful partial resynchronization with master.");
+            node.journal.stream.history().unwrap_or_default()
+        }
+        Answer::Full(history) => {
+            node.replication.report(term, LinkState::Sync, clock::now_ms());
+            let temp = receive(&mut wire).await?;
+            let installed = install(place, &mut wire, temp, history.clone(), term).await;
+            installed.inspect_err(|_| node.life.set_loading(false))?;
+            history
+        }
+    };
+    node.replication.report(term, LinkState::Connected, clock::now_ms());
+    let mut applier = Applier::new(place, term, wire, history.db);
+    let ended = applier.run().await;
+    applier.end();
+    ended
+}
+
+// ---- the wire
+
+/// The connection with what was read and not used yet.
+struct Wire {
+    stream: TcpStream,
+    held: Vec<u8>,
+    consumed: usize,
+    patience: Duration,
+    node: &'static Node,
+    stats: Arc<WorkerStats>,
+}
+
+impl Wire {
+    /// Reads once; never nothing.
+    async fn fill(&mut self) -> Result<(), String> {
+        if self.consumed > 0 {
+            self.held.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        self.held.reserve(READ_BYTES);
+        match timeout(self.patience, self.stream.read_buf(&mut self.held)).await {
+            Err(_) => Err("MASTER timeout: no data nor PING received...".to_owned()),
+            Ok(Err(e)) => Err(format!("I/O error reading from the MASTER: {}", cause(&e))),
+            Ok(Ok(0)) => Err("Connection with master lost.".to_owned()),
+            Ok(Ok(n)) => {
+                self.node.replication.link().heard_ms = clock::now_ms();
+                self.stats.counters.net_repl_input_bytes.add(n as u64);
+                Ok(())
+            }
+        }
+    }
+
+    async fn send<'a>(&mut self, command: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<(), String> {
+        let mut bytes = Vec::new();
+        encode_request(&mut bytes, command);
+        self.send_bytes(&bytes).await
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match timeout(self.patience, self.stream.write_all(bytes)).await {
+            Err(_) => Err("Timeout writing to the MASTER".to_owned()),
+            Ok(Err(e)) => Err(format!("I/O error writing to the MASTER: {}", cause(&e))),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// A line without its end. Empty ones say that the other is there, and are left out.
+    async fn line(&mut self) -> Result<String, String> {
+        loop {
+            while let Some(end) = memchr::memchr(b'\n', &self.held[self.consumed..]) {
+                let line = &self.held[self.consumed..self.consumed + end];
+                let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+                self.consumed += end + 1;
+                if !line.is_empty() {
+                    return Ok(line);
+                }
+            }
+            if self.held.len() - self.consumed > LINE_BYTES_MAX {
+                return Err("The MASTER sends a line without an end".to_owned());
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn ask(&mut self, command: &[&[u8]]) -> Result<String, String> {
+        self.send(command.iter().copied()).await?;
+        self.line().await
+    }
+
+    /// What was read and not used yet, from here on somebody else's.
+    fn take_held(&mut self) -> Vec<u8> {
+        let held = self.held.split_off(self.consumed);
+        (self.held, self.consumed) = (Vec::new(), 0);
+        held
+    }
+}
+
+// ---- the handshake
+
+async fn introduce(wire: &mut Wire, config: &Config) -> Result<(), String> {
+    let pong = wire.ask(&[b"PING"]).await?;
+    let may_go_on = ["-NOAUTH", "-NOPERM", "-ERR operation not permitted"];
+    if pong.starts_with('-') && !may_go_on.iter().any(|start| pong.starts_with(start)) {
+        return Err(format!("Error reply to PING from master: '{pong}'"));
+    }
+    if !config.masterauth.is_empty() {
+        let (user, password) = (&*config.masteruser, &*config.masterauth);
+        let words: &[&[u8]] = if user.is_empty() { &[b"AUTH", password] } else { &[b"AUTH", user, password] };
+        let reply = wire.ask(words).await?;
+        if reply.starts_with('-') {
+            return Err(format!("Unable to AUTH to MASTER: {reply}"));
+        }
+    }
+    let port = if config.replica_announce_port > 0 { config.replica_announce_port } else { config.port };
+    let mut said: Vec<Vec<&[u8]>> = Vec::new();
+    let port = port.to_string();
+    said.push(vec![b"REPLCONF", b"listening-port", port.as_bytes()]);
+    if !config.replica_announce_ip.is_empty() {
+        said.push(vec![b"REPLCONF", b"ip-address", config.replica_announce_ip.as_bytes()]);
+    }
+    said.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+    for words in said {
+        let reply = wire.ask(&words).await?;
+        if reply.starts_with('-') {
+            notice!(
+                "(Non critical) Master does not understand {}: {reply}",
+                String::from_utf8_lossy(&words.join(&b' '))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// How the primary answers PSYNC.
+enum Answer {
+    Continue,
+    Full(History),
+}
+
+async fn psync(wire: &mut Wire, term: u64) -> Result<Answer, String> {
+    let node = wire.node;
+    let stream = &node.journal.stream;
+    let (id, next) = (stream.id(), (stream.end() + 1).to_string());
+    let takes_over = node.replication.link().takes_over;
+    let mut words: Vec<&[u8]> = vec![b"PSYNC", id.as_bytes(), next.as_bytes()];
+    if takes_over {
+        words.push(b"FAILOVER");
+    }
+    notice!("Trying a partial resynchronization (request {id}:{next}).");
+    let reply = wire.ask(&words).await?;
+    let mut parts = reply.split(' ');
+    let answer = match parts.next() {
+        Some("+FULLRESYNC") => {
+            let (id, offset) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let offset = num::parse_i64(offset.as_bytes()).and_then(|offset| u64::try_from(offset).ok());
+            let is_id = id.len() == ID_DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit());
+            let offset = offset.filter(|_| is_id).ok_or("Master replied with wrong +FULLRESYNC syntax.")?;
+            notice!("Full resync from master: {id}:{offset}");
+            Answer::Full(History { id: id.to_owned(), offset, db: 0 })
+        }
+        Some("+CONTINUE") => {
+            let id = parts.next().filter(|id| id.len() == ID_DIGITS);
+            let turn = node.keyspace.gate.exclusive();
+            if node.replication.term() != term {
+                return Err("The role has changed meanwhile".to_owned());
+            }
+            stream.follow_on(id);
+            drop(turn);
+            Answer::Continue
+        }
+        _ if takes_over && reply.starts_with('-') && !is_passing(&reply) => {
+            let world = node.keyspace.gate.exclusive();
+            if node.replication.term() == term {
+                node.promote();
+            }
+            drop(world);
+            node.abort_failover("Failover target rejected psync request");
+            return Err(format!("The failover's target refused: {reply}"));
+        }
+        _ if is_passing(&reply) => {
+            return Err(format!("Master is currently unable to PSYNC but should be in the future: {reply}"));
+        }
+        _ => return Err(format!("Unexpected reply to PSYNC from master: {reply}")),
+    };
+    if takes_over {
+        let mut link = node.replication.link();
+        link.takes_over = false;
+        drop(link);
+        let was = node.replication.failover.lock().take();
+        if let Some(Failover::InProgress { target }) = was {
+            notice!("Failover to {}:{} is complete", target.host, target.port);
+            node.clients.unpause();
+        }
+    }
+    Ok(answer)
+}
+
+fn is_passing(reply: &str) -> bool {
+    reply.starts_with("-NOMASTERLINK") || reply.starts_with("-LOADING")
+}
+
+// ---- a snapshot
+
+/// A file that goes with its owner, unless it was renamed.
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Receives the snapshot into a file of its own.
+async fn receive(wire: &mut Wire) -> Result<TempFile, String> {
+    let head = wire.line().await?;
+    let framing = match head.strip_prefix('$') {
+        Some(rest) => match (rest.strip_prefix("EOF:"), num::parse_i64(rest.as_bytes())) {
+            (Some(mark), _) if mark.len() == ID_DIGITS => Framing::Mark(mark.as_bytes().to_vec()),
+            (None, Some(len @ 0..)) => Framing::Length(len as u64),
+            _ => return Err(format!("Bad protocol from MASTER, the first byte is right, the rest is not: '{head}'")),
+        },
+        None if head.starts_with('-') => return Err(format!("MASTER aborted replication with an error: {head}")),
+        None => {
+            return Err(format!(
+                "Bad protocol from MASTER, the first byte is not '$' (we received '{head}'), are you sure the host and port are right?"
+            ));
+        }
+    };
+    notice!("MASTER <-> REPLICA sync: receiving {} from master to disk", framing.describe());
+    let path = PathBuf::from(format!("temp-{}.{}.rdb", clock::now_ms() / 1000, std::process::id()));
+    let temp = TempFile(path.clone());
+    let said = |e: std::io::Error| format!("Failed writing the synchronization DB {}: {}", path.display(), cause(&e));
+    let mut file = File::create(&path).map_err(&said)?;
+    copy(wire, framing, &mut file, &said).await?;
+    file.sync_all().map_err(&said)?;
+    Ok(temp)
+}
+
+/// How the end of a snapshot is found.
+enum Framing {
+    Length(u64),
+    Mark(Vec<u8>),
+}
+
+impl Framing {
+    fn describe(&self) -> String {
+        match self {
+            Self::Length(bytes) => format!("{bytes} bytes"),
+            Self::Mark(_) => "streamed RDB".to_owned(),
+        }
+    }
+}
+
+async fn copy(
+    wire: &mut Wire,
+    framing: Framing,
+    file: &mut File,
+    said: &impl Fn(std::io::Error) -> String,
+) -> Result<(), String> {
+    let mut total = 0;
+    let set_progress = |wire: &Wire, total: u64| {
+        let mut link = wire.node.replication.link();
+        link.sync_read = total;
+        link.sync_total = match framing {
+            Framing::Length(len) => i64::try_from(len).unwrap_or(i64::MAX),
+            Framing::Mark(_) => -1,
+        };
+    };
+    loop {
+        let held = &wire.held[wire.consumed..];
+        let (now, is_last) = match &framing {
+            Framing::Length(len) => {
+                let now = held.len().min(usize::try_from(len - total).unwrap_or(usize::MAX));
+                (now, total + now as u64 == *len)
+            }
+            // The mark may be here in part: as much as it is long stays until more comes.
+            Framing::Mark(mark) => (held.len().saturating_sub(mark.len()), held.ends_with(mark)),
+        };
+        file.write_all(&held[..now]).map_err(said)?;
+        total += now as u64;
+        wire.consumed += now;
+        set_progress(wire, total);
+        if is_last {
+            if let Framing::Mark(mark) = &framing {
+                wire.consumed += mark.len();
+            }
+            return Ok(());
+        }
+        wire.fill().await.map_err(|text| format!("{text} (in the middle of a full sync)"))?;
+    }
+}
+
+/// Puts a snapshot in place of the data, while the primary hears that we are there.
+async fn install(place: Place, wire: &mut Wire, temp: TempFile, history: History, term: u64) -> Result<(), String> {
+    let mut work = tokio::task::spawn_blocking(move || replace_data(place, &temp.0, &history, term));
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                return done.unwrap_or_else(|_| Err("Loading the synchronization DB failed".to_owned()));
+            }
+            () = sleep(ACK_INTERVAL) => {
+                // A primary that is gone by now is noticed later.
+                let _ = wire.send_bytes(b"\n").await;
+            }
+        }
+    }
+}
+
+fn replace_data(place: Place, path: &Path, history: &History, term: u64) -> Result<(), String> {
+    let Place { node, registry, slot } = place;
+    let (started, config) = (Instant::now(), node.config.load_full());
+    // What cannot be loaded is found before anything is given up for it.
+    loading::check_snapshot(path, &config)
+        .map_err(|e| format!("The MASTER's synchronization DB is not usable, the data here stays as it was: {e}"))?;
+    node.life.set_loading(true);
+    // The log goes on with the new data as its base.
+    node.switch_log(false)?;
+    if !empty(place, term) {
+        return Err("The role has changed meanwhile".to_owned());
+    }
+    std::fs::rename(path, &config.dbfilename)
+        .map_err(|e| format!("Failed trying to rename the temp DB into {}: {}", config.dbfilename, cause(&e)))?;
+    notice!("MASTER <-> REPLICA sync: Loading DB in memory");
+    let loaded = loading::load_sync(node, registry, slot, Path::new(&config.dbfilename))
+        .map_err(|e| format!("Failed trying to load the MASTER synchronization DB: {e}"))?;
+    let db = node.rdb.loading.take_history().map_or(0, |told| told.db).min(node.keyspace.databases() - 1);
+    let exclusive = node.keyspace.gate.exclusive();
+    node.journal.stream.follow(&History { db, ..history.clone() });
+    node.life.set_loading(false);
+    drop(exclusive);
+    node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
+    if config.appendonly {
+        node.switch_log(true)?;
+    }
+    let (keys, seconds) = (loaded.loaded, started.elapsed().as_secs_f64());
+    notice!("MASTER <-> REPLICA sync: Finished with success: {keys} keys loaded in {seconds:.3} seconds");
+    let there: usize = (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db).0).sum();
+    if there as u64 != keys {
+        warning!("MASTER <-> REPLICA sync: the snapshot held {keys} keys, {there} are here");
+    }
+    Ok(())
+}
+
+/// Removes everything, as if a primary's FLUSHDBs had come. False if the role has changed.
+fn empty(place: Place, term: u64) -> bool {
+    let Place { node, registry, slot } = place;
+    notice!("MASTER <-> REPLICA sync: Flushing old data");
+    let stats = node.observatory.worker(slot);
+    let client = Client::new(0, String::new(), String::new(), false, clock::now_ms());
+    let mut session = Session::for_primary(client, 0);
+    let (mut turn, mut out) = (Turn::begin(node, &stats, registry, slot), Vec::new());
+    if node.replication.term() != term {
+        return false;
+    }
+    let mut run = |session: &mut Session, words: &[&[u8]]| {
+        let argv = Argv::of(words.iter().copied());
+        let prepared = turn.prepare(argv.view(), false);
+        call(&mut turn, session, prepared, &mut out);
+    };
+    for db in 0..node.keyspace.databases() {
+        session.select(db);
+        run(&mut session, &[b"FLUSHDB", b"ASYNC"]);
+    }
+    run(&mut session, &[b"FUNCTION", b"FLUSH"]);
+    true
+}
+
+// ---- the stream
+
+/// Runs what the primary sends.
+struct Applier {
+    place: Place,
+    term: u64,
+    wire: Wire,
+    client: Arc<Client>,
+    session: Session,
+    parser: Parser,
+    spans: Vec<Span>,
+    out: Vec<u8>,
+    /// Bytes read; those before `run` have run, those before `passed_on` are in the stream.
+    bytes: Vec<u8>,
+    run: usize,
+    passed_on: usize,
+    /// Behind the last whole unit.
+    unit_end: usize,
+    acks_now: bool,
+    last_ack: Instant,
+    on_disk: OnDisk,
+}
+
+/// How far our log has the stream: places in the two, the older of which is looked for on the device.
+#[derive(Default)]
+struct OnDisk {
+    offset: u64,
+    waits: (u64, u64),
+}
+
+impl OnDisk {
+    /// Offset in the stream up to which the log is durable.
+    fn look(&mut self, node: &Node) -> u64 {
+        let now = (node.journal.stream.end(), node.journal.appended());
+        if node.journal.durable() >= now.1 {
+            self.offset = now.0;
+        } else if node.journal.durable() >= self.waits.1 {
+            (self.offset, self.waits) = (self.offset.max(self.waits.0), now);
+        }
+        self.offset
+    }
+}
+
+impl Applier {
+    fn new(place: Place, term: u64, mut wire: Wire, db: usize) -> Self {
+        let node = place.node;
+        let (address, local) = (wire.stream.peer_addr(), wire.stream.local_addr());
+        let shown = |address: std::io::Result<std::net::SocketAddr>| address.map_or(String::new(), |a| a.to_string());
+        let client = Client::new(node.clients.next_id(), shown(address), shown(local), false, clock::now_ms());
+        client.facts.is_primary.store(true, Relaxed);
+        node.clients.add(&client);
+        let bytes = wire.take_held();
+        Self {
+            place,
+            term,
+            session: Session::for_primary(client.clone(), db),
+            wire,
+            client,
+            parser: Parser::default(),
+            spans: Vec::new(),
+            out: Vec::new(),
+            bytes,
+            run: 0,
+            passed_on: 0,
+            unit_end: 0,
+            acks_now: true,
+            last_ack: Instant::now(),
+            on_disk: OnDisk::default(),
+        }
+    }
+
+    fn end(&self) {
+        self.place.node.clients.remove(&self.client);
+    }
+
+    async fn run(&mut self) -> Result<(), String> {
+        let mut heard = Instant::now();
+        loop {
+            while self.run_some()? {
+                if self.last_ack.elapsed() >= ACK_INTERVAL {
+                    self.acknowledge().await?;
+                }
+            }
+            self.place.node.journal.flush();
+            if self.acks_now || self.last_ack.elapsed() >= ACK_INTERVAL {
+                self.acknowledge().await?;
+            }
+            if self.client.facts.close_asap.load(Relaxed) {
+                return Err("Connection with master lost: it was closed by CLIENT KILL.".to_owned());
+            }
+            match timeout(LOOK_INTERVAL, self.wire.fill()).await {
+                Ok(filled) => {
+                    filled?;
+                    heard = Instant::now();
+                    self.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
+                    self.bytes.extend_from_slice(&self.wire.take_held());
+                }
+                Err(_) if heard.elapsed() > self.wire.patience => {
+                    return Err("MASTER timeout: no data nor PING received...".to_owned());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), String> {
+        let node = self.place.node;
+        let offset = node.journal.stream.end().to_string();
+        let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
+        let on_disk = self.on_disk.look(node).to_string();
+        if node.journal.is_on() {
+            words.extend([&b"FACK"[..], on_disk.as_bytes()]);
+        }
+        (self.acks_now, self.last_ack) = (false, Instant::now());
+        self.wire.send(words.into_iter()).await
+    }
+
+    /// Runs up to [`TURN_COMMANDS_MAX`] commands in one turn. False when there is no whole one left.
+    fn run_some(&mut self) -> Result<bool, String> {
+        let Place { node, registry, slot } = self.place;
+        let stats = self.wire.stats.clone();
+        let mut turn = Turn::begin(node, &stats, registry, slot);
+        if node.replication.term() != self.term {
+            return Err("The link ends: the role of this server has changed.".to_owned());
+        }
+        let mut more = false;
+        for i in 0..TURN_COMMANDS_MAX {
+            self.spans.clear();
+            let limits = Limits { bulk_bytes_max: u64::MAX >> 1, authenticated: true };
+            match self.parser.next(&mut self.bytes[self.run..], &mut self.spans, &limits) {
+                Step::Request { len, argc, canonical } => {
+                    if argc > 0 {
+                        self.run_one(&mut turn, len, canonical);
+                    }
+                    self.run += len;
+                    if self.session.queue.is_none() {
+                        self.unit_end = self.run;
+                    }
+                    more = i + 1 == TURN_COMMANDS_MAX;
+                }
+                Step::Incomplete => break,
+                Step::Error(e) => {
+                    return Err(format!("Protocol error from the MASTER: {}", String::from_utf8_lossy(&e.text())));
+                }
+            }
+        }
+        self.pass_on();
+        drop(turn);
+        self.bytes.drain(..self.passed_on);
+        self.run -= self.passed_on;
+        self.unit_end -= self.passed_on;
+        self.passed_on = 0;
+        Ok(more)
+    }
+
+    /// The bytes of whole units go to the stream. Inside the gate.
+    fn pass_on(&mut self) {
+        if self.unit_end > self.passed_on {
+            let stream = &self.place.node.journal.stream;
+            stream.append_raw(&self.bytes[self.passed_on..self.unit_end], self.session.db);
+            self.passed_on = self.unit_end;
+        }
+    }
+
+    fn run_one(&mut self, turn: &mut Turn<'_>, len: usize, canonical: bool) {
+        let is_getack = {
+            let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
+            argv.len() == 3
+                && argv.get(0).eq_ignore_ascii_case(b"replconf")
+                && argv.get(1).eq_ignore_ascii_case(b"getack")
+        };
+        if is_getack {
+            self.acks_now = true;
+            return;
+        }
+        let row = self.place.registry.lookup(ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans));
+        let leaves_the_gate = row.is_some_and(|row| row.command.has(WORLD | RUNS_QUEUE | RUNS_SCRIPT));
+        if leaves_the_gate {
+            // Up to the unit that it ends, which may have begun with MULTI.
+            self.pass_on();
+            turn.raw = Some(self.bytes[self.passed_on..self.run + len].to_vec());
+        }
+        self.out.clear();
+        let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
+        loop {
+            let prepared = turn.prepare(argv, canonical);
+            if call(turn, &mut self.session, prepared, &mut self.out) != Called::Paused {
+                break;
+            }
+            // A long script has what the command needs.
+            std::thread::sleep(SCRIPT_LOOK_INTERVAL);
+            turn.step_out_and_in();
+        }
+        if leaves_the_gate && turn.raw.take().is_none() {
+            self.passed_on = self.run + len;
+        }
+        if self.out.first() == Some(&b'-') {
+            let (name, reply) = (String::from_utf8_lossy(argv.get(0)), String::from_utf8_lossy(&self.out));
+            warning!(
+                "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
+                reply.trim_end()
+            );
+        }
+    }
+}
+
+/// Hexadecimal digits of a replication id, and of the mark behind a snapshot.
+const ID_DIGITS: usize = 40;
+const READ_BYTES: usize = 64 << 10;
+/// No line of the handshake is longer.
+const LINE_BYTES_MAX: usize = 64 << 10;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const ACK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon CLIENT KILL is noticed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Commands run before others may enter the gate alone.
+const TURN_COMMANDS_MAX: usize = 64;
+const SCRIPT_LOOK_INTERVAL: Duration = Duration::from_millis(1);

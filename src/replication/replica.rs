@@ -1,0 +1,163 @@
+//! A connected replica, as the rest of the server sees it.
+
+use crate::clients::Client;
+use crate::clock::Millis;
+use crate::persist::stream::Cursor;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use tokio::sync::mpsc;
+
+/// What a replica has said of itself with REPLCONF.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    pub port: u16,
+    /// The address it announces, if not the one it comes from.
+    pub ip: String,
+    /// It can load a snapshot of unknown length, which ends in a mark.
+    pub eof: bool,
+    pub psync2: bool,
+    /// It wants a snapshot and no stream.
+    pub rdb_only: bool,
+    /// Of the snapshot only the functions.
+    pub functions_only: bool,
+}
+
+/// How far a replica's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Waits for a full sync to begin.
+    Waits,
+    /// The snapshot is sent.
+    Snapshot,
+    /// It gets the stream.
+    Online,
+}
+
+impl Stage {
+    /// Its name in INFO.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waits => "wait_bgsave",
+            Self::Snapshot => "send_bulk",
+            Self::Online => "online",
+        }
+    }
+}
+
+/// A piece of a full sync, from the walk to the replica's connection.
+pub enum Part {
+    /// The snapshot's place in the stream.
+    Begin(Arc<Cursor>),
+    /// The snapshot in a file.
+    File(File, u64),
+    Bytes(Bytes),
+    /// The snapshot is complete.
+    End,
+}
+
+/// A replica, and the parts of its full sync as its connection gets them.
+pub type Joined = (Arc<Replica>, mpsc::Receiver<Part>);
+
+pub struct Replica {
+    pub client: Arc<Client>,
+    pub offered: Offered,
+    /// It asked with SYNC, from the time before PSYNC: it acknowledges nothing.
+    pub is_silent: bool,
+    /// When it asked for a full sync.
+    pub asked_ms: Millis,
+    stage: AtomicU8,
+    cursor: Mutex<Option<Arc<Cursor>>>,
+    parts: mpsc::Sender<Part>,
+    acked: AtomicU64,
+    acked_on_disk: AtomicU64,
+    acked_ms: AtomicI64,
+}
+
+impl Replica {
+    pub fn new(client: Arc<Client>, offered: Offered, is_silent: bool, now: Millis) -> Joined {
+        let (parts, receive) = mpsc::channel(PARTS_MAX);
+        let replica = Self {
+            client,
+            offered,
+            is_silent,
+            asked_ms: now,
+            stage: AtomicU8::new(Stage::Waits as u8),
+            cursor: Mutex::new(None),
+            parts,
+            acked: AtomicU64::new(0),
+            acked_on_disk: AtomicU64::new(0),
+            acked_ms: AtomicI64::new(now),
+        };
+        (Arc::new(replica), receive)
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Relaxed) {
+            0 => Stage::Waits,
+            1 => Stage::Snapshot,
+            _ => Stage::Online,
+        }
+    }
+
+    pub fn go_to(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    pub fn is_online(&self) -> bool {
+        self.stage() == Stage::Online
+    }
+
+    pub fn cursor(&self) -> Option<Arc<Cursor>> {
+        self.cursor.lock().clone()
+    }
+
+    pub fn set_cursor(&self, cursor: Arc<Cursor>) {
+        *self.cursor.lock() = Some(cursor);
+    }
+
+    /// Hands a part to its connection. The part comes back if the connection has no room for it, and is lost if it has
+    /// ended: `Err(None)`.
+    pub fn send(&self, part: Part) -> Result<(), Option<Part>> {
+        self.parts.try_send(part).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(part) => Some(part),
+            mpsc::error::TrySendError::Closed(_) => None,
+        })
+    }
+
+    /// REPLCONF ACK.
+    pub fn acknowledge(&self, offset: u64, on_disk: Option<u64>, now: Millis) {
+        self.acked.fetch_max(offset, Relaxed);
+        if let Some(on_disk) = on_disk {
+            self.acked_on_disk.fetch_max(on_disk, Relaxed);
+        }
+        self.acked_ms.store(now, Relaxed);
+    }
+
+    pub fn acked(&self) -> u64 {
+        self.acked.load(Relaxed)
+    }
+
+    pub fn acked_on_disk(&self) -> u64 {
+        self.acked_on_disk.load(Relaxed)
+    }
+
+    pub fn acked_ms(&self) -> Millis {
+        self.acked_ms.load(Relaxed)
+    }
+
+    /// The address under which it is known: announced, or the one it comes from.
+    pub fn ip(&self) -> String {
+        if !self.offered.ip.is_empty() {
+            return self.offered.ip.clone();
+        }
+        let address = self.client.address.rsplit_once(':').map_or(&*self.client.address, |(ip, _)| ip);
+        address.trim_matches(['[', ']']).to_owned()
+    }
+}
+
+/// Parts of a snapshot that wait for one connection, 64 KiB each: a slow one holds up the walk, not the memory.
+const PARTS_MAX: usize = 16;
