@@ -1,0 +1,100 @@
+//! Commands newer than the servers that read our files: what they write is in the log as commands that those know, and a
+//! move of several elements is what moves of single ones make of it.
+
+mod common;
+
+use common::{Client, Server};
+
+/// A small generator of numbers, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        words[self.below(words.len() as u64) as usize]
+    }
+}
+
+#[test]
+fn what_newer_commands_write_is_read_from_the_log() {
+    let server = Server::start(&["--appendonly", "yes", "--enable-debug-command", "yes"]);
+    let (mut client, mut dice) = (Client::of(&server), Dice(7));
+    for round in 0..ROUNDS {
+        let (a, b) = (dice.below(3), dice.below(3));
+        let (from, to) = (dice.one_of(&ENDS), dice.one_of(&ENDS));
+        let (count, order) = (1 + dice.below(4), dice.one_of(&["OBO", "BULK"]));
+        let command = match dice.below(6) {
+            0 | 1 => format!("RPUSH list{a} {round} {}", round + 1),
+            2 => format!("LMOVEM list{a} list{b} {from} {to} COUNT {count} {order}"),
+            3 => format!("LMOVEM list{a} list{b} {from} {to} EXACTLY {count} {order}"),
+            4 => format!("INCREX n{a} BYINT {count} UBOUND {} EX 1000 ENX {}", round, dice.one_of(&["", "SATURATE"])),
+            _ => format!("INCREX x{a} BYFLOAT 0.{count} LBOUND -1 {}", dice.one_of(&["PERSIST", "PX 900000"])),
+        };
+        client.ask(command.trim_end());
+    }
+    let before = client.ask("DEBUG DIGEST");
+    client.ask("DEBUG LOADAOF");
+    assert_eq!(client.ask("DEBUG DIGEST"), before);
+    let log = std::fs::read_dir(server.dir.path().join("appendonlydir")).unwrap();
+    let text: String =
+        log.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()).collect();
+    assert!(text.contains("LMOVE") && !text.contains("LMOVEM") && !text.contains("INCREX"));
+}
+
+#[test]
+fn a_move_one_by_one_is_so_many_moves() {
+    let server = Server::start(&[]);
+    let (mut client, mut dice) = (Client::of(&server), Dice(11));
+    for _ in 0..ROUNDS {
+        client.ask("DEL a b c d");
+        for n in 0..dice.below(5) {
+            client.ask(&format!("RPUSH a {n}"));
+            client.ask(&format!("RPUSH c {n}"));
+        }
+        let (from, to, count) = (dice.one_of(&ENDS), dice.one_of(&ENDS), 1 + dice.below(6));
+        let (target, model) = [("b", "d"), ("a", "c")][dice.below(2) as usize];
+        if target == "a" && from == to {
+            // All are taken out before the first is put back: that turns them round.
+            continue;
+        }
+        let wanted = client.ask("LLEN a")[0].parse::<u64>().unwrap().min(count);
+        (0..wanted).for_each(|_| _ = client.ask(&format!("LMOVE c {model} {from} {to}")));
+        let moved = client.ask(&format!("LMOVEM a {target} {from} {to} COUNT {count} OBO"));
+        for (ours, models) in [("a", "c"), ("b", "d")] {
+            assert_eq!(client.ask(&format!("LRANGE {ours} 0 -1")), client.ask(&format!("LRANGE {models} 0 -1")));
+        }
+        let range = if to == "LEFT" { format!("0 {}", wanted as i64 - 1) } else { format!("-{wanted} -1") };
+        if wanted > 0 {
+            assert_eq!(moved, client.ask(&format!("LRANGE {target} {range}")), "what was moved, as it stands there");
+        }
+    }
+}
+
+#[test]
+fn a_move_at_once_keeps_the_order() {
+    let server = Server::start(&[]);
+    let mut client = Client::of(&server);
+    for (from, to, moved, left) in [
+        ("LEFT", "LEFT", ["1", "2"], ["1", "2", "x"]),
+        ("LEFT", "RIGHT", ["1", "2"], ["x", "1", "2"]),
+        ("RIGHT", "LEFT", ["2", "3"], ["2", "3", "x"]),
+        ("RIGHT", "RIGHT", ["2", "3"], ["x", "2", "3"]),
+    ] {
+        client.ask("DEL a b");
+        client.ask("RPUSH a 1 2 3");
+        client.ask("RPUSH b x");
+        assert_eq!(client.ask(&format!("LMOVEM a b {from} {to} EXACTLY 2 BULK")), moved);
+        assert_eq!(client.ask("LRANGE b 0 -1"), left);
+    }
+    client.ask("LMOVEM b b LEFT LEFT COUNT 2 BULK");
+    assert_eq!(client.ask("LRANGE b 0 -1"), ["x", "2", "3"]);
+    assert_eq!(client.ask("LMOVEM b b RIGHT RIGHT COUNT 2 OBO"), ["3", "2"]);
+    assert_eq!(client.ask("LRANGE b 0 -1"), ["x", "3", "2"]);
+}
+
+const ROUNDS: usize = 400;
+const ENDS: [&str; 2] = ["LEFT", "RIGHT"];
