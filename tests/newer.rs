@@ -36,13 +36,20 @@ fn what_newer_commands_write_is_read_from_the_log() {
         };
         client.ask(command.trim_end());
     }
+    client.ask("HIMPORT PREPARE u name email");
+    client.ask("HSET user:1 age 30");
+    client.ask("EXPIRE user:1 1000");
+    client.ask("HIMPORT SET user:1 u alice a@example.com");
+    client.ask("HIMPORT SET user:2 u bob b@example.com");
     let before = client.ask("DEBUG DIGEST");
     client.ask("DEBUG LOADAOF");
     assert_eq!(client.ask("DEBUG DIGEST"), before);
     let log = std::fs::read_dir(server.dir.path().join("appendonlydir")).unwrap();
     let text: String =
         log.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()).collect();
-    assert!(text.contains("LMOVE") && !text.contains("LMOVEM") && !text.contains("INCREX"));
+    assert!(
+        text.contains("LMOVE") && !text.contains("LMOVEM") && !text.contains("INCREX") && !text.contains("HIMPORT")
+    );
 }
 
 #[test]
@@ -94,6 +101,38 @@ fn a_move_at_once_keeps_the_order() {
     assert_eq!(client.ask("LRANGE b 0 -1"), ["x", "2", "3"]);
     assert_eq!(client.ask("LMOVEM b b RIGHT RIGHT COUNT 2 OBO"), ["3", "2"]);
     assert_eq!(client.ask("LRANGE b 0 -1"), ["x", "3", "2"]);
+}
+
+#[test]
+fn prepared_fields_are_the_connections_own() {
+    let server = Server::start(&[]);
+    let (mut client, mut other) = (Client::of(&server), Client::of(&server));
+    client.ask("HIMPORT PREPARE u name email");
+    assert_eq!(other.ask("HIMPORT SET k u a b"), ["ERR no such fieldset"]);
+    // A transaction and a script see them; what a script prepares is gone with it.
+    client.ask("MULTI");
+    client.ask("HIMPORT PREPARE v x");
+    client.ask("HIMPORT SET a v 1");
+    client.ask(
+        "EVAL \"redis.call('HIMPORT', 'SET', KEYS[1], 'u', '1', '2') redis.call('HIMPORT', 'PREPARE', 'w', 'x')\" 1 b",
+    );
+    assert_eq!(client.ask("EXEC"), ["OK", "OK"]);
+    assert_eq!(client.ask("HGETALL b"), ["name", "1", "email", "2"]);
+    assert_eq!(client.ask("HIMPORT SET c w 1"), ["ERR no such fieldset"]);
+    let before = client.ask("CLIENT LIST")[0].clone();
+    // Sixteen megabytes of names are enough.
+    let long = "n".repeat(1 << 16);
+    let answers: Vec<String> = (0..256).flat_map(|n| client.ask(&format!("HIMPORT PREPARE big{n} {long}"))).collect();
+    assert!(answers.last().unwrap().starts_with("ERR too many fieldsets"), "{:?}", answers.last());
+    assert!(memory_of(&client.ask("CLIENT LIST")[0]) > memory_of(&before) + (15 << 20));
+    client.ask("RESET");
+    assert_eq!(client.ask("HIMPORT DISCARDALL"), ["0"]);
+}
+
+/// What the first client of a list takes.
+fn memory_of(list: &str) -> usize {
+    let field = list.lines().next().unwrap().split(' ').find_map(|field| field.strip_prefix("tot-mem=")).unwrap();
+    field.parse().unwrap()
 }
 
 const ROUNDS: usize = 400;

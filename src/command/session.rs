@@ -9,7 +9,7 @@ use crate::keyspace::watch::Dirty;
 use crate::node::Node;
 use crate::pubsub::{Kind, PubSub};
 use crate::resp::{Argv, Proto};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -28,6 +28,8 @@ pub struct Session {
     pub watch: Option<Watching>,
     pub subscriptions: Subscriptions,
     pub tracking: Option<Box<Tracking>>,
+    /// HIMPORT's, if it has prepared any.
+    pub fieldsets: Option<Arc<Fieldsets>>,
     pub no_touch: bool,
     /// The command that waits for its keys.
     pub waiting: Option<Waiting>,
@@ -96,6 +98,9 @@ impl Subscriptions {
         if kind == Kind::Shard { shard_channels.len() } else { channels.len() + patterns.len() }
     }
 }
+
+/// Names of fields in order, under the names that HIMPORT gave them.
+pub type Fieldsets = BTreeMap<Box<[u8]>, Box<[Box<[u8]>]>>;
 
 /// CLIENT TRACKING.
 #[derive(Clone)]
@@ -176,6 +181,7 @@ impl Session {
             watch: None,
             subscriptions: Subscriptions::default(),
             tracking: None,
+            fieldsets: None,
             no_touch: false,
             waiting: None,
             then: Then::GoOn,
@@ -203,6 +209,7 @@ impl Session {
             watch: None,
             subscriptions: Subscriptions::default(),
             tracking: None,
+            fieldsets: None,
             no_touch: waiter.no_touch,
             waiting: None,
             then: Then::GoOn,
@@ -252,6 +259,7 @@ impl Session {
             watch: None,
             subscriptions: Subscriptions::default(),
             tracking: self.tracking.clone(),
+            fieldsets: self.fieldsets.clone(),
             no_touch: self.no_touch,
             waiting: None,
             then: Then::GoOn,

@@ -268,10 +268,12 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     session.queue = None;
     session.reply = ReplyMode::On;
     session.no_touch = false;
+    session.fieldsets = None;
     session.become_user(user, authenticated);
     session.select(0);
     let facts = &session.client.facts;
     facts.queue_is_gone();
+    facts.memory.fieldsets.store(0, Relaxed);
     facts.no_touch.store(false, Relaxed);
     facts.no_evict.store(false, Relaxed);
     facts.names.lock().name.clear();

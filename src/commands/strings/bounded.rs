@@ -22,7 +22,7 @@ pub const INCREX: Command = Command {
     flags: WRITE | DENYOOM | FAST,
     keys: Keys::one(1, keys::RW | keys::ACCESS | keys::UPDATE),
     doc: "Adds to a number, within bounds, and sets or clears its expiry; the new number and what was added. Out of bounds it changes nothing and adds 0, or with SATURATE stops at the bound. ENX keeps an expiry that is there. O(1).",
-    examples: "> INCREX n\n1) (integer) 1\n2) (integer) 1\n> INCREX n BYINT 98 EX 100 ENX\n1) (integer) 99\n2) (integer) 98\n> INCREX n BYINT 5 UBOUND 100 EX 500 ENX\n1) (integer) 99\n2) (integer) 0\n> INCREX n BYINT 5 UBOUND 100 SATURATE EX 500 ENX\n1) (integer) 100\n2) (integer) 1\n> TTL n\n(integer) 100\n> INCREX n BYFLOAT -0.5 PERSIST\n1) \"99.5\"\n2) \"-0.5\"\n> TTL n\n(integer) -1\n> INCREX n\n(error) ERR value is not an integer or out of range\n> INCREX n ENX\n(error) ERR syntax error",
+    examples: "> INCREX n\n1) (integer) 1\n2) (integer) 1\n> INCREX n BYINT 98 EX 100 ENX\n1) (integer) 99\n2) (integer) 98\n> INCREX n BYINT 5 UBOUND 100 EX 500 ENX\n1) (integer) 99\n2) (integer) 0\n> INCREX n BYINT 5 UBOUND 100 SATURATE EX 500 ENX\n1) (integer) 100\n2) (integer) 1\n> TTL n\n(integer) 100\n> INCREX n BYFLOAT -0.5 PERSIST\n1) \"99.5\"\n2) \"-0.5\"\n> TTL n\n(integer) -1\n> INCREX n\n(error) ERR value is not an integer or out of range\n> INCREX n ENX\n(error) ERR ENX flag requires an expiration\n> INCREX n LBOUND 2 UBOUND 1\n(error) ERR LBOUND can't be greater than UBOUND",
     run: increx,
 };
 
@@ -81,8 +81,10 @@ impl<'a> Request<'a> {
                 _ => return Err(SYNTAX),
             }
         }
-        if only_unset && !matches!(ttl, Ttl::Set(..)) {
-            return Err(SYNTAX);
+        match ttl {
+            Ttl::Persist if only_unset => return Err(SYNTAX),
+            Ttl::Unsaid if only_unset => return Err(ENX_ALONE),
+            _ => {}
         }
         let (is_float, by) = by.unwrap_or((false, b"1"));
         Ok(Self { by, is_float, low, high, saturate, ttl, only_unset })
@@ -90,9 +92,15 @@ impl<'a> Request<'a> {
 
     /// The bounds, with the ends of the range for those not given.
     fn bounds<N: PartialOrd>(&self, ends: (N, N), parse: impl Fn(&[u8]) -> Result<N, Error>) -> Result<(N, N), Error> {
-        let bound = |text: Option<&[u8]>, end| text.map_or(Ok(end), &parse);
-        let (low, high) = (bound(self.low, ends.0)?, bound(self.high, ends.1)?);
+        let (low, high) = (self.low.map_or(Ok(ends.0), &parse), self.high.map_or(Ok(ends.1), &parse));
+        let named = |name| move |_| self.not_a_number(name);
+        let (low, high) = (low.map_err(named("LBOUND"))?, high.map_err(named("UBOUND"))?);
         if low > high { Err(BOUNDS_CROSS) } else { Ok((low, high)) }
+    }
+
+    fn not_a_number(&self, name: &str) -> Error {
+        let what = if self.is_float { "a valid float" } else { "an integer or out of range" };
+        Error::owned(format!("ERR {name} is not {what}"))
     }
 
     /// The sum, or the bound that it passes; `None` if that is to change nothing.
@@ -169,4 +177,5 @@ fn propagate(ctx: &mut Ctx<'_, '_>, key: &[u8]) {
     }
 }
 
-const BOUNDS_CROSS: Error = Error::new("ERR LBOUND must be less than or equal to UBOUND");
+const BOUNDS_CROSS: Error = Error::new("ERR LBOUND can't be greater than UBOUND");
+const ENX_ALONE: Error = Error::new("ERR ENX flag requires an expiration");
