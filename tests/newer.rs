@@ -129,6 +129,80 @@ fn prepared_fields_are_the_connections_own() {
     assert_eq!(client.ask("HIMPORT DISCARDALL"), ["0"]);
 }
 
+#[test]
+fn clients_are_listed_and_killed_by_all_that_is_given() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (Client::of(&server), Client::of(&server));
+    let ids = [a.ask("CLIENT ID")[0].clone(), b.ask("CLIENT ID")[0].clone()];
+    a.ask("CLIENT SETNAME a");
+    b.ask("CLIENT SETINFO LIB-NAME lib");
+    b.ask("SELECT 2");
+    b.ask("CLIENT CAPA redirect");
+    b.ask("SUBSCRIBE news");
+    let mut listed = |filter: String| {
+        let list = a.ask(&format!("CLIENT LIST {filter}")).concat();
+        ids.iter()
+            .map(|id| u8::from(list.lines().any(|line| line.starts_with(&format!("id={id} ")))))
+            .collect::<Vec<_>>()
+    };
+    for (filter, expected) in [
+        ("NAME a", [1, 0]),
+        ("NOT-NAME a", [0, 1]),
+        ("LIB-NAME lib", [0, 1]),
+        ("NOT-LIB-NAME lib", [1, 0]),
+        ("DB 2", [0, 1]),
+        ("NOT-DB 2", [1, 0]),
+        ("FLAGS P", [0, 1]),
+        ("FLAGS N", [1, 0]),
+        ("NOT-FLAGS P", [1, 0]),
+        ("CAPA r", [0, 1]),
+        ("NOT-CAPA r", [1, 0]),
+        ("IP 127.0.0.1", [1, 1]),
+        ("NOT-IP 127.0.0.1", [0, 0]),
+        ("TYPE pubsub DB 2", [0, 1]),
+        ("TYPE normal DB 2", [0, 0]),
+        ("NOT-TYPE normal", [0, 1]),
+        ("USER default SKIPME yes", [0, 1]),
+        ("NOT-USER default", [0, 0]),
+        ("MAXAGE 1000", [0, 0]),
+        ("IDLE 1000", [0, 0]),
+        ("DB 2 DB 0", [1, 0]),
+    ] {
+        assert_eq!(listed(filter.into()), expected, "{filter}");
+    }
+    assert_eq!(listed(format!("ID {} {}", ids[0], ids[1])), [1, 1]);
+    assert_eq!(listed(format!("ID {} {} SKIPME yes", ids[0], ids[1])), [0, 1]);
+    assert_eq!(listed(format!("NOT-ID {}", ids[1])), [1, 0]);
+    assert_eq!(a.ask("CLIENT LIST IDLE 0"), ["ERR idle should be greater than 0"]);
+    assert_eq!(a.ask("CLIENT LIST NOT-IDLE 5"), ["ERR syntax error"]);
+    assert_eq!(a.ask("CLIENT KILL DB 2 NOT-LIB-NAME lib"), ["0"]);
+    assert_eq!(a.ask("CLIENT KILL DB 2 LIB-NAME lib"), ["1"]);
+    assert!(a.ask("CLIENT MAINT_NOTIFICATIONS ON")[0].starts_with("ERR unknown subcommand 'MAINT_NOTIFICATIONS'"));
+}
+
+#[test]
+fn large_requests_and_replies_are_logged() {
+    let server = Server::start(&[]);
+    let mut client = Client::of(&server);
+    let lengths = |client: &mut Client| {
+        ["large-request", "large-reply"]
+            .map(|log| client.ask(&format!("COMMANDLOG LEN {log}"))[0].parse::<u8>().unwrap())
+    };
+    client.ask(&format!("SET k {}", "x".repeat(5000)));
+    client.ask("GET k");
+    assert_eq!(lengths(&mut client), [0, 0]);
+    client.ask("CONFIG SET commandlog-request-larger-than 1000 commandlog-reply-larger-than 1000");
+    client.ask(&format!("SET k {}", "x".repeat(5000)));
+    client.ask("GET k");
+    assert_eq!(lengths(&mut client), [1, 1]);
+    assert_eq!(client.ask("COMMANDLOG GET -1 large-reply")[2..5], ["5009", "GET", "k"]);
+    client.ask("CONFIG SET commandlog-request-larger-than -1 commandlog-large-reply-max-len 0");
+    client.ask(&format!("SET k {}", "x".repeat(5000)));
+    assert_eq!(lengths(&mut client), [1, 0]);
+    client.ask("COMMANDLOG RESET large-request");
+    assert_eq!(lengths(&mut client), [0, 0]);
+}
+
 /// What the first client of a list takes.
 fn memory_of(list: &str) -> usize {
     let field = list.lines().next().unwrap().split(' ').find_map(|field| field.strip_prefix("tot-mem=")).unwrap();
