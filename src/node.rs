@@ -11,7 +11,7 @@ use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
 use crate::keyspace::{BROADCAST, Keyspace, event_class};
 use crate::listeners::Doors;
-use crate::observe::Observatory;
+use crate::observe::{Observatory, Slowlog};
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::stream::random_id;
 use crate::persist::walks::Job;
@@ -257,7 +257,10 @@ impl Node {
         self.clients.set_output_limits(&config.client_output_buffer_limit);
         self.scripts.deprecated_api.store(config.lua_enable_deprecated_api, Relaxed);
         *self.scripts.version.write() = config.compatibility_level.redis_version();
-        self.observatory.slowlog.set_max_len(config.slowlog_max_len);
+        let Observatory { slowlog, large_requests, large_replies, .. } = &self.observatory;
+        slowlog.set_max_len(config.slowlog_max_len);
+        large_requests.set_max_len(usize::try_from(config.commandlog_large_request_max_len).unwrap_or(usize::MAX));
+        large_replies.set_max_len(usize::try_from(config.commandlog_large_reply_max_len).unwrap_or(usize::MAX));
         self.observatory.set_latency_tracking(config.latency_tracking);
     }
 
@@ -301,9 +304,17 @@ impl Node {
         Ok(())
     }
 
+    /// Puts a command into a log of the observatory. `cost`: the microseconds or bytes that it is there for.
     #[cold]
-    pub fn log_slow(&self, argv: ArgvView<'_>, elapsed_ns: u64, client: &Client, now: Millis) {
+    pub fn log_command(
+        &self,
+        log: impl Fn(&Observatory) -> &Slowlog,
+        argv: ArgvView<'_>,
+        cost: u64,
+        client: &Client,
+        now: Millis,
+    ) {
         let name = client.facts.names.lock().name.clone();
-        self.observatory.slowlog.push(now / 1000, elapsed_ns / 1000, argv.iter(), client.address.clone(), &name);
+        log(&self.observatory).push(now / 1000, cost, argv.iter(), client.address.clone(), &name);
     }
 }

@@ -129,6 +129,28 @@ fn wait_for_waiters(client: &mut Client, count: usize) {
 }
 
 #[test]
+fn a_move_of_exactly_so_many_waits_for_the_last_of_them() {
+    let server = Server::start(&[]);
+    let (mut client, mut exact, mut any) = (Client::of(&server), Client::of(&server), Client::of(&server));
+    exact.send("BLMOVEM l m LEFT RIGHT 0 EXACTLY 3 BULK");
+    wait_for_waiters(&mut client, 1);
+    client.ask("RPUSH l 1 2");
+    wait_for_waiters(&mut client, 1);
+    client.ask("RPUSH l 3 4");
+    assert_eq!(exact.reply(), ["1", "2", "3"]);
+    assert_eq!(client.ask("LRANGE m 0 -1"), ["1", "2", "3"]);
+    // Who waits for less is not held up by who came first.
+    exact.send("BLMOVEM l m LEFT RIGHT 0 EXACTLY 3 OBO");
+    wait_for_waiters(&mut client, 1);
+    any.send("BLMOVEM none m LEFT LEFT 0 COUNT 5 OBO");
+    wait_for_waiters(&mut client, 2);
+    client.ask("RPUSH none a b");
+    assert_eq!(any.reply(), ["b", "a"]);
+    client.ask("LPUSH l 2 1");
+    assert_eq!(exact.reply(), ["1", "2", "4"]);
+}
+
+#[test]
 fn an_entry_wakes_all_readers_and_one_consumer_of_each_group() {
     let server = Server::start(&[]);
     let mut client = Client::of(&server);

@@ -28,6 +28,8 @@ const GROUPS: [(Group, usize); 16] = [
 ];
 /// The one subcommand that no Redis has.
 const OURS: &str = "LATENCY JSON";
+/// Commands that only Valkey has; their rows tell since which of its versions.
+const OF_VALKEY: &[&str] = &["CLIENT CAPA", "COMMANDLOG", "DELIFEQ", "SCRIPT SHOW"];
 /// Subcommands in Redis 8.2.
 const SUBCOMMANDS: usize = 130;
 
@@ -92,35 +94,41 @@ fn table() -> String {
     let mut lines = vec!["| group | of Redis 8.2 | commands |".to_owned(), "|---|---|---|".to_owned()];
     let (mut have, mut all) = (0, 0);
     for (group, known) in GROUPS {
-        let mut of_group: Vec<&&Command> = rows.iter().filter(|c| c.group == group).collect();
+        let mut of_group: Vec<&&Command> = rows.iter().filter(|c| c.group == group && !is_newer(c)).collect();
         of_group.sort_by_key(|c| c.name);
-        let count = of_group.iter().filter(|c| !c.name.contains(' ') && !is_newer(c)).count();
         let listed = of_group.iter().filter(|c| !c.name.contains(' ')).map(|c| shown(c, &of_group));
-        let names = listed.collect::<Vec<_>>().join(" · ");
-        let names = if names.is_empty() { "not built yet".to_owned() } else { names };
-        lines.push(format!("| {} | {count}/{known} | {names} |", group.name()));
-        (have, all) = (have + count, all + known);
+        let listed: Vec<String> = listed.collect();
+        let names = if listed.is_empty() { "not built yet".to_owned() } else { listed.join(" · ") };
+        lines.push(format!("| {} | {}/{known} | {names} |", group.name(), listed.len()));
+        (have, all) = (have + listed.len(), all + known);
     }
     lines.push(format!("| all | {have}/{all} | the vector sets of 8.2, a module, are not counted |"));
-    let subcommands = rows.iter().filter(|c| c.name.contains(' ') && c.name != OURS).count();
+    let subcommands = rows.iter().filter(|c| c.name.contains(' ') && c.name != OURS && !is_newer(c)).count();
     lines.push(format!("| subcommands | {subcommands}/{SUBCOMMANDS} | |"));
+    for (whose, of_valkey) in [("Redis 8.4 to 8.10", false), ("Valkey", true)] {
+        let mut newer: Vec<&&Command> = rows.iter().filter(|c| is_newer(c) && is_of_valkey(c) == of_valkey).collect();
+        newer.sort_by_key(|c| c.name);
+        let named = newer.iter().map(|c| format!("{} ({})", c.name.to_lowercase(), c.since));
+        lines.push(format!("| of {whose} | {} | {} |", newer.len(), named.collect::<Vec<_>>().join(" · ")));
+    }
     lines.join("\n") + "\n"
 }
 
-/// A name; with its subcommands, if it is a container; marked if Redis 8.2 does not have it.
+/// A name; with its subcommands, if it is a container.
 fn shown(command: &Command, group: &[&&Command]) -> String {
     let prefix = format!("{} ", command.name);
     let subcommands: Vec<String> =
         group.iter().filter_map(|c| c.name.strip_prefix(&prefix)).map(str::to_lowercase).collect();
     let name = command.name.to_lowercase();
-    match (command.has(CONTAINER), is_newer(command)) {
-        (true, _) if !subcommands.is_empty() => format!("{name} ({})", subcommands.join(" ")),
-        (_, true) => format!("{name} (of {})", command.since),
-        _ => name,
-    }
+    if command.has(CONTAINER) && !subcommands.is_empty() { format!("{name} ({})", subcommands.join(" ")) } else { name }
 }
 
+/// Redis 8.2 does not have it.
 fn is_newer(command: &Command) -> bool {
     let mut numbers = command.since.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) > (Some(8), Some(2))
+    is_of_valkey(command) || (numbers.next(), numbers.next()) > (Some(8), Some(2))
+}
+
+fn is_of_valkey(command: &Command) -> bool {
+    OF_VALKEY.iter().any(|name| command.name.split(' ').next() == Some(name) || command.name == *name)
 }

@@ -32,6 +32,8 @@ fn a_command_touches_only_keys_that_its_row_declares() {
     let (mut bench, mut never) = (Bench::new(), Vec::new());
     for row in rows.iter().filter(|row| row.keys.specs().any(|spec| spec.flags & keys::NOT_KEY == 0)) {
         let examples = examples_of(row);
+        // Each row has dice of its own: a new row changes nothing for the others.
+        bench.random.seed(row.name.bytes().fold(SEED, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into())));
         let mut succeeded = false;
         for variant in 0..VARIANTS {
             if variant % 100 == 0 {

@@ -24,6 +24,8 @@ pub struct Memory {
     pub queue: AtomicUsize,
     /// Keys under WATCH, here and where the keys are.
     pub watches: AtomicUsize,
+    /// What HIMPORT prepared.
+    pub fieldsets: AtomicUsize,
     /// The reply buffer; 0 for a connection that has given it back.
     pub output: AtomicUsize,
     /// Bytes in it that the peer has not taken.
@@ -38,8 +40,9 @@ pub struct Memory {
 
 impl Memory {
     pub fn total(&self) -> usize {
-        let parts = [&self.base, &self.input, &self.parked, &self.queue, &self.watches, &self.output, &self.outbox];
-        parts.iter().map(|bytes| bytes.load(Relaxed)).sum()
+        let kept = [&self.queue, &self.watches, &self.fieldsets];
+        let parts = [&self.base, &self.input, &self.parked, &self.output, &self.outbox];
+        parts.into_iter().chain(kept).map(|bytes| bytes.load(Relaxed)).sum()
     }
 
     /// The read buffer: its size, the bytes in it that are not understood yet, and its room.

@@ -70,6 +70,8 @@ pub struct Facts {
     pub wait_ends: AtomicBool,
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
+    /// CLIENT CAPA redirect.
+    pub redirects: AtomicBool,
     pub monitor: AtomicBool,
     /// A replica's connection, from PSYNC on; the link to the primary.
     pub is_replica: AtomicBool,

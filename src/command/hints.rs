@@ -21,12 +21,12 @@ const HINTS: &[(&str, &[&str])] = &[
     ("cluster|slot-stats", &[VARIES, ALL_SHARDS]),
     ("function|stats info memory|doctor memory|malloc-stats memory|stats", &[VARIES, ALL_SHARDS, SPECIAL]),
     ("scan", &[VARIES, "request_policy:special", SPECIAL]),
-    ("slowlog|get", &[ALL_NODES, VARIES]),
+    ("commandlog|get slowlog|get", &[ALL_NODES, VARIES]),
     ("latency|reset", &[ALL_NODES, SUM]),
-    ("slowlog|len", &[ALL_NODES, SUM, VARIES]),
+    ("commandlog|len slowlog|len", &[ALL_NODES, SUM, VARIES]),
     (
         "acl|deluser acl|save acl|setuser client|setinfo client|setname config|resetstat config|rewrite config|set \
-         script|flush script|load slowlog|reset",
+         script|flush script|load slowlog|reset commandlog|reset",
         &[ALL_NODES, ALL_SUCCEEDED],
     ),
     ("keys", &[ALL_SHARDS, ANY_ORDER]),
@@ -41,7 +41,8 @@ const HINTS: &[(&str, &[&str])] = &[
     ("randomkey", &[ALL_SHARDS, SPECIAL, VARIES]),
     ("mget", &[MULTI_SHARD]),
     ("del exists touch unlink", &[MULTI_SHARD, SUM]),
-    ("mset", &[MULTI_SHARD, ALL_SUCCEEDED]),
+    ("mset msetex", &[MULTI_SHARD, ALL_SUCCEEDED]),
+    ("himport|prepare", &[ALL_SHARDS]),
 ];
 
 const VARIES: &str = "nondeterministic_output";

@@ -62,6 +62,7 @@ impl Viewer {
         let _ = write!(line, " lib-name={}", String::from_utf8_lossy(&names.lib_name));
         let _ = write!(line, " lib-ver={}", String::from_utf8_lossy(&names.lib_version));
         line.push_str(if self.like_8_2 { "" } else { &watch });
+        line.push_str(if facts.redirects.load(Relaxed) { " capa=r" } else { "" });
         let _ = write!(line, " io-thread={}", facts.worker.load(Relaxed));
         let (read, sent) = (facts.net_input_bytes.load(Relaxed), facts.net_output_bytes.load(Relaxed));
         let _ = write!(line, " tot-net-in={read} tot-net-out={sent} tot-cmds={}", facts.commands.load(Relaxed));
@@ -89,7 +90,8 @@ fn redirect(client: &Client) -> i64 {
     if client.facts.tracks.load(Relaxed) { client.facts.redirect.load(Relaxed) as i64 } else { -1 }
 }
 
-fn flags(client: &Client) -> String {
+/// The letters of CLIENT LIST's `flags`.
+pub fn flags(client: &Client) -> String {
     let facts = &client.facts;
     let letters = [
         ('S', facts.is_replica.load(Relaxed)),

@@ -10,7 +10,7 @@ use super::table::Row;
 use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
 use crate::clock;
 use crate::node::Node;
-use crate::observe::WorkerStats;
+use crate::observe::{Observatory, Slowlog, WorkerStats};
 use crate::resp::{Argv, ArgvView, Out};
 
 /// A handler, its error, its effects and its time. Returns the tick at its end.
@@ -57,9 +57,17 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     ctx.stats.call(ctx.row.id, elapsed_ns);
     // CONFIG SET of the threshold is judged by the new one.
     let config = ctx.row.command.has(ADMIN).then(|| ctx.node.config.load());
-    let threshold_us = config.as_deref().map_or(ctx.config, |config| config).slowlog_log_slower_than;
-    if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 && !ctx.row.command.has(SKIP_SLOWLOG) {
-        log_slow(ctx, elapsed_ns);
+    let config = config.as_deref().map_or(ctx.config, |config| config);
+    let threshold_us = config.slowlog_log_slower_than;
+    if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 {
+        log_command(ctx, |logs| &logs.slowlog, elapsed_ns / 1000);
+    }
+    let (request, reply) = (ctx.args.view().bytes().len(), ctx.out.buf.len() - start);
+    if is_large(request, config.commandlog_request_larger_than) {
+        log_command(ctx, |logs| &logs.large_requests, request as u64);
+    }
+    if is_large(reply, config.commandlog_reply_larger_than) {
+        log_command(ctx, |logs| &logs.large_replies, reply as u64);
     }
     let threshold_ms = ctx.config.latency_monitor_threshold;
     if threshold_ms > 0 && elapsed_ns / 1_000_000 >= threshold_ms {
@@ -89,14 +97,24 @@ fn note_keys(ctx: &mut Ctx<'_, '_>) {
     }
 }
 
+/// `larger_than` of the configuration: negative for never.
+#[inline]
+fn is_large(bytes: usize, larger_than: i64) -> bool {
+    // A negative one is larger than every size as an unsigned number.
+    bytes as u64 >= larger_than as u64
+}
+
 #[cold]
-fn log_slow(ctx: &Ctx<'_, '_>, elapsed_ns: u64) {
+fn log_command(ctx: &Ctx<'_, '_>, log: impl Fn(&Observatory) -> &Slowlog, cost: u64) {
+    if ctx.row.command.has(SKIP_SLOWLOG) {
+        return;
+    }
     let (argv, client, now) = (ctx.args.view(), &ctx.session.client, ctx.db.now());
     if ctx.secrets == 0 {
-        return ctx.node.log_slow(argv, elapsed_ns, client, now);
+        return ctx.node.log_command(log, argv, cost, client, now);
     }
     let shown = Argv::of(argv.iter().enumerate().map(|(i, arg)| if ctx.is_secret(i) { REDACTED } else { arg }));
-    ctx.node.log_slow(shown.view(), elapsed_ns, client, now);
+    ctx.node.log_command(log, shown.view(), cost, client, now);
 }
 
 /// See [`Ctx::run_inner`]. False if the gates refused it.

@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::pubsub::{Kind, PubSub};
 use crate::replication::{Joined, Offered};
 use crate::resp::{Argv, Proto};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -29,6 +29,8 @@ pub struct Session {
     pub watch: Option<Watching>,
     pub subscriptions: Subscriptions,
     pub tracking: Option<Box<Tracking>>,
+    /// HIMPORT's, if it has prepared any.
+    pub fieldsets: Option<Arc<Fieldsets>>,
     pub no_touch: bool,
     /// The command that waits for its keys.
     pub waiting: Option<Waiting>,
@@ -112,6 +114,9 @@ impl Subscriptions {
     }
 }
 
+/// Names of fields in order, under the names that HIMPORT gave them.
+pub type Fieldsets = BTreeMap<Box<[u8]>, Box<[Box<[u8]>]>>;
+
 /// CLIENT TRACKING.
 #[derive(Clone)]
 pub struct Tracking {
@@ -191,6 +196,7 @@ impl Session {
             watch: None,
             subscriptions: Subscriptions::default(),
             tracking: None,
+            fieldsets: None,
             no_touch: false,
             waiting: None,
             joining: None,
@@ -224,6 +230,7 @@ impl Session {
             watch: None,
             subscriptions: Subscriptions::default(),
             tracking: None,
+            fieldsets: None,
             no_touch: waiter.no_touch,
             waiting: None,
             joining: None,
@@ -274,6 +281,7 @@ impl Session {
             watch: None,
             subscriptions: Subscriptions::default(),
             tracking: self.tracking.clone(),
+            fieldsets: self.fieldsets.clone(),
             no_touch: self.no_touch,
             waiting: None,
             joining: None,

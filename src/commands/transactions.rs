@@ -1,9 +1,11 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 //!
 //! The queue lives in the session; `call` fills it. EXEC is one unit: it locks the keys of everything queued and of
-//! everything watched, so the whole sees and leaves one instant.
+//! everything watched, so the whole sees and leaves one instant. The same holds for the keys of its own conditions.
 
+use super::strings::options::When;
 use crate::command::*;
+use crate::resp::ArgvView;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub const COMMANDS: &[Command] = &[DISCARD, EXEC, MULTI, UNWATCH, WATCH];
@@ -32,14 +34,14 @@ fn discard(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 const EXEC: Command = Command {
     name: "EXEC",
-    args: "",
-    arity: 1,
+    args: "[condition: IFEQ ifeq-key:key#0 ifeq-value | IFNE ifne-key:key#0 ifne-value | NX nx-key:key#0 | XX xx-key:key#0 ...]",
+    arity: -1,
     since: "1.2.0",
     group: Group::Transactions,
     flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NO_QUEUE | RUNS_QUEUE,
-    keys: Keys::NONE,
-    doc: "Runs what was queued since MULTI as one atomic unit, unless a watched key changed.",
-    examples: "> MULTI\nOK\n> INCR n\nQUEUED\n> INCR n\nQUEUED\n> EXEC\n1) (integer) 1\n2) (integer) 2",
+    keys: Keys::unknown(keys::RO | keys::ACCESS).found_by(keys_of_conditions),
+    doc: "Runs what was queued since MULTI as one atomic unit, unless a watched key changed or one of the conditions does not hold at this moment. Those are Valkey's.",
+    examples: "> MULTI\nOK\n> INCR n\nQUEUED\n> INCR n\nQUEUED\n> EXEC\n1) (integer) 1\n2) (integer) 2\n> MULTI\nOK\n> SET n 3\nQUEUED\n> EXEC IFEQ n 2 NX m\n1) OK\n> MULTI\nOK\n> SET n 4\nQUEUED\n> EXEC IFEQ n 2\n(nil)\n> GET n\n\"3\"\n> MULTI\nOK\n> EXEC XX\n(error) EXECABORT Transaction discarded because of: invalid check condition syntax\n> EXEC\n(error) ERR EXEC without MULTI",
     run: exec,
 };
 
@@ -51,7 +53,7 @@ fn exec(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if queue.aborted {
         return Err(Error::new("EXECABORT Transaction discarded because of previous errors."));
     }
-    if changed {
+    if changed || !conditions_hold(ctx)? {
         return ctx.out.null_array();
     }
     ctx.out.array(queue.commands.len());
@@ -60,6 +62,44 @@ fn exec(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     Ok(())
 }
+
+fn conditions_hold(ctx: &mut Ctx<'_, '_>) -> Result<bool, Error> {
+    let Ctx { args, db, .. } = ctx;
+    let conditions = conditions(args.view()).collect::<Option<Vec<_>>>().ok_or(BAD_CONDITION)?;
+    for (at, when) in conditions {
+        if !when.holds(db, args.key(at))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The conditions of an EXEC, each with its key's argument number; `None` ends them at one that is malformed.
+fn conditions(argv: ArgvView<'_>) -> impl Iterator<Item = Option<(usize, When<'_>)>> {
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        if at >= argv.len() {
+            return None;
+        }
+        let (key, operand) = (at + 1, argv.get(at + 2));
+        let (when, len) = match &*args::Word::of(argv.get(at)) {
+            b"NX" => (When::Absent, 2),
+            b"XX" => (When::Present, 2),
+            b"IFEQ" => (When::Value(operand, true), 3),
+            b"IFNE" => (When::Value(operand, false), 3),
+            _ => (When::Always, usize::MAX),
+        };
+        let fits = len <= argv.len() - at;
+        at = if fits { at + len } else { argv.len() };
+        Some(fits.then_some((key, when)))
+    })
+}
+
+fn keys_of_conditions(argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {
+    conditions(argv).flatten().for_each(|(key, _)| visit(key, keys::RO | keys::ACCESS));
+}
+
+const BAD_CONDITION: Error = Error::new("EXECABORT Transaction discarded because of: invalid check condition syntax");
 
 const MULTI: Command = Command {
     name: "MULTI",

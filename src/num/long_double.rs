@@ -7,14 +7,22 @@
 //! Cost: about a microsecond; up to 0.3 ms for the 4,933 digits of the largest values.
 
 use super::literal::{self, Format, Magnitude};
-use rustc_apfloat::{Float, Round, Status, ieee::X87DoubleExtended};
-use std::ops::Add;
+use rustc_apfloat::ieee::{Double, X87DoubleExtended};
+use rustc_apfloat::{Float, FloatConvert, Round, Status};
+use std::ops::{Add, Neg, Sub};
 
 /// A value of the 80-bit format.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct LongDouble(X87DoubleExtended);
 
 impl LongDouble {
+    pub const ZERO: Self = Self(X87DoubleExtended::ZERO);
+
+    /// The greatest finite value.
+    pub fn largest() -> Self {
+        Self(X87DoubleExtended::largest())
+    }
+
     /// Reads a long double as Redis does: the grammar of `parse_f64` in a wider range. `inf` is read, and makes the
     /// sum infinite, which callers refuse.
     pub fn parse(text: &[u8]) -> Option<LongDouble> {
@@ -41,6 +49,12 @@ impl LongDouble {
         self.0.is_finite()
     }
 
+    /// The nearest double, which is what RESP3 carries.
+    pub fn to_f64(self) -> f64 {
+        let double: Double = self.0.convert(&mut false).value;
+        f64::from_bits(double.to_bits() as u64)
+    }
+
     /// The text Redis stores and replies: at most 17 decimals, no trailing zeros, no `-0`.
     pub fn to_text(self) -> Vec<u8> {
         if self.0.is_nan() {
@@ -64,6 +78,22 @@ impl Add for LongDouble {
     /// Rounded to nearest, ties to even.
     fn add(self, other: LongDouble) -> LongDouble {
         LongDouble((self.0 + other.0).value)
+    }
+}
+
+impl Sub for LongDouble {
+    type Output = LongDouble;
+
+    fn sub(self, other: LongDouble) -> LongDouble {
+        self + -other
+    }
+}
+
+impl Neg for LongDouble {
+    type Output = LongDouble;
+
+    fn neg(self) -> LongDouble {
+        LongDouble(-self.0)
     }
 }
 

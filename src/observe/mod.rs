@@ -41,6 +41,8 @@ use window::{ByCommand, Slot, Windows};
 pub struct Observatory {
     pub errors: ErrorStats,
     pub slowlog: Slowlog,
+    pub large_requests: Slowlog,
+    pub large_replies: Slowlog,
     pub monitor: LatencyMonitor,
     names: Vec<String>,
     workers: Vec<Arc<WorkerStats>>,
@@ -70,6 +72,8 @@ impl Observatory {
         Observatory {
             errors: ErrorStats::default(),
             slowlog: Slowlog::new(slowlog_max_len),
+            large_requests: Slowlog::new(0),
+            large_replies: Slowlog::new(0),
             monitor: LatencyMonitor::default(),
             names,
             workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),

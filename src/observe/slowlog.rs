@@ -1,20 +1,22 @@
-//! The slow log: the last commands whose execution took longer than `slowlog-log-slower-than`.
+//! The slow log: the last commands whose execution took longer than `slowlog-log-slower-than`; and, of the same kind, the
+//! logs of the commands with the largest requests and replies.
 //!
-//! What SLOWLOG GET, LEN and RESET need, with Redis's way of shortening arguments. Invariants: ids never repeat, not
+//! What SLOWLOG and COMMANDLOG need, with Redis's way of shortening arguments. Invariants: ids never repeat, not
 //! even across RESET; an entry is at most 32 arguments of some 150 bytes, so the log's memory is bounded by its
 //! length. Not here: the threshold, and hiding secrets (callers log a redacted command line).
-//! Cost: one lock per slow command; fast ones never come here.
+//! Cost: one lock per command logged; others never come here.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A command that was slow.
+/// A command that was slow, or large.
 #[derive(Debug, PartialEq)]
 pub struct SlowlogEntry {
     pub id: u64,
     pub unix_s: i64,
-    pub duration_us: u64,
+    /// Microseconds, or bytes.
+    pub cost: u64,
     /// Shortened: at most 32 arguments, each of at most 128 bytes and a note on what is missing.
     pub argv: Vec<Vec<u8>>,
     /// The client's address and port.
@@ -37,11 +39,11 @@ impl Slowlog {
         Slowlog(Mutex::new(Log { entries: VecDeque::new(), next_id: 0, max_len }))
     }
 
-    /// Logs a command that ended at `unix_s` after `duration_us`.
+    /// Logs a command that ended at `unix_s` and took so many microseconds, or bytes.
     pub fn push<'a>(
         &self,
         unix_s: i64,
-        duration_us: u64,
+        cost: u64,
         argv: impl ExactSizeIterator<Item = &'a [u8]>,
         client_addr: String,
         client_name: &[u8],
@@ -50,7 +52,7 @@ impl Slowlog {
         let mut log = self.0.lock();
         let id = log.next_id;
         log.next_id += 1;
-        log.entries.push_front(Arc::new(SlowlogEntry { id, unix_s, duration_us, argv, client_addr, client_name }));
+        log.entries.push_front(Arc::new(SlowlogEntry { id, unix_s, cost, argv, client_addr, client_name }));
         log.trim();
     }
 

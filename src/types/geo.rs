@@ -76,23 +76,28 @@ fn latitude_distance(a: f64, b: f64) -> f64 {
 }
 
 /// What a search covers, in a unit of `metres` metres.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     pub centre: Place,
     pub extent: Extent,
     pub metres: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Extent {
     Radius(f64),
-    Box { width: f64, height: f64 },
+    Box {
+        width: f64,
+        height: f64,
+    },
+    /// Its corners, in order; sides are straight lines between degrees.
+    Polygon(Vec<Place>),
 }
 
 impl Shape {
     /// Metres from the centre to a place, if it is inside.
     pub fn reach(&self, place: Place) -> Option<f64> {
-        match self.extent {
+        match &self.extent {
             Extent::Radius(radius) => {
                 Some(self.centre.distance(place)).filter(|&distance| is_within(distance, radius * self.metres))
             }
@@ -105,6 +110,7 @@ impl Shape {
                 let beside = Place { longitude: self.centre.longitude, latitude: place.latitude };
                 is_within(place.distance(beside), width / 2.0).then(|| self.centre.distance(place))
             }
+            Extent::Polygon(corners) => holds(corners, place).then(|| self.centre.distance(place)),
         }
     }
 
@@ -126,12 +132,16 @@ impl Shape {
     /// corners from the north-east.
     fn cells(&self) -> [Option<Cell>; 9] {
         let bounds = self.bounds();
+        if matches!(self.extent, Extent::Polygon(_)) {
+            return covering(&bounds);
+        }
         if bounds.south <= -POLE || bounds.north >= POLE {
             return around_a_pole(&bounds, Cell::around(self.centre, 1));
         }
-        let radius = match self.extent {
-            Extent::Radius(radius) => radius,
+        let radius = match &self.extent {
+            Extent::Radius(radius) => *radius,
             Extent::Box { width, height } => ((width / 2.0) * (width / 2.0) + (height / 2.0) * (height / 2.0)).sqrt(),
+            Extent::Polygon(_) => unreachable!("its cells are those of its bounds"),
         };
         let mut step = step_for(radius * self.metres, self.centre.latitude);
         let mut centre = Cell::around(self.centre, step);
@@ -158,9 +168,10 @@ impl Shape {
 
     /// The shape's bounding box; one that reaches beyond a pole has all longitudes. Its sides are measured where it is widest on its hemisphere.
     fn bounds(&self) -> Area {
-        let (width, height) = match self.extent {
+        let (width, height) = match &self.extent {
             Extent::Radius(radius) => (self.metres * radius, self.metres * radius),
             Extent::Box { width, height } => (self.metres * (width / 2.0), self.metres * (height / 2.0)),
+            Extent::Polygon(corners) => return Area::around(corners),
         };
         let Place { longitude, latitude } = self.centre;
         let up = height / EARTH_RADIUS / RADIANS;
@@ -181,12 +192,73 @@ fn around_a_pole(bounds: &Area, centre: Cell) -> [Option<Cell>; 9] {
     std::array::from_fn(|i| if i < 4 { quarter(i as u64 ^ centre.bits) } else { None })
 }
 
+/// The one to four cells that a box of degrees lies in, of the size that it fits into.
+fn covering(bounds: &Area) -> [Option<Cell>; 9] {
+    let fits = |step: &u32| {
+        let cells = (1u64 << step) as f64;
+        let (width, height) = (2.0 * LONGITUDE_MAX / cells, 2.0 * LATITUDE_MAX / cells);
+        bounds.east - bounds.west <= width && bounds.north - bounds.south <= height
+    };
+    let step = (1..=STEP_MAX).rev().find(fits).unwrap_or(1);
+    let cell = |longitude, latitude| Cell::around(Place { longitude, latitude }, step);
+    let [first, east, north] = [(bounds.west, bounds.south), (bounds.east, bounds.south), (bounds.west, bounds.north)]
+        .map(|(x, y)| cell(x, y));
+    let (is_wide, is_high) = (east != first, north != first);
+    let last = cell(bounds.east, bounds.north);
+    let mut cells = [None; 9];
+    cells[0] = Some(first);
+    cells[1] = is_wide.then_some(east);
+    cells[2] = is_high.then_some(north);
+    cells[3] = (is_wide && is_high).then_some(last);
+    cells
+}
+
+/// Whether a polygon holds a place: a ray to the east crosses an odd number of its sides (W. R. Franklin's PNPOLY).
+fn holds(corners: &[Place], place: Place) -> bool {
+    let Some(last) = corners.last() else { return false };
+    let (mut inside, mut before) = (false, last);
+    for corner in corners {
+        let spans = (corner.latitude > place.latitude) != (before.latitude > place.latitude);
+        let run = (before.longitude - corner.longitude) * (place.latitude - corner.latitude);
+        if spans && place.longitude < run / (before.latitude - corner.latitude) + corner.longitude {
+            inside = !inside;
+        }
+        before = corner;
+    }
+    inside
+}
+
+/// The centre of places: where the sum of their directions from the middle of the Earth points.
+pub fn centre(places: &[Place]) -> Place {
+    let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
+    for place in places {
+        let (longitude, latitude) = (place.longitude * RADIANS, place.latitude * RADIANS);
+        x += latitude.cos() * longitude.cos();
+        y += latitude.cos() * longitude.sin();
+        z += latitude.sin();
+    }
+    Place { longitude: f64::atan2(y, x) / RADIANS, latitude: f64::atan2(z, (x * x + y * y).sqrt()) / RADIANS }
+}
+
 /// Degrees.
 struct Area {
     west: f64,
     east: f64,
     south: f64,
     north: f64,
+}
+
+impl Area {
+    /// The smallest one with all these places.
+    fn around(places: &[Place]) -> Self {
+        let none = f64::INFINITY;
+        places.iter().fold(Self { west: none, east: -none, south: none, north: -none }, |area, place| Self {
+            west: area.west.min(place.longitude),
+            east: area.east.max(place.longitude),
+            south: area.south.min(place.latitude),
+            north: area.north.max(place.latitude),
+        })
+    }
 }
 
 /// A cell of the grid: `step` bits of each coordinate.
@@ -335,6 +407,20 @@ mod tests {
                 if shape.reach(place).is_some() {
                     prop_assert!(shape.ranges().any(|range| range.contains(&place.score())), "{shape:?} {place:?}");
                 }
+            }
+        }
+
+        #[test]
+        fn a_polygon_is_found_whole(
+            lon in -150.0..150.0f64, lat in -70.0..70.0f64, size in 0.001..30.0f64,
+            corners in prop::collection::vec((-1.0..1.0f64, -1.0..1.0f64), 3..8), at in (-1.0..1.0f64, -1.0..1.0f64),
+        ) {
+            let place = |(x, y): (f64, f64)| Place { longitude: lon + size * x, latitude: lat + size / 2.0 * y };
+            let corners: Vec<Place> = corners.into_iter().map(place).collect();
+            let place = Place::of_score(place(at).score());
+            let shape = Shape { centre: centre(&corners), extent: Extent::Polygon(corners), metres: 1.0 };
+            if shape.reach(place).is_some() {
+                prop_assert_eq!(shape.ranges().filter(|range| range.contains(&place.score())).count(), 1);
             }
         }
 

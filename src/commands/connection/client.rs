@@ -3,6 +3,7 @@
 //! What concerns only the connection is in its session; what others may see is in the shared facts. Tracking is not
 //! here, so CLIENT TRACKING and its like are no commands.
 
+use super::filter::Filter;
 use crate::clients::{Client, ClientClass, Names, Pause, Unblock};
 use crate::command::line::Viewer;
 use crate::command::session::ReplyMode;
@@ -21,6 +22,24 @@ pub const CLIENT: Command = Command {
     doc: "A container for commands on connections.",
     examples: "> CLIENT\n(error) ERR wrong number of arguments for 'client' command",
     run: container,
+};
+
+pub const CAPA: Command = Command {
+    name: "CLIENT CAPA",
+    args: "capability [capability ...]",
+    arity: -3,
+    since: "8.0.0",
+    group: Group::Connection,
+    flags: NOSCRIPT | LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "Notes what the client can do: REDIRECT, it follows a redirection to the primary (of Valkey). What is not known is passed over. O(1).",
+    examples: "> CLIENT CAPA redirect unheard-of\nOK\n> CLIENT LIST CAPA r NOT-CAPA r\n\"\"",
+    run: |ctx| {
+        if ctx.args.from(2).any(|word| word.eq_ignore_ascii_case(b"redirect")) {
+            ctx.session.client.facts.redirects.store(true, Relaxed);
+        }
+        ctx.out.ok()
+    },
 };
 
 pub const GETNAME: Command = Command {
@@ -92,7 +111,7 @@ pub const LIST: Command = Command {
     group: Group::Connection,
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     keys: Keys::NONE,
-    doc: "One line about each connection. O(N) in the number of connections.",
+    doc: "One line about each connection, or about those that match all filters of CLIENT KILL. O(N) in the number of connections.",
     examples: "> CLIENT LIST TYPE pubsub\n\"\"\n> CLIENT LIST ID 999999\n\"\"\n> CLIENT LIST WHAT\n(error) ERR syntax error",
     run: list,
 };
@@ -110,17 +129,26 @@ fn list(ctx: &mut Ctx<'_, '_>) -> Outcome {
             let wanted = client_type(ctx.args.get(3))?;
             clients.iter().filter(|client| ClientType::of(client) == wanted).for_each(|client| write(client));
         }
-        (b"ID", 4..) => {
+        (b"ID", 4..) if ctx.args.from(3).all(|id| !is_option(id)) => {
             for id in ctx.args.from(3) {
                 let id = num::parse_i64(id).ok_or(BAD_CLIENT_ID)?;
                 let client = u64::try_from(id).ok().and_then(|id| ctx.node.clients.get(id));
                 client.iter().for_each(|client| write(client));
             }
         }
-        _ => return Err(error::SYNTAX),
+        _ => {
+            let filter = Filter::read(&mut ctx.args, ctx.node, false)?;
+            let (me, now) = (ctx.session.client.id, ctx.db.now());
+            clients.iter().filter(|client| filter.matches(client, me, now)).for_each(|client| write(client));
+        }
     }
     ctx.out.verbatim("txt", text.as_bytes());
     Ok(())
+}
+
+/// Behind the ids come other filters.
+fn is_option(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic) && text.len() > 1
 }
 
 /// What a connection is used for.

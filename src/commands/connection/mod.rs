@@ -4,6 +4,7 @@
 
 mod client;
 pub mod evict;
+mod filter;
 pub mod kill;
 mod tracking;
 
@@ -20,6 +21,7 @@ pub const COMMANDS: &[Command] = &[
     AUTH,
     client::CLIENT,
     tracking::CACHING,
+    client::CAPA,
     client::GETNAME,
     tracking::GETREDIR,
     client::HELP,
@@ -268,11 +270,14 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     session.queue = None;
     session.reply = ReplyMode::On;
     session.no_touch = false;
+    session.fieldsets = None;
     session.become_user(user, authenticated);
     session.select(0);
     let facts = &session.client.facts;
     facts.queue_is_gone();
+    facts.memory.fieldsets.store(0, Relaxed);
     facts.no_touch.store(false, Relaxed);
+    facts.redirects.store(false, Relaxed);
     facts.no_evict.store(false, Relaxed);
     facts.names.lock().name.clear();
     ctx.db.select(0);

@@ -1,4 +1,4 @@
-//! Members inside a circle or a box, replied with what is asked about them, or stored.
+//! Members inside a circle, a box or a polygon, replied with what is asked about them, or stored.
 
 use super::{coordinates, distance, metres, place};
 use crate::command::error::{NOT_INT, SYNTAX};
@@ -7,7 +7,7 @@ use crate::command::*;
 use crate::keyspace::Expiry;
 use crate::num;
 use crate::resp::ArgvView;
-use crate::types::geo::{Extent, Place, Shape};
+use crate::types::geo::{self, Extent, Place, Shape};
 use crate::types::zset::Zset;
 use crate::types::{Kind, Text};
 
@@ -88,20 +88,20 @@ pub const GEORADIUSBYMEMBER_RO: Command = Command {
 
 pub const GEOSEARCH: Command = Command {
     name: "GEOSEARCH",
-    args: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <by: circle: BYRADIUS radius <M | KM | FT | MI> | box: BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [count-block: COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+    args: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <by: circle: BYRADIUS radius <M | KM | FT | MI> | box: BYBOX width height <M | KM | FT | MI> | polygon: BYPOLYGON@9.0.0 num-vertices:integer longitude latitude [longitude latitude ...]> [ASC | DESC] [count-block: COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
     arity: -7,
     since: "6.2.0",
     flags: READONLY,
     keys: Keys::read(1),
-    doc: "Members inside a circle or a box around a place or a member. O(N + log M).",
-    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEOSEARCH Sicily FROMLONLAT 15 37 BYBOX 400 400 km ASC COUNT 1\n1) \"Catania\"",
+    doc: "Members inside a circle or a box around a place or a member; or inside a polygon (Valkey's), which is named without a place: distances are from its centre. O(N + log M).",
+    examples: "> GEOADD Sicily 13.361389 38.115556 Palermo 15.087269 37.502669 Catania\n(integer) 2\n> GEOSEARCH Sicily FROMLONLAT 15 37 BYBOX 400 400 km ASC COUNT 1\n1) \"Catania\"\n> GEOSEARCH Sicily BYPOLYGON 3 14 37 16 37 15 38 WITHDIST\n1) 1) \"Catania\"\n   2) \"20061.7479\"\n> GEOSEARCH Sicily BYPOLYGON 2 14 37 16 37 15 38\n(error) ERR GEOSEARCH BYPOLYGON must have at least 3 vertices",
     run: |ctx| search(ctx, Form::Search { source: 1 }),
     ..GEORADIUS
 };
 
 pub const GEOSEARCHSTORE: Command = Command {
     name: "GEOSEARCHSTORE",
-    args: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <by: circle: BYRADIUS radius <M | KM | FT | MI> | box: BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [count-block: COUNT count [ANY]] [STOREDIST]",
+    args: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <by: circle: BYRADIUS radius <M | KM | FT | MI> | box: BYBOX width height <M | KM | FT | MI> | polygon: BYPOLYGON@9.0.0 num-vertices:integer longitude latitude [longitude latitude ...]> [ASC | DESC] [count-block: COUNT count [ANY]] [STOREDIST]",
     arity: -8,
     flags: WRITE | DENYOOM,
     keys: Keys::one(1, keys::OW | keys::UPDATE).and(Keys::read(2)),
@@ -148,6 +148,8 @@ struct Query<'a> {
 enum From {
     Member,
     Place,
+    /// The centre of what is searched.
+    Polygon,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -169,11 +171,13 @@ fn search(ctx: &mut Ctx<'_, '_>, form: Form) -> Outcome {
     let source = if let Form::Search { source } = form { source } else { 1 };
     let set = db.read::<Zset>(args.key(source))?;
     let query = Query::read(args, form, set)?;
-    let found = match (set, query.centre, query.extent) {
-        (Some(set), Some(centre), Some((extent, metres))) => query.run(set, &Shape { centre, extent, metres }),
+    let unit = query.extent.as_ref().map_or(1.0, |(_, metres)| *metres);
+    let found = match (set, query.centre, &query.extent) {
+        (Some(set), Some(centre), Some((extent, metres))) => {
+            query.run(set, &Shape { centre, extent: extent.clone(), metres: *metres })
+        }
         _ => Vec::new(),
     };
-    let unit = query.extent.map_or(1.0, |(_, metres)| metres);
     let Some(target) = query.target else { return query.reply(out, &found, unit) };
     if found.is_empty() {
         db.remove(target);
@@ -254,22 +258,23 @@ impl<'a> Query<'a> {
             self.store_distances = word == b"STOREDIST";
             return Ok(true);
         };
-        let is_box = self.extent.map(|(extent, _)| matches!(extent, Extent::Box { .. }));
+        let may_be = |from| self.from.is_none_or(|said| said == from);
+        let is_open = |same: fn(&Extent) -> bool| self.extent.as_ref().is_none_or(|(extent, _)| same(extent));
         match word {
             b"STOREDIST" if source == 2 => self.store_distances = true,
-            b"FROMMEMBER" if left >= 1 && self.from != Some(From::Place) => {
+            b"FROMMEMBER" if left >= 1 && may_be(From::Member) => {
                 let name = args.required()?;
                 self.centre = set.map(|set| member(set, name)).transpose()?;
                 self.from = Some(From::Member);
             }
-            b"FROMLONLAT" if left >= 2 && self.from != Some(From::Member) => {
+            b"FROMLONLAT" if left >= 2 && may_be(From::Place) => {
                 self.centre = Some(place(args.required()?, args.required()?)?);
                 self.from = Some(From::Place);
             }
-            b"BYRADIUS" if left >= 2 && is_box != Some(true) => {
+            b"BYRADIUS" if left >= 2 && is_open(|e| matches!(e, Extent::Radius(_))) => {
                 self.extent = Some(radius(args.required()?, args.required()?)?);
             }
-            b"BYBOX" if left >= 3 && is_box != Some(false) => {
+            b"BYBOX" if left >= 3 && is_open(|e| matches!(e, Extent::Box { .. })) => {
                 let length = |text, error| num::parse_f64(text).ok_or(error);
                 let (width, height) = (args.required()?, args.required()?);
                 let (width, height) = (length(width, BAD_WIDTH)?, length(height, BAD_HEIGHT)?);
@@ -277,6 +282,11 @@ impl<'a> Query<'a> {
                     return Err(NEGATIVE_SIDE);
                 }
                 self.extent = Some((Extent::Box { width, height }, metres(args.required()?)?));
+            }
+            b"BYPOLYGON" if left >= 1 && may_be(From::Polygon) && is_open(|e| matches!(e, Extent::Polygon(_))) => {
+                let corners = corners(args)?;
+                (self.centre, self.from) = (Some(geo::centre(&corners)), Some(From::Polygon));
+                self.extent = Some((Extent::Polygon(corners), 1.0));
             }
             _ => return Ok(false),
         }
@@ -288,7 +298,7 @@ impl<'a> Query<'a> {
         if self.target.is_some() && (self.with_distance || self.with_hash || self.with_coordinates) {
             return Err(if searches { SEARCHSTORE_WITH } else { STORE_WITH });
         }
-        let missing = match (self.from, self.extent) {
+        let missing = match (self.from, &self.extent) {
             _ if !searches => None,
             (None, _) => Some("FROMMEMBER or FROMLONLAT"),
             (_, None) => Some("BYRADIUS and BYBOX"),
@@ -364,12 +374,22 @@ fn radius(radius: &[u8], unit: &[u8]) -> Result<(Extent, f64), Error> {
     Ok((Extent::Radius(radius), metres(unit)?))
 }
 
+/// A polygon's corners, with their number in front.
+fn corners(args: &mut Args<'_>) -> Result<Vec<Place>, Error> {
+    let count = num::parse_i64(args.required()?).and_then(|n| i32::try_from(n).ok()).ok_or(BAD_CORNERS)?;
+    let count = usize::try_from(count).ok().filter(|&n| n >= CORNERS_MIN && n <= args.left() / 2).ok_or(FEW_CORNERS)?;
+    (0..count).map(|_| place(args.required()?, args.required()?)).collect()
+}
+
 fn member(set: &Zset, name: &[u8]) -> Result<Place, Error> {
     set.score(name).map(Place::of_score).ok_or(NO_MEMBER)
 }
 
 /// Where options begin at the earliest, in both forms that store.
 const OPTIONS_FROM: usize = 5;
+const CORNERS_MIN: usize = 3;
+const BAD_CORNERS: Error = Error::new("ERR invalid number of vertices");
+const FEW_CORNERS: Error = Error::new("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices");
 const BAD_RADIUS: Error = Error::new("ERR need numeric radius");
 const BAD_WIDTH: Error = Error::new("ERR need numeric width");
 const BAD_HEIGHT: Error = Error::new("ERR need numeric height");

@@ -4,6 +4,7 @@
 //! Not here: how a hash is kept, and the removal of fields that fall due (`types::hash`, `keyspace::edit`).
 
 mod expiry;
+mod import;
 mod options;
 mod read;
 mod timed;
@@ -22,6 +23,11 @@ pub const COMMANDS: &[Command] = &[
     read::HGETALL,
     timed::HGETDEL,
     timed::HGETEX,
+    import::HIMPORT,
+    import::DISCARD,
+    import::DISCARDALL,
+    import::PREPARE,
+    import::SET,
     write::HINCRBY,
     write::HINCRBYFLOAT,
     read::HKEYS,

@@ -2,6 +2,7 @@
 
 use super::options::{self, Done, Unit};
 use crate::clock::Millis;
+use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::num;
 use crate::types::fields::Due;
@@ -149,14 +150,14 @@ impl Act {
 
 pub const HSETEX: Command = Command {
     name: "HSETEX",
-    args: "key [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]",
+    args: "key [key-condition@9.1.0: NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]",
     arity: -6,
     since: "8.0.0",
     group: Group::Hash,
     flags: WRITE | DENYOOM | FAST,
     keys: Keys::write(1),
-    doc: "Sets fields and their expiry, all or none of them: FNX if none exists, FXX if all do. O(1) a field.",
-    examples: "> HSETEX h EX 100 FIELDS 2 a 1 b 2\n(integer) 1\n> HTTL h FIELDS 1 b\n1) (integer) 100\n> HSETEX h FNX FIELDS 2 b 3 c 4\n(integer) 0\n> HGETALL h\n1) \"b\"\n2) \"2\"\n3) \"a\"\n4) \"1\"",
+    doc: "Sets fields and their expiry, all or none of them: FNX if none exists, FXX if all do; NX and XX (Valkey's) if the key does not, or does. O(1) a field.",
+    examples: "> HSETEX h EX 100 FIELDS 2 a 1 b 2\n(integer) 1\n> HTTL h FIELDS 1 b\n1) (integer) 100\n> HSETEX h FNX FIELDS 2 b 3 c 4\n(integer) 0\n> HGETALL h\n1) \"b\"\n2) \"2\"\n3) \"a\"\n4) \"1\"\n> HSETEX h NX FIELDS 1 c 4\n(integer) 0\n> HSETEX none XX FIELDS 1 c 4\n(integer) 0",
     run: hsetex,
 };
 
@@ -165,6 +166,11 @@ fn hsetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (key, now, max) = (args.key(1), db.now(), config.hash_max());
     let options = SetOptions::read(args, now)?;
     let (pairs, set) = (args.pairs(options.pairs_at), args.pairs(options.pairs_at).len());
+    if options.key_exists.is_some_and(|wanted| db.exists(key) != wanted) {
+        // Of another type it is an error still.
+        db.look::<Hash>(key)?;
+        return out.int(0);
+    }
     let mut hash = db.upsert::<Hash>(key)?;
     if options.when.is_some_and(|present| pairs.clone().any(|(field, _)| hash.get(field).is_some() != present)) {
         return out.int(0);
@@ -193,6 +199,8 @@ fn hsetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 struct SetOptions {
+    /// Whether the key must be there (XX) or must not (NX).
+    key_exists: Option<bool>,
     /// Whether the fields must be there (FXX) or must not (FNX).
     when: Option<bool>,
     due: Due,
@@ -202,11 +210,14 @@ struct SetOptions {
 
 impl SetOptions {
     fn read(args: &mut Args<'_>, now: Millis) -> Result<Self, Error> {
-        let (mut when, mut due) = (None, Due::Clear);
+        let (mut key_exists, mut when, mut due) = (None, None, Due::Clear);
         args.skip_to(2);
         while let Some(text) = args.shift() {
             let word = args::Word::of(text);
             match &*word {
+                b"NX" | b"XX" if key_exists.is_some() => return Err(SYNTAX),
+                b"NX" => key_exists = Some(false),
+                b"XX" => key_exists = Some(true),
                 b"FNX" | b"FXX" if when.is_some() => return Err(CONDITION_TWICE),
                 b"FNX" => when = Some(false),
                 b"FXX" => when = Some(true),
@@ -215,7 +226,7 @@ impl SetOptions {
                 b"FIELDS" => {
                     let pairs_at = args.cursor() + 1;
                     check_pairs(args, pairs_at)?;
-                    return Ok(Self { when, due, pairs_at });
+                    return Ok(Self { key_exists, when, due, pairs_at });
                 }
                 word => {
                     let unit =

@@ -7,12 +7,14 @@ mod inside;
 mod moving;
 mod pop;
 mod push;
+mod several;
 
 use crate::command::{Command, Error, error::SYNTAX};
 use crate::types::list::End;
 
 pub const COMMANDS: &[Command] = &[
     blocking::BLMOVE,
+    several::BLMOVEM,
     blocking::BLMPOP,
     blocking::BLPOP,
     blocking::BRPOP,
@@ -21,6 +23,7 @@ pub const COMMANDS: &[Command] = &[
     inside::LINSERT,
     inside::LLEN,
     moving::LMOVE,
+    several::LMOVEM,
     pop::LMPOP,
     pop::LPOP,
     inside::LPOS,

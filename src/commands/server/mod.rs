@@ -23,6 +23,11 @@ use crate::config::choices::ShutdownFlags;
 pub use fields::MEMKV_VERSION;
 
 pub const COMMANDS: &[Command] = &[
+    slowlog::COMMANDLOG,
+    slowlog::COMMANDLOG_GET,
+    slowlog::COMMANDLOG_HELP,
+    slowlog::COMMANDLOG_LEN,
+    slowlog::COMMANDLOG_RESET,
     debug::DEBUG,
     info::INFO,
     latency::LATENCY,

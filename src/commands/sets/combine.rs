@@ -1,12 +1,11 @@
 //! Whole sets combined: what is in all of them, in any of them, or in the first alone.
 
-use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::keyspace::Expiry;
 use crate::types::Text;
 use crate::types::set::{Set, SetMax};
 
-const RO_KEYS: u16 = keys::RO | keys::ACCESS;
+pub const RO_KEYS: u16 = keys::RO | keys::ACCESS;
 
 pub const SINTER: Command = Command {
     name: "SINTER",
@@ -30,19 +29,6 @@ pub const SINTERSTORE: Command = Command {
     doc: "Stores the members that are in all of several sets. O(N*M) in the size of the smallest and the number of sets.",
     examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2 3 4\n(integer) 3\n> SINTERSTORE c a b\n(integer) 2\n> SMEMBERS c\n1) \"2\"\n2) \"3\"",
     run: |ctx| store(ctx, intersection, "sinterstore"),
-    ..SINTER
-};
-
-pub const SINTERCARD: Command = Command {
-    name: "SINTERCARD",
-    args: "numkeys key [key ...] [LIMIT limit]",
-    arity: -3,
-    since: "7.0.0",
-    flags: READONLY | MOVABLE_KEYS,
-    keys: Keys::counted(1, RO_KEYS),
-    doc: "How many members are in all of several sets, counted up to a limit. O(N*M) in the size of the smallest and the number of sets.",
-    examples: "> SADD a 1 2 3\n(integer) 3\n> SADD b 2 3 4\n(integer) 3\n> SINTERCARD 2 a b\n(integer) 2\n> SINTERCARD 2 a b LIMIT 1\n(integer) 1",
-    run: sintercard,
     ..SINTER
 };
 
@@ -80,8 +66,8 @@ pub const SDIFFSTORE: Command = Command {
 
 const STORE_KEYS: Keys = Keys::one(1, keys::OW | keys::UPDATE).and(Keys::range(2, -1, 1, RO_KEYS));
 
-/// Calls the visitor with each member of a combination of sets, once; a set that is not there is empty.
-type Combine = fn(&[Option<&Set>], SetMax, &mut dyn FnMut(Text<'_>) -> bool);
+/// Calls the visitor with each member of a combination of sets, once, until it says no; a set that is not there is empty.
+pub type Combine = fn(&[Option<&Set>], SetMax, &mut dyn FnMut(Text<'_>) -> bool);
 
 fn reply(ctx: &mut Ctx<'_, '_>, combine: Combine) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
@@ -133,29 +119,7 @@ fn sunionstore(ctx: &mut Ctx<'_, '_>) -> Outcome {
     put(ctx, target, result, "sunionstore")
 }
 
-fn sintercard(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let Ctx { args, db, out, config, .. } = ctx;
-    let numkeys = args.int_in(1, 1..=i64::MAX, NO_KEYS).map_err(|_| NO_KEYS)?;
-    let numkeys = usize::try_from(numkeys).ok().filter(|&n| n <= args.len() - 2).ok_or(TOO_MANY_KEYS)?;
-    let mut limit = 0;
-    args.skip_to(2 + numkeys);
-    while let Some(word) = args.word() {
-        if *word != *b"LIMIT" || args.is_done() {
-            return Err(SYNTAX);
-        }
-        limit = args.int_in(args.cursor(), 0..=i64::MAX, NEGATIVE_LIMIT).map_err(|_| NEGATIVE_LIMIT)?;
-        args.shift();
-    }
-    let sets = db.read_all::<Set>(args.from(2).take(numkeys))?;
-    let mut found = 0;
-    intersection(&sets, config.set_max(), &mut |_| {
-        found += 1;
-        found != limit
-    });
-    out.int(found)
-}
-
-fn intersection(sets: &[Option<&Set>], _: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
+pub fn intersection(sets: &[Option<&Set>], _: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<&Set>>>() else { return };
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else { return };
@@ -165,29 +129,36 @@ fn intersection(sets: &[Option<&Set>], _: SetMax, visit: &mut dyn FnMut(Text<'_>
     });
 }
 
-fn union(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
+pub fn union(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
     let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
     // Sets before it are asked for a member while that costs less than to keep in mind what was seen.
     if sets.len() <= ASKED_MAX && !sets.iter().any(|set| set.is_packed()) {
+        let mut goes_on = true;
         for (i, set) in sets.iter().enumerate() {
             set.for_each_batch(|batch| {
                 sets[..i].iter().for_each(|earlier| earlier.retain(batch, false));
-                batch.iter().all(|&member| visit(member))
+                goes_on = batch.iter().all(|&member| visit(member));
+                goes_on
             });
+            if !goes_on {
+                break;
+            }
         }
         return;
     }
-    let mut seen = Set::big();
+    let (mut seen, mut goes_on) = (Set::big(), true);
     for set in sets {
-        set.for_each(|member| {
-            if seen.insert(member.bytes(&mut itoa::Buffer::new()), max) {
-                visit(member);
-            }
+        set.for_each_while(|member| {
+            goes_on = !seen.insert(member.bytes(&mut itoa::Buffer::new()), max) || visit(member);
+            goes_on
         });
+        if !goes_on {
+            return;
+        }
     }
 }
 
-fn difference(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
+pub fn difference(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>) -> bool) {
     let Some((Some(first), others)) = sets.split_first() else { return };
     let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
     if others.iter().any(|set| std::ptr::eq(*set, *first)) {
@@ -208,11 +179,8 @@ fn difference(sets: &[Option<&Set>], max: SetMax, visit: &mut dyn FnMut(Text<'_>
     for set in others {
         set.for_each(|member| _ = rest.remove(member.bytes(&mut itoa::Buffer::new())));
     }
-    rest.for_each(|member| _ = visit(member));
+    rest.for_each_while(visit);
 }
 
 /// A lookup takes a third of an insert, and the first set needs neither.
 const ASKED_MAX: usize = 4;
-const NO_KEYS: Error = Error::new("ERR numkeys should be greater than 0");
-const TOO_MANY_KEYS: Error = Error::new("ERR Number of keys can't be greater than number of args");
-const NEGATIVE_LIMIT: Error = Error::new("ERR LIMIT can't be negative");

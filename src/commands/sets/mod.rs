@@ -5,6 +5,7 @@
 
 mod change;
 mod combine;
+mod count;
 mod random;
 mod read;
 
@@ -14,9 +15,10 @@ pub const COMMANDS: &[Command] = &[
     change::SADD,
     read::SCARD,
     combine::SDIFF,
+    count::SDIFFCARD,
     combine::SDIFFSTORE,
     combine::SINTER,
-    combine::SINTERCARD,
+    count::SINTERCARD,
     combine::SINTERSTORE,
     read::SISMEMBER,
     read::SMEMBERS,
@@ -27,5 +29,6 @@ pub const COMMANDS: &[Command] = &[
     change::SREM,
     read::SSCAN,
     combine::SUNION,
+    count::SUNIONCARD,
     combine::SUNIONSTORE,
 ];

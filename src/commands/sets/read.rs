@@ -24,18 +24,23 @@ pub const SCARD: Command = Command {
 
 pub const SISMEMBER: Command = Command {
     name: "SISMEMBER",
-    args: "key member",
-    arity: 3,
+    args: "key member [XX@9.2.0]",
+    arity: -3,
     since: "1.0.0",
     group: Group::Set,
     flags: READONLY | FAST,
     keys: Keys::one(1, keys::RO),
-    doc: "Whether a set has a member. O(1).",
-    examples: "> SADD s a\n(integer) 1\n> SISMEMBER s a\n(integer) 1\n> SISMEMBER s b\n(integer) 0",
+    doc: "Whether a set has a member; with XX (Valkey's) -1 if there is no such key. O(1).",
+    examples: "> SADD s a\n(integer) 1\n> SISMEMBER s a\n(integer) 1\n> SISMEMBER s b\n(integer) 0\n> SISMEMBER none a\n(integer) 0\n> SISMEMBER none a XX\n(integer) -1",
     run: |ctx| {
         let Ctx { args, db, out, .. } = ctx;
-        let is_there = db.read::<Set>(args.key(1))?.is_some_and(|set| set.contains(args.get(2)));
-        out.int(i64::from(is_there))
+        if args.len() > 4 || args.len() == 4 && *args.word_at(3) != *b"XX" {
+            return Err(SYNTAX);
+        }
+        match db.read::<Set>(args.key(1))? {
+            None if args.len() == 4 => out.int(-1),
+            set => out.int(i64::from(set.is_some_and(|set| set.contains(args.get(2))))),
+        }
     },
 };
 

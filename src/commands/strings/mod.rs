@@ -3,11 +3,12 @@
 //! Relative times and results of arithmetic in floats are propagated as what happened (`PXAT`, the new value), so that
 //! the log says the same whenever it is read. Not here: bits, HyperLogLog and other uses of strings.
 
+mod bounded;
 mod bytes;
 mod lcs;
 mod many;
 mod number;
-mod options;
+pub(super) mod options;
 mod whole;
 
 use crate::command::Command;
@@ -17,6 +18,7 @@ pub const COMMANDS: &[Command] = &[
     number::DECR,
     number::DECRBY,
     whole::DELEX,
+    whole::DELIFEQ,
     whole::DIGEST,
     whole::GET,
     whole::GETDEL,
@@ -26,6 +28,7 @@ pub const COMMANDS: &[Command] = &[
     number::INCR,
     number::INCRBY,
     number::INCRBYFLOAT,
+    bounded::INCREX,
     lcs::LCS,
     many::MGET,
     many::MSET,

@@ -112,4 +112,4 @@ fn incrbyfloat(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 const DECREMENT_OVERFLOW: Error = Error::new("ERR decrement would overflow");
-const NOT_FINITE: Error = Error::new("ERR increment would produce NaN or Infinity");
+pub const NOT_FINITE: Error = Error::new("ERR increment would produce NaN or Infinity");

@@ -17,7 +17,7 @@ pub const DELEX: Command = Command {
     group: Group::String,
     flags: WRITE | FAST,
     keys: Keys::one(1, keys::RW | keys::DELETE | keys::VARIABLE),
-    doc: "Removes a key if its string, or the digest of it, is or is not a given one. O(1), O(N) for digests.",
+    doc: "Removes a key, whatever it holds, or with a condition if its string, or the digest of it, is or is not a given one. Redis's form: the condition may be left out. O(1), O(N) for digests.",
     examples: "> SET k v\nOK\n> DELEX k IFEQ w\n(integer) 0\n> DELEX k IFEQ v\n(integer) 1",
     run: delex,
 };
@@ -37,6 +37,31 @@ fn delex(ctx: &mut Ctx<'_, '_>) -> Outcome {
         if !when.holds(db, key)? {
             return out.int(0);
         }
+    }
+    db.remove(key);
+    let lazy = config.lazyfree_lazy_user_del;
+    ctx.propagate_removal(key, lazy);
+    ctx.out.int(1)
+}
+
+pub const DELIFEQ: Command = Command {
+    name: "DELIFEQ",
+    args: "key value",
+    arity: 3,
+    since: "9.0.0",
+    group: Group::String,
+    flags: WRITE | FAST,
+    keys: Keys::one(1, keys::RM | keys::DELETE),
+    doc: "Removes a key if its string is this one: releases a lock that is still one's own. Valkey's older spelling of DELEX IFEQ. O(1).",
+    examples: "> SET lock me\nOK\n> DELIFEQ lock you\n(integer) 0\n> DELIFEQ lock me\n(integer) 1\n> RPUSH l a\n(integer) 1\n> DELIFEQ l a\n(error) WRONGTYPE Operation against a key holding the wrong kind of value",
+    run: delifeq,
+};
+
+fn delifeq(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, config, .. } = ctx;
+    let key = args.key(1);
+    if !When::Value(args.get(2), true).holds(db, key)? {
+        return out.int(0);
     }
     db.remove(key);
     let lazy = config.lazyfree_lazy_user_del;
@@ -286,7 +311,9 @@ impl<'a> SetOptions<'a> {
                     false => return Err(SYNTAX),
                 },
             };
-            if options.when != When::Always && options.when != when {
+            // A word may be repeated, a condition on the value may not.
+            let repeats = options.when == when && matches!(when, When::Absent | When::Present);
+            if options.when != When::Always && !repeats {
                 return Err(SYNTAX);
             }
             options.when = when;

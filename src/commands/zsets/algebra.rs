@@ -20,20 +20,20 @@ const STORE_KEYS: Keys = Keys::one(1, keys::OW | keys::UPDATE).and(Keys::counted
 
 pub const ZUNION: Command = Command {
     name: "ZUNION",
-    args: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+    args: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX | COUNT@8.8.0>] [WITHSCORES]",
     arity: -3,
     since: "6.2.0",
     group: Group::SortedSet,
     flags: READONLY | MOVABLE_KEYS,
     keys: Keys::counted(1, RO_KEYS),
-    doc: "The members that are in any of several sorted sets. O(N + M log M), N members in and M out.",
-    examples: "> ZADD a 1 x 2 y\n(integer) 2\n> ZADD b 3 y\n(integer) 1\n> ZUNION 2 a b WITHSCORES\n1) \"x\"\n2) \"1\"\n3) \"y\"\n4) \"5\"",
+    doc: "The members that are in any of several sorted sets. AGGREGATE COUNT scores by how many have them, each counting with its weight. O(N + M log M), N members in and M out.",
+    examples: "> ZADD a 1 x 2 y\n(integer) 2\n> ZADD b 3 y\n(integer) 1\n> ZUNION 2 a b WITHSCORES\n1) \"x\"\n2) \"1\"\n3) \"y\"\n4) \"5\"\n> ZUNION 2 a b AGGREGATE COUNT WITHSCORES\n1) \"x\"\n2) \"1\"\n3) \"y\"\n4) \"2\"",
     run: |ctx| answer(ctx, Operation::Union),
 };
 
 pub const ZUNIONSTORE: Command = Command {
     name: "ZUNIONSTORE",
-    args: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+    args: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX | COUNT@8.8.0>]",
     arity: -4,
     since: "2.0.0",
     flags: WRITE | DENYOOM | MOVABLE_KEYS,
@@ -46,7 +46,7 @@ pub const ZUNIONSTORE: Command = Command {
 
 pub const ZINTER: Command = Command {
     name: "ZINTER",
-    args: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+    args: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX | COUNT@8.8.0>] [WITHSCORES]",
     doc: "The members that are in all of several sorted sets. O(N K + M log M), N members in the smallest of K.",
     examples: "> ZADD a 1 x 2 y\n(integer) 2\n> ZADD b 3 y\n(integer) 1\n> ZINTER 2 a b WITHSCORES\n1) \"y\"\n2) \"5\"",
     run: |ctx| answer(ctx, Operation::Inter),
@@ -156,18 +156,20 @@ struct Options {
     limit: usize,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 enum Aggregate {
     #[default]
     Sum,
     Min,
     Max,
+    /// As the sum, of ones.
+    Count,
 }
 
 impl Aggregate {
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
-            Self::Sum => number(a + b),
+            Self::Sum | Self::Count => number(a + b),
             Self::Min if b < a => b,
             Self::Max if b > a => b,
             _ => a,
@@ -228,7 +230,7 @@ impl<'s> Query<'s> {
         let aggregate = self.options.aggregate;
         for input in self.by_size() {
             input.members.for_each(|name, score| {
-                let score = number(score * input.weight);
+                let score = number(self.counted(score) * input.weight);
                 match members.get_mut(name) {
                     Some(sum) => *sum = aggregate.of(*sum, score),
                     None => _ = members.insert(name.into(), score),
@@ -244,12 +246,17 @@ impl<'s> Query<'s> {
         let inputs = self.by_size();
         let Some((smallest, others)) = inputs.split_first() else { return };
         smallest.members.for_each(|name, score| {
-            let first = number(score * smallest.weight);
+            let first = number(self.counted(score) * smallest.weight);
             let score = others.iter().try_fold(first, |sum, input| {
-                Some(self.options.aggregate.of(sum, input.members.score(name)? * input.weight))
+                Some(self.options.aggregate.of(sum, self.counted(input.members.score(name)?) * input.weight))
             });
             score.is_none_or(|score| visit(name, score))
         });
+    }
+
+    /// What a score counts for.
+    fn counted(&self, score: f64) -> f64 {
+        if self.options.aggregate == Aggregate::Count { 1.0 } else { score }
     }
 
     fn difference(&self) -> Members {
@@ -283,6 +290,7 @@ impl Options {
                         b"SUM" => Aggregate::Sum,
                         b"MIN" => Aggregate::Min,
                         b"MAX" => Aggregate::Max,
+                        b"COUNT" => Aggregate::Count,
                         _ => return Err(SYNTAX),
                     }
                 }

@@ -9,14 +9,14 @@ use crate::types::zset::{Walk, Zset};
 
 pub const ZRANGE: Command = Command {
     name: "ZRANGE",
-    args: "key start:string stop:string [sortby@6.2.0: BYSCORE | BYLEX] [REV@6.2.0] [LIMIT@6.2.0 offset count] [WITHSCORES]",
+    args: "key start:string stop:string [sortby@6.2.0: BYSCORE | BYLEX] [REV@6.2.0] [LIMIT@6.2.0 offset count] [WITHSCORES] [XX@9.2.0]",
     arity: -4,
     since: "1.2.0",
     group: Group::SortedSet,
     flags: READONLY,
     keys: Keys::read(1),
-    doc: "Members in a range of ranks, scores or names. O(log N + M), M the number of members answered.",
-    examples: "> ZADD z 1 a 2 b 3 c\n(integer) 3\n> ZRANGE z 0 1 WITHSCORES\n1) \"a\"\n2) \"1\"\n3) \"b\"\n4) \"2\"\n> ZRANGE z (1 +inf BYSCORE LIMIT 1 1\n1) \"c\"\n> ZRANGE z [b - BYLEX REV\n1) \"b\"\n2) \"a\"",
+    doc: "Members in a range of ranks, scores or names; with XX (Valkey's, of all that answer ranges) null if there is no such key. O(log N + M), M the number of members answered.",
+    examples: "> ZADD z 1 a 2 b 3 c\n(integer) 3\n> ZRANGE z 0 1 WITHSCORES\n1) \"a\"\n2) \"1\"\n3) \"b\"\n4) \"2\"\n> ZRANGE z (1 +inf BYSCORE LIMIT 1 1\n1) \"c\"\n> ZRANGE z [b - BYLEX REV\n1) \"b\"\n2) \"a\"\n> ZRANGE none 0 -1\n(empty array)\n> ZRANGE none 0 -1 XX\n(nil)\n> ZRANGE z 5 9 XX\n(empty array)",
     run: zrange,
 };
 
@@ -27,7 +27,7 @@ fn zrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZREVRANGE: Command = Command {
     name: "ZREVRANGE",
-    args: "key start stop [WITHSCORES]",
+    args: "key start stop [WITHSCORES] [XX@9.2.0]",
     arity: -4,
     since: "1.2.0",
     group: Group::SortedSet,
@@ -45,7 +45,7 @@ fn zrevrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZRANGEBYSCORE: Command = Command {
     name: "ZRANGEBYSCORE",
-    args: "key min max [WITHSCORES@2.0.0] [LIMIT offset count]",
+    args: "key min max [WITHSCORES@2.0.0] [LIMIT offset count] [XX@9.2.0]",
     arity: -4,
     since: "1.0.5",
     group: Group::SortedSet,
@@ -63,7 +63,7 @@ fn zrangebyscore(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZREVRANGEBYSCORE: Command = Command {
     name: "ZREVRANGEBYSCORE",
-    args: "key max min [WITHSCORES] [LIMIT offset count]",
+    args: "key max min [WITHSCORES] [LIMIT offset count] [XX@9.2.0]",
     arity: -4,
     since: "2.2.0",
     group: Group::SortedSet,
@@ -81,7 +81,7 @@ fn zrevrangebyscore(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZRANGEBYLEX: Command = Command {
     name: "ZRANGEBYLEX",
-    args: "key min:string max:string [LIMIT offset count]",
+    args: "key min:string max:string [LIMIT offset count] [XX@9.2.0]",
     arity: -4,
     since: "2.8.9",
     group: Group::SortedSet,
@@ -99,7 +99,7 @@ fn zrangebylex(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 pub const ZREVRANGEBYLEX: Command = Command {
     name: "ZREVRANGEBYLEX",
-    args: "key max:string min:string [LIMIT offset count]",
+    args: "key max:string min:string [LIMIT offset count] [XX@9.2.0]",
     arity: -4,
     since: "2.8.9",
     group: Group::SortedSet,
@@ -145,10 +145,8 @@ fn answer(ctx: &mut Ctx<'_, '_>, query: &Query<'_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     match db.read::<Zset>(args.key(1))? {
         Some(set) => reply(out, query.members(set), query.scores),
-        None => {
-            out.array(0);
-            Ok(())
-        }
+        None if query.must_exist => out.null_array(),
+        None => out.empty_array(),
     }
 }
 
@@ -160,18 +158,21 @@ struct Query<'a> {
     /// Negative: all.
     count: i64,
     scores: bool,
+    /// XX.
+    must_exist: bool,
 }
 
 impl<'a> Query<'a> {
     /// Reads the ends behind the key at argument `key` and the options behind them. What the command's name says
-    /// already is no option. ZRANGESTORE (its key is the second) has no WITHSCORES.
+    /// already is no option. ZRANGESTORE (its key is the second) has no WITHSCORES and no XX.
     fn read(args: &mut Args<'a>, key: usize, by: Option<By>, reverse: Option<bool>) -> Result<Self, Error> {
-        let (mut by, mut reverse, mut scores) = (by, reverse, false);
+        let (mut by, mut reverse, mut scores, mut must_exist) = (by, reverse, false, false);
         let (mut offset, mut count) = (0, -1);
         args.skip_to(key + 3);
         while let Some(word) = args.word() {
             match &*word {
                 b"WITHSCORES" if key == 1 => scores = true,
+                b"XX" if key == 1 => must_exist = true,
                 b"LIMIT" if args.left() >= 2 => (offset, count) = (args.required_int()?, args.required_int()?),
                 b"REV" if reverse.is_none() => reverse = Some(true),
                 b"BYLEX" if by.is_none() => by = Some(By::Name),
@@ -194,7 +195,7 @@ impl<'a> Query<'a> {
         if by == By::Rank {
             (offset, count) = (0, -1);
         }
-        Ok(Self { span, reverse, offset, count, scores })
+        Ok(Self { span, reverse, offset, count, scores, must_exist })
     }
 
     fn members<'s>(&self, set: &'s Zset) -> Walk<'s> {
