@@ -29,6 +29,7 @@ use crate::persist::{Aof, Journal, Rdb, Storage, Walks, rewrite, save};
 use crate::process::{self, OomScore, Title};
 use crate::pubsub::PubSub;
 use crate::script::Scripts;
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -200,6 +201,11 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
     }
     node.show_title(&config);
     load_users(node, &config, users)?;
+    if let Err(cause) = node.tls.configure(&config) {
+        warning!("{cause}");
+        warning!("Failed to configure TLS. Check logs for more info.");
+        return Ok(1);
+    }
     if let Err(e) = node.oom_score.apply(&config) {
         warning!("Unable to apply oom-score-adj: {e}");
     }
@@ -241,6 +247,7 @@ fn build_node(
         clients: Clients::default(),
         pubsub: PubSub::default(),
         doors: Doors::default(),
+        tls: Tls::default(),
         observatory: Observatory::new(names, threads_counting + LONG_SLOTS, config.slowlog_max_len, now),
         scripts: Scripts::default(),
         defrag: Defrag::default(),
@@ -296,6 +303,9 @@ fn serve(
         cron::start(node, registry, slots, pace)?;
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
+        }
+        if config.tls_port != 0 {
+            notice!("Ready to accept connections tls");
         }
         if let Some(listener) = unix {
             let path = config.unixsocket.clone();

@@ -38,6 +38,7 @@ pub mod defrag;
 pub mod listeners;
 pub mod persist;
 pub mod process;
+pub mod tls;
 
 // floor 7: the list of services, what the machine says of us, and tools for files
 pub mod check;

@@ -19,6 +19,7 @@ use crate::process::{self, Courtesy, OomScore, Title};
 use crate::pubsub::PubSub;
 use crate::resp::ArgvView;
 use crate::script::Scripts;
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub struct Node {
     pub clients: Clients,
     pub pubsub: PubSub,
     pub doors: Doors,
+    pub tls: Tls,
     pub observatory: Observatory,
     pub scripts: Scripts,
     pub defrag: Defrag,
