@@ -31,6 +31,7 @@ use crate::process::{self, OomScore, Title};
 use crate::pubsub::PubSub;
 use crate::replication::{Primary, Replica, Replication};
 use crate::script::Scripts;
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -202,6 +203,11 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
     }
     node.show_title(&config);
     load_users(node, &config, users)?;
+    if let Err(cause) = node.tls.configure(&config) {
+        warning!("{cause}");
+        warning!("Failed to configure TLS. Check logs for more info.");
+        return Ok(1);
+    }
     if let Err(e) = node.oom_score.apply(&config) {
         warning!("Unable to apply oom-score-adj: {e}");
     }
@@ -244,6 +250,7 @@ fn build_node(
         clients: Clients::default(),
         pubsub: PubSub::default(),
         doors: Doors::default(),
+        tls: Tls::default(),
         observatory: Observatory::new(names, threads_counting + LONG_SLOTS, config.slowlog_max_len, now),
         scripts: Scripts::default(),
         defrag: Defrag::default(),
@@ -303,6 +310,9 @@ fn serve(
         link::start(node, registry, slots.linker)?;
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
+        }
+        if config.tls_port != 0 {
+            notice!("Ready to accept connections tls");
         }
         if let Some(listener) = unix {
             let path = config.unixsocket.clone();

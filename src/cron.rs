@@ -158,6 +158,7 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
         if wants_rewrite(node, &config, now) {
             node.walks.ask(Job::Rewrite, true, false);
         }
+        node.tls.reload_if_changed(&config, now);
         save_if_due(node, &config, now);
         replicate(node, &config, now, &mut last_ping_ms);
     }

@@ -38,6 +38,7 @@ pub mod defrag;
 pub mod listeners;
 pub mod persist;
 pub mod process;
+pub mod tls;
 
 // floor 7: the other servers
 pub mod replication;

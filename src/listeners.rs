@@ -1,6 +1,6 @@
-//! Opening sockets to listen on, as `bind`, `port` and `unixsocket` ask; and the way to exchange them live.
+//! Opening sockets to listen on, as `bind`, `port`, `tls-port` and `unixsocket` ask; and the way to exchange them live.
 //!
-//! CONFIG SET of `port` or `bind` opens the new listeners first, so that a failure is the client's error and the old
+//! CONFIG SET of a port or `bind` opens the new listeners first, so that a failure is the client's error and the old
 //! ones go on; then [`Doors`] hands them to whoever accepts. An address that stays keeps its socket, and who waits there.
 
 use crate::config::Config;
@@ -14,19 +14,32 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
+/// A TCP socket to listen on.
+pub struct Door {
+    pub socket: TcpListener,
+    /// Who comes in here speaks TLS.
+    pub tls: bool,
+}
+
+impl Door {
+    fn try_clone(&self) -> io::Result<Door> {
+        Ok(Door { socket: self.socket.try_clone()?, tls: self.tls })
+    }
+}
+
 /// Where new listeners go, and the sockets of the present ones.
 #[derive(Default)]
 pub struct Doors(Mutex<Option<Open>>);
 
 struct Open {
-    acceptor: UnboundedSender<Vec<TcpListener>>,
-    present: Vec<TcpListener>,
+    acceptor: UnboundedSender<Vec<Door>>,
+    present: Vec<Door>,
 }
 
 impl Doors {
     /// `present`: what the acceptor has already.
-    pub fn connect(&self, acceptor: UnboundedSender<Vec<TcpListener>>, present: &[TcpListener]) -> io::Result<()> {
-        let present = present.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+    pub fn connect(&self, acceptor: UnboundedSender<Vec<Door>>, present: &[Door]) -> io::Result<()> {
+        let present = present.iter().map(Door::try_clone).collect::<io::Result<_>>()?;
         *self.0.lock() = Some(Open { acceptor, present });
         Ok(())
     }
@@ -35,41 +48,43 @@ impl Doors {
     pub fn reopen(&self, config: &Config) -> io::Result<()> {
         let mut open = self.0.lock();
         let Some(Open { acceptor, present }) = &mut *open else { return tcp(config, &[]).map(drop) };
-        let listeners = tcp(config, present)?;
-        *present = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        let doors = tcp(config, present)?;
+        *present = doors.iter().map(Door::try_clone).collect::<io::Result<_>>()?;
         // The acceptor is gone only while the process ends.
-        let _ = acceptor.send(listeners);
+        let _ = acceptor.send(doors);
         Ok(())
     }
 }
 
-/// Opens the listeners that `bind` and `port` ask for, or shares those that are there already. An address with a leading
-/// `-` may be missing on this machine.
-pub fn tcp(config: &Config, present: &[TcpListener]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    if config.port == 0 {
-        return Ok(listeners);
-    }
-    for spec in &config.bind {
-        let (optional, host) = match spec.strip_prefix('-') {
-            Some(host) => (true, host),
-            None => (false, spec.as_str()),
-        };
-        match tcp_one(host, config, present) {
-            Ok(listener) => listeners.push(listener),
-            Err(e) if optional && matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported) => {}
-            Err(e) if optional && e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
-            Err(e) => {
-                crate::log::warning!(
-                    "Warning: Could not create server TCP listening socket {host}:{}: {}",
-                    config.port,
-                    bind_cause(&e)
-                );
-                return Err(e);
+/// Opens the listeners that `bind`, `port` and `tls-port` ask for, or shares those that are there already. An address with
+/// a leading `-` may be missing on this machine.
+pub fn tcp(config: &Config, present: &[Door]) -> io::Result<Vec<Door>> {
+    let mut doors = Vec::new();
+    for (port, tls) in [(config.port, false), (config.tls_port, true)].into_iter().filter(|(port, _)| *port != 0) {
+        for spec in &config.bind {
+            let (optional, host) = match spec.strip_prefix('-') {
+                Some(host) => (true, host),
+                None => (false, spec.as_str()),
+            };
+            match tcp_one(host, port, config, present) {
+                Ok(socket) => doors.push(Door { socket, tls }),
+                Err(e) if optional && is_missing(&e) => {}
+                Err(e) => {
+                    let cause = bind_cause(&e);
+                    crate::log::warning!(
+                        "Warning: Could not create server TCP listening socket {host}:{port}: {cause}"
+                    );
+                    return Err(e);
+                }
             }
         }
     }
-    Ok(listeners)
+    Ok(doors)
+}
+
+fn is_missing(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || e.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 fn bind_cause(e: &io::Error) -> String {
@@ -78,14 +93,14 @@ fn bind_cause(e: &io::Error) -> String {
     format!("bind: {cause}")
 }
 
-fn tcp_one(host: &str, config: &Config, present: &[TcpListener]) -> io::Result<TcpListener> {
+fn tcp_one(host: &str, port: u16, config: &Config, present: &[Door]) -> io::Result<TcpListener> {
     let address = match host {
-        "*" => SocketAddr::new(IpAddr::from([0, 0, 0, 0]), config.port),
-        "::*" => SocketAddr::new(IpAddr::from([0u16; 8]), config.port),
-        _ => (host, config.port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
+        "*" => SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port),
+        "::*" => SocketAddr::new(IpAddr::from([0u16; 8]), port),
+        _ => (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
     };
-    if let Some(same) = present.iter().find(|listener| listener.local_addr().is_ok_and(|local| local == address)) {
-        return same.try_clone();
+    if let Some(same) = present.iter().find(|door| door.socket.local_addr().is_ok_and(|local| local == address)) {
+        return same.socket.try_clone();
     }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {

@@ -21,6 +21,7 @@ use crate::pubsub::PubSub;
 use crate::replication::{Failover, Primary, Replication};
 use crate::resp::ArgvView;
 use crate::script::Scripts;
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ pub struct Node {
     pub clients: Clients,
     pub pubsub: PubSub,
     pub doors: Doors,
+    pub tls: Tls,
     pub observatory: Observatory,
     pub scripts: Scripts,
     pub defrag: Defrag,

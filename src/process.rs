@@ -177,10 +177,11 @@ impl Title {
         let mut area = self.area.lock();
         let Some(area) = area.as_mut() else { return };
         let (port, tls_port) = (config.port.to_string(), config.tls_port.to_string());
+        let shown = if config.port == 0 { config.tls_port } else { config.port };
         let address = match config.bind.first() {
-            _ if config.port == 0 => config.unixsocket.clone(),
-            Some(first) => format!("{}:{port}", first.trim_start_matches('-')),
-            None => format!("*:{port}"),
+            _ if shown == 0 => config.unixsocket.clone(),
+            Some(first) => format!("{}:{shown}", first.trim_start_matches('-')),
+            None => format!("*:{shown}"),
         };
         let file = config_file.map_or("".into(), Path::to_string_lossy);
         let text = expand_title(&config.proc_title_template, |variable| {

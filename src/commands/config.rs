@@ -26,21 +26,46 @@ pub const COMMANDS: &[Command] = &[CONFIG, GET, HELP, RESETSTAT, REWRITE, SET];
 /// What a directive's new value asks of the world before it holds. It may correct the new configuration. The text of
 /// its error goes to the client.
 struct Hook {
-    param: &'static str,
+    /// It runs once if any of these is changed.
+    params: &'static [&'static str],
     run: fn(&Node, &Config, &mut Config) -> Result<(), String>,
 }
 
 /// In the order in which they run. Those that let clients in elsewhere come last: what fails before leaves them alone.
 const HOOKS: &[Hook] = &[
-    Hook { param: "dir", run: enter_dir },
-    Hook { param: "maxclients", run: allow_clients },
-    Hook { param: "appendonly", run: switch_log },
-    Hook { param: "proc-title-template", run: show_title },
-    Hook { param: "oom-score-adj", run: adjust_oom_score },
-    Hook { param: "oom-score-adj-values", run: adjust_oom_score },
-    Hook { param: "bind", run: rebind },
-    Hook { param: "port", run: reopen_port },
-    Hook { param: "requirepass", run: require_password },
+    Hook { params: &["dir"], run: enter_dir },
+    Hook { params: &["maxclients"], run: allow_clients },
+    Hook { params: &["appendonly"], run: switch_log },
+    Hook { params: &["proc-title-template"], run: show_title },
+    Hook { params: &["oom-score-adj", "oom-score-adj-values"], run: adjust_oom_score },
+    Hook { params: OF_TLS, run: configure_tls },
+    Hook { params: &["bind"], run: rebind },
+    Hook { params: &["port", "tls-port"], run: reopen_ports },
+    Hook { params: &["requirepass"], run: require_password },
+];
+
+/// What the settings of a TLS handshake are made of.
+const OF_TLS: &[&str] = &[
+    "tls-auth-clients",
+    "tls-ca-cert-dir",
+    "tls-ca-cert-file",
+    "tls-cert-file",
+    "tls-ciphers",
+    "tls-ciphersuites",
+    "tls-client-cert-file",
+    "tls-client-key-file",
+    "tls-client-key-file-pass",
+    "tls-cluster",
+    "tls-dh-params-file",
+    "tls-key-file",
+    "tls-key-file-pass",
+    "tls-port",
+    "tls-prefer-server-ciphers",
+    "tls-protocols",
+    "tls-replication",
+    "tls-session-cache-size",
+    "tls-session-cache-timeout",
+    "tls-session-caching",
 ];
 
 const CONFIG: Command = Command {
@@ -217,9 +242,9 @@ pub fn change(node: &Node, pairs: &[(&[u8], &[u8])], caller: Caller) -> Result<(
     let _one_at_a_time = CHANGING.lock();
     let old = node.config.load_full();
     let (mut new, changed) = live::set_many(&old, pairs, caller)?;
-    let is_changed = |name: &str| changed.iter().find(|param| param.name == name).copied();
+    let first_of = |names: &[&str]| changed.iter().find(|param| names.contains(&param.name)).copied();
     let mut done: Vec<&Hook> = Vec::new();
-    for (hook, param) in HOOKS.iter().filter_map(|hook| Some((hook, is_changed(hook.param)?))) {
+    for (hook, param) in HOOKS.iter().filter_map(|hook| Some((hook, first_of(hook.params)?))) {
         if let Err(reason) = (hook.run)(node, &old, &mut new) {
             // All or none: what was done is taken back, the last of it first.
             for hook in done.into_iter().rev() {
@@ -232,7 +257,7 @@ pub fn change(node: &Node, pairs: &[(&[u8], &[u8])], caller: Caller) -> Result<(
     let level = new.loglevel;
     node.config.store(Arc::new(new));
     node.apply_settings();
-    if is_changed("loglevel").is_some()
+    if first_of(&["loglevel"]).is_some()
         && let Some(log) = log::running()
     {
         log.set_level(log_level(level));
@@ -277,7 +302,14 @@ fn rebind(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     node.doors.reopen(new).map_err(|_| "Failed to bind to specified addresses.".to_owned())
 }
 
-fn reopen_port(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+fn configure_tls(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    node.tls.configure(new).map_err(|cause| {
+        log::warning!("{cause}");
+        "Unable to update TLS configuration. Check server logs.".to_owned()
+    })
+}
+
+fn reopen_ports(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     node.doors.reopen(new).map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())
 }
 

@@ -93,7 +93,7 @@ enum Ran {
 impl Connection {
     pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
         client.facts.worker.store(worker.slot as u32, Relaxed);
-        client.facts.memory.base.store(size_of::<Self>() + size_of::<Client>(), Relaxed);
+        client.facts.memory.base.store(size_of::<Self>() + size_of::<Client>() + stream.heap_bytes(), Relaxed);
         worker.node.clients.hold(&client);
         Self {
             session: Session::begin(client, &worker.node.acl),
@@ -125,6 +125,16 @@ impl Connection {
     pub fn as_replica(&mut self) -> Option<(&mut Stream, Joined, Vec<u8>)> {
         let replica = self.session.joining.as_mut()?.replica.take()?;
         (self.state == State::Closing).then(|| (&mut self.stream, replica, self.input.split_off(self.consumed)))
+    }
+
+    /// The client's certificate names these users: it is the first of them that exists and is on. If none is, it says
+    /// itself who it is.
+    pub fn become_one_of(&mut self, names: &[Vec<u8>]) {
+        let users = &self.worker.node.acl;
+        let known = names.iter().filter_map(|name| users.get(name)).find(|user| user.rules().enabled);
+        if let Some(user) = known {
+            self.session.become_user(user, true);
+        }
     }
 
     /// What other threads sent.
@@ -640,6 +650,7 @@ impl Connection {
 impl Drop for Connection {
     /// Watches are taken back when the peer is gone, and a command that waits gives up.
     fn drop(&mut self) {
+        self.stream.end();
         self.session.unsubscribe_all(&self.worker.node.pubsub);
         self.session.stop_tracking(self.worker.node);
         if self.session.watch.is_some() || self.session.waiting.is_some() {

@@ -1,10 +1,12 @@
 //! Accepting: who is let in, and which worker gets it.
 
+use super::handshakes::{Handshakes, Newcomer};
 use super::stream::Accepted;
 use super::worker::{Arrival, Handle};
 use crate::clients::Client;
 use crate::clock;
 use crate::config::Config;
+use crate::listeners::Door;
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use socket2::TcpKeepalive;
@@ -20,20 +22,26 @@ use tokio::time::timeout;
 
 /// Accepts on the TCP listeners; when others come, they take the place of the present ones.
 pub async fn doorkeeper(
-    first: Vec<std::net::TcpListener>,
-    mut doors: mpsc::UnboundedReceiver<Vec<std::net::TcpListener>>,
+    first: Vec<Door>,
+    mut doors: mpsc::UnboundedReceiver<Vec<Door>>,
     node: &'static Node,
     stats: Arc<WorkerStats>,
     workers: Arc<Vec<Handle>>,
 ) {
     let mut next = Some(first);
-    while let Some(listeners) = next {
+    let mut handshakes = None;
+    while let Some(doors_now) = next {
         let mut tasks = tokio::task::JoinSet::new();
-        for listener in listeners {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => {
-                    tasks.spawn(accept_tcp(listener, node, stats.clone(), workers.clone()));
+        for Door { socket, tls } in doors_now {
+            let way = match handshakes_for(tls, &mut handshakes, node, &workers) {
+                Ok(handshakes) => Way { node, stats: stats.clone(), workers: workers.clone(), handshakes },
+                Err(e) => {
+                    crate::log::warning!("Starting the thread for TLS handshakes failed: {e}");
+                    continue;
                 }
+            };
+            match TcpListener::from_std(socket) {
+                Ok(listener) => drop(tasks.spawn(accept_tcp(listener, way))),
                 Err(e) => crate::log::warning!("Registering a listener failed: {e}"),
             }
         }
@@ -42,17 +50,41 @@ pub async fn doorkeeper(
     }
 }
 
+/// Who makes the handshakes of a listener's connections, if they speak TLS; starts them with the first such listener.
+fn handshakes_for(
+    tls: bool,
+    started: &mut Option<Handshakes>,
+    node: &'static Node,
+    workers: &Arc<Vec<Handle>>,
+) -> io::Result<Option<Handshakes>> {
+    if !tls {
+        return Ok(None);
+    }
+    if started.is_none() {
+        *started = Some(Handshakes::start(node, workers.clone())?);
+    }
+    Ok(started.clone())
+}
+
+/// Where those who come in at a listener go.
+struct Way {
+    node: &'static Node,
+    stats: Arc<WorkerStats>,
+    workers: Arc<Vec<Handle>>,
+    /// None without TLS.
+    handshakes: Option<Handshakes>,
+}
+
 /// Accepts until the task is dropped.
-async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<WorkerStats>, workers: Arc<Vec<Handle>>) {
+async fn accept_tcp(listener: TcpListener, way: Way) {
     let local = listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
     let mut spare = Spare::default();
     loop {
         spare.keep();
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let config = node.config.load();
                 let _ = stream.set_nodelay(true);
-                let keepalive = Duration::from_secs(u64::from(config.tcp_keepalive));
+                let keepalive = Duration::from_secs(u64::from(way.node.config.load().tcp_keepalive));
                 let Ok(stream) = stream.into_std() else { continue };
                 if !keepalive.is_zero() {
                     let settings =
@@ -60,14 +92,20 @@ async fn accept_tcp(listener: TcpListener, node: &'static Node, stats: Arc<Worke
                     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&settings);
                 }
                 let local = stream.local_addr().map_or_else(|_| local.clone(), |a| a.to_string());
-                admit(node, &stats, &workers, Accepted::Tcp(stream), peer.to_string(), local, Some(peer.ip()));
+                let peer = Peer { address: peer.to_string(), local, ip: Some(peer.ip()) };
+                match &way.handshakes {
+                    None => admit(way.node, &way.stats, &way.workers, Accepted::Tcp(stream), peer),
+                    Some(handshakes) => shake_hands(&way, handshakes, stream, peer),
+                }
             }
             Err(e) if spare.helps_after(&e) => {
                 if let Ok(Ok((stream, _))) = timeout(ACCEPT_PAUSE, listener.accept()).await
                     && let Ok(stream) = stream.into_std()
                 {
-                    stats.counters.rejected_connections.add(1);
-                    turn_away(Accepted::Tcp(stream), TOO_MANY_CLIENTS);
+                    way.stats.counters.rejected_connections.add(1);
+                    if way.handshakes.is_none() {
+                        turn_away(Accepted::Tcp(stream), TOO_MANY_CLIENTS);
+                    }
                 }
             }
             Err(e) => pause_after(&e).await,
@@ -104,7 +142,8 @@ pub async fn accept_unix(
         match listener.accept().await {
             Ok((stream, _)) => {
                 let Ok(stream) = stream.into_std() else { continue };
-                admit(node, &stats, &workers, Accepted::Unix(stream), format!("{path}:0"), format!("{path}:0"), None);
+                let peer = Peer { address: format!("{path}:0"), local: format!("{path}:0"), ip: None };
+                admit(node, &stats, &workers, Accepted::Unix(stream), peer);
             }
             Err(e) => pause_after(&e).await,
         }
@@ -119,32 +158,64 @@ async fn pause_after(e: &io::Error) {
     }
 }
 
-/// Lets a peer in, or tells it why not.
-fn admit(
-    node: &Node,
-    stats: &WorkerStats,
-    workers: &[Handle],
-    socket: Accepted,
+/// Who has come, and to which of our addresses.
+pub struct Peer {
     address: String,
     local: String,
     ip: Option<IpAddr>,
-) {
+}
+
+impl Peer {
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// Lets a peer in, or tells it why not.
+fn admit(node: &Node, stats: &WorkerStats, workers: &[Handle], socket: Accepted, peer: Peer) {
+    match refusal(node, stats, &peer) {
+        Some(text) => turn_away(socket, text),
+        None => enter(node, workers, socket, peer, Vec::new()),
+    }
+}
+
+/// The same for one that speaks TLS. One too many hears nothing, as nothing can be said before a handshake; what protected
+/// mode has to say comes behind it.
+fn shake_hands(way: &Way, handshakes: &Handshakes, socket: std::net::TcpStream, peer: Peer) {
+    let refusal = refusal(way.node, &way.stats, &peer);
+    if refusal != Some(TOO_MANY_CLIENTS) {
+        handshakes.begin(Newcomer { socket, peer, refusal });
+    }
+}
+
+/// What a peer is told in place of being let in. Counts it, either way.
+fn refusal(node: &Node, stats: &WorkerStats, peer: &Peer) -> Option<&'static [u8]> {
     let config = node.config.load();
-    if node.clients.len() >= config.maxclients as usize {
-        stats.counters.rejected_connections.add(1);
-        return turn_away(socket, TOO_MANY_CLIENTS);
+    let refusal = if node.clients.len() + node.tls.half_open() >= config.maxclients as usize {
+        Some(TOO_MANY_CLIENTS)
+    } else if is_protected_from(&config, node.acl.default_user().rules().nopass, peer.ip) {
+        Some(PROTECTED_MODE.as_bytes())
+    } else {
+        None
+    };
+    let counters = &stats.counters;
+    if refusal.is_some() {
+        counters.rejected_connections.add(1)
+    } else {
+        counters.connections_received.add(1)
     }
-    if is_protected_from(&config, node.acl.default_user().rules().nopass, ip) {
-        stats.counters.rejected_connections.add(1);
-        return turn_away(socket, PROTECTED_MODE.as_bytes());
-    }
+    refusal
+}
+
+/// Gives a connection to the worker with the fewest. `users`: whom its certificate names.
+pub fn enter(node: &Node, workers: &[Handle], socket: Accepted, peer: Peer, users: Vec<Vec<u8>>) {
+    let Peer { address, local, ip } = peer;
     let client = Client::new(node.clients.next_id(), address, local, ip.is_none(), clock::now_ms());
     client.facts.fd.store(socket.fd(), Relaxed);
     let least = workers.iter().min_by_key(|w| w.connections.load(Relaxed)).expect("at least one worker");
     node.clients.add(&client);
-    stats.counters.connections_received.add(1);
     least.connections.fetch_add(1, Relaxed);
-    if let Err(refused) = least.arrivals.send(Arrival { socket, client }) {
+    if let Err(refused) = least.arrivals.send(Arrival { socket, client, users }) {
         node.clients.remove(&refused.0.client);
     }
 }
@@ -169,6 +240,7 @@ fn turn_away(socket: Accepted, text: &[u8]) {
     let _ = match socket {
         Accepted::Tcp(mut s) => s.write(text),
         Accepted::Unix(mut s) => s.write(text),
+        Accepted::Tls(_) => return,
     };
 }
 

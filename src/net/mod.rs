@@ -5,13 +5,16 @@
 //! wake-up brings, [`service_time`] where the time of its requests went, [`worker`] what the
 //! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn. [`admin`] is
 //! a listener of its own that tells monitoring systems how the server does.
+//! A TLS connection passes through [`handshakes`] on its way to its worker, where [`tls`] is one more kind of socket.
 
 pub mod admin;
 pub mod batch;
 pub mod connection;
 mod feed;
+pub mod handshakes;
 pub mod listen;
 pub mod metrics;
 pub mod service_time;
 pub mod stream;
+pub mod tls;
 pub mod worker;

@@ -1,5 +1,6 @@
-//! A connected peer's socket, whatever its family.
+//! A connected peer's socket, whatever its family, with TLS or without.
 
+use super::tls::{Established, TlsStream};
 use crate::listeners;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,12 +13,14 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// An accepted socket on its way to a worker's runtime.
 pub enum Accepted {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    Tls(Box<Established>),
 }
 
 impl Accepted {
@@ -25,6 +28,7 @@ impl Accepted {
         match self {
             Self::Tcp(s) => s.as_raw_fd(),
             Self::Unix(s) => s.as_raw_fd(),
+            Self::Tls(s) => s.socket.as_raw_fd(),
         }
     }
 }
@@ -35,7 +39,20 @@ impl Stream {
         Ok(match accepted {
             Accepted::Tcp(s) => Self::Tcp(TcpStream::from_std(s)?),
             Accepted::Unix(s) => Self::Unix(UnixStream::from_std(s)?),
+            Accepted::Tls(s) => Self::Tls(Box::new(TlsStream::adopt(*s)?)),
         })
+    }
+
+    /// What it takes beside its own size, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        if matches!(self, Self::Tls(_)) { TLS_BYTES } else { 0 }
+    }
+
+    /// Nothing follows: a peer that speaks TLS is told so.
+    pub fn end(&mut self) {
+        if let Self::Tls(s) = self {
+            s.end();
+        }
     }
 
     /// How long ago the peer's last segment came, in steps of the kernel's clock. None for a Unix socket.
@@ -43,6 +60,7 @@ impl Stream {
         match self {
             Self::Tcp(s) => listeners::last_segment_age(s),
             Self::Unix(_) => None,
+            Self::Tls(s) => listeners::last_segment_age(s.socket()),
         }
     }
 
@@ -51,6 +69,7 @@ impl Stream {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(s) => s.poll_read(cx, buf),
         }
     }
 
@@ -59,6 +78,10 @@ impl Stream {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
             Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+            Self::Tls(s) => s.poll_write(cx, bytes),
         }
     }
 }
+
+/// Keys and state of a session at rest, and rustls's read buffer of 4 KiB.
+const TLS_BYTES: usize = size_of::<TlsStream>() + (8 << 10);

@@ -25,6 +25,8 @@ use tokio::sync::{Notify, mpsc};
 pub struct Arrival {
     pub socket: Accepted,
     pub client: Arc<Client>,
+    /// The users that its certificate names, the first that there is wins.
+    pub users: Vec<Vec<u8>>,
 }
 
 /// A worker as the acceptor sees it.
@@ -111,12 +113,13 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
         local.spawn_local(worker.clone().flusher());
         let turning = worker.clone();
         let mut serving = Box::pin(local.run_until(async move {
-            while let Some(Arrival { socket, client }) = inbox.recv().await {
+            while let Some(Arrival { socket, client, users }) = inbox.recv().await {
                 match Stream::adopt(socket) {
                     Ok(stream) => {
                         let serve = Serve { worker: worker.clone(), client: client.clone(), count: count.clone() };
                         let mut connection = Connection::new(worker.clone(), stream, client);
                         let worker = worker.clone();
+                        connection.become_one_of(&users);
                         tokio::task::spawn_local(async move {
                             (&mut connection).await;
                             if let Some((stream, replica, input)) = connection.as_replica() {

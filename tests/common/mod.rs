@@ -101,11 +101,21 @@ impl Drop for Server {
 }
 
 /// A connection that speaks in lines and hears replies of both protocols.
-pub struct Client(BufReader<TcpStream>);
+pub struct Client<S: Read = TcpStream>(BufReader<S>);
 
 impl Client {
     pub fn of(server: &Server) -> Self {
-        Client(BufReader::new(server.connect()))
+        Client::over(server.connect())
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S) -> Self {
+        Client(BufReader::new(stream))
+    }
+
+    pub fn stream(&mut self) -> &mut S {
+        self.0.get_mut()
     }
 
     pub fn ask(&mut self, line: &str) -> Vec<String> {

@@ -124,7 +124,7 @@ fn move_several(ctx: &mut Ctx<'_, '_>, wanted: &Wanted) -> Result<bool, Error> {
 }
 
 fn propagate(ctx: &mut Ctx<'_, '_>, wanted: &Wanted, moved: &[Vec<u8>]) {
-    if !ctx.node.journal.is_on() {
+    if !ctx.node.journal.records() {
         return;
     }
     let (source, target, &Wanted { from, to, .. }) = (ctx.args.key(1), ctx.args.key(2), wanted);

@@ -58,7 +58,7 @@ const SERVER: &[Field] = &[
     field("process_id", |_| std::process::id().into()),
     field("process_supervised", |r| if r.config.supervised == Supervised::No { "no" } else { "systemd" }.into()),
     field("run_id", |r| r.node.life.run_id.as_str().into()),
-    field("tcp_port", |r| r.config.port.into()),
+    field("tcp_port", |r| if r.config.port > 0 { r.config.port } else { r.config.tls_port }.into()),
     field("server_time_usec", |_| clock::now_us().into()),
     field("uptime_in_seconds", |r| uptime_seconds(r).into()),
     field("uptime_in_days", |r| (uptime_seconds(r) / 86_400).into()),
@@ -376,10 +376,11 @@ fn current_rewrite_seconds(r: &Reading<'_>) -> i64 {
 
 /// What clients connect to, TCP first.
 fn listeners(r: &Reading<'_>) -> impl Iterator<Item = String> {
-    let addresses = r.config.bind.iter().map(|address| format!("bind={},", address.trim_start_matches('-')));
-    let tcp = (r.config.port > 0).then(|| format!("name=tcp,{}port={}", addresses.collect::<String>(), r.config.port));
+    let addresses: String = r.config.bind.iter().map(|a| format!("bind={},", a.trim_start_matches('-'))).collect();
+    let on = |name, port| (port > 0).then(|| format!("name={name},{addresses}port={port}"));
+    let (tcp, tls) = (on("tcp", r.config.port), on("tls", r.config.tls_port));
     let unix = (!r.config.unixsocket.is_empty()).then(|| format!("name=unix,bind={}", r.config.unixsocket));
-    tcp.into_iter().chain(unix)
+    tcp.into_iter().chain(unix).chain(tls)
 }
 
 fn mode(r: &Reading<'_>) -> &'static str {

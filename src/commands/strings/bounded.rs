@@ -166,7 +166,7 @@ fn add_float(db: &mut Db<'_>, key: &[u8], request: &Request<'_>, out: &mut Reply
 
 /// Propagates what the key holds now, with its expiry: every server knows that.
 fn propagate(ctx: &mut Ctx<'_, '_>, key: &[u8]) {
-    if !ctx.node.journal.is_on() {
+    if !ctx.node.journal.records() {
         return;
     }
     let expiry = ctx.db.expiry(key).flatten();
