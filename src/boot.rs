@@ -460,6 +460,7 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
     }
     if node.journal.is_on() {
         notice!("Calling fsync() on the AOF file.");
+        node.journal.note_history();
         if !node.journal.finish() && !flags.force {
             warning!("Errors writing the append-only file at shutdown: what was not acknowledged may be lost.");
         }

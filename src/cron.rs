@@ -244,6 +244,8 @@ fn replicate(node: &Node, config: &Config, now: i64, last_ping_ms: &mut i64) {
     let is_failing_over = replication.failover.lock().is_some();
     if !stream.has_cursors() {
         let ttl_ms = config.repl_backlog_ttl.saturating_mul(1000);
+        // A history that a data file tells of waits for its replicas from now on.
+        let _ = replication.alone_since_ms.compare_exchange(0, now as u64, Relaxed, Relaxed);
         let alone_ms = (now as u64).saturating_sub(replication.alone_since_ms.load(Relaxed));
         if ttl_ms > 0 && alone_ms > ttl_ms && replication.replicas().is_empty() && stream.stop() {
             crate::log::notice!(
@@ -274,10 +276,17 @@ fn fail_over(node: &Node, now: i64) {
             crate::log::notice!("Failover to {}:{} time out exceeded, failing over.", target.host, target.port);
             target
         }
-        (None, _) if is_late => return node.abort_failover("Failover timed out waiting for replica to catch up"),
+        (None, _) if is_late => {
+            let _world = node.keyspace.gate.exclusive();
+            return node.abort_failover("Failover attempt timed out");
+        }
         (None, _) => return,
     };
     let exclusive = node.keyspace.gate.exclusive();
+    if node.replication.failover.lock().is_none() {
+        // FAILOVER ABORT was first.
+        return;
+    }
     crate::log::notice!("Failover target is {}:{}", target.host, target.port);
     *node.replication.failover.lock() = Some(Failover::InProgress { target: target.clone() });
     node.demote(target, now);

@@ -20,25 +20,44 @@ use crate::node::Node;
 use crate::num;
 use crate::observe::WorkerStats;
 use crate::persist::rdb::write::History;
+use crate::persist::stream::random_id;
 use crate::replication::{Failover, LinkState, Primary};
 use crate::resp::{Argv, ArgvView, Limits, Parser, Span, Step, encode_request};
+use crate::tls;
+use rustls::pki_types::ServerName;
 use std::fs::File;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 
 /// Starts the thread. It sleeps while this server follows nobody.
 pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
+    remove_leftovers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new()
         .name("link".into())
         .spawn(move || runtime.block_on(follow(Place { node, registry, slot })))?;
     Ok(())
+}
+
+/// Removes snapshots of transfers in which an earlier process was killed.
+fn remove_leftovers() {
+    let Ok(entries) = std::fs::read_dir(".") else { return };
+    for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        let parts = name.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb")?.split_once('.'));
+        let Some((seconds, pid)) = parts else { continue };
+        let is_gone = pid.parse::<u32>().is_ok_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if is_gone && seconds.bytes().all(|b| b.is_ascii_digit()) {
+            let _ = std::fs::remove_file(name);
+        }
+    }
 }
 
 /// Where the link works.
@@ -79,42 +98,70 @@ async fn attempt(place: Place, primary: &Primary, term: u64) -> Result<(), Strin
     let node = place.node;
     notice!("Connecting to MASTER {}:{}", primary.host, primary.port);
     node.replication.report(term, LinkState::Connecting, clock::now_ms());
-    let patience = Duration::from_secs(u64::from(node.config.load().repl_timeout));
-    let connect = TcpStream::connect((&*primary.host, primary.port));
-    let stream = timeout(patience, connect)
-        .await
-        .map_err(|_| "Timeout connecting to the MASTER...".to_owned())?
-        .map_err(|e| format!("Error condition on socket for SYNC: {}", cause(&e)))?;
-    let _ = stream.set_nodelay(true);
+    let config = node.config.load_full();
+    let (stream, addresses) = connect(primary, &config).await?;
     notice!("MASTER <-> REPLICA sync started");
-    let mut wire =
-        Wire { stream, held: Vec::new(), consumed: 0, patience, node, stats: node.observatory.worker(place.slot) };
-    introduce(&mut wire, &node.config.load_full()).await?;
-    let history = match psync(&mut wire, term).await? {
-        Answer::Continue => {
-            notice!("Successful partial resynchronization with master.");
-            node.journal.stream.history().unwrap_or_default()
-        }
+    let (patience, stats) = (patience(&config), node.observatory.worker(place.slot));
+    let mut wire = Wire { stream, held: Vec::new(), consumed: 0, patience, node, stats };
+    introduce(&mut wire, &config).await?;
+    match psync(&mut wire, term).await? {
+        Answer::Continue => notice!("Successful partial resynchronization with master."),
         Answer::Full(history) => {
             node.replication.report(term, LinkState::Sync, clock::now_ms());
             let temp = receive(&mut wire).await?;
-            let installed = install(place, &mut wire, temp, history.clone(), term).await;
+            let installed = install(place, &mut wire, temp, history, term).await;
             installed.inspect_err(|_| node.life.set_loading(false))?;
-            history
         }
-    };
+    }
     node.replication.report(term, LinkState::Connected, clock::now_ms());
-    let mut applier = Applier::new(place, term, wire, history.db);
+    let db = node.journal.stream.history().map_or(0, |history| history.db);
+    let mut applier = Applier::new(place, term, wire, addresses, db);
     let ended = applier.run().await;
     applier.end();
     ended
 }
 
+/// How long the other may be silent: `repl-timeout`.
+fn patience(config: &Config) -> Duration {
+    Duration::from_secs(u64::from(config.repl_timeout))
+}
+
+/// A connection, with the primary's address and our own.
+async fn connect(primary: &Primary, config: &Config) -> Result<(Box<dyn Duplex>, (String, String)), String> {
+    let connecting = timeout(patience(config), TcpStream::connect((&*primary.host, primary.port)));
+    let stream = connecting
+        .await
+        .map_err(|_| "Timeout connecting to the MASTER...".to_owned())?
+        .map_err(|e| format!("Error condition on socket for SYNC: {}", cause(&e)))?;
+    let _ = stream.set_nodelay(true);
+    let shown = |address: std::io::Result<SocketAddr>| address.map_or(String::new(), |a| a.to_string());
+    let addresses = (shown(stream.peer_addr()), shown(stream.local_addr()));
+    let stream = if config.tls_replication { over_tls(stream, primary, config).await? } else { Box::new(stream) };
+    Ok((stream, addresses))
+}
+
+/// `tls-replication`. The certificate need not bear the primary's name, as in Redis.
+async fn over_tls(stream: TcpStream, primary: &Primary, config: &Config) -> Result<Box<dyn Duplex>, String> {
+    let connector = TlsConnector::from(Arc::new(tls::client_config(config)?));
+    let name = ServerName::try_from(primary.host.clone()).or_else(|_| ServerName::try_from("primary"));
+    let name = name.map_err(|e| format!("The MASTER's name cannot be used with TLS: {e}"))?;
+    match timeout(patience(config), connector.connect(name, stream)).await {
+        Err(_) => Err("Timeout in the TLS handshake with the MASTER".to_owned()),
+        Ok(Err(e)) => Err(format!("The TLS handshake with the MASTER failed: {e}")),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+    }
+}
+
 // ---- the wire
+
+/// A connection, encrypted or not.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 /// The connection with what was read and not used yet.
 struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     held: Vec<u8>,
     consumed: usize,
     patience: Duration,
@@ -149,7 +196,11 @@ impl Wire {
     }
 
     async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
-        match timeout(self.patience, self.stream.write_all(bytes)).await {
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match timeout(self.patience, sent).await {
             Err(_) => Err("Timeout writing to the MASTER".to_owned()),
             Ok(Err(e)) => Err(format!("I/O error writing to the MASTER: {}", cause(&e))),
             Ok(Ok(())) => Ok(()),
@@ -203,14 +254,15 @@ async fn introduce(wire: &mut Wire, config: &Config) -> Result<(), String> {
             return Err(format!("Unable to AUTH to MASTER: {reply}"));
         }
     }
-    let port = if config.replica_announce_port > 0 { config.replica_announce_port } else { config.port };
+    let listens = if config.tls_replication { config.tls_port } else { config.port };
+    let port = if config.replica_announce_port > 0 { config.replica_announce_port } else { listens };
     let mut said: Vec<Vec<&[u8]>> = Vec::new();
     let port = port.to_string();
     said.push(vec![b"REPLCONF", b"listening-port", port.as_bytes()]);
     if !config.replica_announce_ip.is_empty() {
         said.push(vec![b"REPLCONF", b"ip-address", config.replica_announce_ip.as_bytes()]);
     }
-    said.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+    said.push(vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rdb12"]);
     for words in said {
         let reply = wire.ask(&words).await?;
         if reply.starts_with('-') {
@@ -262,15 +314,18 @@ async fn psync(wire: &mut Wire, term: u64) -> Result<Answer, String> {
         }
         _ if takes_over && reply.starts_with('-') && !is_passing(&reply) => {
             let world = node.keyspace.gate.exclusive();
-            if node.replication.term() == term {
-                node.promote();
-            }
-            drop(world);
             node.abort_failover("Failover target rejected psync request");
+            drop(world);
             return Err(format!("The failover's target refused: {reply}"));
         }
         _ if is_passing(&reply) => {
             return Err(format!("Master is currently unable to PSYNC but should be in the future: {reply}"));
+        }
+        _ if reply.starts_with('-') => {
+            notice!("Master does not support PSYNC or is in error state (reply: {reply}). Retrying with SYNC...");
+            wire.send([&b"SYNC"[..]].into_iter()).await?;
+            // A history that nobody goes on with.
+            Answer::Full(History { id: random_id(), offset: 0, db: 0 })
         }
         _ => return Err(format!("Unexpected reply to PSYNC from master: {reply}")),
     };
@@ -501,11 +556,9 @@ impl OnDisk {
 }
 
 impl Applier {
-    fn new(place: Place, term: u64, mut wire: Wire, db: usize) -> Self {
+    fn new(place: Place, term: u64, mut wire: Wire, (address, local): (String, String), db: usize) -> Self {
         let node = place.node;
-        let (address, local) = (wire.stream.peer_addr(), wire.stream.local_addr());
-        let shown = |address: std::io::Result<std::net::SocketAddr>| address.map_or(String::new(), |a| a.to_string());
-        let client = Client::new(node.clients.next_id(), shown(address), shown(local), false, clock::now_ms());
+        let client = Client::new(node.clients.next_id(), address, local, false, clock::now_ms());
         client.facts.is_primary.store(true, Relaxed);
         node.clients.add(&client);
         let bytes = wire.take_held();

@@ -45,6 +45,7 @@ pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Conf
     let size = files.size();
     node.journal.stats.base_bytes.store(size, Relaxed);
     node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
+    restore_history(node);
     *node.aof.files.lock() = Some(files);
     node.aof.wanted.store(true, Relaxed);
     node.journal.attach(file, len);
@@ -75,12 +76,17 @@ fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Conf
     node.rdb.keys_expired_at_load.store(counts.expired, Relaxed);
     notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", counts.loaded, counts.expired);
     notice!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
-    if let Some(history) = node.rdb.loading.take_history() {
-        node.journal.stream.restore(&history, node.replication.is_replica());
-    }
+    restore_history(node);
     // What was loaded is on disk.
     node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
     Ok(())
+}
+
+/// Goes on in the replication history that the files stand in, if they tell it.
+fn restore_history(node: &Node) {
+    if let Some(history) = node.rdb.loading.take_history() {
+        node.journal.stream.restore(&history, node.replication.is_replica());
+    }
 }
 
 /// Whether a snapshot that a primary sent can be loaded whole, before anything is given up for it.

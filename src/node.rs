@@ -219,15 +219,14 @@ impl Node {
         self.config.rcu(|config| Arc::new(Config { replicaof: primary.clone(), ..Config::clone(config) }));
     }
 
-    /// A failover does not take place: writes go on.
+    /// A failover does not take place: this server stays, or is again, the primary, and writes go on. The caller owns the
+    /// world.
     pub fn abort_failover(&self, why: &str) {
-        let mut failover = self.replication.failover.lock();
-        match failover.take() {
-            None => return,
-            Some(Failover::WaitForSync { .. } | Failover::InProgress { .. }) => {}
-        }
-        drop(failover);
+        let Some(failover) = self.replication.failover.lock().take() else { return };
         crate::log::notice!("{why}");
+        if matches!(failover, Failover::InProgress { .. }) {
+            self.promote();
+        }
         self.clients.unpause();
     }
 

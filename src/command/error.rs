@@ -65,3 +65,5 @@ pub const DB_INDEX: Error = Error::new("ERR DB index is out of range");
 pub const STRING_TOO_LONG: Error = Error::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
 pub const CANNOT_EXIT: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");
+pub const PRIMARY_IS_DOWN: Error =
+    Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");

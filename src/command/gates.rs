@@ -6,6 +6,7 @@
 //! shown to them one by one. A test holds the two against each other. A command of the log passes unseen: it was let
 //! through when it first ran.
 
+use super::error::PRIMARY_IS_DOWN;
 use super::permission;
 use super::table::Row;
 use super::turn::Turn;
@@ -294,8 +295,6 @@ const SNAPSHOTS_FAIL: Error = Error::new(
 const NOT_IN_MULTI: Error = Error::new("ERR Command not allowed inside a transaction");
 const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
 const READ_ONLY: Error = Error::new("READONLY You can't write against a read only replica.");
-const PRIMARY_IS_DOWN: Error =
-    Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 const LOADING_DATASET: Error = Error::new("LOADING Redis is loading the dataset in memory");
 
 #[cfg(test)]

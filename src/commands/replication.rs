@@ -106,7 +106,7 @@ const FAILOVER: Command = Command {
     arity: -1,
     since: "6.2.0",
     group: Group::Server,
-    flags: ADMIN | NOSCRIPT | STALE,
+    flags: ADMIN | NOSCRIPT | STALE | WORLD,
     keys: Keys::NONE,
     doc: "Hands over to a replica: pauses writes until it has everything, then follows it. O(1); goes on in the background.",
     examples: "> FAILOVER\n(error) ERR FAILOVER requires connected replicas.\n> FAILOVER ABORT\n(error) ERR No failover in progress.",
@@ -123,7 +123,8 @@ fn failover(ctx: &mut Ctx<'_, '_>) -> Outcome {
         match &*word {
             b"TO" if target.is_none() && ctx.args.left() >= 2 => {
                 let host = String::from_utf8_lossy(ctx.args.required()?).into_owned();
-                let port = u16::try_from(ctx.args.required_int()?).map_err(|_| NOT_A_REPLICA)?;
+                // No replica has a port that is none.
+                let port = u16::try_from(ctx.args.required_int()?).unwrap_or(0);
                 target = Some(Primary { host, port });
             }
             b"FORCE" if !force => force = true,
@@ -217,6 +218,9 @@ fn replconf(ctx: &mut Ctx<'_, '_>) -> Outcome {
             }
             b"capa" if value.eq_ignore_ascii_case(b"eof") => offered.eof = true,
             b"capa" if value.eq_ignore_ascii_case(b"psync2") => offered.psync2 = true,
+            b"capa" if value.eq_ignore_ascii_case(b"rdb-channel-repl") || value.eq_ignore_ascii_case(b"rdb12") => {
+                offered.reads_rdb_12 = true;
+            }
             b"capa" | b"version" => {}
             // Said by what is no replica (yet): no answer, as in Redis.
             b"ack" | b"fack" | b"getack" => return Ok(()),
@@ -275,6 +279,7 @@ fn sync(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
     let client = ctx.session.client.clone();
     let mut joining = ctx.session.joining.take().unwrap_or_default();
     let offered = std::mem::take(&mut joining.offered);
+    let offered_reads_all = offered.reads_rdb_12 || offered.functions_only;
     let (can_resume, says_id) = (!offered.rdb_only && !is_silent, offered.psync2);
     let resumed = u64::try_from(next).ok().filter(|_| can_resume).and_then(|next| node.journal.stream.resume(id, next));
     let (replica, parts) = Replica::new(client, offered, is_silent, now);
@@ -296,7 +301,10 @@ fn sync(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
             if id != b"?" {
                 counts.sync_partial_err.add(1);
             }
-            counts.sync_full.add(1);
+            // A replica that may be refused is no full sync yet.
+            if offered_reads_all || !node.keyspace.has_timed_fields() {
+                counts.sync_full.add(1);
+            }
             notice!("Full resync requested by replica {}", replica.client.address);
         }
     }

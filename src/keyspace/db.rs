@@ -19,7 +19,7 @@ use crate::types::{Kind, Value, as_int};
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// The key holds another type than the command works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -645,7 +645,8 @@ impl Db<'_> {
     /// A hash has a field that expires earlier than any before.
     pub(super) fn index_fields(&mut self, place: Place, mut entry: Entry, at: Millis) {
         entry.set_expiring_fields();
-        self.keyspace().timed_fields.store(true, Relaxed);
+        self.keyspace().timed_marks.fetch_add(1, SeqCst);
+        self.keyspace().timed_fields.store(true, SeqCst);
         self.index_expiry(place.stripe as usize, at, place.hash);
     }
 

@@ -232,7 +232,41 @@ impl Alarm {
     }
 }
 
+impl Keyspace {
+    /// Looks whether the fields of any hash still expire, so that snapshots may be of the older version again. Takes one
+    /// stripe at a time; costs a look-up for each key with an expiry, unless such a hash is found sooner.
+    pub fn look_for_timed_fields(&self) {
+        if !self.has_timed_fields() {
+            return;
+        }
+        let marks = self.timed_marks.load(SeqCst);
+        if (0..self.stripes()).any(|stripe| self.stripe_has_timed_fields(stripe)) {
+            return;
+        }
+        self.timed_fields.store(false, SeqCst);
+        if self.timed_marks.load(SeqCst) != marks {
+            self.timed_fields.store(true, SeqCst);
+        }
+    }
+
+    fn stripe_has_timed_fields(&self, stripe: usize) -> bool {
+        let mut held = self.lock_one(stripe);
+        held.data(stripe).parts.iter().any(|part| part.has_timed_fields())
+    }
+}
+
 impl Part {
+    /// Every hash whose fields expire has a record.
+    fn has_timed_fields(&self) -> bool {
+        self.due.records.iter().any(|record| {
+            let mut found = false;
+            entries_like(&self.table, hash_bits(record.0), |entry| {
+                found |= entry.has_expiring_fields() && entry.fields_due().is_some();
+            });
+            found
+        })
+    }
+
     /// Every entry whose key's hash has these bits.
     pub fn for_each_like(&self, bits: u32, visit: impl FnMut(Entry)) {
         entries_like(&self.table, bits, visit);

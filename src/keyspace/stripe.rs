@@ -61,6 +61,8 @@ pub struct Keyspace {
     pub settings: Settings,
     /// Fields of some hash expire, or did: snapshots need the newer format.
     pub(super) timed_fields: AtomicBool,
+    /// Raised whenever `timed_fields` is said again.
+    pub(super) timed_marks: AtomicU64,
     /// Keys that blocked commands wait for.
     pub awaited_keys: AtomicUsize,
     /// How late the last key was removed that expired by itself; 0 when nothing is due.
@@ -256,6 +258,7 @@ impl Keyspace {
             numbers: Numbers::new(databases),
             settings: Settings::default(),
             timed_fields: AtomicBool::new(false),
+            timed_marks: AtomicU64::new(0),
             awaited_keys: AtomicUsize::new(0),
             expiry_lag_ms: AtomicI64::new(0),
             epoch: now,

@@ -45,7 +45,7 @@ pub struct Feed<'a> {
     tick: Interval,
     /// When the soft limit of its class was passed, in ms.
     over_soft_limit_since: Option<i64>,
-    /// When the present phase began, in ms.
+    /// When the present phase began, or something was last sent, in ms.
     since: i64,
 }
 
@@ -134,6 +134,7 @@ impl<'a> Feed<'a> {
             match self.stream.poll_write(cx, &self.output[self.sent..]) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.sent += n;
+                    self.since = clock::now_ms();
                     self.worker.stats.counters.net_repl_output_bytes.add(n as u64);
                     self.client.facts.net_output_bytes.fetch_add(n as u64, Relaxed);
                 }
@@ -199,6 +200,10 @@ impl<'a> Feed<'a> {
                 }
                 self.output.extend_from_slice(&bytes);
             }
+            Part::Refusal(line) => {
+                self.output.extend_from_slice(line.as_bytes());
+                self.go_to(Phase::Ends);
+            }
             Part::File(file, len) => {
                 self.output.extend_from_slice(format!("${len}\r\n").as_bytes());
                 self.go_to(Phase::File(file));
@@ -229,6 +234,11 @@ impl<'a> Feed<'a> {
         self.replica.go_to(Stage::Online);
         self.replica.acknowledge(0, None, clock::now_ms());
         self.go_to(Phase::Online);
+    }
+
+    fn timed_out(&self, doing: &str) -> Over {
+        warning!("Disconnecting timedout replica ({doing}): {}", self.client.address);
+        Over
     }
 
     fn dropped(&self) -> Over {
@@ -299,16 +309,20 @@ impl<'a> Feed<'a> {
     fn look_at_the_clock(&mut self) -> Result<(), Over> {
         let (now, config) = (clock::now_ms(), self.worker.node.config.load());
         let timeout_ms = i64::from(config.repl_timeout) * 1000;
+        if self.cursor.as_ref().is_some_and(|cursor| cursor.is_dropped()) {
+            return Err(self.dropped());
+        }
         match self.phase {
             // It must not think that we are gone.
             Phase::Waits if self.output.is_empty() => self.output.push(b'\n'),
-            Phase::AwaitsFirstAck if now - self.since > timeout_ms => {
-                warning!("Disconnecting timedout replica (full sync): {}", self.client.address);
-                return Err(Over);
+            Phase::AwaitsFirstAck if now - self.since > timeout_ms => return Err(self.timed_out("full sync")),
+            Phase::Snapshot { .. } | Phase::File(_)
+                if now - self.since > timeout_ms && self.sent < self.output.len() =>
+            {
+                return Err(self.timed_out("full sync"));
             }
             Phase::Online if !self.replica.is_silent && now - self.replica.acked_ms() > timeout_ms => {
-                warning!("Disconnecting timedout replica (streaming sync): {}", self.client.address);
-                return Err(Over);
+                return Err(self.timed_out("streaming sync"));
             }
             _ => {}
         }

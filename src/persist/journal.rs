@@ -618,6 +618,15 @@ impl<L: Lock> Journal<L> {
         self.announce();
     }
 
+    /// Notes at the end of the log where in the replication history it stands: an orderly end. The caller owns the world.
+    pub fn note_history(&self) {
+        let Some(history) = self.stream.history().filter(|_| self.is_on()) else { return };
+        let (line, mut p) = (history.line(), self.pending.lock());
+        p.bytes.extend_from_slice(line.as_bytes());
+        p.end += line.len() as u64;
+        self.appended.store(p.end, Release);
+    }
+
     /// Writes and syncs everything, for shutdown. An error here has been logged.
     pub fn finish(&self) -> bool {
         if !self.is_on() {

@@ -9,6 +9,7 @@ use super::aof::{AofDir, at};
 use super::progress::Loading;
 use super::rdb;
 use super::rdb::read::Delivered;
+use super::rdb::write::History;
 use super::storage::Storage;
 use crate::clock::Millis;
 use crate::config::Config;
@@ -141,7 +142,11 @@ fn load_file(
     } else {
         reader.held.extend_from_slice(&start[..head]);
     }
-    match reader.run(&mut file, loading, apply).map_err(at(path))? {
+    let ended = reader.run(&mut file, loading, apply).map_err(at(path))?;
+    if reader.offset > 0 || !reader.held.is_empty() {
+        loading.set_history(reader.history.take());
+    }
+    match ended {
         Ended::Whole => Ok(()),
         Ended::Torn(offset) => cut(storage, path, offset, truncate),
         Ended::Damaged(text) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {text}", path.display()))),
@@ -181,6 +186,8 @@ struct LogReader {
     good: u64,
     in_multi: bool,
     parser: Parser,
+    /// The replication history that a line told of, with nothing behind it.
+    history: Option<History>,
     /// The commands found last, and their arguments.
     commands: Vec<Command>,
     spans: Vec<Span>,
@@ -273,6 +280,7 @@ impl LogReader {
                 Some(b'*') => {}
                 Some(b'#') => match memchr::memchr(b'\n', rest) {
                     Some(end) => {
+                        self.history = History::of_line(&rest[..end]).or(self.history.take());
                         at += end + 1;
                         continue;
                     }
@@ -287,6 +295,8 @@ impl LogReader {
                 Step::Error(_) => return (at, Stop::Damage),
                 Step::Request { len, argc, .. } => {
                     if argc > 0 {
+                        // What it changes is behind the place that was noted.
+                        self.history = None;
                         self.commands.push(Command { at, end: at + len, spans: first..self.spans.len() });
                     }
                     at += len;

@@ -34,6 +34,11 @@ impl Loading {
         self.history.lock().take().filter(|history| history.id.len() == 40)
     }
 
+    /// What the end of a log tells of it.
+    pub fn set_history(&self, history: Option<History>) {
+        *self.history.lock() = history;
+    }
+
     /// So much of the present file is loaded.
     pub fn reached(&self, offset: u64) {
         self.loaded_bytes.store(self.passed_bytes.load(Relaxed) + offset, Relaxed);

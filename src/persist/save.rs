@@ -112,6 +112,7 @@ impl Job<'_> {
 
     /// Returns the count of changes at the cut.
     fn attempt(&self) -> io::Result<u64> {
+        self.keyspace.look_for_timed_fields();
         let exclusive = self.keyspace.gate.exclusive();
         let (changes, history) = (self.changes)();
         let libraries = self.libraries.current();

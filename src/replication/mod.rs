@@ -17,7 +17,7 @@ use crate::clock::Millis;
 use crate::keyspace::waiting::Waiter;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Notify;
 
 /// A server to follow.
@@ -120,6 +120,8 @@ pub struct Replication {
     waits: Mutex<Vec<OffsetWait>>,
     waiting: AtomicBool,
     pub failover: Mutex<Option<Failover>>,
+    /// When a replica that cannot be served was last told to the log.
+    pub refused_ms: AtomicI64,
     /// When the last replica left; for `repl-backlog-ttl`.
     pub alone_since_ms: AtomicU64,
 }

@@ -19,6 +19,8 @@ pub struct Offered {
     /// It can load a snapshot of unknown length, which ends in a mark.
     pub eof: bool,
     pub psync2: bool,
+    /// It reads version 12 of the format, which holds hashes whose fields expire: Redis 8.2 and newer, and we, show it.
+    pub reads_rdb_12: bool,
     /// It wants a snapshot and no stream.
     pub rdb_only: bool,
     /// Of the snapshot only the functions.
@@ -55,6 +57,8 @@ pub enum Part {
     /// The snapshot in a file.
     File(File, u64),
     Bytes(Bytes),
+    /// There will be none, and why: an error's line.
+    Refusal(&'static str),
     /// The snapshot is complete.
     End,
 }

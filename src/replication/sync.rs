@@ -5,12 +5,13 @@
 //! the stream. A replica whose connection takes nothing for `repl-timeout` is left behind; the others go on.
 
 use super::{Part, Replica, Replication, Stage};
+use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
-use crate::persist::rdb::write::History;
+use crate::persist::rdb::write::{History, Purpose, Writer};
 use crate::persist::snapshot::{self, Form, Order, Sink};
 use crate::persist::{Journal, Storage, Walks};
-use crate::script::functions::Libraries;
+use crate::script::functions::{Libraries, Set};
 use bytes::Bytes;
 use std::io;
 use std::path::PathBuf;
@@ -60,9 +61,14 @@ impl Job<'_> {
     }
 
     fn attempt(&self, replicas: &mut Vec<Arc<Replica>>) -> io::Result<()> {
+        self.keyspace.look_for_timed_fields();
         let exclusive = self.keyspace.gate.exclusive();
         let waiting = self.replication.replicas().into_iter().filter(|replica| replica.stage() == Stage::Waits);
-        replicas.extend(waiting);
+        let timed_fields = self.keyspace.has_timed_fields();
+        let (served, refused): (Vec<_>, Vec<_>) = waiting
+            .partition(|replica| !timed_fields || replica.offered.reads_rdb_12 || replica.offered.functions_only);
+        refused.iter().for_each(|replica| self.refuse(replica));
+        replicas.extend(served);
         if replicas.is_empty() {
             return Ok(());
         }
@@ -79,13 +85,15 @@ impl Job<'_> {
             let _ = replica.send(Part::Begin(cursor));
         }
         let history = History { offset, ..self.journal.stream.history().unwrap_or_default() };
-        let timed_fields = self.keyspace.has_timed_fields();
         let order = Order {
             form: Form::Rdb { timed_fields, log_base: false, history: Some(history) },
             config: self.config,
             walks: self.walks,
             libraries: &libraries,
         };
+        for replica in replicas.iter().filter(|replica| replica.offered.functions_only) {
+            self.send_functions(replica, &libraries);
+        }
         let diskless = self.config.repl_diskless_sync && replicas.iter().all(|replica| replica.offered.eof);
         let target = if diskless { "replicas sockets" } else { "disk" };
         crate::log::notice!(
@@ -93,6 +101,9 @@ impl Job<'_> {
             replicas.len()
         );
         let mut all = Connections::of(replicas, self);
+        if all.replicas.is_empty() {
+            return Ok(());
+        }
         if diskless {
             snapshot::write(walk, &order, &mut all)?;
         } else {
@@ -104,6 +115,33 @@ impl Job<'_> {
             written?;
         }
         all.end()
+    }
+}
+
+impl Job<'_> {
+    /// Fields of hashes expire, which needs a version of the format that the replica does not show to read: it would give up
+    /// its data for a snapshot that it cannot load.
+    fn refuse(&self, replica: &Replica) {
+        let now = clock::now_ms();
+        if self.replication.refused_ms.swap(now, Relaxed) + REFUSALS_LOGGED_EVERY_MS < now {
+            crate::log::warning!(
+                "Replica {} is refused: fields of hashes expire here, for which it shows no support (Redis 8.2 does)",
+                replica.client.address
+            );
+        }
+        replica.go_to(Stage::Snapshot);
+        let _ = replica.send(Part::Refusal(NEEDS_VERSION_12));
+    }
+
+    /// A snapshot of nothing but the libraries of functions.
+    fn send_functions(&self, replica: &Replica, libraries: &Set) {
+        let mut bytes = Vec::new();
+        let purpose = Purpose::of(self.config, false, false, clock::now_ms(), Vec::new());
+        let mut writer = Writer::begin(&mut bytes, purpose);
+        libraries.libraries().for_each(|library| writer.library(&mut bytes, &library.text));
+        writer.end(&mut bytes, self.config.rdbchecksum);
+        let _ = replica.send(Part::Bytes(bytes.into()));
+        let _ = replica.send(Part::End);
     }
 }
 
@@ -122,7 +160,8 @@ struct Connections<'j> {
 impl<'j> Connections<'j> {
     fn of(replicas: &[Arc<Replica>], job: &Job<'j>) -> Self {
         let patience = Duration::from_secs(u64::from(job.config.repl_timeout));
-        Self { replicas: replicas.to_vec(), walks: job.walks, patience }
+        let whole = replicas.iter().filter(|replica| !replica.offered.functions_only);
+        Self { replicas: whole.cloned().collect(), walks: job.walks, patience }
     }
 
     fn send(&mut self, part: impl Fn() -> io::Result<Part>) -> io::Result<()> {
@@ -183,5 +222,8 @@ fn deliver(replica: &Replica, mut part: Part, walks: &Walks, patience: Duration)
     }
 }
 
+/// Not an error of the kind that makes a replica ask with SYNC.
+const NEEDS_VERSION_12: &str = "-NOMASTERLINK Fields of hashes expire here, which needs RDB version 12: this replica does not show that it reads that\r\n";
+const REFUSALS_LOGGED_EVERY_MS: i64 = 60_000;
 /// While a connection has no room for more of the snapshot.
 const NAP: Duration = Duration::from_millis(1);

@@ -44,7 +44,22 @@ fn bitop(ctx: &mut Ctx<'_, '_>) -> Outcome {
         let slices = sources.zip(&texts).map(|(key, bytes)| (key != target).then_some(&**bytes));
         bits::combine(how, result, &slices.collect::<Vec<_>>());
     })?;
-    out.count(len)
+    out.count(len)?;
+    if matches!(how, Combine::Diff | Combine::Diff1 | Combine::AndOr | Combine::One) {
+        propagate_result(ctx, target, len);
+    }
+    Ok(())
+}
+
+/// The operations of 8.2 propagate as what they made, which every server understands.
+fn propagate_result(ctx: &mut Ctx<'_, '_>, target: &[u8], len: usize) {
+    if !ctx.node.journal.records() || ctx.db.changes.dirty == 0 {
+        return;
+    }
+    match ctx.db.string_for_write(target).map(|text| bytes_of(text).into_owned()) {
+        Ok(result) if len > 0 => ctx.propagate(&[b"SET", target, &result]),
+        _ => ctx.propagate(&[b"DEL", target]),
+    }
 }
 
 fn bytes_of(text: Option<Text<'_>>) -> Cow<'_, [u8]> {

@@ -188,11 +188,11 @@ fn hsetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }
         due => {
             hash.changed_by("hset", set);
-            if let Due::At(at) = due {
+            if let Due::At(_) = due {
                 hash.notify("hexpire");
-                drop(hash);
-                options.propagate(ctx, key, at);
             }
+            drop(hash);
+            options.propagate(ctx, key);
         }
     }
     Ok(())
@@ -238,13 +238,20 @@ impl SetOptions {
         Err(wrong_arity())
     }
 
-    /// Propagates a write with a time of its own as an absolute one, without its condition, which held.
-    fn propagate(&self, ctx: &mut Ctx<'_, '_>, key: &[u8], at: Millis) {
-        let mut time = itoa::Buffer::new();
-        let front: [&[u8]; 6] =
-            [b"HSETEX", key, b"PXAT", time.format(at).as_bytes(), b"FIELDS", ctx.args.get(self.pairs_at - 1)];
-        let said: SmallVec<[&[u8]; 16]> = front.into_iter().chain(ctx.args.from(self.pairs_at)).collect();
+    /// Propagates the write without its conditions, which held: as HSET, which ends times too, and HPEXPIREAT, which more
+    /// servers know; as itself where times are kept.
+    fn propagate(&self, ctx: &mut Ctx<'_, '_>, key: &[u8]) {
+        let pairs = ctx.args.from(self.pairs_at);
+        let front: &[&[u8]] = match self.due {
+            Due::Keep => &[b"HSETEX", key, b"KEEPTTL", b"FIELDS", ctx.args.get(self.pairs_at - 1)],
+            Due::Clear | Due::At(_) => &[b"HSET", key],
+        };
+        let said: SmallVec<[&[u8]; 16]> = front.iter().copied().chain(pairs).collect();
         ctx.propagate(&said);
+        if let Due::At(at) = self.due {
+            let fields: Done<'_> = ctx.args.pairs(self.pairs_at).map(|(field, _)| field).collect();
+            options::propagate_hpexpireat(ctx, key, at, &fields);
+        }
     }
 }
 

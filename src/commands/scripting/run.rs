@@ -12,7 +12,7 @@ use crate::script::cache::{self, Script, Sha};
 use crate::script::functions::{Library, Loader};
 use crate::script::library::NO_STATE;
 use crate::script::local::{Evals, Functions};
-use crate::script::text::{ALLOW_OOM, Flags, NO_WRITES, UNDECLARED};
+use crate::script::text::{ALLOW_OOM, ALLOW_STALE, Flags, NO_WRITES, UNDECLARED};
 use crate::script::{Compiled, Engine, Ran, Start, hex_digest};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -268,10 +268,21 @@ fn fcall(ctx: &mut Ctx<'_, '_>, read_only: bool) -> Outcome {
 
 /// Whether a script that declares what it does may run now. One that declares nothing is judged command by command.
 fn judge(ctx: &Ctx<'_, '_>, flags: Flags, read_only: bool) -> Outcome {
-    if flags & UNDECLARED != 0 || ctx.session.is_replayed() {
+    if ctx.session.is_replayed() {
         return Ok(());
     }
+    let replication = &ctx.node.replication;
+    let is_stale = replication.is_stale() && !ctx.config.replica_serve_stale_data;
+    if flags & UNDECLARED != 0 {
+        return if is_stale { Err(error::PRIMARY_IS_DOWN) } else { Ok(()) };
+    }
+    if is_stale && flags & ALLOW_STALE == 0 {
+        return Err(NOT_WHILE_STALE);
+    }
     if flags & NO_WRITES == 0 {
+        if replication.is_replica() && ctx.config.replica_read_only {
+            return Err(WRITES_ON_REPLICA);
+        }
         if let Some(write) = ctx.registry.find(b"SET") {
             ctx.gate_called(write, ctx.args.view(), ctx.session)?;
         }
@@ -327,5 +338,9 @@ fn finish(ctx: &mut Ctx<'_, '_>, engine: &Engine, ran: Ran, anew: Option<Anew>) 
     Ok(())
 }
 
+const NOT_WHILE_STALE: Error = Error::new(
+    "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
+);
+const WRITES_ON_REPLICA: Error = Error::new("READONLY You can not run script with write flag on readonly replica.");
 const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
 const ARGUMENTS_INLINE: usize = 16;

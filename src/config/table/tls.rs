@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Param] = &[
         "Let the server's order of ciphers win over the client's."),
     row("tls-protocols", optional(at!(tls_protocols)), "", MODIFIABLE,
         "TLS versions to offer, of TLSv1.2 and TLSv1.3, separated by spaces; empty for both."),
-    row("tls-replication", Kind::Flag(at!(tls_replication)), "no", MODIFIABLE | UNSUPPORTED,
+    row("tls-replication", Kind::Flag(at!(tls_replication)), "no", MODIFIABLE,
         "Use TLS on the link to the primary."),
     row("tls-session-cache-size", int(num!(tls_session_cache_size), 0, INT), "20480", MODIFIABLE,
         "How many TLS sessions are remembered, 131072 at most; 0 for as many."),

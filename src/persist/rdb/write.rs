@@ -49,6 +49,22 @@ pub struct History {
     pub db: usize,
 }
 
+impl History {
+    /// Its line in the log, which is an annotation: other servers pass over it.
+    pub fn line(&self) -> String {
+        let Self { id, offset, db } = self;
+        format!("#REPL:{id}:{offset}:{db}\r\n")
+    }
+
+    /// What such a line tells; none of another.
+    pub fn of_line(line: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(line).ok()?.trim_end().strip_prefix("#REPL:")?;
+        let mut parts = text.split(':');
+        let (id, offset, db) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { id: id.to_owned(), offset, db })
+    }
+}
+
 /// What a file is for, and what will be in it.
 pub struct Purpose {
     pub compress: bool,
