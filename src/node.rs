@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
 use crate::config::events::KeyspaceEvents;
 use crate::defrag::Defrag;
+use crate::keyspace::access::Tracks;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
 use crate::keyspace::{BROADCAST, Keyspace, event_class};
@@ -234,8 +235,12 @@ impl Node {
     pub fn apply_settings(&self) {
         let config = self.config.load();
         let settings = &self.keyspace.settings;
-        let lfu = matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
-        settings.lfu.store(lfu, Relaxed);
+        let tracks = match config.maxmemory_policy {
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => Tracks::Frequency,
+            MaxmemoryPolicy::AllkeysLrm | MaxmemoryPolicy::VolatileLrm => Tracks::Writes,
+            _ => Tracks::Use,
+        };
+        settings.tracks.store(tracks as u8, Relaxed);
         self.apply_events();
         self.keyspace.tracked.keys_max.store(config.tracking_table_max_keys, Relaxed);
         settings.lfu_log_factor.store(u64::from(config.lfu_log_factor), Relaxed);

@@ -293,9 +293,25 @@ WAKING = {
 }
 
 # Family -> (its commands, how often it is drawn).
+# Of Valkey 9: asked when it is the peer (`--peers valkey --families newer`).
+NEWER = {
+    "COMMANDLOG": "LEN (SLOW|LARGE-REQUEST|LARGE-REPLY|<text>)|RESET (SLOW|LARGE-REQUEST|<text>)|GET <int> (LARGE-REPLY|LARGE-REQUEST|<text>)|<text>",
+    "DEL": "<key>...",
+    "DELIFEQ": "<str> <value>",
+    "GEOADD": "<geo> <longitude> <latitude> <member> <longitude> <latitude> <member>",
+    "GEOSEARCH": "<geo> BYPOLYGON (3 <longitude> <latitude> <longitude> <latitude> <longitude> <latitude>|<int> <longitude> <latitude> <longitude> <latitude> <longitude> <latitude>) (ASC|DESC)"
+                 " [COUNT <count>] [WITHDIST] [WITHCOORD]",
+    "GET": "<str>",
+    "HGETALL": "<hash>",
+    "HSET": "<hash> <field> <value>",
+    "HSETEX": "<hash> [NX|XX] [FNX|FXX] [EX <seconds>|KEEPTTL] FIELDS 1 <field> <value>",
+    "SADD": "<set> <member>",
+    "SET": "<str> <value> [IFEQ <value>] [GET]",
+}
+
 FAMILIES = {
     "strings": (STRINGS, 6), "keys": (KEYS, 4), "transactions": (TRANSACTIONS, 2), "connection": (CONNECTION, 2),
     "lists": (LISTS, 4), "hashes": (HASHES, 4), "sets": (SETS, 4), "zsets": (ZSETS, 5), "bits": (BITS, 2),
     "hyperloglogs": (HYPERLOGLOGS, 1), "geo": (GEO, 1), "sort": (SORT, 1), "streams": (STREAMS, 5), "scripts": (SCRIPTS, 3),
-    "blocking": (BLOCKING, 3), "waking": (WAKING, 3),
+    "blocking": (BLOCKING, 3), "waking": (WAKING, 3), "newer": (NEWER, 0),
 }

@@ -172,6 +172,9 @@ STRICT_CRLF = b"bulk string is not terminated by CRLF"
 STRICT_REASON = "memkv refuses a bulk that does not end in CRLF: a smuggled request must not pass"
 EXACT_EXPIRY = "memkv removes a due key at once, a real server when its cycle comes to it: DBSIZE may be smaller"
 STORE_WAKES = "memkv serves a client when a STORE form replaces its key, of another type before (redis#15452)"
+# Where memkv takes more arguments than any peer: EXEC with conditions, SISMEMBER key member XX.
+LONGER = {b"EXEC": 1, b"SISMEMBER": 3}
+LONGER_REASON = "memkv has the conditions of EXEC and the XX of SISMEMBER of Valkey 9.2"
 SORTED = "a real server makes a sorted set a skiplist when it sorts it, memkv only reads it"
 
 
@@ -265,6 +268,9 @@ class Stage:
             return True
         if first[1][0] == "raw" and STRICT_CRLF in first[1][1]:
             result.covered[STRICT_REASON] = result.covered.get(STRICT_REASON, 0) + 1
+            return True
+        if argv and len(argv) > LONGER.get(argv[0].upper(), len(argv)) and all(b"wrong number of arguments" in other[0] for other in others):
+            result.covered[LONGER_REASON] = result.covered.get(LONGER_REASON, 0) + 1
             return True
         if argv[:1] == (b"DBSIZE",) and all(int(first[1][1]) <= int(other[1][1]) for other in others):
             result.covered[EXACT_EXPIRY] = result.covered.get(EXACT_EXPIRY, 0) + 1

@@ -41,9 +41,10 @@ class Generator:
         self.tables = []  # (weight, command -> pattern)
         for family, (table, weight) in grammar.FAMILIES.items():
             names = [name for name in table if name in commands or name == "NOSUCHCOMMAND"]
-            if not names or (families and family not in families):
+            # A family without weight is used where it is named.
+            if not names or (family not in families if families else not weight):
                 continue
-            self.tables.append((weight, {name: Pattern.parse(table[name]) for name in names}))
+            self.tables.append((weight or 1, {name: Pattern.parse(table[name]) for name in names}))
         self.has_hello = "HELLO" in commands
 
     def sequence(self, seed: str) -> list[Step]:

@@ -90,10 +90,11 @@ fn policy(policy: MaxmemoryPolicy) -> Option<Policy> {
     use MaxmemoryPolicy::*;
     let (rank, volatile) = match policy {
         Noeviction => return None,
-        AllkeysLru => (Rank::Lru, false),
+        // The clock tells the last write then.
+        AllkeysLru | AllkeysLrm => (Rank::Lru, false),
         AllkeysLfu => (Rank::Lfu, false),
         AllkeysRandom => (Rank::Random, false),
-        VolatileLru => (Rank::Lru, true),
+        VolatileLru | VolatileLrm => (Rank::Lru, true),
         VolatileLfu => (Rank::Lfu, true),
         VolatileRandom => (Rank::Random, true),
         VolatileTtl => (Rank::Ttl, true),

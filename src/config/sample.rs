@@ -67,6 +67,8 @@ fn values(param: &Param) -> String {
         Kind::Number(n) if n.max < i128::from(i32::MAX) => {
             format!("{} from {} to {}", syntax(param), n.bound_text(n.min), n.bound_text(n.max))
         }
+        // A list that no line holds is one of words.
+        _ if syntax(param).len() > COLUMNS => syntax(param).replace('|', " | "),
         _ => syntax(param),
     }
 }

@@ -1,22 +1,50 @@
-//! The access clock of a key: 24 bits of LRU seconds, or LFU minutes and a logarithmic counter, as in Redis.
+//! The access clock of a key: 24 bits of LRU seconds, or LFU minutes and a logarithmic counter, as in Redis. Under an LRM
+//! policy (least recently modified) the seconds are those of the last write.
 
 use super::stripe::Settings;
 use crate::clock::Millis;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// What the access clock tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracks {
+    Use,
+    Frequency,
+    Writes,
+}
+
 impl Settings {
+    #[inline]
+    fn tracks(&self, what: Tracks) -> bool {
+        self.tracks.load(Relaxed) == what as u8
+    }
+
+    pub fn is_lfu(&self) -> bool {
+        self.tracks(Tracks::Frequency)
+    }
+
     /// The access word of a new key.
     #[inline]
     pub fn created(&self, now: Millis) -> u32 {
-        if self.lfu.load(Relaxed) { lfu_minutes(now) << 8 | LFU_INIT } else { lru_clock(now) }
+        if self.is_lfu() { lfu_minutes(now) << 8 | LFU_INIT } else { lru_clock(now) }
     }
 
-    /// The access word of a key that was used now.
+    /// The access word of a key that is read now.
     #[inline]
-    pub fn touched(&self, access: u32, now: Millis) -> u32 {
-        if !self.lfu.load(Relaxed) {
+    pub fn read(&self, access: u32, now: Millis) -> u32 {
+        if self.tracks(Tracks::Use) {
             return lru_clock(now);
         }
+        if self.tracks(Tracks::Writes) { access } else { self.counted(access, now) }
+    }
+
+    /// The access word of a key that is written now.
+    #[inline]
+    pub fn written(&self, access: u32, now: Millis) -> u32 {
+        if self.is_lfu() { self.counted(access, now) } else { lru_clock(now) }
+    }
+
+    fn counted(&self, access: u32, now: Millis) -> u32 {
         let counter = self.lfu_decayed(access, now);
         lfu_minutes(now) << 8 | self.lfu_incremented(counter)
     }

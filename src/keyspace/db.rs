@@ -262,7 +262,9 @@ impl<'k> Db<'k> {
         match self.live(place, key) {
             Some((_, mut entry)) => {
                 self.changes.hits += 1;
-                self.touch_entry(&mut entry);
+                if !self.manner.no_touch {
+                    entry.set_access(self.keyspace().settings.read(entry.access(), self.now));
+                }
                 Some(entry)
             }
             None => {
@@ -283,15 +285,10 @@ impl<'k> Db<'k> {
     pub(super) fn write_entry(&mut self, key: &[u8]) -> Option<(Place, Slot, Entry)> {
         let place = self.place(key);
         let (slot, mut entry) = self.live(place, key)?;
-        self.touch_entry(&mut entry);
-        Some((place, slot, entry))
-    }
-
-    #[inline]
-    fn touch_entry(&self, entry: &mut Entry) {
         if !self.manner.no_touch {
-            entry.set_access(self.keyspace().settings.touched(entry.access(), self.now));
+            entry.set_access(self.keyspace().settings.written(entry.access(), self.now));
         }
+        Some((place, slot, entry))
     }
 
     /// Hands the entry to a running snapshot if its cut has not seen it. Before every change and removal.

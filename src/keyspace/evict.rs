@@ -283,6 +283,7 @@ const TRIES: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use super::super::access::Tracks;
     use super::super::db::{Expiry, Manner};
     use super::*;
 
@@ -364,10 +365,28 @@ mod tests {
     #[test]
     fn of_few_keys_the_least_often_used_go() {
         let keyspace = in_turn(400, 0);
-        keyspace.settings.lfu.store(true, Relaxed);
+        keyspace.settings.tracks.store(Tracks::Frequency as u8, Relaxed);
         run(&keyspace, START, |db| (0..400).for_each(|n| db.set_frequency(&name(n), 255 - i64::from(n / 2))));
         let gone = evict(&keyspace, Policy { rank: Rank::Lfu, volatile: false }, 5, START, 200);
         assert!(gone.iter().all(|n| *n >= 200), "{gone:?}");
+    }
+
+    #[test]
+    fn reading_does_not_save_a_key_where_writes_are_tracked() {
+        let keyspace = in_turn(400, 0);
+        keyspace.settings.tracks.store(Tracks::Writes as u8, Relaxed);
+        // The older half is read, of which a quarter is also written.
+        run(&keyspace, START + HOUR, |db| {
+            for n in 0..200 {
+                db.touch(&name(n));
+                assert!(db.string(&name(n)).unwrap().is_some());
+                if n < 50 {
+                    db.set_string(&name(n), b"w", Expiry::Keep);
+                }
+            }
+        });
+        let gone = evict(&keyspace, OLDEST, 5, START + HOUR * 2, 150);
+        assert!(gone.iter().copied().eq(50..200), "{gone:?}");
     }
 
     #[test]

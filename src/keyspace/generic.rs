@@ -28,7 +28,7 @@ impl Db<'_> {
     pub fn set_idle(&mut self, key: &[u8], seconds: i64) {
         let (place, now) = (self.place(key), self.now);
         if let Some((_, mut entry)) = self.live(place, key)
-            && !self.keyspace().settings.lfu.load(Relaxed)
+            && !self.keyspace().settings.is_lfu()
         {
             entry.set_access(lru_clock(now.saturating_sub(seconds.saturating_mul(1000)).max(0)));
         }
@@ -38,7 +38,7 @@ impl Db<'_> {
     pub fn set_frequency(&mut self, key: &[u8], frequency: i64) {
         let (place, now) = (self.place(key), self.now);
         if let Some((_, mut entry)) = self.live(place, key)
-            && self.keyspace().settings.lfu.load(Relaxed)
+            && self.keyspace().settings.is_lfu()
         {
             entry.set_access(lfu_word(now, frequency.clamp(0, 255) as u32));
         }

@@ -103,7 +103,7 @@ impl Db<'_> {
             };
         if !in_place {
             let mut new = entry.rebuilt(body, at);
-            new.set_access(self.keyspace().settings.touched(entry.access(), self.now));
+            new.set_access(self.keyspace().settings.written(entry.access(), self.now));
             self.swap_entry(place, slot, entry.expiry(), new);
             return self.dispose(entry);
         }
@@ -115,7 +115,7 @@ impl Db<'_> {
             New::Int(n) => entry.write_int(n),
             New::Value(_) => unreachable!("boxed strings are not overwritten in place"),
         }
-        entry.set_access(self.keyspace().settings.touched(entry.access(), self.now));
+        entry.set_access(self.keyspace().settings.written(entry.access(), self.now));
         if let (Some(was), Some(at)) = (had, at) {
             entry.write_expiry(at);
             if at < was {

@@ -29,7 +29,7 @@ use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex, RawMutexTimed as Timed};
 use parking_lot::{Mutex, RawMutex as StripeLock};
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Where a key lives.
@@ -75,7 +75,8 @@ pub struct Keyspace {
 #[derive(Default)]
 pub struct Settings {
     /// The maxmemory policy keeps LFU counters in place of LRU clocks.
-    pub lfu: AtomicBool,
+    /// What the access clocks tell: a [`Tracks`](super::access::Tracks).
+    pub tracks: AtomicU8,
     pub lfu_log_factor: AtomicU64,
     pub lfu_decay_minutes: AtomicU64,
     /// The classes of keyspace events that are wanted ([`super::event_class`]), and [`super::BROADCAST`]; 0 for none.

@@ -24,7 +24,7 @@ pub const HIMPORT: Command = Command {
     flags: CONTAINER,
     keys: Keys::NONE,
     doc: "Imports hashes of one layout.",
-    examples: "> HIMPORT nosuch\n(error) ERR unknown subcommand 'nosuch'. Try HIMPORT HELP.",
+    examples: "> HIMPORT\n(error) ERR wrong number of arguments for 'himport' command",
     run: container,
 };
 

@@ -4,7 +4,6 @@ use crate::command::*;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::entry::Body;
-use std::sync::atomic::Ordering::Relaxed;
 
 pub const OBJECT: Command = Command {
     name: "OBJECT",
@@ -57,7 +56,7 @@ fn freq(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     let Some(entry) = db.peek(args.key(2)) else { return out.null() };
     let settings = &db.keyspace().settings;
-    if !settings.lfu.load(Relaxed) {
+    if !settings.is_lfu() {
         return Err(NOT_LFU);
     }
     out.int(i64::from(settings.lfu_decayed(entry.access(), db.now())))
@@ -92,7 +91,7 @@ pub const OBJECT_IDLETIME: Command = Command {
 fn idletime(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     let Some(entry) = db.peek(args.key(2)) else { return out.null() };
-    if db.keyspace().settings.lfu.load(Relaxed) {
+    if db.keyspace().settings.is_lfu() {
         return Err(LFU);
     }
     out.count(usize::try_from(idle_seconds(entry.access(), db.now())).unwrap_or(usize::MAX))
@@ -122,7 +121,7 @@ fn refcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// A policy that needs every key's own access clock; Redis then shares no integers.
 fn ranks_by_access(policy: MaxmemoryPolicy) -> bool {
     use MaxmemoryPolicy::*;
-    matches!(policy, AllkeysLru | VolatileLru | AllkeysLfu | VolatileLfu)
+    matches!(policy, AllkeysLru | VolatileLru | AllkeysLfu | VolatileLfu | AllkeysLrm | VolatileLrm)
 }
 
 const HELP: &[&str] = &[

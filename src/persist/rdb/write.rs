@@ -83,7 +83,10 @@ impl Purpose {
     /// Uses are written if the policy asks for them, as Redis does.
     pub fn of(config: &Config, timed_fields: bool, log_base: bool, now: Millis, sizes: Vec<Size>) -> Self {
         let usage = match config.maxmemory_policy {
-            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Usage::Idle,
+            MaxmemoryPolicy::AllkeysLru
+            | MaxmemoryPolicy::VolatileLru
+            | MaxmemoryPolicy::AllkeysLrm
+            | MaxmemoryPolicy::VolatileLrm => Usage::Idle,
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
                 Usage::Frequency { decay_minutes: config.lfu_decay_time }
             }
