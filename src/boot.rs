@@ -182,6 +182,10 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
         }
         None => notice!("Configuration loaded"),
     }
+    let idle: Vec<&str> = config.without_effect().map(|param| param.name).collect();
+    if !idle.is_empty() {
+        warning!("Directives that have no effect in this server: {}", idle.join(", "));
+    }
     config.maxclients = process::adjust_open_files(config.maxclients);
     process::write_pid_file(&config);
     show_logo(&config);

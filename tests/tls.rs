@@ -430,13 +430,14 @@ fn what_cannot_be_is_refused_by_name_at_start_and_later() {
     let town = Town::found();
     town.write("other", &town.papers("someone else"));
     let guarded = town.serve(&[]);
+    assert_eq!(guarded.set("tls-dh-params-file", "/some/file"), "+OK\r\n", "not needed, and named in the log");
+    assert!(guarded.server.log().contains("tls-dh-params-file has no effect"), "{}", guarded.server.log());
     let other = town.text("other.key");
     let cases: &[(&str, &str, &str)] = &[
         ("tls-protocols", "TLSv1.1 TLSv1.2", "TLSv1.1 is not supported"),
         ("tls-protocols", "SSLv9", "Invalid tls-protocols specified: 'SSLv9'"),
         ("tls-ciphers", "AES128-SHA", "there is no suite 'AES128-SHA'. There are ECDHE-ECDSA-AES256-GCM-SHA384"),
         ("tls-ciphersuites", "TLS_AES_128_CCM_SHA256", "There are TLS_AES_256_GCM_SHA384"),
-        ("tls-dh-params-file", "/some/file", "tls-dh-params-file is not supported"),
         ("tls-key-file", &other, "it does not belong to"),
         ("tls-cert-file", "", "No tls-cert-file configured!"),
         ("tls-cert-file", "/nowhere", "Failed to load certificate: /nowhere: No such file or directory"),
