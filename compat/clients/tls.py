@@ -168,7 +168,8 @@ def ports_can_be_exchanged(side: Side):
         seen.append(side.cli("PING"))
         seen += [side.plain("CONFIG", "SET", "tls-port", str(side.tls_port)), side.cli("PING")]
         old.sendall(b"PING\r\n")
-        return [*seen, old.recv(100)]
+        seen += [old.recv(100), side.plain("CONFIG", "SET", "tls-port", str(side.server.port)), side.plain("PING"), side.cli("PING")]
+        return [*seen, side.plain("CONFIG", "SET", "port", str(side.tls_port)), side.plain("PING"), side.cli("PING")]
 
 
 def redis_benchmark_runs(side: Side):
