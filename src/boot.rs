@@ -184,6 +184,10 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
         }
         None => notice!("Configuration loaded"),
     }
+    let idle: Vec<&str> = config.without_effect().map(|param| param.name).collect();
+    if !idle.is_empty() {
+        warning!("Directives that have no effect in this server: {}", idle.join(", "));
+    }
     config.maxclients = process::adjust_open_files(config.maxclients);
     process::write_pid_file(&config);
     show_logo(&config);
@@ -525,14 +529,14 @@ fn show_logo(config: &Config) {
     use std::io::IsTerminal;
     let on_terminal = config.logfile.is_empty() && io::stdout().is_terminal();
     if !on_terminal && !config.always_show_logo {
-        notice!("Running mode=standalone, port={}.", config.port);
+        notice!("Running mode=standalone, port={}.", config.main_port());
         return;
     }
     let version = env!("CARGO_PKG_VERSION");
     notice!(
         "\n\n    memkv {version} (Redis {} compatible), 64 bit\n\n    Running in standalone mode\n    Port: {}\n    PID: {}\n\n",
         crate::config::REDIS_VERSION,
-        config.port,
+        config.main_port(),
         std::process::id()
     );
 }

@@ -66,7 +66,7 @@ pub fn tcp(config: &Config, present: &[Door]) -> io::Result<Vec<Door>> {
                 Some(host) => (true, host),
                 None => (false, spec.as_str()),
             };
-            match tcp_one(host, port, config, present) {
+            match address(host, port).and_then(|address| tcp_one(address, config, &doors, present)) {
                 Ok(socket) => doors.push(Door { socket, tls }),
                 Err(e) if optional && is_missing(&e) => {}
                 Err(e) => {
@@ -93,13 +93,21 @@ fn bind_cause(e: &io::Error) -> String {
     format!("bind: {cause}")
 }
 
-fn tcp_one(host: &str, port: u16, config: &Config, present: &[Door]) -> io::Result<TcpListener> {
-    let address = match host {
+fn address(host: &str, port: u16) -> io::Result<SocketAddr> {
+    Ok(match host {
         "*" => SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port),
         "::*" => SocketAddr::new(IpAddr::from([0u16; 8]), port),
         _ => (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
-    };
-    if let Some(same) = present.iter().find(|door| door.socket.local_addr().is_ok_and(|local| local == address)) {
+    })
+}
+
+/// `opened`: those that are to listen beside this one.
+fn tcp_one(address: SocketAddr, config: &Config, opened: &[Door], present: &[Door]) -> io::Result<TcpListener> {
+    let is_here = |door: &&Door| door.socket.local_addr().is_ok_and(|local| local == address);
+    if opened.iter().any(|door| is_here(&door)) {
+        return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    }
+    if let Some(same) = present.iter().find(is_here) {
         return same.socket.try_clone();
     }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

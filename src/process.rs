@@ -177,7 +177,7 @@ impl Title {
         let mut area = self.area.lock();
         let Some(area) = area.as_mut() else { return };
         let (port, tls_port) = (config.port.to_string(), config.tls_port.to_string());
-        let shown = if config.port == 0 { config.tls_port } else { config.port };
+        let shown = config.main_port();
         let address = match config.bind.first() {
             _ if shown == 0 => config.unixsocket.clone(),
             Some(first) => format!("{}:{shown}", first.trim_start_matches('-')),

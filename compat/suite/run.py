@@ -8,7 +8,7 @@ with failures nobody listed is run once more, alone, because the suite measures 
 
 Prints one line per file and `N passed, N failed, N skipped of M`; M counts the tests the real server passes.
 Exit 1 when something fails that known-failures.txt does not list, or something listed passes. `--fast` runs the files
-of fast.txt; `--score` keeps a full run's counts in score.json.
+of fast.txt; `--score` keeps a full run's counts in score.json; `--tls` is the suite's TLS mode (Debian's tcl-tls).
 Results: compat/work/suite/RUNNER/{result.json, output/FILE.txt, servers/FILE/}.
 """
 
@@ -71,6 +71,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--retries", type=int, default=1, help="runs more for a file with surprises")
     parser.add_argument("--strict", action="store_true", help="leave out --durable: the first error ends a file")
     parser.add_argument("--fast", action="store_true", help="the files of fast.txt")
+    parser.add_argument("--tls", action="store_true", help="the suite's TLS mode: every connection speaks TLS")
     parser.add_argument("--score", action="store_true", help="keep the counts of a full run in score.json")
     parser.add_argument("--record", action="store_true", help="SERVER is the real one: add this run to expected.json")
     options = parser.parse_args()
@@ -107,6 +108,8 @@ class Suite:
         self.slots = queue.Queue()
         for number in range(options.jobs):
             tree = Tree(self.home / f"slot{number}", SOURCE, options.server)
+            if options.tls:
+                tree.make_certificates()
             self.slots.put((tree, BASE_PORT + number * (PORT_COUNT // options.jobs)))
 
     def run(self, files: list[str]) -> dict[str, dict]:
@@ -169,6 +172,7 @@ class Suite:
             count = PORT_COUNT // self.options.jobs
             command += ["--clients", "1", "--baseport", str(port), "--portcount", str(count), "--timeout", str(quiet)]
             command += [] if self.options.strict else ["--durable"]
+            command += ["--tls"] if self.options.tls else []
             for name in ledger.spoilers(self.known.get(file, {})):
                 command += ["--skiptest", name]
         # A plain terminal keeps colour codes out of the output.

@@ -10,6 +10,7 @@ Not here: running the suite, reading its output.
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -51,6 +52,10 @@ class Tree:
             if found is None:
                 raise FileNotFoundError(f"{tool}: not on PATH; run scripts/oracles.sh")
             shutil.copy2(Path(found).resolve(), root / "src" / tool)
+
+    def make_certificates(self) -> None:
+        """What the suite's TLS mode needs, by the source's own script."""
+        subprocess.run(["bash", "utils/gen-test-certs.sh"], cwd=self.root, capture_output=True, check=True)
 
     def processes(self) -> list[int]:
         """Pids that run a binary of this tree or work below it (and so were started by its suite)."""

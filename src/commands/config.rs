@@ -56,7 +56,6 @@ const OF_TLS: &[&str] = &[
     "tls-client-key-file",
     "tls-client-key-file-pass",
     "tls-cluster",
-    "tls-dh-params-file",
     "tls-key-file",
     "tls-key-file-pass",
     "tls-port",
@@ -253,6 +252,9 @@ pub fn change(node: &Node, pairs: &[(&[u8], &[u8])], caller: Caller) -> Result<(
             return Err(refused(param, reason));
         }
         done.push(hook);
+    }
+    for param in new.without_effect().filter(|param| first_of(&[param.name]).is_some()) {
+        log::warning!("The directive {} has no effect in this server", param.name);
     }
     let level = new.loglevel;
     node.config.store(Arc::new(new));

@@ -106,6 +106,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The port that the server is known by: that of TLS if there is no other.
+    pub fn main_port(&self) -> u16 {
+        if self.port == 0 { self.tls_port } else { self.port }
+    }
+
     /// The directives that were given a value and have no effect, for one line in the log.
     pub fn without_effect(&self) -> impl Iterator<Item = &'static Param> + '_ {
         let set = |p: &&Param| p.has(param::UNSUPPORTED) && p.get(self) != p.default.as_bytes();

@@ -4,9 +4,10 @@
 //! acceptor nor a worker makes them: a new connection goes from the acceptor to this thread and from here to its worker.
 //! The thread is started with the first listener that speaks TLS.
 //!
-//! Bounds: [`IN_PROGRESS_MAX`] handshakes go on at the same time, the others wait in line; together with the clients they
-//! are no more than `maxclients`. One that is not done after [`TIME_MAX`] is given up; while others stand in line,
-//! [`TIME_IN_CROWD`] is all it gets, so that peers who open connections and say nothing cannot keep the others out.
+//! Bounds: together with the clients, these connections are no more than `maxclients`. A peer that says nothing takes a
+//! descriptor, for [`SILENCE_MAX`]. Of those that have begun, [`IN_PROGRESS_MAX`] handshakes go on at the same time, and the
+//! others wait in line. One that is not done after [`TIME_MAX`] is given up; while others stand in line, [`TIME_IN_CROWD`]
+//! is all it gets, so that peers who begin and do not go on cannot keep the others out.
 
 use super::listen::{Peer, enter};
 use super::stream::Accepted;
@@ -77,13 +78,8 @@ impl Desk {
     /// Makes one handshake and lets the peer in.
     async fn receive(self: Rc<Self>, newcomer: Newcomer) {
         let Newcomer { socket, peer, refusal } = newcomer;
-        self.waiting.set(self.waiting.get() + 1);
-        let place = self.places.acquire().await;
-        self.waiting.set(self.waiting.get() - 1);
-        let established = self.establish(socket, refusal).await;
-        drop(place);
-        // From here on it counts as a client.
-        match established {
+        match self.establish(socket, refusal).await {
+            // From here on it counts as a client.
             Ok(Some(stream)) => self.let_in(stream, peer),
             Ok(None) => {}
             Err(e) => crate::log::verbose!("Error accepting a client connection: {e} (addr={})", peer.address()),
@@ -93,6 +89,11 @@ impl Desk {
 
     /// None for a peer that was told why it is not let in.
     async fn establish(&self, socket: TcpStream, refusal: Option<&[u8]>) -> io::Result<Option<TlsStream>> {
+        let socket = tokio::net::TcpStream::from_std(socket)?;
+        timeout(SILENCE_MAX, socket.readable()).await??;
+        self.waiting.set(self.waiting.get() + 1);
+        let _place = self.places.acquire().await;
+        self.waiting.set(self.waiting.get() - 1);
         let settings = self.node.tls.settings().ok_or_else(|| io::Error::other("TLS is not configured"))?;
         let mut stream = TlsStream::accept(socket, settings.server.clone())?;
         let mut whole = std::pin::pin!(async move {
@@ -130,8 +131,9 @@ impl Desk {
     }
 }
 
-/// Each takes a few kilobytes while it lasts, and up to 64 KiB of a peer's making. Honest crowds are to fit: a program may
-/// connect a thousand times before it begins to speak.
+/// A program may connect thousands of times before it begins to speak.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Each takes a few kilobytes while it lasts, and up to 64 KiB of a peer's making.
 const IN_PROGRESS_MAX: usize = 4096;
 const TIME_MAX: Duration = Duration::from_secs(10);
 const TIME_IN_CROWD: Duration = Duration::from_secs(2);

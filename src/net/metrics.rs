@@ -36,7 +36,7 @@ pub fn render(node: &Node) -> String {
 
 fn server(page: &mut Page, node: &Node, config: &Config, now: i64) {
     page.gauge("redis_up", "The server answers.", 1);
-    let (port, pid) = (config.port.to_string(), std::process::id().to_string());
+    let (port, pid) = (config.main_port().to_string(), std::process::id().to_string());
     let (build, policy) = (format!("{:016x}", cli::build_id()), policy_name(config));
     page.family("redis_instance", "info", "Who this is.");
     page.sample(

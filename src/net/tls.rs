@@ -32,9 +32,9 @@ pub struct Established {
 
 impl TlsStream {
     /// The server's side of a connection that has just come.
-    pub fn accept(socket: std::net::TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = ServerConnection::new(config).map_err(io::Error::other)?;
-        Self::adopt(Established { socket, tls })
+        Ok(Self { socket, tls, taken: 0 })
     }
 
     /// Registers the socket with the present thread's runtime.

@@ -4,7 +4,8 @@
 //! files put others in their place, whole or not at all; connections that stand keep what they began with.
 //! [`client_config`] gives the same for links on which this server is the client.
 //!
-//! What rustls has not is refused by name: TLS 1.0 and 1.1, suites without forward secrecy, Diffie-Hellman parameters.
+//! What rustls has not is refused by name: TLS 1.0 and 1.1, suites without forward secrecy. A file of Diffie-Hellman
+//! parameters is named in the log and left alone: key exchange is by elliptic curves, which needs none.
 //! Errors are texts for the log, each with its file and cause; clients hear Redis's one sentence.
 //!
 //! Not here: sockets and handshakes (`net`).
@@ -120,9 +121,6 @@ pub fn is_wanted(config: &Config) -> bool {
 }
 
 fn settings(config: &Config) -> Result<Settings, String> {
-    if !config.tls_dh_params_file.is_empty() {
-        return Err(NO_DH_PARAMS.into());
-    }
     for (name, file) in [("tls-cert-file", &config.tls_cert_file), ("tls-key-file", &config.tls_key_file)] {
         if file.is_empty() {
             return Err(format!("No {name} configured!"));
@@ -191,5 +189,4 @@ fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
-const NO_DH_PARAMS: &str = "tls-dh-params-file is not supported: key exchange is by elliptic curves only, which needs no parameters. Leave the directive out.";
 const NO_AUTHORITIES: &str = "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-cluster, tls-replication or tls-auth-clients are enabled!";

@@ -58,7 +58,7 @@ const SERVER: &[Field] = &[
     field("process_id", |_| std::process::id().into()),
     field("process_supervised", |r| if r.config.supervised == Supervised::No { "no" } else { "systemd" }.into()),
     field("run_id", |r| r.node.life.run_id.as_str().into()),
-    field("tcp_port", |r| if r.config.port > 0 { r.config.port } else { r.config.tls_port }.into()),
+    field("tcp_port", |r| r.config.main_port().into()),
     field("server_time_usec", |_| clock::now_us().into()),
     field("uptime_in_seconds", |r| uptime_seconds(r).into()),
     field("uptime_in_days", |r| (uptime_seconds(r) / 86_400).into()),

@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Param] = &[
     row("tls-cluster", Kind::Flag(at!(tls_cluster)), "no", MODIFIABLE | UNSUPPORTED,
         "Use TLS on the cluster bus."),
     row("tls-dh-params-file", optional(at!(tls_dh_params_file)), "", MODIFIABLE | VOLATILE | UNSUPPORTED,
-        "Diffie-Hellman parameters for old clients: not supported, and refused where TLS is on."),
+        "Diffie-Hellman parameters; not needed, because key exchange is by elliptic curves only."),
     row("tls-key-file", optional(at!(tls_key_file)), "", MODIFIABLE | VOLATILE,
         "Private key of the server, in PEM."),
     row("tls-key-file-pass", optional(at!(tls_key_file_pass)), "", MODIFIABLE | SENSITIVE,
