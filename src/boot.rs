@@ -290,7 +290,7 @@ fn serve(
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
         node.doors.connect(doors, &tcp)?;
         if let Some((host, port)) = config.replicaof.clone() {
-            node.demote(Primary { host, port }, clock::now_ms());
+            node.demote(Primary { host, port });
         }
         node.life.set_loading(true);
         let of_load = config.clone();

@@ -289,7 +289,7 @@ fn fail_over(node: &Node, now: i64) {
     }
     crate::log::notice!("Failover target is {}:{}", target.host, target.port);
     *node.replication.failover.lock() = Some(Failover::InProgress { target: target.clone() });
-    node.demote(target, now);
+    node.demote(target);
     node.replication.link().takes_over = true;
     drop(exclusive);
 }

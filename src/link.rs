@@ -80,11 +80,16 @@ async fn follow(place: Place) {
         };
         let attempt = async {
             let ended = attempt(place, &primary, term).await;
+            let was_up = replication.link().state.is_connected();
             replication.report(term, LinkState::Connect, clock::now_ms());
             if let Err(text) = ended {
                 warning!("{text}");
             }
-            sleep(RETRY_AFTER).await;
+            // At once, before the backlog has moved on; a primary that cannot be had is asked once a second.
+            match was_up {
+                true => notice!("Reconnecting to MASTER {}:{}", primary.host, primary.port),
+                false => sleep(RETRY_AFTER).await,
+            }
         };
         tokio::select! {
             () = replication.changed.notified() => {}
@@ -100,6 +105,7 @@ async fn attempt(place: Place, primary: &Primary, term: u64) -> Result<(), Strin
     node.replication.report(term, LinkState::Connecting, clock::now_ms());
     let config = node.config.load_full();
     let (stream, addresses) = connect(primary, &config).await?;
+    node.replication.report(term, LinkState::Handshake, clock::now_ms());
     notice!("MASTER <-> REPLICA sync started");
     let (patience, stats) = (patience(&config), node.observatory.worker(place.slot));
     let mut wire = Wire { stream, held: Vec::new(), consumed: 0, patience, node, stats };
@@ -178,7 +184,7 @@ impl Wire {
         }
         self.held.reserve(READ_BYTES);
         match timeout(self.patience, self.stream.read_buf(&mut self.held)).await {
-            Err(_) => Err("MASTER timeout: no data nor PING received...".to_owned()),
+            Err(_) => Err(self.silence().to_owned()),
             Ok(Err(e)) => Err(format!("I/O error reading from the MASTER: {}", cause(&e))),
             Ok(Ok(0)) => Err("Connection with master lost.".to_owned()),
             Ok(Ok(n)) => {
@@ -186,6 +192,17 @@ impl Wire {
                 self.stats.counters.net_repl_input_bytes.add(n as u64);
                 Ok(())
             }
+        }
+    }
+
+    /// What is said of a primary that says nothing.
+    fn silence(&self) -> &'static str {
+        match self.node.replication.link().state {
+            LinkState::Sync => {
+                "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in redis.conf to a larger value."
+            }
+            LinkState::Connected => "MASTER timeout: no data nor PING received...",
+            _ => "Timeout connecting to the MASTER...",
         }
     }
 
@@ -608,7 +625,7 @@ impl Applier {
                     self.bytes.extend_from_slice(&self.wire.take_held());
                 }
                 Err(_) if heard.elapsed() > self.wire.patience => {
-                    return Err("MASTER timeout: no data nor PING received...".to_owned());
+                    return Err(self.wire.silence().to_owned());
                 }
                 Err(_) => {}
             }

@@ -206,10 +206,10 @@ impl Node {
     }
 
     /// This server follows another from now on. Clients that wait for keys hear of it. The caller owns the world.
-    pub fn demote(&self, primary: Primary, now: Millis) {
+    pub fn demote(&self, primary: Primary) {
         self.journal.stream.follow_on(None);
         self.set_primary(Some((primary.host.clone(), primary.port)));
-        self.replication.follow(primary, now);
+        self.replication.follow(primary);
         crate::log::set_role(crate::log::Role::Replica);
         let blocked = self.clients.list().into_iter().filter(|client| client.facts.blocked.load(Relaxed));
         blocked.for_each(|client| client.unblock(Unblock::RoleChanged));

@@ -35,6 +35,8 @@ pub struct Ctx<'a, 'k> {
     pub again: bool,
     /// The handler found nothing and waits.
     pub(super) waiting: Option<Wait>,
+    /// A command inside this one may have changed the configuration.
+    pub(super) reconfigures: bool,
     /// The unit was taken back and is to begin anew.
     pub(super) anew: Option<Anew>,
     /// A script may leave its worker.
@@ -82,6 +84,7 @@ impl<'a, 'k> Ctx<'a, 'k> {
             canonical,
             may_wait,
             again: false,
+            reconfigures: false,
             waiting,
             anew,
             may_leave: false,

@@ -328,7 +328,7 @@ mod tests {
 
         /// It is a replica whose link is down.
         fn follow(&self) {
-            self.node.replication.follow(Primary { host: "192.0.2.2".into(), port: 1 }, self.now);
+            self.node.replication.follow(Primary { host: "192.0.2.2".into(), port: 1 });
         }
 
         fn look(&self) -> Look<'_> {

@@ -1,6 +1,6 @@
 //! Running a handler: its error, its effects, its time and its statistics. The only place that calls one.
 
-use super::ctx::{Ctx, Reply};
+use super::ctx::{Ctx, Reply, Surroundings};
 use super::effects::Effects;
 use super::gates;
 use super::monitor;
@@ -119,7 +119,11 @@ fn log_command(ctx: &Ctx<'_, '_>, log: impl Fn(&Observatory) -> &Slowlog, cost: 
 
 /// See [`Ctx::run_inner`]. False if the gates refused it.
 pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> bool {
+    // What a command before it in the same unit has configured holds.
+    ctx.reconfigures |= row.command.has(ADMIN);
+    let fresh = ctx.reconfigures.then(|| ctx.node.config.load());
     let Ctx { node, config, ref session, stats, registry, .. } = *ctx;
+    let config = fresh.as_deref().map_or(config, |config| config);
     let look = gates::Look { node, config, session, stats, registry, now: ctx.db.now() };
     if let Err(error) = gates::pass(&gates::Request { look, row, argv, within: Some(ctx.row) }) {
         let start = ctx.out.buf.len();
@@ -128,7 +132,7 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
         count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
         return false;
     }
-    let around = ctx.surroundings();
+    let around = Surroundings { config, ..ctx.surroundings() };
     let reply = Reply(Out::new(&mut *ctx.out.0.buf, ctx.session.proto));
     let mut inner = Ctx::new(around, (row, argv), &mut *ctx.db, reply, &mut *ctx.session, &mut *ctx.effects);
     run_handler(&mut inner, clock::ticks());

@@ -32,7 +32,7 @@ const REPLICAOF: Command = Command {
 const SLAVEOF: Command = Command { name: "SLAVEOF", since: "1.0.0", examples: "> SLAVEOF NO ONE\nOK", ..REPLICAOF };
 
 fn replicaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let (node, now) = (ctx.node, ctx.db.now());
+    let node = ctx.node;
     if ctx.config.cluster_enabled {
         return Err(NOT_IN_CLUSTER);
     }
@@ -56,7 +56,7 @@ fn replicaof(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return ctx.out.simple("OK Already connected to specified master");
     }
     notice!("REPLICAOF {}:{port} enabled (user request from '{by}')", primary.host);
-    node.demote(primary, now);
+    node.demote(primary);
     ctx.out.ok()
 }
 

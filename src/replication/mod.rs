@@ -34,6 +34,8 @@ pub enum LinkState {
     #[default]
     Connect,
     Connecting,
+    /// Introducing ourselves.
+    Handshake,
     /// A snapshot is on its way.
     Sync,
     Connected,
@@ -51,6 +53,7 @@ impl LinkState {
         match self {
             Self::Connect => "connect",
             Self::Connecting => "connecting",
+            Self::Handshake => "handshake",
             Self::Sync => "sync",
             Self::Connected => "connected",
         }
@@ -68,7 +71,7 @@ pub struct Link {
     pub state: LinkState,
     /// When something last came; 0 for never.
     pub heard_ms: Millis,
-    /// Since when the link is down; 0 while it is up.
+    /// Since when the link is down; 0 while it is up, or was not up yet.
     pub down_since_ms: Millis,
     /// Bytes of the snapshot in transfer: those there will be (-1 if unknown), and those that came.
     pub sync_total: i64,
@@ -122,7 +125,7 @@ pub struct Replication {
     pub failover: Mutex<Option<Failover>>,
     /// When a replica that cannot be served was last told to the log.
     pub refused_ms: AtomicI64,
-    /// When the last replica left; for `repl-backlog-ttl`.
+    /// When the last replica left, for `repl-backlog-ttl`; 0 if that is to be counted from the next look.
     pub alone_since_ms: AtomicU64,
 }
 
@@ -148,9 +151,9 @@ impl Replication {
     }
 
     /// Follows a primary from now on. The caller owns the world.
-    pub fn follow(&self, primary: Primary, now: Millis) {
+    pub fn follow(&self, primary: Primary) {
         let mut link = self.link.lock();
-        *link = Link { primary: Some(primary), down_since_ms: now, sync_total: -1, ..Link::default() };
+        *link = Link { primary: Some(primary), sync_total: -1, ..Link::default() };
         self.is_replica.store(true, Relaxed);
         self.is_stale.store(true, Relaxed);
         self.term.fetch_add(1, Relaxed);
@@ -160,6 +163,8 @@ impl Replication {
     /// Follows nobody from now on. The caller owns the world.
     pub fn promote(&self) {
         *self.link.lock() = Link::default();
+        // Its brothers have from now on to come.
+        self.alone_since_ms.store(0, Relaxed);
         self.is_replica.store(false, Relaxed);
         self.is_stale.store(false, Relaxed);
         self.term.fetch_add(1, Relaxed);

@@ -23,6 +23,7 @@ pub const FIELDS: &[Field] = &[
     field("master_link_down_since_seconds", |r| {
         of_link(r, |link| match link.state.is_connected() {
             true => Value(None),
+            false if link.down_since_ms == 0 => (-1i64).into(),
             false => ((r.now - link.down_since_ms).max(0) / 1000).into(),
         })
     }),

@@ -1,0 +1,225 @@
+//! Replication between servers of ours: what a replica has, how a link goes on, and how roles change. Real servers on the
+//! other side are `compat/replication`'s subject.
+
+mod common;
+
+use common::{Client, Server, request, wait_until};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// No pings: they would move a primary's offset past that of a replica that is being promoted.
+const OPTIONS: &[&str] =
+    &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "3600"];
+
+fn server() -> Server {
+    Server::start(OPTIONS)
+}
+
+fn follow(replica: &Server, primary: &Server) {
+    assert_eq!(replica.ask(&[b"REPLICAOF", b"127.0.0.1", primary.address.port().to_string().as_bytes()]), "+OK\r\n");
+    wait_until("the link is up", || field(replica, "replication", "master_link_status") == "up");
+}
+
+fn field(server: &Server, section: &str, name: &str) -> String {
+    let info = server.ask(&[b"INFO", section.as_bytes()]);
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+    line.unwrap_or_default().trim_end().to_owned()
+}
+
+fn number(server: &Server, section: &str, name: &str) -> u64 {
+    field(server, section, name).parse().unwrap()
+}
+
+/// Waits until the primary has nothing left that expires and the replica has everything, and says that their data is equal.
+fn are_equal(primary: &Server, replica: &Server) {
+    let info = || primary.ask(&[b"INFO", b"keyspace"]);
+    wait_until("what expires has expired", || {
+        info().matches("expires=").count() == info().matches("expires=0").count()
+    });
+    let offset = |server: &Server| number(server, "replication", "master_repl_offset");
+    wait_until("the replica has everything", || offset(primary) == offset(replica));
+    assert_eq!(primary.ask(&[b"DEBUG", b"DIGEST"]), replica.ask(&[b"DEBUG", b"DIGEST"]));
+}
+
+/// Writes of several clients at once, over few keys, of several types, databases and transactions.
+fn write_much(primary: &Server) {
+    std::thread::scope(|scope| {
+        for writer in 0..3u8 {
+            scope.spawn(move || {
+                let mut client = Client::of(primary);
+                for i in 0..300u32 {
+                    let key = format!("{}", i % 7);
+                    let lines = [
+                        format!("SET s{key} {i}"),
+                        format!("RPUSH l{key} {i}"),
+                        format!("LPOP l{key}"),
+                        format!("HSET h{key} f{writer} {i}"),
+                        format!("SADD set{key} {i}"),
+                        format!("SPOP set{key}"),
+                        format!("ZINCRBY z{key} 1.5 m{}", i % 5),
+                        format!("SET t{key} v PX {}", 1 + i % 50),
+                        format!("XADD x{key} * n {i}"),
+                        format!("SELECT {}", i % 3),
+                        "MULTI".to_owned(),
+                        format!("INCR c{key}"),
+                        format!("APPEND a{key} {writer}"),
+                        "EXEC".to_owned(),
+                        format!("EVAL return(redis.call([[incr]],KEYS[1])) 1 e{key}"),
+                    ];
+                    lines.iter().for_each(|line| _ = client.ask(line));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_chain_of_replicas_has_what_the_primary_has() {
+    let (primary, middle, last) = (server(), server(), server());
+    write_much(&primary);
+    primary.ask(&[b"FUNCTION", b"LOAD", b"#!lua name=lib\nredis.register_function{function_name='f', callback=function() return 1 end, flags={'no-writes'}}"]);
+    follow(&middle, &primary);
+    std::thread::scope(|scope| {
+        scope.spawn(|| write_much(&primary));
+        follow(&last, &middle);
+    });
+    are_equal(&primary, &middle);
+    are_equal(&primary, &last);
+    assert_eq!(last.ask(&[b"FCALL_RO", b"f", b"0"]), ":1\r\n");
+    assert_eq!(last.ask(&[b"SET", b"k", b"v"]), "-READONLY You can't write against a read only replica.\r\n");
+}
+
+#[test]
+fn a_link_that_is_cut_goes_on_where_it_was() {
+    let (primary, replica) = (server(), server());
+    follow(&replica, &primary);
+    let (stop, primary_ref) = (AtomicBool::new(false), &primary);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                write_much(primary_ref)
+            }
+        });
+        for cut in 1..4 {
+            primary.ask(&[b"CLIENT", b"KILL", b"TYPE", b"replica"]);
+            wait_until("the replica came back", || number(&primary, "stats", "sync_partial_ok") >= cut);
+        }
+        stop.store(true, Relaxed);
+    });
+    are_equal(&primary, &replica);
+    assert_eq!(number(&primary, "stats", "sync_full"), 1);
+}
+
+#[test]
+fn after_a_promotion_the_brother_and_the_old_primary_go_on_with_the_new_one() {
+    let (old, new, brother) = (server(), server(), server());
+    follow(&new, &old);
+    follow(&brother, &old);
+    write_much(&old);
+    are_equal(&old, &new);
+    are_equal(&old, &brother);
+    assert_eq!(new.ask(&[b"REPLICAOF", b"NO", b"ONE"]), "+OK\r\n");
+    assert_eq!(field(&new, "replication", "role"), "master");
+    follow(&brother, &new);
+    follow(&old, &new);
+    write_much(&new);
+    are_equal(&new, &brother);
+    are_equal(&new, &old);
+    assert_eq!(number(&new, "stats", "sync_full"), 0, "nobody needed a snapshot");
+}
+
+#[test]
+fn a_failover_loses_and_doubles_nothing_and_goes_back() {
+    let (first, second) = (server(), server());
+    follow(&second, &first);
+    for (from, to) in [(&first, &second), (&second, &first)] {
+        let before = counter(from);
+        let stop = AtomicBool::new(false);
+        let answered = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let (mut client, mut answered) = (Client::of(from), 0);
+                while !stop.load(Relaxed) {
+                    answered +=
+                        u64::from(client.ask("INCR counter").first().is_some_and(|line| line.parse::<u64>().is_ok()));
+                }
+                answered
+            });
+            wait_until("some writes were answered", || counter(from) > before + 20);
+            let port = to.address.port().to_string();
+            assert_eq!(from.ask(&[b"FAILOVER", b"TO", b"127.0.0.1", port.as_bytes(), b"TIMEOUT", b"20000"]), "+OK\r\n");
+            wait_until("the other is the primary", || field(to, "replication", "role") == "master");
+            wait_until("it is over", || field(from, "replication", "master_failover_state") == "no-failover");
+            stop.store(true, Relaxed);
+            writer.join().unwrap()
+        });
+        assert_eq!(counter(to), before + answered);
+        wait_until("the link is up", || field(from, "replication", "master_link_status") == "up");
+        are_equal(to, from);
+    }
+    assert_eq!(number(&first, "stats", "sync_full") + number(&second, "stats", "sync_full"), 1);
+}
+
+fn counter(server: &Server) -> u64 {
+    let reply = server.ask(&[b"GET", b"counter"]);
+    reply.lines().nth(1).map_or(0, |n| n.trim_end().parse().unwrap())
+}
+
+#[test]
+fn wait_counts_who_has_it_and_gives_up_in_time() {
+    let (primary, replica) = (server(), server());
+    let mut client = Client::of(&primary);
+    assert_eq!(client.ask("WAIT 1 1"), ["0"]);
+    follow(&replica, &primary);
+    client.ask("SET k v");
+    assert_eq!(client.ask("WAIT 1 0"), ["1"], "no time, no end");
+    assert_eq!(client.ask("WAIT 2 50"), ["1"], "one of two");
+    assert_eq!(client.ask("WAITAOF 0 1 50"), ["0", "0"], "neither has a log");
+    client.send("MULTI");
+    client.reply();
+    client.ask("INCR n");
+    client.ask("WAIT 5 0");
+    assert_eq!(client.ask("EXEC").len(), 2, "inside EXEC nobody waits");
+    assert!(replica.ask(&[b"WAIT", b"0", b"0"]).starts_with("-ERR WAIT cannot be used with replica instances."));
+}
+
+#[test]
+fn a_replica_hides_what_expired_and_waits_for_its_primary_to_remove_it() {
+    let (primary, replica) = (server(), server());
+    follow(&replica, &primary);
+    primary.ask(&[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]);
+    primary.ask(&[b"SET", b"k", b"v", b"PX", b"30"]);
+    wait_until("it came", || replica.ask(&[b"DBSIZE"]) == ":1\r\n");
+    wait_until("it is hidden", || replica.ask(&[b"GET", b"k"]) == "$-1\r\n");
+    assert_eq!(replica.ask(&[b"DBSIZE"]), ":1\r\n", "and still there");
+    assert_eq!(primary.ask(&[b"GET", b"k"]), "$-1\r\n");
+    wait_until("the primary's removal came", || replica.ask(&[b"DBSIZE"]) == ":0\r\n");
+}
+
+#[test]
+fn messages_go_down_the_chain() {
+    let (primary, replica) = (server(), server());
+    follow(&replica, &primary);
+    let mut listener = Client::of(&replica);
+    listener.ask("SUBSCRIBE news");
+    assert_eq!(primary.ask(&[b"PUBLISH", b"news", b"hello"]), ":0\r\n");
+    wait_until("the message came", || listener.heard().contains(&"message news hello".to_owned()));
+}
+
+#[test]
+fn what_a_transaction_configures_holds_for_its_next_command() {
+    let server = server();
+    let mut client = Client::of(&server);
+    let lines = [
+        "MULTI",
+        "CONFIG SET hash-max-listpack-entries 1",
+        "CONFIG GET hash-max-listpack-entries",
+        "HSET h a 1 b 2",
+        "OBJECT ENCODING h",
+    ];
+    lines.iter().for_each(|line| _ = client.ask(line));
+    let reply = client.ask("EXEC");
+    assert!(reply.contains(&"1".to_owned()) && reply.contains(&"hashtable".to_owned()), "{reply:?}");
+    // Sentinel's way to promote: the file is written in the same transaction.
+    ["MULTI", "SLAVEOF 127.0.0.1 1", "CONFIG GET replicaof"].iter().for_each(|line| _ = client.ask(line));
+    assert!(client.ask("EXEC").contains(&"127.0.0.1 1".to_owned()));
+    assert_eq!(server.tell(&request(&[b"SLAVEOF", b"NO", b"ONE"])), "+OK\r\n");
+}
