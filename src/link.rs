@@ -12,7 +12,7 @@ use crate::clock;
 use crate::command::call::call;
 use crate::command::session::Session;
 use crate::command::turn::{Called, Turn};
-use crate::command::{RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD};
+use crate::command::{PATTERNS, RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD};
 use crate::config::Config;
 use crate::loading;
 use crate::log::{cause, notice, warning};
@@ -703,20 +703,21 @@ impl Applier {
             return;
         }
         let row = self.place.registry.lookup(ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans));
-        let leaves_the_gate = row.is_some_and(|row| row.command.has(WORLD | RUNS_QUEUE | RUNS_SCRIPT));
+        let leaves_the_gate = row.is_some_and(|row| row.command.has(WORLD | PATTERNS | RUNS_QUEUE | RUNS_SCRIPT));
         if leaves_the_gate {
             // Up to the unit that it ends, which may have begun with MULTI.
             self.pass_on();
             turn.raw = Some(self.bytes[self.passed_on..self.run + len].to_vec());
         }
         self.out.clear();
-        let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
         loop {
+            let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
             let prepared = turn.prepare(argv, canonical);
             if call(turn, &mut self.session, prepared, &mut self.out) != Called::Paused {
                 break;
             }
-            // A long script has what the command needs.
+            // A long script has what the command needs. Whoever cuts meanwhile must find the units before it in the stream.
+            self.pass_on();
             std::thread::sleep(SCRIPT_LOOK_INTERVAL);
             turn.step_out_and_in();
         }
@@ -724,6 +725,7 @@ impl Applier {
             self.passed_on = self.run + len;
         }
         if self.out.first() == Some(&b'-') {
+            let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
             let (name, reply) = (String::from_utf8_lossy(argv.get(0)), String::from_utf8_lossy(&self.out));
             warning!(
                 "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",

@@ -298,7 +298,8 @@ impl Stream {
     }
 
     /// A full sync begins: its replicas get what follows the present end. Turns the stream on. The gate's owner calls it.
-    pub fn begin_sync(&self, count: usize) -> (u64, Vec<Arc<Cursor>>) {
+    /// Returns the place in the history that the snapshot stands at.
+    pub fn begin_sync(&self, count: usize) -> (History, Vec<Arc<Cursor>>) {
         let mut inner = self.inner.lock();
         self.on.store(true, Relaxed);
         if !inner.follows {
@@ -307,7 +308,8 @@ impl Stream {
         let new = || Arc::new(Cursor { at: AtomicU64::new(inner.end), ..Cursor::default() });
         let cursors: Vec<_> = (0..count).map(|_| new()).collect();
         inner.cursors.extend(cursors.iter().cloned());
-        (inner.end, cursors)
+        let history = History { id: inner.id.clone(), offset: inner.end, db: inner.db.unwrap_or(0) };
+        (history, cursors)
     }
 
     /// A replica has left.

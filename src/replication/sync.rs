@@ -8,7 +8,7 @@ use super::{Part, Replica, Replication, Stage};
 use crate::clock;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
-use crate::persist::rdb::write::{History, Purpose, Writer};
+use crate::persist::rdb::write::{Purpose, Writer};
 use crate::persist::snapshot::{self, Form, Order, Sink};
 use crate::persist::{Journal, Storage, Walks};
 use crate::script::functions::{Libraries, Set};
@@ -76,7 +76,8 @@ impl Job<'_> {
             .keyspace
             .cut(&exclusive, self.slot)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
-        let (offset, cursors) = self.journal.stream.begin_sync(replicas.len());
+        let (history, cursors) = self.journal.stream.begin_sync(replicas.len());
+        let offset = history.offset;
         let libraries = self.libraries.current();
         drop(exclusive);
         for (replica, cursor) in replicas.iter().zip(cursors) {
@@ -84,7 +85,6 @@ impl Job<'_> {
             replica.go_to(Stage::Snapshot);
             let _ = replica.send(Part::Begin(cursor));
         }
-        let history = History { offset, ..self.journal.stream.history().unwrap_or_default() };
         let order = Order {
             form: Form::Rdb { timed_fields, log_base: false, history: Some(history) },
             config: self.config,
