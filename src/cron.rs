@@ -233,7 +233,7 @@ fn replicate(node: &Node, config: &Config, now: i64, last_ping_ms: &mut i64) {
         serve_acknowledged(node);
     }
     fail_over(node, now);
-    replication.count_good(i64::from(config.min_replicas_max_lag) * 1000, now);
+    node.count_good_replicas(now);
     if sync::is_due(replication, config, now) && !node.walks.is_waiting(Job::Sync) {
         node.walks.ask(Job::Sync, true, false);
     }
@@ -243,6 +243,7 @@ fn replicate(node: &Node, config: &Config, now: i64, last_ping_ms: &mut i64) {
     }
     let is_failing_over = replication.failover.lock().is_some();
     if !stream.has_cursors() {
+        *last_ping_ms = now;
         let ttl_ms = config.repl_backlog_ttl.saturating_mul(1000);
         // A history that a data file tells of waits for its replicas from now on.
         let _ = replication.alone_since_ms.compare_exchange(0, now as u64, Relaxed, Relaxed);
@@ -307,7 +308,8 @@ fn walk_loop(node: &'static Node, slot: usize) -> ! {
             }
             Job::Sync => {
                 let (replication, storage) = (&node.replication, &rdb.storage);
-                sync::Job { keyspace, replication, journal, storage, walks, libraries, config, slot }.run();
+                let started_ms = &rdb.started_ms;
+                sync::Job { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }.run();
             }
             Job::Rewrite => {
                 // The outcome is in the log and in INFO.

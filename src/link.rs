@@ -718,8 +718,7 @@ impl Applier {
             }
             // A long script has what the command needs. Whoever cuts meanwhile must find the units before it in the stream.
             self.pass_on();
-            std::thread::sleep(SCRIPT_LOOK_INTERVAL);
-            turn.step_out_and_in();
+            turn.rest(SCRIPT_LOOK_INTERVAL);
         }
         if leaves_the_gate && turn.raw.take().is_none() {
             self.passed_on = self.run + len;

@@ -220,6 +220,11 @@ impl Node {
         self.config.rcu(|config| Arc::new(Config { replicaof: primary.clone(), ..Config::clone(config) }));
     }
 
+    /// Counts the replicas that `min-replicas-to-write` asks for.
+    pub fn count_good_replicas(&self, now: Millis) {
+        self.replication.count_good(i64::from(self.config.load().min_replicas_max_lag) * 1000, now);
+    }
+
     /// A failover does not take place: this server stays, or is again, the primary, and writes go on. The caller owns the
     /// world.
     pub fn abort_failover(&self, why: &str) {
@@ -258,6 +263,7 @@ impl Node {
         };
         let lag_max = config.client_output_buffer_limit.of(ClientClass::Replica).hard_bytes;
         self.journal.stream.set_limits(config.repl_backlog_size, lag_max);
+        self.count_good_replicas(clock::now_ms());
         let batch_commands = u64::from(config.aof_batch_commands);
         self.journal.set_policy(fsync, reply_after, config.aof_timestamp_enabled, batch_commands);
         self.clients.set_output_limits(&config.client_output_buffer_limit);

@@ -9,6 +9,7 @@ use proptest::test_runner::TestRunner;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A reply, as far as these tests read one.
@@ -361,3 +362,30 @@ fn a_watched_key_stops_a_transaction_with_a_script() {
 
 const CLIENTS: usize = 4;
 const SCRIPTS_EACH: usize = 400;
+
+/// The pause may come when the transaction has left its worker already; it must not stay inside the gate then.
+#[test]
+fn a_transaction_with_a_script_that_a_pause_holds_back_keeps_nobody_out() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = Client::of(&server);
+                while !stop.load(Relaxed) {
+                    client.say("MULTI");
+                    client.ask(&[b"EVAL", b"return redis.call('INCR', KEYS[1])", b"1", b"k"]);
+                    assert!(matches!(client.say("EXEC"), Reply::List(replies) if replies.len() == 1));
+                }
+            });
+        }
+        let mut client = Client::of(&server);
+        for _ in 0..20 {
+            client.say("CLIENT PAUSE 600000 WRITE");
+            // It owns the world.
+            assert!(matches!(client.say("DEBUG DIGEST"), Reply::Text(_)));
+            client.say("CLIENT UNPAUSE");
+        }
+        stop.store(true, Relaxed);
+    });
+}

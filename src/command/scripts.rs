@@ -189,8 +189,7 @@ impl Departure {
         }
         if anew {
             out.clear();
-            let again = turn.prepare(argv.view(), false);
-            call(&mut turn, &mut session, again, &mut out);
+            call_until_run(&mut turn, &mut session, argv.view(), &mut out);
         }
         session.client.serve(out, turn.journal_end);
     }
@@ -233,11 +232,7 @@ pub(super) fn depart_with_queue(turn: &mut Turn<'_>, session: &mut Session, row:
     let argv = argv.to_owned();
     let run = move |mut turn: Turn<'_>, mut session: Box<Session>| {
         let mut out = Vec::new();
-        // CLIENT PAUSE may hold it back once more.
-        let exec = turn.prepare(argv.view(), false);
-        while call(&mut turn, &mut session, exec, &mut out) == Called::Paused {
-            std::thread::sleep(PAUSE_LOOK_INTERVAL);
-        }
+        call_until_run(&mut turn, &mut session, argv.view(), &mut out);
         session.client.serve(out, turn.journal_end);
     };
     match in_a_thread(turn, Turn::begin, other, run) {
@@ -249,6 +244,14 @@ pub(super) fn depart_with_queue(turn: &mut Turn<'_>, session: &mut Session, row:
             (session.queue, session.watch) = (other.queue.take(), other.watch.take());
             false
         }
+    }
+}
+
+/// Runs a command that CLIENT PAUSE, a failover or a shutdown may hold back once more. Nobody waits for it meanwhile.
+fn call_until_run(turn: &mut Turn<'_>, session: &mut Session, argv: ArgvView<'_>, out: &mut Vec<u8>) {
+    let request = turn.prepare(argv, false);
+    while call(turn, session, request, out) == Called::Paused {
+        turn.rest(PAUSE_LOOK_INTERVAL);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::resp::ArgvView;
 use arc_swap::Guard;
 use smallvec::smallvec;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A thread inside the gate, running one batch.
 pub struct Turn<'n> {
@@ -146,6 +147,13 @@ impl<'n> Turn<'n> {
     pub(super) fn enter_again(&mut self) {
         let (node, home) = (self.node, self.home);
         self.inside = node.keyspace.gate.enter_unless(self.slot, || home.is_some() && node.scripts.runs.own_world());
+    }
+
+    /// Leaves the gate for a while, in which others may own the world.
+    pub fn rest(&mut self, how_long: Duration) {
+        self.inside = None;
+        std::thread::sleep(how_long);
+        self.step_out_and_in();
     }
 
     /// Leaves the gate and enters it again, so that a thread that waits to own the world gets it in between.

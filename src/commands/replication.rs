@@ -309,6 +309,7 @@ fn sync(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
         }
     }
     node.replication.add(&replica);
+    node.count_good_replicas(now);
     joining.replica = Some((replica, parts));
     (ctx.session.joining, ctx.session.then) = (Some(joining), Then::Replicate);
     Ok(())

@@ -206,6 +206,7 @@ impl<'a> Feed<'a> {
             }
             Part::File(file, len) => {
                 self.output.extend_from_slice(format!("${len}\r\n").as_bytes());
+                self.replica.go_to(Stage::Bulk);
                 self.go_to(Phase::File(file));
             }
             Part::End => {
@@ -234,6 +235,7 @@ impl<'a> Feed<'a> {
         self.replica.go_to(Stage::Online);
         self.replica.acknowledge(0, None, clock::now_ms());
         self.go_to(Phase::Online);
+        self.worker.node.count_good_replicas(clock::now_ms());
     }
 
     fn timed_out(&self, doing: &str) -> Over {
@@ -349,6 +351,7 @@ impl Drop for Feed<'_> {
         if let Some(cursor) = self.replica.cursor() {
             node.journal.stream.leave(&cursor);
         }
+        node.count_good_replicas(clock::now_ms());
     }
 }
 

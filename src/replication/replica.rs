@@ -33,8 +33,10 @@ pub struct Offered {
 pub enum Stage {
     /// Waits for a full sync to begin.
     Waits,
-    /// The snapshot is sent.
+    /// The snapshot is made, and sent if no file is between.
     Snapshot,
+    /// The snapshot is sent from a file.
+    Bulk,
     /// It gets the stream.
     Online,
 }
@@ -43,8 +45,8 @@ impl Stage {
     /// Its name in INFO.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Waits => "wait_bgsave",
-            Self::Snapshot => "send_bulk",
+            Self::Waits | Self::Snapshot => "wait_bgsave",
+            Self::Bulk => "send_bulk",
             Self::Online => "online",
         }
     }
@@ -103,6 +105,7 @@ impl Replica {
         match self.stage.load(Relaxed) {
             0 => Stage::Waits,
             1 => Stage::Snapshot,
+            2 => Stage::Bulk,
             _ => Stage::Online,
         }
     }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// What a full sync works on.
@@ -28,6 +28,8 @@ pub struct Job<'a> {
     pub walks: &'a Walks,
     pub libraries: &'a Libraries,
     pub config: &'a Config,
+    /// When the snapshot in progress began, for INFO.
+    pub started_ms: &'a AtomicI64,
     /// The thread's own slot in the gate.
     pub slot: usize,
 }
@@ -45,6 +47,7 @@ pub fn is_due(replication: &Replication, config: &Config, now: i64) -> bool {
 impl Job<'_> {
     pub fn run(&self) {
         let started = Instant::now();
+        self.started_ms.store(clock::now_ms(), Relaxed);
         let mut replicas = Vec::new();
         match self.attempt(&mut replicas) {
             Ok(()) => {
@@ -54,10 +57,11 @@ impl Job<'_> {
             Err(e) => {
                 crate::log::warning!("Full sync failed: {e}");
                 // Whoever got no end asks again.
-                let cut_off = replicas.iter().filter(|replica| replica.stage() == Stage::Snapshot);
+                let cut_off = replicas.iter().filter(|replica| !replica.is_online());
                 cut_off.for_each(|replica| replica.client.close());
             }
         }
+        self.started_ms.store(0, Relaxed);
     }
 
     fn attempt(&self, replicas: &mut Vec<Arc<Replica>>) -> io::Result<()> {

@@ -280,9 +280,6 @@ fn judge(ctx: &Ctx<'_, '_>, flags: Flags, read_only: bool) -> Outcome {
         return Err(NOT_WHILE_STALE);
     }
     if flags & NO_WRITES == 0 {
-        if replication.is_replica() && ctx.config.replica_read_only {
-            return Err(WRITES_ON_REPLICA);
-        }
         if let Some(write) = ctx.registry.find(b"SET") {
             ctx.gate_called(write, ctx.args.view(), ctx.session)?;
         }
@@ -341,6 +338,5 @@ fn finish(ctx: &mut Ctx<'_, '_>, engine: &Engine, ran: Ran, anew: Option<Anew>) 
 const NOT_WHILE_STALE: Error = Error::new(
     "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
 );
-const WRITES_ON_REPLICA: Error = Error::new("READONLY You can not run script with write flag on readonly replica.");
 const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
 const ARGUMENTS_INLINE: usize = 16;

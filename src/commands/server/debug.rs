@@ -59,6 +59,7 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"PROTOCOL", argc: 3..=3, run: protocol },
     Sub { name: b"QUICKLIST-PACKED-THRESHOLD", argc: 3..=3, run: packed_threshold },
     Sub { name: b"RELOAD", argc: 2..=5, run: reload::reload },
+    Sub { name: b"REPLICATE", argc: 3..=usize::MAX, run: replicate },
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
     Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
@@ -99,6 +100,13 @@ fn pause_cron(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn change_repl_id(ctx: &mut Ctx<'_, '_>) -> Outcome {
     log::warning!("Changing replication IDs after receiving DEBUG change-repl-id");
     ctx.node.journal.stream.change_id();
+    ctx.out.ok()
+}
+
+/// To the log and to replicas as it is, whatever it is.
+fn replicate(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let said: Vec<&[u8]> = ctx.args.from(2).collect();
+    ctx.propagate(&said);
     ctx.out.ok()
 }
 
@@ -379,6 +387,8 @@ const HELP_LINES: &[&str] = &[
     "      existing RDB file.",
     "    * DEBUG RELOAD NOSAVE NOFLUSH MERGE: add the contents of an existing RDB",
     "      file to the database.",
+    "REPLICATE <string>",
+    "    Replicates the provided string to replicas, allowing data divergence",
     "SEGFAULT",
     "    Crash the server with sigsegv.",
     "SET-ACTIVE-EXPIRE <0|1>",

@@ -157,7 +157,9 @@ const PERSISTENCE: &[Field] = &[
     field("rdb_changes_since_last_save", |r| {
         r.counts.changes.saturating_sub(r.node.rdb.changes_saved.load(Relaxed)).into()
     }),
-    field("rdb_bgsave_in_progress", |r| r.node.walks.is_running(Job::Save).into()),
+    field("rdb_bgsave_in_progress", |r| {
+        (r.node.walks.is_running(Job::Save) || r.node.walks.is_running(Job::Sync)).into()
+    }),
     field("rdb_last_save_time", |r| (r.node.last_save_ms() / 1000).into()),
     field("rdb_last_bgsave_status", |r| ok_or_err(r.node.rdb.last_ok.0.load(Relaxed)).into()),
     field("rdb_last_bgsave_time_sec", |r| r.node.rdb.last_seconds.0.load(Relaxed).into()),

@@ -77,7 +77,7 @@ fn on_replica(r: &Reading<'_>, value: Value) -> Value {
 /// A line for each replica, oldest first.
 fn replicas(r: &Reading<'_>) -> Value {
     let lines = r.node.replication.replicas().into_iter().enumerate().map(|(i, replica)| {
-        let lag = (r.now - replica.acked_ms()).max(0) / 1000;
+        let lag = if replica.is_online() { (r.now - replica.acked_ms()).max(0) / 1000 } else { 0 };
         let (ip, port, state, offset) = (replica.ip(), replica.offered.port, replica.stage().name(), replica.acked());
         format!("slave{i}:ip={ip},port={port},state={state},offset={offset},lag={lag}")
     });
