@@ -19,7 +19,7 @@ class Link:
         self.target, self.port = target, free_port()
         self.pairs: list[tuple[socket.socket, socket.socket]] = []
         self.lock = threading.Lock()
-        self.held = self.stopped = False
+        self.held = self.stopped = self.wild = False
         self.cuts = 0
         self.listener = socket.create_server(("127.0.0.1", self.port))
         self.listener.settimeout(0.2)
@@ -34,20 +34,26 @@ class Link:
         self.cuts += bool(pairs)
 
     def every(self, seconds: float) -> "Link":
-        """Cuts again and again until it is stopped."""
+        """Cuts again and again until it is calm."""
+        self.wild = True
+
         def go():
-            while not self.stopped:
+            while self.wild:
                 time.sleep(seconds)
-                self.cut()
+                if self.wild:
+                    self.cut()
         self.threads.append(threading.Thread(target=go, daemon=True))
         self.threads[-1].start()
         return self
+
+    def calm(self) -> None:
+        self.wild = False
 
     def hold(self, held: bool) -> None:
         self.held = held
 
     def stop(self) -> None:
-        self.stopped = True
+        self.stopped, self.wild = True, False
         self.listener.close()
         self.cut()
 
