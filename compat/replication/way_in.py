@@ -104,7 +104,7 @@ def texts(t: Trial) -> None:
                   "GETDEL number", "GETSET number 2", "LMPOP 1 list:1 LEFT", "MULTI", "SET k v", "GET number", "EXEC", "MULTI", "GET number", "TYPE number", "EXEC",
                   "REPLICAOF", "REPLICAOF NO", "REPLICAOF a b c", "REPLICAOF 127.0.0.1 abc", "REPLICAOF 127.0.0.1 70000", "REPLICAOF 127.0.0.1 -1", "SLAVEOF 127.0.0.1 abc", "ROLE x",
                   "FAILOVER", "FAILOVER ABORT", "FAILOVER TO 127.0.0.1", "FAILOVER TIMEOUT x", "FAILOVER NOSUCH", "FAILOVER TO 127.0.0.1 1 FORCE", "FAILOVER TO 127.0.0.1 x", "FAILOVER FORCE",
-                  "FAILOVER TIMEOUT -1", "FAILOVER TIMEOUT 0", "REPLCONF", "REPLCONF a", "REPLCONF listening-port x", "REPLCONF nosuch 1", "REPLCONF ACK x", "READONLY"):
+                  "FAILOVER TIMEOUT -1", "FAILOVER TIMEOUT 0", "REPLCONF", "REPLCONF a", "REPLCONF listening-port x", "REPLCONF nosuch 1", "REPLCONF ACK x"):
         # As many arguments as words: scripts are written without spaces.
         argv = words.split()
         ours, theirs = two.call(*argv) if argv[:2] != ["REPLCONF", "ACK"] else None, three.call(*argv) if argv[:2] != ["REPLCONF", "ACK"] else None

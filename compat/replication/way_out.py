@@ -225,7 +225,7 @@ def by_hand(t: Trial) -> None:
     t.same(replica.buffer.strip(b"\n"), b"", "sent before the first ACK")
     replica.acknowledge(replica.offset)
     came = replica.commands(1.6)
-    t.expect([b"SELECT", b"0"] == came[0] and [b"SET", b"k", b"w"] in came and [b"PING"] in upper(came), f"stream: {came}")
+    t.expect([b"SELECT", b"0"] in came and [b"SET", b"k", b"w"] in came[came.index([b"SELECT", b"0"]):] and [b"PING"] in upper(came), f"stream: {came}")
     t.expect(f"ip=10.0.0.1,port=1234,state=online,offset={replica.offset}" in one.info()["slave0"], f"slave0:{one.info()['slave0']}, offset {replica.offset}")
     client = one.open()
     client.call("SET", "k", "x")
@@ -296,10 +296,11 @@ def stream(t: Trial) -> None:
         replica.attach()
         out = []
         for line in STREAM.splitlines():
-            said = [node.call(*words.split()) for words in line.split("|")]
-            out.append(([_clock(words) for words in replica.commands(0.4)], said))
+            for words in line.split("|"):
+                node.call(*words.split())
+            out.append([_clock(words) for words in replica.commands(0.4) if not _own(words)])
         told.append(out)
-    for line, (mine, said), (theirs, answers) in zip(STREAM.splitlines(), *told):
+    for line, mine, theirs in zip(STREAM.splitlines(), *told):
         if mine != theirs:
             at = next((n for n, (a, b) in enumerate(zip(mine, theirs)) if a != b), min(len(mine), len(theirs)))
             t.expect(False, f"in {line[:40]}…: {t.server.name} sends {mine[at:at + 4]}, {reference.name} {theirs[at:at + 4]}")
@@ -308,6 +309,35 @@ def stream(t: Trial) -> None:
 def _clock(words: list[bytes]) -> list[bytes]:
     """Without the digits that only one moment gives: numbers of 13 digits are times of about now."""
     return [words[0].upper(), *[b"<time>" if re.match(rb"1[78]\d{11}$", word) else word for word in words[1:]]]
+
+
+def _own(words: list[bytes]) -> bool:
+    """What differs by choice: when a PING is due, a SORT told by what it stored, how much of a group was read."""
+    return words[0].upper() in (b"PING", b"SORT") or words[:2] in ([b"RPUSH", b"sorted"], [b"XGROUP", b"SETID"])
+
+
+@check()
+def cannot_carry(t: Trial) -> None:
+    """Hashes whose fields expire are refused to a replica that cannot hold them: in words, once, without a loop of full syncs."""
+    if not t.server.ours or t.peer.version >= (7, 4):
+        raise Skip("both can hold them")
+    one, two = t.node(t.server), t.node(t.peer, replica_serve_stale_data="yes")
+    if not one.knows("HEXPIRE"):
+        raise Skip("SERVER has none")
+    one.done("HSET", "h", "f", 1)
+    one.done("HEXPIRE", "h", 1000, "FIELDS", 1, "f")
+    two.done("SET", "old", 1)
+    two.follow(one)
+    time.sleep(5)
+    t.expect(two.alive() and not two.linked(), f"{two}: alive {two.alive()}")
+    t.same(two.call("GET", "old"), ("$", b"1"), f"old data of {two}")
+    t.expect(one.syncs()[0] <= 1, f"{one.syncs()[0]} full syncs in five seconds")
+    said = one.log.read_text(errors="replace").lower()
+    t.expect("field" in said or "version" in said, f"the log says no reason: {one.tail(4)}")
+    one.done("DEL", "h")
+    one.done("SET", "k", 1)
+    t.in_step(one, two)
+    t.alike(one, two)
 
 
 @check(fast=True)
@@ -376,7 +406,7 @@ def redis_cli(t: Trial) -> None:
     if t.server.family == "valkey":
         raise Skip("Debian's redis-cli does not understand what Valkey sends")
     one = t.node(t.server)
-    fill(one, f"{t.options.seed}", 80, [])
+    fill(one, f"{t.options.seed}", 80, [], timed=False)
     two = t.node(t.peer if t.peer.follows(t.server) else t.server, start=False)
     file = two.directory / "dump.rdb"
     cli = ["redis-cli", "-p", str(one.port)]

@@ -17,7 +17,7 @@ from pattern import Pattern, Words
 
 # Left out: what changes no data, and what would wait on the only connection.
 FAMILIES_USED = [name for name in FAMILIES if name not in ("connection", "blocking", "waking", "transactions")]
-NEVER = {"FUNCTION", "FCALL", "SCRIPT", "EVALSHA", "PFDEBUG", "KEYS"}
+NEVER = {"FLUSHALL", "FLUSHDB", "SWAPDB", "FUNCTION", "FCALL", "SCRIPT", "EVALSHA", "PFDEBUG", "KEYS"}
 BATCH = 25
 TRIM_EVERY = 40  # batches
 LENGTH_MAX = 120
@@ -26,11 +26,11 @@ LIBRARY = "#!lua name=lib%d\nredis.register_function('f%d', function(k, a) redis
 SCRIPT = "redis.call('INCR', KEYS[1]) redis.call('SPOP', KEYS[2]) redis.call('SET', KEYS[3], redis.call('TIME')[1]) return redis.call('RPUSH', KEYS[4], ARGV[1], 'x')"
 
 
-def fill(node: Node, seed: str, count: int, others: list[Node]) -> None:
-    """Every type in every encoding, in databases 0 and 3, with deadlines; hash fields' only where all know them."""
+def fill(node: Node, seed: str, count: int, others: list[Node], timed: bool = True) -> None:
+    """Every type in every encoding, in databases 0 and 3, with deadlines; hash fields' only where all know them, and if `timed`."""
     every = [node, *others]
     # Valkey's hashes with deadlines are of a form of its own.
-    timed = all(one.knows("HPEXPIRE") for one in every) and len({one.kind.family == "valkey" for one in every}) == 1
+    timed = timed and all(one.knows("HPEXPIRE") for one in every) and len({one.kind.family == "valkey" for one in every}) == 1
     connection = node.open()
     connection.call("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "5000b")
     values.fill(connection, seed, count, timed)
@@ -49,14 +49,18 @@ def fill(node: Node, seed: str, count: int, others: list[Node]) -> None:
 
 
 class Work:
-    """Draws commands, each a list of words; a transaction is several."""
+    """Draws commands, each a list of words; a transaction is several. `floods`: whole databases are flushed and swapped, and the node stays primary."""
 
-    def __init__(self, seed: str, nodes: list[Node]):
+    def __init__(self, seed: str, nodes: list[Node], floods: bool):
+        self.floods = floods
         self.random = random.Random(seed)
         self.words = Words(self.random)
         self.modern = all(node.kind.modern for node in nodes)
         names = {name for family in FAMILIES_USED for name in FAMILIES[family][0] if name not in NEVER}
         known = {name for name in names if all(node.knows(name) for node in nodes)}
+        if not floods:
+            # A node that became a replica is asked too, and with Redis's PFCOUNT it would write what it counted.
+            known -= {"PFCOUNT"}
         if len({node.kind.family == "valkey" for node in nodes}) > 1:
             known -= {name for name in known if name.startswith("HEXPIRE") or name.startswith("HPEXPIRE") or name in ("HGETEX", "HSETEX", "HPERSIST")}
         self.timed = "HPEXPIRE" in known
@@ -100,7 +104,7 @@ class Work:
             ["COPY", f"s{n}", f"t{n}", "REPLACE"], ["MOVE", f"t{n}", r.choice((0, 1, 9))], ["RENAME", f"t{n}", f"u{n}"], ["PUBLISH", "news", value],
             ["SETEX", f"u{n}", 2, value], ["PFADD", f"p{n}", value], ["PFCOUNT", f"p{n}"], ["APPEND", f"s{n}", "y"], ["BITFIELD", f"s{n}", "SET", "u8", "#1", value % 256],
         ]
-        if r.random() < 0.01:
+        if r.random() < 0.01 and self.floods:
             choices = [["FLUSHDB"], ["SWAPDB", 0, 1], ["FLUSHALL"] if r.random() < 0.2 else ["SWAPDB", 1, 9]]
         elif self.modern and r.random() < 0.05:
             choices = [["FUNCTION", "LOAD", "REPLACE", LIBRARY % (n, n, n)], ["FCALL", f"f{n}", 2, f"s{n}", f"l{n}", value], ["LMPOP", 2, f"l{n}", "l1", "LEFT", "COUNT", 2],
@@ -108,7 +112,8 @@ class Work:
         elif self.timed and r.random() < 0.15:
             choices = [["HPEXPIRE", f"h{n}", soon, "FIELDS", 1, f"f{n}"], ["HEXPIRE", f"h{n}", 10**6, "FIELDS", 2, "f1", "f2"], ["HPERSIST", f"h{n}", "FIELDS", 1, "f1"],
                        ["HSET", f"h{n}", f"f{n}", value]]
-        return r.choice(choices)
+        words = r.choice(choices)
+        return words if self.floods or words[0] != "PFCOUNT" else ["PING"]
 
     def trims(self) -> list[list[bytes]]:
         """Bounds what only grows."""
@@ -119,12 +124,12 @@ class Work:
 
 
 class Load(threading.Thread):
-    """Random work on a node until it is stopped; finds the node again when it was lost."""
+    """Random work on a node until it is stopped; finds the node again when it was lost. `floods`: whole databases are flushed and swapped too."""
 
-    def __init__(self, node: Node, seed: str, nodes: list[Node], pause_s: float = 0.015):
+    def __init__(self, node: Node, seed: str, nodes: list[Node], pause_s: float = 0.015, floods: bool = True):
         super().__init__(daemon=True)
         self.node, self.pause_s = node, pause_s
-        self.work = Work(seed, nodes)
+        self.work = Work(seed, nodes, floods)
         self.ending = threading.Event()
         self.commands = 0
         self.errors = 0
@@ -209,6 +214,3 @@ class Counters(threading.Thread):
                 out.append(f"{name}: {have} at {node}, acknowledged {least}, unanswered {self.unknown[name]}")
         return out
 
-
-def pause(seconds: float) -> None:
-    time.sleep(seconds)
