@@ -363,6 +363,8 @@ def _plain(tree: tuple):
     if not isinstance(payload, list):
         return payload
     items = [_plain(item) for item in payload]
+    # Redis tells its replicas nothing of a consumer whose first read found nothing.
+    items = [item for item in items if not (isinstance(item, list) and (b"pel-count", b"0") in item and not any(name == b"consumers" for name, *_ in item))]
     if len(items) % 2 == 0 and items and isinstance(items[0], bytes):
         return [pair for pair in zip(items[::2], items[1::2]) if not (isinstance(pair[0], bytes) and pair[0] in UNEVEN)]
     return items

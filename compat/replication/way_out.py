@@ -316,6 +316,21 @@ def _own(words: list[bytes]) -> bool:
     return words[0].upper() in (b"PING", b"SORT") or words[:2] in ([b"RPUSH", b"sorted"], [b"XGROUP", b"SETID"])
 
 
+@check(fast=True)
+def newer_words(t: Trial) -> None:
+    """What SERVER has beyond the replica's version reaches it in words that it knows."""
+    t.needs(t.peer, t.server)
+    one, two = pair(t)
+    if not t.server.ours:
+        raise Skip("a real server sends what it was sent")
+    for words in ("MSET a foobar b abcdef c zzz", "BITOP ANDOR x a b c", "BITOP DIFF y a b", "BITOP DIFF1 z a b", "BITOP ONE w a b", "XADD s 1-1 a b", "XADD s 1-2 a b", "XADD s 1-3 a b",
+                  "XGROUP CREATE s g 0", "XREADGROUP GROUP g c STREAMS s >", "XADD s DELREF MAXLEN 2 1-4 a b", "XTRIM s MAXLEN 2 KEEPREF", "XDELEX s DELREF IDS 1 1-3", "XACKDEL s g ACKED IDS 1 1-4",
+                  "HSET h a 1 b 2 c 3", "HGETDEL h FIELDS 1 a", "HSETEX h FIELDS 1 d 4", "HGETEX h PERSIST FIELDS 1 b", "SET k 1 EX 100", "SET n 1 NX GET", "ZADD zz 1 a", "FUNCTION FLUSH"):
+        one.call(*words.split())
+    t.in_step(one, two)
+    t.alike(one, two)
+
+
 @check()
 def cannot_carry(t: Trial) -> None:
     """Hashes whose fields expire are refused to a replica that cannot hold them: in words, once, without a loop of full syncs."""

@@ -18,6 +18,8 @@ from pattern import Pattern, Words
 # Left out: what changes no data, and what would wait on the only connection.
 FAMILIES_USED = [name for name in FAMILIES if name not in ("connection", "blocking", "waking", "transactions")]
 NEVER = {"FLUSHALL", "FLUSHDB", "SWAPDB", "FUNCTION", "FCALL", "SCRIPT", "EVALSHA", "PFDEBUG", "KEYS"}
+# Words that 8.2 added to commands of old.
+NEWER = {b"BITOP": (b"DIFF", b"DIFF1", b"ANDOR", b"ONE"), b"XADD": (b"KEEPREF", b"DELREF", b"ACKED"), b"XTRIM": (b"KEEPREF", b"DELREF", b"ACKED")}
 BATCH = 25
 TRIM_EVERY = 40  # batches
 LENGTH_MAX = 120
@@ -64,6 +66,8 @@ class Work:
         if len({node.kind.family == "valkey" for node in nodes}) > 1:
             known -= {name for name in known if name.startswith("HEXPIRE") or name.startswith("HPEXPIRE") or name in ("HGETEX", "HSETEX", "HPERSIST")}
         self.timed = "HPEXPIRE" in known
+        # COMMAND tells no options, but XDELEX came with them.
+        self.newest = all(node.knows("XDELEX") for node in nodes)
         self.grammars, self.weights = [], []
         for family in FAMILIES_USED:
             table, weight = FAMILIES[family]
@@ -85,8 +89,11 @@ class Work:
         return [word if isinstance(word, bytes) else str(word).encode() for word in words]
 
     def plain(self) -> list[bytes]:
-        name, pattern = self.random.choices(self.grammars, self.weights)[0]
-        return [name, *pattern.expand(self.words)]
+        while True:
+            name, pattern = self.random.choices(self.grammars, self.weights)[0]
+            words = [name, *pattern.expand(self.words)]
+            if self.newest or not any(word.upper() in NEWER.get(name, ()) for word in words):
+                return words
 
     def effect(self) -> list:
         """What is not replicated as it was sent."""
