@@ -102,6 +102,39 @@ def sub_replicas(t: Trial) -> None:
         t.same(two.syncs()[0] - full, 0, f"{two}: full syncs")
 
 
+@check(fast=True)
+def late_brother(t: Trial) -> None:
+    """A promoted replica keeps its history for those who come seconds later: still a partial sync."""
+    for primary, replica in both_ways(t):
+        if not primary.follows(replica):
+            continue
+        one, two = pair(t, primary, replica, **QUIET)
+        brother = t.node(primary)
+        brother.follow(one)
+        t.in_step(one, brother)
+        one.kill()
+        two.done("REPLICAOF", "NO", "ONE")
+        time.sleep(2.5)
+        two.done("SET", "k", "after")
+        brother.follow(two)
+        t.in_step(two, brother)
+        t.alike(two, brother)
+        t.same(two.syncs(), (0, 1), f"{two}: full and partial syncs")
+
+
+@check(fast=True)
+def in_a_transaction(t: Trial) -> None:
+    """What Sentinel sends, in one transaction: the new role is there for CONFIG REWRITE within it, and for EXEC's next client."""
+    one, two = t.node(t.server), t.node(t.server)
+    rows = lambda: [line.replace("slaveof", "replicaof") for line in one.config.read_text().splitlines() if line.startswith(("replicaof", "slaveof"))]  # noqa: E731
+    for words, role, want in ((["SLAVEOF", "127.0.0.1", two.port], "slave", [f"replicaof 127.0.0.1 {two.port}"]), (["SLAVEOF", "NO", "ONE"], "master", []),
+                              (["SLAVEOF", "127.0.0.1", 1], "slave", ["replicaof 127.0.0.1 1"]), (["SLAVEOF", "127.0.0.1", two.port], "slave", [f"replicaof 127.0.0.1 {two.port}"])):
+        said = one.many([["MULTI"], words, ["CONFIG", "REWRITE"], ["ROLE"], ["CLIENT", "KILL", "TYPE", "normal"], ["CLIENT", "KILL", "TYPE", "pubsub"], ["EXEC"]])[-1]
+        t.same([item[0] for item in said[1]], ["+", "+", "*", ":", ":"], f"EXEC with {words}")
+        t.same(said[1][2][1][0][1], role.encode(), f"ROLE within, {words}")
+        t.same((one.role(), rows()), (role, want), f"ROLE and file after {words}")
+
+
 def handed_over(t: Trial, one: Node, two: Node, nodes: list[Node], *words) -> None:
     """FAILOVER at `one`, which must end as a replica of `two` by a partial sync."""
     before = two.syncs()

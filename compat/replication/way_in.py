@@ -110,8 +110,10 @@ def texts(t: Trial) -> None:
         ours, theirs = two.call(*argv) if argv[:2] != ["REPLCONF", "ACK"] else None, three.call(*argv) if argv[:2] != ["REPLCONF", "ACK"] else None
         if argv[0] in ("FLUSHALL", "FUNCTION", "SORT") or not (t.server.modern and three.kind.modern):
             ours, theirs = str(ours)[:60], str(theirs)[:60]
-        # 7.2 made the texts about scripts longer, and errors about write commands in them start with another word.
-        t.expect(_shortened(ours) == _shortened(theirs) or t.server.version >= (7, 2), f"{words}: {three} says {theirs}, {two} {ours}")
+        if reference != three.kind or t.server.version >= (7, 2):
+            # Newer servers' words are longer; what remains is whether it is refused.
+            ours, theirs = ours and ours[0], theirs and theirs[0]
+        t.expect(_shortened(ours) == _shortened(theirs), f"{words}: {three} says {theirs}, {two} {ours}")
     t.in_step(one, two)
     t.alike(one, two)
 
