@@ -274,10 +274,17 @@ def differences(one: Node, two: Node) -> list[str]:
     out = []
     for place in sorted(mine.keys() | theirs.keys()):
         if not form.equal(mine.get(place), theirs.get(place)):
-            out.append(f"db {place[0]} {place[1]!r}: {str(mine.get(place))[:160]} / {str(theirs.get(place))[:160]}")
+            out.append(f"db {place[0]} {place[1]!r}: {apart(str(mine.get(place)), str(theirs.get(place)))}")
     if one.kind.modern and two.kind.modern and functions(one) != functions(two):
         out.append("functions")
     return out
+
+
+def apart(one: str, two: str) -> str:
+    """Two texts where they begin to differ."""
+    at = next((n for n, (a, b) in enumerate(zip(one, two)) if a != b), min(len(one), len(two)))
+    at = max(0, at - 60)
+    return f"…{one[at:at + 180]}… / …{two[at:at + 180]}…"
 
 
 def functions(node: Node):

@@ -254,7 +254,7 @@ def failover_force(t: Trial) -> None:
         try:
             one.done("SET", "k", "not at the replica")
             t.same(one.call("FAILOVER", "TO", "127.0.0.1", two.port, "FORCE", "TIMEOUT", 500), ("+", b"OK"), f"{one}: FAILOVER FORCE")
-            wait_for("the time is over", lambda: one.info()["master_failover_state"] == "failover-in-progress", 5)
+            wait_for(f"{one}: the time is over", lambda: one.info()["master_failover_state"] == "failover-in-progress", 5)
             t.same(one.role(), "slave", f"{one}: ROLE while it waits for the target")
         finally:
             stopped(two, False)

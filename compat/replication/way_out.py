@@ -255,7 +255,7 @@ def by_hand(t: Trial) -> None:
 def plain_sync(t: Trial) -> None:
     """SYNC by hand: a length, a snapshot that a real server loads, then the stream."""
     one = t.node(t.server)
-    fill(one, f"{t.options.seed}", 40, [])
+    fill(one, f"{t.options.seed}", 40, [], timed=False)
     replica = t.also(Replica(one.port, ()))
     replica.sync()
     framing, data = replica.snapshot()
