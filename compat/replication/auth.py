@@ -17,7 +17,7 @@ def linked(t: Trial, primary: dict | None = None, **directives) -> tuple[Node, N
     return one, two
 
 
-@check(fast=True)
+@check()
 def password(t: Trial) -> None:
     """masterauth opens the primary's door; without it or with a wrong one the link stays down, and comes when it is mended."""
     for primary, replica in ((t.peer, t.server), (t.server, t.peer)):
@@ -39,7 +39,7 @@ def password(t: Trial) -> None:
         t.expect(re.match(r"ip=", one.info().get("slave0", "")), "slave0")
 
 
-@check(fast=True)
+@check()
 def user(t: Trial) -> None:
     """masteruser with the three commands that a replica needs is enough; a user without them is refused."""
     for primary, replica in ((t.peer, t.server), (t.server, t.peer)):

@@ -92,7 +92,7 @@ def often_killed(t: Trial) -> None:
     run(t, [t.peer, t.server, t.server], min(30, t.options.seconds), 5)
 
 
-@check(fast=True)
+@check()
 def brief(t: Trial) -> None:
     """real -> SERVER -> SERVER for five seconds, links cut, nobody killed: one full sync each."""
     run(t, [t.peer, t.server, t.server], 5, 60)

@@ -102,7 +102,7 @@ def sub_replicas(t: Trial) -> None:
         t.same(two.syncs()[0] - full, 0, f"{two}: full syncs")
 
 
-@check(fast=True)
+@check()
 def late_brother(t: Trial) -> None:
     """A promoted replica keeps its history for those who come seconds later: still a partial sync."""
     for primary, replica in both_ways(t):

@@ -102,7 +102,7 @@ def place(snapshot: bytes) -> int:
     return int(snapshot[at + 1:at + 1 + snapshot[at]])
 
 
-@check(fast=True)
+@check()
 def primary_killed(t: Trial) -> None:
     """A primary after kill -9 never goes on under its old id: a replica that was ahead is given what the primary has."""
     t.needs(t.peer, t.server)
@@ -162,7 +162,7 @@ def primary_killed_by_hand(t: Trial) -> None:
     t.expect(old.psync(replid, place + 1).startswith(b"+FULLRESYNC"), f"{one}: continues an id whose end it lost")
 
 
-@check(fast=True)
+@check()
 def replica_killed(t: Trial) -> None:
     """A replica after kill -9 ends in equal data, whatever its files held."""
     t.needs(t.server, t.peer)

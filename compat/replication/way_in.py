@@ -5,8 +5,7 @@ import re
 import threading
 import time
 
-from harness.resp import Connection
-from kit import PEERS, Node, Trial, check, kind, wait_for
+from kit import PEERS, Node, Skip, Trial, check, kind, wait_for
 from work import LIBRARY, Load, fill
 
 INFO_OF_A_REPLICA = ["role", "master_host", "master_port", "master_link_status", "master_last_io_seconds_ago", "master_sync_in_progress", "slave_read_repl_offset",
@@ -289,7 +288,7 @@ def waiters(t: Trial) -> None:
 def functions(t: Trial) -> None:
     """Libraries come with the snapshot and with the stream, and go as well."""
     if not (t.server.modern and t.peer.modern):
-        raise_skip(t)
+        raise Skip("6.2 has no functions")
     one, two = pair(t, 20)
     two.done("FUNCTION", "LOAD", "#!lua name=own\nredis.register_function('own', function() return 1 end)")
     two.follow(one)
@@ -305,11 +304,6 @@ def functions(t: Trial) -> None:
     t.in_step(one, two)
     t.alike(one, two)
     t.same(len(two.call("FUNCTION", "LIST")[1]), 2, "libraries")
-
-
-def raise_skip(t: Trial) -> None:
-    from kit import Skip
-    raise Skip("6.2 has no functions")
 
 
 @check(fast=True)

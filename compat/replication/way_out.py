@@ -42,7 +42,7 @@ def live_mark(t: Trial) -> None:
     synced(t, "yes", "swapdb")
 
 
-@check(fast=True)
+@check()
 def live_length(t: Trial) -> None:
     """The same by way of files on both sides."""
     synced(t, "no", "disabled")
@@ -82,6 +82,8 @@ def several(t: Trial) -> None:
 def lines(t: Trial) -> None:
     """ROLE and INFO replication of a primary have every field in Redis's form."""
     one, two = pair(t)
+    # The primary learns a little later than the replica that it is online.
+    wait_for("the replica is online", lambda: "state=online" in one.info().get("slave0", ""), 5)
     info = one.info()
     absent = [name for name in INFO_OF_A_PRIMARY if name not in info]
     t.expect(not absent, f"INFO has no {absent}")
@@ -112,6 +114,7 @@ def lines(t: Trial) -> None:
     wait_for("the replica is gone", lambda: one.info()["connected_slaves"] == "0")
     two.follow(one)
     t.in_step(one, two)
+    wait_for("the replica is online", lambda: "state=online" in one.info().get("slave0", ""), 5)
     t.expect(one.info()["slave0"].startswith("ip=10.1.2.3,port=1234,state=online"), f"announced: {one.info()['slave0']}")
 
 
@@ -298,7 +301,7 @@ def stream(t: Trial) -> None:
         for line in STREAM.splitlines():
             for words in line.split("|"):
                 node.call(*words.split())
-            out.append([_clock(words) for words in replica.commands(0.4) if not _own(words)])
+            out.append([_clock(words) for words in replica.commands(0.2) if not _own(words)])
         told.append(out)
     for line, mine, theirs in zip(STREAM.splitlines(), *told):
         if mine != theirs:

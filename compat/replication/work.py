@@ -7,7 +7,6 @@ of commands; what they lead to also depends on time.
 
 import random
 import threading
-import time
 
 import values
 from grammar import FAMILIES
@@ -106,8 +105,8 @@ class Work:
             ["GETEX", f"s{n}", "PX", r.choice((soon, 10**7))], ["GETDEL", f"t{n}"], ["EXPIRE", f"h{n}", r.choice((-1, 0, 1, 10**6))], ["PERSIST", f"h{n}"],
             ["XADD", f"x{n}", "*", "f", value], ["XADD", f"x{n}", "MAXLEN", "~", 100, "*", "f", value], ["XREADGROUP", "GROUP", "g", "c", "COUNT", 2, "STREAMS", f"x{n}", ">"],
             ["XGROUP", "CREATE", f"x{n}", "g", "$", "MKSTREAM"], ["XAUTOCLAIM", f"x{n}", "g", "d", 0, 0, "COUNT", 3],
-            ["EVAL", SCRIPT, 4, f"count{n}", f"e{n}", f"t{n}", f"l{n}", value], ["BLPOP", f"l{n}", f"l{n % 3 + 1}", 0.001], ["BLMOVE", f"l{n}", f"l{n % 3 + 1}", "LEFT", "RIGHT", 0.001],
-            ["BZPOPMIN", f"z{n}", 0.001], ["RPUSH", f"l{n}", value], ["ZADD", f"z{n}", r.random(), value % 50], ["ZPOPMAX", f"z{n}"], ["SORT", f"e{n}", "ALPHA", "STORE", f"l{n}"],
+            ["EVAL", SCRIPT, 4, f"count{n}", f"e{n}", f"t{n}", f"l{n}", value], ["BLPOP", f"l{n}", f"l{n % 3 + 1}", 0.01], ["BLMOVE", f"l{n}", f"l{n % 3 + 1}", "LEFT", "RIGHT", 0.01],
+            ["BZPOPMIN", f"z{n}", 0.01], ["RPUSH", f"l{n}", value], ["ZADD", f"z{n}", r.random(), value % 50], ["ZPOPMAX", f"z{n}"], ["SORT", f"e{n}", "ALPHA", "STORE", f"l{n}"],
             ["COPY", f"s{n}", f"t{n}", "REPLACE"], ["MOVE", f"t{n}", r.choice((0, 1, 9))], ["RENAME", f"t{n}", f"u{n}"], ["PUBLISH", "news", value],
             ["SETEX", f"u{n}", 2, value], ["PFADD", f"p{n}", value], ["PFCOUNT", f"p{n}"], ["APPEND", f"s{n}", "y"], ["BITFIELD", f"s{n}", "SET", "u8", "#1", value % 256],
         ]
@@ -115,7 +114,7 @@ class Work:
             choices = [["FLUSHDB"], ["SWAPDB", 0, 1], ["FLUSHALL"] if r.random() < 0.2 else ["SWAPDB", 1, 9]]
         elif self.modern and r.random() < 0.05:
             choices = [["FUNCTION", "LOAD", "REPLACE", LIBRARY % (n, n, n)], ["FCALL", f"f{n}", 2, f"s{n}", f"l{n}", value], ["LMPOP", 2, f"l{n}", "l1", "LEFT", "COUNT", 2],
-                       ["ZMPOP", 1, f"z{n}", "MIN"], ["BLMPOP", 0.001, 1, f"l{n}", "LEFT"], ["FUNCTION", "DELETE", f"lib{n}"], ["FCALL_RO", f"r{n}", 1, f"s{n}"]]
+                       ["ZMPOP", 1, f"z{n}", "MIN"], ["BLMPOP", 0.01, 1, f"l{n}", "LEFT"], ["FUNCTION", "DELETE", f"lib{n}"], ["FCALL_RO", f"r{n}", 1, f"s{n}"]]
         elif self.timed and r.random() < 0.15:
             choices = [["HPEXPIRE", f"h{n}", soon, "FIELDS", 1, f"f{n}"], ["HEXPIRE", f"h{n}", 10**6, "FIELDS", 2, "f1", "f2"], ["HPERSIST", f"h{n}", "FIELDS", 1, "f1"],
                        ["HSET", f"h{n}", f"f{n}", value]]
