@@ -15,6 +15,7 @@ JOBS     ?=
 ARGS     ?=
 WORK     ?=
 ONLY     ?=
+PEER     ?=
 ROUNDS   ?=
 SCALE    ?=
 PEERS    ?=
@@ -43,7 +44,7 @@ check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --test tidy
-	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/harness compat/run.py
+	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/harness compat/replication compat/run.py
 
 compat: oracles $(SERVER_BUILT) ## every client library and tool, the differential, against SERVER
 	$(PYTHON) compat/run.py --server $(SERVER) $(ARGS)
@@ -57,6 +58,9 @@ crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, the
 	$(PYTHON) compat/crash/samples.py --server $(SERVER) target/power-cut-samples
 	$(PYTHON) compat/crash/faults.py --server $(SERVER)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1
+	$(PYTHON) compat/replication/run.py --server $(SERVER) $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only "$(ONLY)") --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
 	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)

