@@ -212,7 +212,7 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
         warning!("Failed to configure TLS. Check logs for more info.");
         return Ok(1);
     }
-    if let Err(e) = node.oom_score.apply(&config) {
+    if let Err(e) = node.oom_score.apply(&config, config.replicaof.is_some()) {
         warning!("Unable to apply oom-score-adj: {e}");
     }
     notice!("Server initialized");

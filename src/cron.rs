@@ -238,12 +238,14 @@ fn replicate(node: &Node, config: &Config, now: i64, last_ping_ms: &mut i64) {
         node.walks.ask(Job::Sync, true, false);
     }
     let stream = &node.journal.stream;
+    if replication.is_replica() || !stream.has_cursors() {
+        *last_ping_ms = now;
+    }
     if replication.is_replica() || !stream.is_on() {
         return;
     }
     let is_failing_over = replication.failover.lock().is_some();
     if !stream.has_cursors() {
-        *last_ping_ms = now;
         let ttl_ms = config.repl_backlog_ttl.saturating_mul(1000);
         // A history that a data file tells of waits for its replicas from now on.
         let _ = replication.alone_since_ms.compare_exchange(0, now as u64, Relaxed, Relaxed);

@@ -27,13 +27,13 @@ use crate::tls;
 use rustls::pki_types::ServerName;
 use std::fs::File;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -134,7 +134,7 @@ fn patience(config: &Config) -> Duration {
 
 /// A connection, with the primary's address and our own.
 async fn connect(primary: &Primary, config: &Config) -> Result<(Box<dyn Duplex>, (String, String)), String> {
-    let connecting = timeout(patience(config), TcpStream::connect((&*primary.host, primary.port)));
+    let connecting = timeout(patience(config), dial(primary, &config.bind_source_addr));
     let stream = connecting
         .await
         .map_err(|_| "Timeout connecting to the MASTER...".to_owned())?
@@ -144,6 +144,26 @@ async fn connect(primary: &Primary, config: &Config) -> Result<(Box<dyn Duplex>,
     let addresses = (shown(stream.peer_addr()), shown(stream.local_addr()));
     let stream = if config.tls_replication { over_tls(stream, primary, config).await? } else { Box::new(stream) };
     Ok((stream, addresses))
+}
+
+/// Connects from an address of ours, if `bind-source-addr` names one that can be had, to the first that answers.
+async fn dial(primary: &Primary, from: &str) -> std::io::Result<TcpStream> {
+    let Ok(from) = from.parse::<IpAddr>() else {
+        return TcpStream::connect((&*primary.host, primary.port)).await;
+    };
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for to in tokio::net::lookup_host((&*primary.host, primary.port)).await? {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let bound = socket.bind(SocketAddr::new(from, 0));
+        match bound {
+            Ok(()) => match socket.connect(to).await {
+                Ok(stream) => return Ok(stream),
+                Err(e) => last = e,
+            },
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
 }
 
 /// `tls-replication`. The certificate need not bear the primary's name, as in Redis.

@@ -184,11 +184,11 @@ impl Reaper {
 }
 
 impl Node {
-    /// Bytes that `maxmemory` leaves out: what waits for the log, copies that a snapshot has yet to write, and what
+    /// Bytes that `maxmemory` leaves out: what waits for the log, and for replicas beyond the backlog, copies that a snapshot has yet to write, and what
     /// clients hold that are being closed for it.
     pub fn not_counted_for_eviction(&self) -> u64 {
         let soon_free = self.keyspace.captures.bytes() + self.clients.leaving_bytes();
-        self.journal.pending_bytes() + soon_free as u64
+        self.journal.pending_bytes() + self.journal.stream.figures().beyond_backlog() + soon_free as u64
     }
 
     /// Shows ports and configuration file as the process's name.
@@ -217,7 +217,14 @@ impl Node {
 
     /// `replicaof`, as CONFIG GET and REWRITE are to have it.
     fn set_primary(&self, primary: Option<(String, u16)>) {
+        let is_replica = primary.is_some();
         self.config.rcu(|config| Arc::new(Config { replicaof: primary.clone(), ..Config::clone(config) }));
+        if let Err(e) = self.oom_score.apply(&self.config.load(), is_replica) {
+            crate::log::warning!(
+                "The score for the system's out-of-memory killer was not set: {}",
+                crate::log::cause(&e)
+            );
+        }
     }
 
     /// Counts the replicas that `min-replicas-to-write` asks for.
@@ -262,6 +269,8 @@ impl Node {
             AofReplyAfter::Memory => ReplyAfter::Memory,
         };
         let lag_max = config.client_output_buffer_limit.of(ClientClass::Replica).hard_bytes;
+        // A smaller limit than the backlog would drop replicas for what is kept for them anyway.
+        let lag_max = if lag_max == 0 { 0 } else { lag_max.max(config.repl_backlog_size) };
         self.journal.stream.set_limits(config.repl_backlog_size, lag_max);
         self.count_good_replicas(clock::now_ms());
         let batch_commands = u64::from(config.aof_batch_commands);

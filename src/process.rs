@@ -126,18 +126,20 @@ pub struct OomScore {
 }
 
 impl OomScore {
-    pub fn apply(&self, config: &Config) -> io::Result<()> {
+    /// `is_replica`: the second of `oom-score-adj-values` holds.
+    pub fn apply(&self, config: &Config, is_replica: bool) -> io::Result<()> {
         let mut before = self.before.lock();
         let base = match (*before, config.oom_score_adj) {
             (None, OomScoreAdj::No) => return Ok(()),
             (Some(score), _) => score,
             (None, _) => std::fs::read_to_string(OOM_SCORE)?.trim().parse().map_err(io::Error::other)?,
         };
-        let [primary, ..] = config.oom_score_adj_values;
+        let [primary, replica, _] = config.oom_score_adj_values;
+        let value = if is_replica { replica } else { primary };
         let wanted = match config.oom_score_adj {
             OomScoreAdj::No => base,
-            OomScoreAdj::Relative => base.saturating_add(primary),
-            OomScoreAdj::Absolute => primary,
+            OomScoreAdj::Relative => base.saturating_add(value),
+            OomScoreAdj::Absolute => value,
         };
         std::fs::write(OOM_SCORE, wanted.clamp(-OOM_SCORE_MAX, OOM_SCORE_MAX).to_string())?;
         *before = (config.oom_score_adj != OomScoreAdj::No).then_some(base);

@@ -144,6 +144,7 @@ impl PubSub {
             self.clients.fetch_add(1, Relaxed);
         }
         facts.subscribed[kind as usize].fetch_add(1, Relaxed);
+        facts.memory.subscriptions.fetch_add(SUBSCRIPTION_BYTES + 2 * name.len(), Relaxed);
     }
 
     /// Takes back a subscription that the session holds.
@@ -171,6 +172,7 @@ impl PubSub {
         }
         let facts = &client.facts;
         facts.subscribed[kind as usize].fetch_sub(1, Relaxed);
+        facts.memory.subscriptions.fetch_sub(SUBSCRIPTION_BYTES + 2 * name.len(), Relaxed);
         if !facts.is_subscribed() {
             self.clients.fetch_sub(1, Relaxed);
         }
@@ -314,6 +316,8 @@ fn remove(subscribers: &mut Subscribers, client: &Client) {
 
 /// Enough that two publishers seldom meet.
 const SHARDS: usize = 64;
+/// A subscription beside its name: a place in the session's set, and a list with one subscriber.
+const SUBSCRIPTION_BYTES: usize = 2 * size_of::<Box<[u8]>>() + size_of::<Vec<Arc<Client>>>() + size_of::<Arc<Client>>();
 
 #[cfg(test)]
 mod tests {

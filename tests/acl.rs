@@ -409,6 +409,9 @@ fn a_script_runs_with_its_caller_s_rights_to_its_end() {
     assert!(!s.ask("EVAL \"redis.call('set','k2','v') return redis.pcall('get','x')\" 0").concat().contains("secret"));
     assert_eq!(s.ask("EVAL \"return redis.call('get','k2')\" 1 k2").concat(), "v");
     assert_eq!(s.ask("EVAL \"return 1\" 1 x").concat(), NO_KEY);
+    let asks =
+        "local may = redis.acl_check_cmd return {may('set','k1','v'), may('set','x','v') or 0, may('del','k1') or 0}";
+    assert_eq!(s.ask(&format!("EVAL \"{asks}\" 0")), ["1", "0", "0"]);
     let entries = admin.ask("ACL LOG").join(" ");
     assert!(entries.contains("reason command context lua object del username s"), "{entries}");
 }

@@ -313,3 +313,18 @@ fn a_pipeline_for_large_values_meets_its_limit_on_the_way() {
     let after: u64 = control.info("total_commands_processed").parse().unwrap();
     assert_eq!(after - before, 8);
 }
+
+#[test]
+fn subscriptions_and_prefixes_are_what_a_client_holds() {
+    // With the lines of a reply.
+    for (command, lines) in [("SUBSCRIBE", 6), ("PSUBSCRIBE", 6), ("CLIENT TRACKING ON BCAST PREFIX", 1)] {
+        let server = Server::start(&["--maxmemory-clients", "200000"]);
+        let mut stream = BufReader::new(server.connect());
+        let mut is_closed = |i: u32| {
+            let sent = stream.get_mut().write_all(format!("{command} {i:040}\r\n").as_bytes());
+            let mut answered = || (0..lines).all(|_| stream.read_line(&mut String::new()).is_ok_and(|n| n > 0));
+            sent.is_err() || !answered()
+        };
+        assert!((0..20_000).any(&mut is_closed), "{command}: it is closed");
+    }
+}

@@ -24,6 +24,10 @@ pub struct Memory {
     pub queue: AtomicUsize,
     /// Keys under WATCH, here and where the keys are.
     pub watches: AtomicUsize,
+    /// Names of channels and patterns, here and where the subscribers are found.
+    pub subscriptions: AtomicUsize,
+    /// Prefixes of CLIENT TRACKING.
+    pub prefixes: AtomicUsize,
     /// What HIMPORT prepared.
     pub fieldsets: AtomicUsize,
     /// The reply buffer; 0 for a connection that has given it back.
@@ -40,7 +44,7 @@ pub struct Memory {
 
 impl Memory {
     pub fn total(&self) -> usize {
-        let kept = [&self.queue, &self.watches, &self.fieldsets];
+        let kept = [&self.queue, &self.watches, &self.subscriptions, &self.prefixes, &self.fieldsets];
         let parts = [&self.base, &self.input, &self.parked, &self.output, &self.outbox];
         parts.into_iter().chain(kept).map(|bytes| bytes.load(Relaxed)).sum()
     }

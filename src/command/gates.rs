@@ -209,14 +209,25 @@ fn replicas(r: &Request<'_>) -> Result<(), Error> {
 
 /// `replica-read-only`.
 fn read_only(r: &Request<'_>) -> Result<(), Error> {
-    let is_read_only = r.node.replication.is_replica() && r.config.replica_read_only;
-    if is_read_only && writes(r) { Err(READ_ONLY) } else { Ok(()) }
+    let replication = &r.node.replication;
+    // A transaction is judged as a whole, by the role that it begins in.
+    if r.within.is_some_and(|row| row.command.has(RUNS_QUEUE)) {
+        return Ok(());
+    }
+    let is_read_only = replication.is_replica() && r.config.replica_read_only;
+    // What a failover holds back is judged when that has ended, one way or the other.
+    if is_read_only && writes(r) && replication.failover.lock().is_none() { Err(READ_ONLY) } else { Ok(()) }
 }
 
 /// `replica-serve-stale-data no`: what the primary has by now is not known.
 fn stale(r: &Request<'_>) -> Result<(), Error> {
     let is_stale = r.node.replication.is_stale() && !r.config.replica_serve_stale_data;
-    if is_stale && !r.row.command.has(STALE) { Err(PRIMARY_IS_DOWN) } else { Ok(()) }
+    if !is_stale || r.within.is_some_and(|row| row.command.has(RUNS_QUEUE)) {
+        return Ok(());
+    }
+    let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands).all(|(row, _)| row.command.has(STALE));
+    let may_run = r.row.command.has(STALE) && (!r.row.command.has(RUNS_QUEUE) || queued());
+    if may_run { Ok(()) } else { Err(PRIMARY_IS_DOWN) }
 }
 
 fn subscribed(r: &Request<'_>) -> Result<(), Error> {

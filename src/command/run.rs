@@ -7,7 +7,7 @@ use super::monitor;
 use super::session::Session;
 use super::stray;
 use super::table::Row;
-use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, SKIP_SLOWLOG, WRITE, keys};
+use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, RUNS_SCRIPT, SKIP_SLOWLOG, WRITE, keys};
 use crate::clock;
 use crate::node::Node;
 use crate::observe::{Observatory, Slowlog, WorkerStats};
@@ -83,7 +83,8 @@ fn note_keys(ctx: &mut Ctx<'_, '_>) {
     let Ctx { session, db, row, args, .. } = ctx;
     let in_multi = session.queue.is_some();
     let Some(tracking) = &mut session.tracking else { return };
-    if row.command.has(READONLY) && tracking.notes() {
+    // What a script reads is noted when it does.
+    if row.command.has(READONLY) && !row.command.has(RUNS_SCRIPT) && tracking.notes() {
         let argv = args.view();
         row.command.keys.for_each(argv, &mut |i, flags| {
             if flags & keys::NOT_KEY == 0 {

@@ -334,6 +334,7 @@ impl Session {
             node.apply_events();
         }
         let facts = &self.client.facts;
+        facts.memory.prefixes.store(0, Relaxed);
         facts.tracks.store(false, Relaxed);
         facts.broadcasts.store(false, Relaxed);
     }

@@ -93,6 +93,13 @@ pub struct Figures {
     pub held_bytes: u64,
 }
 
+impl Figures {
+    /// Memory that is kept for replicas which have not read it, beside the backlog.
+    pub fn beyond_backlog(&self) -> u64 {
+        self.held_bytes.saturating_sub(self.backlog_bytes + BLOCK_BYTES as u64)
+    }
+}
+
 impl Default for Stream {
     fn default() -> Self {
         Self {
@@ -184,7 +191,7 @@ impl Stream {
             second: inner.second.clone(),
             is_on: self.is_on(),
             end: inner.end,
-            start: inner.start.max(inner.end.saturating_sub(inner.backlog)),
+            start: inner.start,
             backlog_bytes: inner.backlog,
             held_bytes: (inner.blocks.len() * BLOCK_BYTES) as u64,
         }

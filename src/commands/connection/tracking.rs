@@ -143,6 +143,8 @@ fn start(ctx: &mut Ctx<'_, '_>, options: &Options<'_>) {
         prefixes.iter().for_each(|prefix| node.pubsub.add_prefix(prefix, &tracker));
         node.apply_events();
     }
+    let bytes: usize = prefixes.iter().map(|prefix| 2 * prefix.len() + size_of::<[Box<[u8]>; 2]>()).sum();
+    session.client.facts.memory.prefixes.store(bytes, Relaxed);
     session.tracking = Some(Box::new(Tracking { tracker, mode, caching: false, prefixes }));
 }
 

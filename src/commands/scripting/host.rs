@@ -6,6 +6,7 @@
 
 use crate::clock;
 use crate::command::effects::Effects;
+use crate::command::permission;
 use crate::command::scripts::Anew;
 use crate::command::table::Row;
 use crate::command::*;
@@ -231,7 +232,8 @@ impl Host for Running<'_, '_, '_> {
     }
 
     fn may_run(&mut self, request: ArgvView<'_>) -> Option<bool> {
-        self.ctx.registry.lookup(request).map(|_| true)
+        let row = self.ctx.registry.lookup(request)?;
+        Some(permission::judge(&self.ctx.session.user.rules(), row, request).is_ok())
     }
 
     fn log(&mut self, level: u8, text: &[u8]) {

@@ -277,7 +277,7 @@ fn judge(ctx: &Ctx<'_, '_>, flags: Flags, read_only: bool) -> Outcome {
         return if is_stale { Err(error::PRIMARY_IS_DOWN) } else { Ok(()) };
     }
     if is_stale && flags & ALLOW_STALE == 0 {
-        return Err(NOT_WHILE_STALE);
+        return Err(error::PRIMARY_IS_DOWN);
     }
     if flags & NO_WRITES == 0 {
         if let Some(write) = ctx.registry.find(b"SET") {
@@ -335,8 +335,5 @@ fn finish(ctx: &mut Ctx<'_, '_>, engine: &Engine, ran: Ran, anew: Option<Anew>) 
     Ok(())
 }
 
-const NOT_WHILE_STALE: Error = Error::new(
-    "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
-);
 const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
 const ARGUMENTS_INLINE: usize = 16;

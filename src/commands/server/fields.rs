@@ -74,7 +74,7 @@ const SERVER: &[Field] = &[
 ];
 
 const CLIENTS: &[Field] = &[
-    field("connected_clients", |r| r.node.clients.len().into()),
+    field("connected_clients", |r| clients(r).into()),
     field("cluster_connections", zero),
     field("maxclients", |r| r.config.maxclients.into()),
     field("client_recent_max_input_buffer", |r| largest(r, |f| f.memory.input.load(Relaxed)).into()),
@@ -133,9 +133,9 @@ const MEMORY: &[Field] = &[
     field("mem_fragmentation_ratio", |r| two_digits(ratio(r.memory().rss, r.memory().used))),
     field("mem_fragmentation_bytes", |r| difference(r.memory().rss, r.memory().used)),
     field("mem_not_counted_for_evict", |r| r.node.not_counted_for_eviction().into()),
-    field("mem_replication_backlog", |r| backlog_bytes(r).into()),
-    field("mem_total_replication_buffers", |r| backlog_bytes(r).into()),
-    field("mem_clients_slaves", zero),
+    field("mem_replication_backlog", |r| backlog(r).into()),
+    field("mem_total_replication_buffers", |r| r.node.journal.stream.figures().held_bytes.into()),
+    field("mem_clients_slaves", |r| r.node.journal.stream.figures().beyond_backlog().into()),
     field("mem_clients_normal", |r| r.memory().clients.into()),
     field("mem_cluster_links", zero),
     field("mem_aof_buffer", |r| r.memory().journal.into()),
@@ -336,8 +336,15 @@ fn difference(more: u64, less: u64) -> Value {
     (i128::from(more) - i128::from(less)).to_string().into()
 }
 
-fn backlog_bytes(r: &Reading<'_>) -> u64 {
-    r.node.journal.stream.figures().held_bytes
+/// Without those that are servers.
+fn clients(r: &Reading<'_>) -> usize {
+    let servers = r.node.replication.replicas().len() + usize::from(r.node.replication.link().state.is_connected());
+    r.node.clients.len().saturating_sub(servers)
+}
+
+fn backlog(r: &Reading<'_>) -> u64 {
+    let figures = r.node.journal.stream.figures();
+    figures.held_bytes - figures.beyond_backlog()
 }
 
 fn ok_or_err(ok: bool) -> &'static str {

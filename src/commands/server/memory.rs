@@ -208,13 +208,14 @@ fn memory_stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
         .map(|(db, (keys, volatile))| (db, keys, volatile))
         .collect();
     let keys: usize = databases.iter().map(|(_, keys, _)| keys).sum();
+    let stream = ctx.node.journal.stream.figures();
     let hole = ctx.out.later();
     let mut map = Pairs { out: &mut ctx.out.0, count: 0 };
     map.bytes("peak.allocated", reading.peak);
     map.bytes("total.allocated", reading.used);
     map.bytes("startup.allocated", reading.startup);
-    map.bytes("replication.backlog", 0);
-    map.bytes("clients.slaves", 0);
+    map.bytes("replication.backlog", stream.held_bytes - stream.beyond_backlog());
+    map.bytes("clients.slaves", stream.beyond_backlog());
     map.bytes("clients.normal", reading.clients);
     map.bytes("cluster.links", 0);
     map.bytes("aof.buffer", reading.journal);
