@@ -19,8 +19,10 @@ INSTANCE_OK = re.compile(r"^\d\d:\d\d:\d\d> (.+): OK$")
 INSTANCE_FAILED = re.compile(r"^\d\d:\d\d:\d\d> (.+): FAILED: (.*)$")
 INSTANCE_CAUGHT = re.compile(r"^(?:FAILED: caught an error in the test|WARNING: Aborting the test)(.*)$")
 
-# These files draw servers or counters by lot and print them in the test's name.
+# These files draw servers or counters by lot and print them in the test's name; so does every file of Sentinel's that
+# asks who was elected.
 LOTS = {"integration/psync2": re.compile(r"(?<=#)\d+|(?<=x = )\d+")}
+ELECTED = re.compile(r"(?<=^New master 127\.0\.0\.1:)\d+")
 
 
 @dataclass
@@ -83,8 +85,8 @@ def told(before: str, line: str) -> str:
 
 def naming(file: str):
     """How a test of this file is called in our lists."""
-    lots = LOTS.get(file)
-    return (lambda text: lots.sub("N", text)) if lots else (lambda text: text)
+    lots = LOTS.get(file, ELECTED)
+    return lambda text: lots.sub("N", text)
 
 
 REASON_MAX = 400  # bytes of a failure's reason kept; a Tcl stack trace is longer and says no more

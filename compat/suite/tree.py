@@ -2,8 +2,7 @@
 
 How: everything of the source package is linked, except tests/ (copied, the suite writes below it) and src/ (made
 here: the server under test is a real copy, so that /proc/PID/exe tells whose child a process is). Nothing of the
-suite is edited but one thing: procedures of ours stand behind its own (stream.tcl), while the server under test has no
-replication. Invariant: after `sweep` no process that was started from this tree is alive.
+suite is edited. Invariant: after `sweep` no process that was started from this tree is alive.
 Not here: running the suite, reading its output.
 """
 
@@ -15,18 +14,8 @@ import time
 from pathlib import Path
 
 TOOLS = ("redis-cli", "redis-benchmark", "redis-sentinel")
-STREAM = Path(__file__).resolve().with_name("stream.tcl")
-# What stands behind the procedures that read a replication stream.
-BEHIND_STREAM = "proc is_a_slow_computer {} {"
 # The server under test is these, too, under their names.
 OWN_TOOLS = ("redis-check-aof", "redis-check-rdb")
-
-
-def substitute_stream(helper: Path) -> None:
-    """Puts the procedures of stream.tcl behind the suite's own, in a copy of its test_helper.tcl."""
-    text = helper.read_text()
-    assert text.count(BEHIND_STREAM) == 1, "test_helper.tcl has another shape"
-    helper.write_text(text.replace(BEHIND_STREAM, f"source {STREAM}\n\n{BEHIND_STREAM}"))
 
 
 class Tree:
@@ -42,7 +31,6 @@ class Tree:
             if entry.name not in ("src", "tests"):
                 (root / entry.name).symlink_to(entry)
         shutil.copytree(source / "tests", root / "tests", symlinks=True)
-        substitute_stream(root / "tests" / "test_helper.tcl")
         (root / "src").mkdir()
         shutil.copy2(server.resolve(), root / "src" / "redis-server")
         for tool in OWN_TOOLS:
