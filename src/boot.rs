@@ -21,6 +21,8 @@ use crate::link;
 use crate::listeners::{self, Doors};
 use crate::loading::load_data;
 use crate::log::{self, cause, notice, warning};
+use crate::migrations::Migrations;
+use crate::migrator;
 use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
@@ -250,6 +252,7 @@ fn build_node(
         rdb: Rdb::on(storage),
         walks: Walks::default(),
         replication: Replication::default(),
+        migrations: Migrations::default(),
         acl: Users::new(permission::catalog(registry), &config.requirepass),
         clients: Clients::default(),
         pubsub: PubSub::default(),
@@ -312,6 +315,7 @@ fn serve(
         batcher::start(&node.journal, pace)?;
         cron::start(node, registry, slots, pace)?;
         link::start(node, registry, slots.linker)?;
+        migrator::start(node, registry, slots.migrator)?;
         if config.port != 0 {
             notice!("Ready to accept connections tcp");
         }

@@ -34,14 +34,15 @@ pub struct Slots {
     pub main: usize,
     pub defragger: usize,
     pub linker: usize,
+    pub migrator: usize,
 }
 
 impl Slots {
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     pub fn after(workers: usize) -> Self {
         let (expirer, rewriter, main) = (workers, workers + 1, workers + 2);
-        Self { expirer, rewriter, main, defragger: workers + 3, linker: workers + 4 }
+        Self { expirer, rewriter, main, defragger: workers + 3, linker: workers + 4, migrator: workers + 5 }
     }
 }
 

@@ -41,6 +41,7 @@ pub mod process;
 pub mod tls;
 
 // floor 7: the other servers
+pub mod migrations;
 pub mod replication;
 
 // floor 8: the list of services, what the machine says of us, and tools for files
@@ -62,3 +63,4 @@ pub mod boot;
 pub mod cron;
 pub mod link;
 pub mod loading;
+pub mod migrator;

@@ -12,6 +12,7 @@ use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
 use crate::keyspace::{BROADCAST, Keyspace, event_class};
 use crate::listeners::Doors;
+use crate::migrations::Migrations;
 use crate::observe::{Observatory, Slowlog};
 use crate::persist::journal::{Fsync, ReplyAfter};
 use crate::persist::stream::random_id;
@@ -37,6 +38,7 @@ pub struct Node {
     pub rdb: Rdb,
     pub walks: Walks,
     pub replication: Replication,
+    pub migrations: Migrations,
     pub acl: Users,
     pub clients: Clients,
     pub pubsub: PubSub,

@@ -2,9 +2,10 @@
 """Values and files go to real servers and come back: everyone must hold the same data afterwards.
 
   exchange.py --server PATH [--peers 7.0,8.2,valkey] [--seed 1] [--keys 120] [--damaged 3000]
-              [--only values,snapshots,uses,logs,assets,damage,files]
+              [--only values,migrations,snapshots,uses,logs,assets,damage,files]
 
 values     DUMP here, RESTORE there, both ways, for every type and encoding: equal DEBUG DIGEST-VALUE and deadlines
+migrations MIGRATE here, there both ways, in batches, also over a database and a password: the same, and nothing left
 snapshots  SAVE here, loaded there, both ways: equal contents; redis-check-rdb accepts ours
 uses       idle times and frequencies in a snapshot, both ways, and what RESTORE says of them
 logs       an appendonlydir, rewritten and then grown, both ways, with and without RDB preamble; redis-check-aof
@@ -42,6 +43,8 @@ NOT_LOADED = ("-", b"ERR Error trying to load the RDB dump, check server logs")
 # The damaged files have some ten thousand bytes.
 RESIDENT_MAX = 256 << 20
 STARTS = 30
+BATCH = 7  # keys in one MIGRATE
+TRANSIT_MAX_MS = 5000
 # Of a stream, what not all servers' files have (7.0's no time of activity) or know as well (nor the lag).
 UNEVEN = (b"active-time", b"lag")
 # And what no log has: when a consumer asked last, and what is pending of entries that are gone; 7.0's not what was read.
@@ -181,6 +184,25 @@ class Exchange:
         where = f"{key.decode()} from {one.name} to {two.name}"
         if self.check(said == ("+", b"OK"), f"{where}: {said}"):
             self.check(one.value(key) == two.value(key), f"{where}: another value")
+
+    def migrations(self) -> None:
+        for one, two in self.pairs():
+            done(two.connection, "ACL", "SETUSER", "mover", "on", ">secret", "+@all", "~*")
+            before, port = one.contents(), two.server.port
+            ways = (("AUTH2", "mover", "secret", "KEYS"), ("COPY", "KEYS"), ("REPLACE", "KEYS"))
+            for database in DATABASES:
+                done(one.connection, "SELECT", database)
+                keys = sorted(item[1] for item in one.call("KEYS", "*")[1])
+                for number, batch in enumerate(keys[at:at + BATCH] for at in range(0, len(keys), BATCH)):
+                    for words in (ways[1:] if number % 2 else ways[:1]):
+                        said = one.call("MIGRATE", "127.0.0.1", port, "", database, 5000, *words, *batch)
+                        self.check(said == ("+", b"OK"), f"MIGRATE from {one.name} to {two.name}: {said}")
+                self.check(int(one.call("DBSIZE")[1]) == 0, f"{one.name} keeps keys")
+            after, where = two.contents(), f"MIGRATE from {one.name} to {two.name}"
+            # What is sent is the time that is left; fields keep theirs.
+            late = [key for key in before.keys() & after.keys() if not 0 <= deadline(after[key]) - deadline(before[key]) <= TRANSIT_MAX_MS]
+            self.check(not late, f"{where}: deadlines differ: {late[:8]}")
+            self.same(without_deadlines(before), without_deadlines(after), where)
 
     def snapshots(self) -> None:
         for one, two in self.pairs():
@@ -360,6 +382,14 @@ class Exchange:
         return True
 
 
+def deadline(value: tuple) -> int:
+    return int(value[2][1])
+
+
+def without_deadlines(contents: dict[tuple, tuple]) -> dict[tuple, tuple]:
+    return {key: (kind, what, times) for key, (kind, what, _, times) in contents.items()}
+
+
 def resident_peak(party: Party) -> int:
     """The most memory that a server had, in bytes."""
     for line in Path(f"/proc/{party.server.process.pid}/status").read_text().splitlines():
@@ -398,7 +428,7 @@ def tool(name: str, version: str, home: Path, file: Path) -> tuple[int, str]:
 
 
 def main() -> int:
-    parts = ["values", "snapshots", "uses", "logs", "assets", "damage", "files"]
+    parts = ["values", "migrations", "snapshots", "uses", "logs", "assets", "damage", "files"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True, help="the binary to test (or 7.0, 8.2, valkey)")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=["7.0", "8.2", "valkey"])

@@ -11,8 +11,8 @@ use super::permission;
 use super::table::Row;
 use super::turn::Turn;
 use super::{
-    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE, Registry,
-    STALE, Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
+    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE,
+    RUNS_SCRIPT, Registry, STALE, Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
 };
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
@@ -112,6 +112,7 @@ pub const DEFERRALS: &[Deferral] = &[
         to: Deferred::Queued,
         quiet: |l| l.session.queue.is_none(),
     },
+    Deferral { name: "migrated", applies: is_migrated, to: Deferred::Held, quiet: |l| !l.node.migrations.any() },
 ];
 
 /// Whether a request may run at all.
@@ -254,6 +255,22 @@ fn is_paused(r: &Request<'_>) -> bool {
             writes || runs_queued(r, WRITE | MAY_REPLICATE | DENYOOM)
         }
     }
+}
+
+/// It writes to a key that MIGRATE sends to another server.
+fn is_migrated(r: &Request<'_>) -> bool {
+    if !r.node.migrations.any() || r.session.is_replayed() {
+        return false;
+    }
+    let touches = |row: Row, argv: ArgvView<'_>| {
+        let mut any = false;
+        if row.command.has(WRITE | MAY_REPLICATE | RUNS_SCRIPT) && !super::scripts::only_reads(r.node, row, argv) {
+            row.command.keys.for_each(argv, &mut |i, _| any |= r.node.migrations.holds(r.session.db, argv.get(i)));
+        }
+        any
+    };
+    let mut queued = r.session.queue.iter().flat_map(|queue| &queue.commands);
+    touches(r.row, r.argv) || r.row.command.has(RUNS_QUEUE) && queued.any(|(row, argv)| touches(*row, argv.view()))
 }
 
 /// The command runs queued ones, of which some have one of these flags.

@@ -246,7 +246,9 @@ impl Spec {
                 let count = crate::num::parse_i64(argv.get(begin + at)).and_then(|n| usize::try_from(n).ok());
                 let Some(count) = count.filter(|&n| n <= argv.len()) else { return };
                 let keys = (0..count).map(|i| begin + first + i * step);
-                keys.take_while(|&i| i < argv.len()).for_each(|i| visit(i, self.flags));
+                if keys.clone().next_back().is_none_or(|last| last < argv.len()) {
+                    keys.for_each(|i| visit(i, self.flags));
+                }
             }
         }
     }
@@ -298,6 +300,7 @@ mod tests {
         assert_eq!(keys_of(Keys::range(1, -2, 1, RO), "BLPOP a b 0"), [1, 2]);
         assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 2 a b LIMIT 1"), [2, 3]);
         assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 99 a b"), [] as [usize; 0]);
+        assert_eq!(keys_of(Keys::counted(1, RO), "SINTERCARD 3 a b"), [] as [usize; 0]);
         let streams = Spec {
             begin: Begin::Keyword("STREAMS", 1),
             find: Find::Range { last: -1, step: 1, limit: 2 },

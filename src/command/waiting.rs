@@ -86,6 +86,8 @@ pub enum Awaits {
     Shutdown(ShutdownFlags),
     /// Acknowledgements of an offset in the stream, by so many replicas, and perhaps the own log.
     Replicas { offset: u64, count: usize, log: Option<LogWait> },
+    /// MIGRATE's keys being sent. The service has the command from the start, and ends the wait ([`go_on`]).
+    Migration,
 }
 
 impl Wait {
@@ -135,11 +137,16 @@ pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &
     let mut waiter = Waiter::new(client.clone(), parts.row.id, argv, db.index(), session.proto, awaited);
     (waiter.no_touch, waiter.hears_end, waiter.user) = (session.no_touch, wait.hears_end, session.user.clone());
     let waiter = Arc::new(waiter);
-    client.facts.blocked.store(true, Relaxed);
+    // What a service has begun nobody unblocks.
+    client.facts.blocked.store(wait.on != Awaits::Migration, Relaxed);
     client.facts.wait_ends.store(wait.patience.0.is_some(), Relaxed);
     match wait.on {
         Awaits::Keys => db.park(&waiter),
         Awaits::Shutdown(flags) => node.life.ask_shutdown(flags, Some(waiter.clone())),
+        Awaits::Migration => {
+            waiter.claims.claim();
+            node.migrations.ask(waiter.clone());
+        }
         Awaits::Replicas { offset, count, log } => {
             node.replication.wait(OffsetWait { waiter: waiter.clone(), offset, replicas: count, log });
         }
@@ -249,6 +256,21 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     client.facts.wait_ends.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
     Attempt::Served(ended.seldom.map_or_else(Vec::new, |seldom| seldom.ready))
+}
+
+/// Runs a command again whose service has done its work. Inside the gate.
+pub fn go_on(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) {
+    let (row, argv, mut stripes) = (turn.registry.row(waiter.row), waiter.argv.view(), Vec::new());
+    row.command.keys.for_each(argv, &mut |i, _| stripes.push(turn.node.keyspace.place(argv.get(i)).stripe));
+    let held = turn.node.keyspace.lock(stripes.into_iter());
+    waiter.client.hold();
+    let mut session = Session::stand_in(waiter);
+    let (parts, mut reply) = (Parts { row, argv, canonical: false, again: Some(waiter) }, Vec::new());
+    let ended = unit(turn, &mut session, &parts, Hints::new(), held, &mut reply);
+    waiter.client.serve(reply, turn.journal_end);
+    if let Some(seldom) = ended.seldom {
+        serve(turn, seldom.ready);
+    }
 }
 
 /// Ends waits that no key ends, with an error. From any thread.

@@ -91,7 +91,8 @@ pub fn load_snapshot(
     let input = io::BufReader::with_capacity(READ_BYTES, file);
     rdb::read::read(input, config, loading, |delivered| {
         if let Delivered::Key(key) = &delivered {
-            if key.expiry.is_some_and(|at| at <= now) {
+            // Replicas that go on in the file's history are told of what goes: it expires behind the load.
+            if key.expiry.is_some_and(|at| at <= now) && !loading.tells_history() {
                 counts.expired += 1;
                 return Ok(());
             }

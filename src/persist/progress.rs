@@ -34,6 +34,11 @@ impl Loading {
         self.history.lock().take().filter(|history| history.id.len() == 40)
     }
 
+    /// Whether the file in progress stands in a replication history.
+    pub fn tells_history(&self) -> bool {
+        self.history.lock().is_some()
+    }
+
     /// What the end of a log tells of it.
     pub fn set_history(&self, history: Option<History>) {
         *self.history.lock() = history;

@@ -37,6 +37,15 @@ pub const RESTORE: Command = Command {
     run: restore,
 };
 
+pub const RESTORE_ASKING: Command = Command {
+    name: "RESTORE-ASKING",
+    since: "3.0.0",
+    flags: WRITE | DENYOOM | ASKING | DANGEROUS,
+    doc: "RESTORE of a key whose slot is on its way to this server: what MIGRATE sends in a cluster. O(N) in its size.",
+    examples: "> RESTORE-ASKING k 0 \"\\x00\\xc0\\n\\n\\x00n\\x9fWE\\x0e\\xaec\\xbb\"\nOK\n> GET k\n\"10\"",
+    ..RESTORE
+};
+
 #[derive(Default)]
 struct Options {
     replace: bool,

@@ -5,11 +5,14 @@
 
 mod dump;
 mod expiry;
+mod migrate;
 mod name;
 mod object;
 mod walk;
 
 use crate::command::*;
+
+pub use migrate::Order;
 
 pub const COMMANDS: &[Command] = &[
     name::COPY,
@@ -20,6 +23,7 @@ pub const COMMANDS: &[Command] = &[
     expiry::EXPIREAT,
     expiry::EXPIRETIME,
     walk::KEYS,
+    migrate::MIGRATE,
     name::MOVE,
     object::OBJECT,
     object::OBJECT_ENCODING,
@@ -36,6 +40,7 @@ pub const COMMANDS: &[Command] = &[
     name::RENAME,
     name::RENAMENX,
     dump::RESTORE,
+    dump::RESTORE_ASKING,
     walk::SCAN,
     TOUCH,
     expiry::TTL,

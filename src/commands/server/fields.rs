@@ -247,7 +247,7 @@ const STATS: &[Field] = &[
     field("pubsubshard_channels", |r| r.node.pubsub.len(Kind::Shard).into()),
     field("latest_fork_usec", zero),
     field("total_forks", zero),
-    field("migrate_cached_sockets", zero),
+    field("migrate_cached_sockets", |r| r.node.migrations.cached.load(Relaxed).into()),
     field("slave_expires_tracked_keys", zero),
     field("active_defrag_hits", |r| r.counts.defrag_hits.into()),
     field("active_defrag_misses", |r| r.counts.defrag_misses.into()),
