@@ -51,6 +51,7 @@ def clients(fast: bool) -> list[Client]:
         Client("node-redis RESP2", ["node", str(CLIENTS / "node_redis.js"), "{port}", "2"]),
         Client("node-redis RESP3", ["node", str(CLIENTS / "node_redis.js"), "{port}", "3"]),
         Client("hiredis", [str(WORK / "hiredis-client"), "{port}"], fast=True),
+        Client("cluster", [VENV_PYTHON, str(CLIENTS / "cluster.py"), "--server", "{server}"], own_server=True),
         Client("TLS", [VENV_PYTHON, str(CLIENTS / "tls.py"), "--server", "{server}"], own_server=True),
         Client("examples", [python, str(HERE / "differential" / "examples.py"), "--server", "{server}"], fast=True, own_server=True),
         Client("file checks", [python, str(HERE / "exchange" / "check.py"), "--server", "{server}", *(["--fast"] if fast else [])],

@@ -8,6 +8,7 @@
 use crate::acl::{self, Catalog, Declared, Grammar, Users};
 use crate::clients::{Clients, Pause};
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::command::table::RenameError;
 use crate::command::{Command, Registry, error, permission, waiting};
 use crate::commands::{FAMILIES, acl as acl_commands, replication};
@@ -214,6 +215,12 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
         warning!("Failed to configure TLS. Check logs for more info.");
         return Ok(1);
     }
+    if config.cluster_enabled
+        && let Err(cause) = node.cluster.open(&config)
+    {
+        warning!("{cause}");
+        return Ok(1);
+    }
     if let Err(e) = node.oom_score.apply(&config, config.replicaof.is_some()) {
         warning!("Unable to apply oom-score-adj: {e}");
     }
@@ -253,6 +260,7 @@ fn build_node(
         walks: Walks::default(),
         replication: Replication::default(),
         migrations: Migrations::default(),
+        cluster: Cluster::default(),
         acl: Users::new(permission::catalog(registry), &config.requirepass),
         clients: Clients::default(),
         pubsub: PubSub::default(),

@@ -41,6 +41,7 @@ pub mod process;
 pub mod tls;
 
 // floor 7: the other servers
+pub mod cluster;
 pub mod migrations;
 pub mod replication;
 

@@ -23,8 +23,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Loads the append-only log if there shall be one, and begins to record.
+/// Loads the append-only log if there shall be one, and begins to record; else the snapshot file.
 pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+    load_files(node, registry, config, slots)?;
+    if config.cluster_enabled && (1..node.keyspace.databases()).any(|db| node.keyspace.counts(db).0 > 0) {
+        let text = "You can't have keys in a DB different than DB 0 when in Cluster mode. Exiting.";
+        return Err(fatal(io::Error::other(text)));
+    }
+    Ok(())
+}
+
+fn load_files(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
     if !config.appendonly {
         return load_snapshot(node, registry, config, slots).map_err(fatal);
     }

@@ -3,6 +3,7 @@
 use crate::acl::Users;
 use crate::clients::{Client, ClientClass, Clients, Unblock};
 use crate::clock::{self, Millis};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::choices::{AofReplyAfter, AppendFsync, MaxmemoryPolicy, ShutdownFlags};
 use crate::config::events::KeyspaceEvents;
@@ -39,6 +40,7 @@ pub struct Node {
     pub walks: Walks,
     pub replication: Replication,
     pub migrations: Migrations,
+    pub cluster: Cluster,
     pub acl: Users,
     pub clients: Clients,
     pub pubsub: PubSub,

@@ -10,6 +10,7 @@ use super::room;
 use super::run::count_error;
 use super::scripts::{self, Anew};
 use super::session::{Queue, Then};
+use super::slots;
 use super::table::Row;
 use super::turn::{Called, LookedUp, Prepared, Turn};
 use super::unit::{Ended, Parts, unit};
@@ -249,7 +250,10 @@ fn refuse(turn: &mut Turn<'_>, session: &mut Session, row: Option<Row>, error: &
         // An EXEC that may not run takes its transaction with it.
         abandon_transaction(turn, session);
         let cause = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
-        reply.error(&[b"EXECABORT Transaction discarded because of: ", cause].concat());
+        match *error == slots::CROSS_SLOT {
+            true => reply.error(cause),
+            false => reply.error(&[b"EXECABORT Transaction discarded because of: ", cause].concat()),
+        }
     } else {
         session.abort_queue();
         reply.error(error.text());

@@ -8,6 +8,7 @@
 
 use super::error::PRIMARY_IS_DOWN;
 use super::permission;
+use super::slots;
 use super::table::Row;
 use super::turn::Turn;
 use super::{
@@ -89,6 +90,8 @@ pub const REFUSALS: &[Gate] = &[
     // Nor is what may not be queued.
     Gate { name: "outside MULTI", check: outside_multi, quiet: |_| true },
     Gate { name: "acl", check: permission::gate, quiet: |l| l.session.user.is_unrestricted() },
+    // It stops no command with one key, and others pass all gates.
+    Gate { name: "slots", check: slots::gate, quiet: |_| true },
     Gate { name: "snapshots", check: snapshots, quiet: |l| l.node.rdb.last_ok.0.load(Relaxed) },
     Gate { name: "disk", check: disk, quiet: |l| !l.node.journal.has_failed() },
     Gate { name: "replicas", check: replicas, quiet: |l| l.config.min_replicas_to_write == 0 },
@@ -459,6 +462,25 @@ mod tests {
         assert_eq!(said(case("paused"), &["GET", "k"]), Ok(Some(Deferred::Held)));
         assert_eq!(said(case("paused for writes"), &["GET", "k"]), Ok(None));
         assert_eq!(said(case("paused for writes"), &["PUBLISH", "c", "m"]), Ok(Some(Deferred::Held)));
+    }
+
+    #[test]
+    fn in_a_cluster_a_request_keeps_to_one_slot() {
+        let mut world = World::new();
+        assert_eq!(world.try_out(&["MGET", "a", "b"]), Ok(None));
+        world.config.cluster_enabled = true;
+        let refused = Err("CROSSSLOT Keys in request don't hash to the same slot".to_owned());
+        for apart in ["MGET a b", "SSUBSCRIBE a b", "EVAL x 2 a b", "SORT a STORE b", "RENAME a b", "WATCH a b"] {
+            assert_eq!(world.try_out(&apart.split(' ').collect::<Vec<_>>()), refused, "{apart}");
+        }
+        for together in ["MGET a {a}b", "SUBSCRIBE a b", "EVAL x 1 a b", "SORT a", "EXEC", "GET a"] {
+            assert_eq!(world.try_out(&together.split(' ').collect::<Vec<_>>()), Ok(None), "{together}");
+        }
+        let queued = ["a", "b"].map(|key| Argv::of(["GET", key]));
+        let commands = queued.map(|argv| (world.registry.resolve(argv.view()).unwrap(), argv));
+        world.session.queue = Some(Queue { commands: commands.into(), ..Queue::default() });
+        assert_eq!(world.try_out(&["EXEC"]), refused);
+        assert_eq!(world.try_out(&["GET", "c"]), Ok(Some(Deferred::Queued)));
     }
 
     #[test]

@@ -207,6 +207,14 @@ impl Keys {
             }
         }
     }
+
+    /// Visits the number of each argument that lies in a slot of a cluster: keys, and names of shard channels.
+    pub fn for_each_in_slots(&self, argv: ArgvView<'_>, visit: &mut dyn FnMut(usize)) {
+        match self.custom {
+            Some(custom) => custom(argv, &mut |i, _| visit(i)),
+            None => self.specs().for_each(|spec| spec.for_each(argv, &mut |i, _| visit(i))),
+        }
+    }
 }
 
 impl Keys {

@@ -22,6 +22,7 @@ mod run;
 pub mod scanning;
 pub mod scripts;
 pub mod session;
+pub mod slots;
 mod stray;
 pub mod syntax;
 pub mod table;

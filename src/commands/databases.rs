@@ -108,6 +108,9 @@ const SWAPDB: Command = Command {
 };
 
 fn swapdb(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if ctx.config.cluster_enabled {
+        return Err(Error::new("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let Ctx { args, db, out, .. } = ctx;
     let number = |i, error: Error| args.int_in(i, i64::from(i32::MIN)..=i64::from(i32::MAX), error);
     let (first, second) = (number(1, INVALID_FIRST)?, number(2, INVALID_SECOND)?);

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod bitmaps;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -30,6 +31,7 @@ use crate::command::{Command, HIDDEN};
 pub const FAMILIES: &[&[Command]] = &[
     acl::COMMANDS,
     bitmaps::COMMANDS,
+    cluster::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,

@@ -116,7 +116,7 @@ const FAILOVER: Command = Command {
 fn failover(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (node, now) = (ctx.node, ctx.db.now());
     if ctx.config.cluster_enabled {
-        return Err(Error::new("ERR FAILOVER not allowed in cluster mode."));
+        return Err(Error::new("ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead."));
     }
     let (mut target, mut force, mut abort, mut timeout_ms) = (None, false, false, None);
     while let Some(word) = ctx.args.word() {

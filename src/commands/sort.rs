@@ -77,8 +77,8 @@ fn key_and_store(argv: ArgvView<'_>, visit: &mut dyn FnMut(usize, u16)) {
 }
 
 fn sort(ctx: &mut Ctx<'_, '_>, may_store: bool) -> Outcome {
-    let may_read_all = permission::may_read_all(ctx);
-    let mut request = Request::read(&mut ctx.args, may_store, may_read_all)?;
+    let (may_read_all, in_cluster) = (permission::may_read_all(ctx), ctx.config.cluster_enabled);
+    let mut request = Request::read(&mut ctx.args, may_store, may_read_all, in_cluster)?;
     let key = ctx.args.key(1);
     let kind = ctx.db.read_any(key).map(|entry| entry.kind());
     let for_script = ctx.session.origin == session::Origin::Script;
@@ -112,8 +112,9 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// `may_read_all`: the user may read every key, which BY and GET may lead to.
-    fn read(args: &mut Args<'a>, may_store: bool, may_read_all: bool) -> Result<Self, Error> {
+    /// `may_read_all`: the user may read every key, which BY and GET may lead to. `in_cluster`: they would lead to other
+    /// slots.
+    fn read(args: &mut Args<'a>, may_store: bool, may_read_all: bool, in_cluster: bool) -> Result<Self, Error> {
         let (get, store) = (SmallVec::new(), None);
         let mut request = Self { sorts: true, desc: false, alpha: false, by: None, offset: 0, count: -1, get, store };
         args.skip_to(2);
@@ -130,6 +131,9 @@ impl<'a> Request<'a> {
                 b"BY" => {
                     let pattern = args.required()?;
                     let is_pattern = pattern.contains(&b'*');
+                    if is_pattern && in_cluster {
+                        return Err(BY_IN_CLUSTER);
+                    }
                     if is_pattern && !may_read_all {
                         return Err(BY_DENIED);
                     }
@@ -138,6 +142,9 @@ impl<'a> Request<'a> {
                 }
                 b"GET" => {
                     let pattern = args.required()?;
+                    if in_cluster {
+                        return Err(GET_IN_CLUSTER);
+                    }
                     if !may_read_all {
                         return Err(GET_DENIED);
                     }
@@ -384,5 +391,7 @@ const NOT_A_NUMBER: Error = Error::new("ERR One or more scores can't be converte
 const PATTERN_NOTES: &str = "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort";
 const STORE_NOTES: &str = "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array";
 
+const BY_IN_CLUSTER: Error = Error::new("ERR BY option of SORT denied in Cluster mode.");
+const GET_IN_CLUSTER: Error = Error::new("ERR GET option of SORT denied in Cluster mode.");
 const BY_DENIED: Error = Error::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
 const GET_DENIED: Error = Error::new("ERR GET option of SORT denied due to insufficient ACL permissions.");

@@ -303,6 +303,9 @@ fn select(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if i32::try_from(index).is_err() {
         return Err(NOT_INT32);
     }
+    if index != 0 && ctx.config.cluster_enabled && !ctx.session.is_replayed() {
+        return Err(Error::new("ERR SELECT is not allowed in cluster mode"));
+    }
     let index = usize::try_from(index).ok().filter(|&i| i < ctx.node.keyspace.databases()).ok_or(error::DB_INDEX)?;
     ctx.session.select(index);
     ctx.db.select(index);

@@ -18,7 +18,7 @@ pub const COPY: Command = Command {
 };
 
 fn copy(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let Ctx { args, db, out, .. } = ctx;
+    let Ctx { args, db, out, config, .. } = ctx;
     let (from, to) = (args.key(1), args.key(2));
     let (here, mut there, mut replace) = (db.index(), db.index(), false);
     args.skip_to(3);
@@ -28,6 +28,9 @@ fn copy(ctx: &mut Ctx<'_, '_>) -> Outcome {
             b"DB" => there = database(args.required()?, db.keyspace().databases())?,
             _ => return Err(SYNTAX),
         }
+    }
+    if config.cluster_enabled && there != 0 {
+        return Err(Error::new("ERR Copying to another database is not allowed in cluster mode"));
     }
     if here == there && from == to {
         return Err(SAME_OBJECT);
@@ -56,6 +59,9 @@ pub const MOVE: Command = Command {
 };
 
 fn move_key(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    if ctx.config.cluster_enabled {
+        return Err(Error::new("ERR MOVE is not allowed in cluster mode"));
+    }
     let Ctx { args, db, out, .. } = ctx;
     let (key, here) = (args.key(1), db.index());
     let there = database(args.get(2), db.keyspace().databases())?;

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::command::effects::Effects;
 use crate::command::permission;
 use crate::command::scripts::Anew;
+use crate::command::slots::ScriptSlots;
 use crate::command::table::Row;
 use crate::command::*;
 use crate::keyspace::undo::Before;
@@ -27,6 +28,7 @@ pub struct Running<'r, 'a, 'k> {
 /// What is known of a script in execution, wherever it goes on.
 pub struct State {
     session: Session,
+    slots: ScriptSlots,
     /// No command that writes.
     read_only: bool,
     /// Memory was short when the script began, and it may not use more.
@@ -57,11 +59,19 @@ enum Refusal {
 }
 
 impl State {
-    pub fn new(ctx: &Ctx<'_, '_>, name: &[u8], is_function: bool, read_only: bool, allow_oom: bool) -> Self {
+    pub fn new(
+        ctx: &Ctx<'_, '_>,
+        name: &[u8],
+        is_function: bool,
+        slots: ScriptSlots,
+        read_only: bool,
+        allow_oom: bool,
+    ) -> Self {
         let session = ctx.session.for_script();
         let out_of_memory = !allow_oom && !session.is_replayed() && ctx.is_out_of_memory();
         Self {
             session,
+            slots,
             read_only,
             out_of_memory,
             wrote: false,
@@ -154,12 +164,13 @@ impl Running<'_, '_, '_> {
         Err(if is_unknown { (None, UNKNOWN) } else { (row, WRONG_ARITY) })
     }
 
-    fn judge(&self, row: Row, request: ArgvView<'_>) -> Result<(), Error> {
-        let state = &self.state;
+    fn judge(&mut self, row: Row, request: ArgvView<'_>) -> Result<(), Error> {
+        let state = &mut self.state;
         self.ctx.permit_called(row, request, &state.session)?;
         if state.read_only && row.command.has(WRITE | MAY_REPLICATE) {
             return Err(WRITES);
         }
+        state.slots.admit(row, request)?;
         // Once it has changed something it cannot be stopped in the middle.
         if state.wrote {
             return Ok(());

@@ -6,13 +6,14 @@
 use super::host::{OUT_OF_MEMORY, Running, State};
 use crate::command::error::NOT_INT;
 use crate::command::scripts::{Anew, Leaving};
+use crate::command::slots::{ScriptSlots, Slots};
 use crate::command::*;
 use crate::num;
 use crate::script::cache::{self, Script, Sha};
 use crate::script::functions::{Library, Loader};
 use crate::script::library::NO_STATE;
 use crate::script::local::{Evals, Functions};
-use crate::script::text::{ALLOW_OOM, ALLOW_STALE, Flags, NO_WRITES, UNDECLARED};
+use crate::script::text::{ALLOW_CROSS_SLOT_KEYS, ALLOW_OOM, ALLOW_STALE, Flags, NO_CLUSTER, NO_WRITES, UNDECLARED};
 use crate::script::{Compiled, Engine, Ran, Start, hex_digest};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -276,6 +277,9 @@ fn judge(ctx: &Ctx<'_, '_>, flags: Flags, read_only: bool) -> Outcome {
     if flags & UNDECLARED != 0 {
         return if is_stale { Err(error::PRIMARY_IS_DOWN) } else { Ok(()) };
     }
+    if ctx.config.cluster_enabled && flags & NO_CLUSTER != 0 {
+        return Err(NOT_IN_CLUSTER);
+    }
     if is_stale && flags & ALLOW_STALE == 0 {
         return Err(error::PRIMARY_IS_DOWN);
     }
@@ -310,10 +314,25 @@ fn run(
     let declared = flags & UNDECLARED == 0;
     let read_only = read_only || declared && flags & NO_WRITES != 0;
     let is_function = ctx.row.command.name.starts_with("FCALL");
-    let state = State::new(ctx, name, is_function, read_only, declared && flags & ALLOW_OOM != 0);
+    let slots = slots_of(ctx, flags);
+    let state = State::new(ctx, name, is_function, slots, read_only, declared && flags & ALLOW_OOM != 0);
     let mut running = Running { ctx, state };
     let ran = engine.start(&start, &mut running);
     (ran, running.state)
+}
+
+/// A script that declares nothing may go from slot to slot, as before scripts could declare anything.
+fn slots_of(ctx: &Ctx<'_, '_>, flags: Flags) -> ScriptSlots {
+    if !ctx.config.cluster_enabled || ctx.session.is_replayed() {
+        return ScriptSlots::Any;
+    }
+    if flags & (UNDECLARED | ALLOW_CROSS_SLOT_KEYS) != 0 {
+        return ScriptSlots::Each;
+    }
+    match Slots::of(ctx.row, ctx.args.view()) {
+        Slots::One(slot) => ScriptSlots::One(Some(slot)),
+        Slots::None | Slots::Several => ScriptSlots::One(None),
+    }
 }
 
 /// The script's reply, or its error.
@@ -335,5 +354,6 @@ fn finish(ctx: &mut Ctx<'_, '_>, engine: &Engine, ran: Ran, anew: Option<Anew>) 
     Ok(())
 }
 
+const NOT_IN_CLUSTER: Error = Error::new("ERR Can not run script on cluster, 'no-cluster' flag is set.");
 const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
 const ARGUMENTS_INLINE: usize = 16;
