@@ -134,7 +134,7 @@ def hints_and_completion():
 HINTS = {
     "set k v": "[GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL]",
     "zadd k": "[NX|XX] [GT|LT] [CH] [INCR] score member [score member ...]",
-    "zunionstore d": "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM|MIN|MAX]",
+    "zunionstore d": "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM|MIN|MAX",
     "zrange k": "start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
     "geosearch k": "FROMMEMBER member|FROMLONLAT longitude latitude BYRADIUS radius M|KM|FT|MI|BYBOX width height M|KM|FT|MI",
     "bitfield k": "GET encoding offset|[OVERFLOW WRAP|SAT|FAIL] SET encoding offset value|INCRBY encoding offset increment",

@@ -26,7 +26,10 @@ from same import CLOCKS, PAIRS, SHAPES, UNORDERED  # noqa: E402
 
 LIST_MAX_S = 10
 # Options newer than every peer: behind a line that uses one, a block is only ours.
-NEWER_OPTIONS = {("EXEC", "IFEQ"), ("SISMEMBER", "XX"), ("ZRANGE", "XX"), ("ZUNION", "COUNT")}
+NEWER_OPTIONS = {
+    ("CLIENT", "NOT-DB"), ("CONFIG", "COMMANDLOG-REPLY-LARGER-THAN"), ("EXEC", "IFEQ"), ("GEOSEARCH", "BYPOLYGON"),
+    ("HSETEX", "NX"), ("SISMEMBER", "XX"), ("ZRANGE", "XX"), ("ZUNION", "COUNT"),
+}
 UNKNOWN = ("(error) ERR unknown command", "(error) ERR unknown subcommand")
 
 

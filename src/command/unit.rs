@@ -188,7 +188,7 @@ fn pass_on_message(node: &Node, shard: bool, channel: &[u8], payload: &[u8]) {
     if node.journal.stream.is_on() {
         let (name, mut command): (&[u8], _) = (if shard { b"SPUBLISH" } else { b"PUBLISH" }, Vec::new());
         encode_request(&mut command, [name, channel, payload].into_iter());
-        node.journal.stream.append_for_replicas(&command);
+        node.journal.stream.append_message(&command);
     }
 }
 

@@ -213,7 +213,7 @@ impl Stream {
         });
     }
 
-    /// Appends a command that only replicas get: PING, PUBLISH, REPLCONF GETACK. Nothing while this server follows another.
+    /// Appends a command that only replicas get: PING, REPLCONF GETACK. Nothing while this server follows another.
     pub fn append_for_replicas(&self, command: &[u8]) {
         if self.is_on() {
             self.write(|inner| {
@@ -222,6 +222,12 @@ impl Stream {
                 }
             });
         }
+    }
+
+    /// The same for a message, in front of which Redis has the stream in some database.
+    pub fn append_message(&self, command: &[u8]) {
+        let db = self.inner.lock().db.unwrap_or(0);
+        self.append((db, db), [b"", command, b""]);
     }
 
     /// Appends what the primary sent, up to the end of a unit, behind which the stream is in database `db`. Nothing if this
