@@ -11,7 +11,7 @@ use crate::clients::Client;
 use crate::clock;
 use crate::command::call::call;
 use crate::command::session::Session;
-use crate::command::turn::{Called, Turn};
+use crate::command::turn::{Called, Prepared, Turn};
 use crate::command::{PATTERNS, RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD};
 use crate::config::Config;
 use crate::loading;
@@ -24,7 +24,6 @@ use crate::persist::stream::random_id;
 use crate::replication::{Failover, LinkState, Primary};
 use crate::resp::{Argv, ArgvView, Limits, Parser, Span, Step, encode_request};
 use crate::tls;
-use rustls::pki_types::ServerName;
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +34,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 
 /// Starts the thread. It sleeps while this server follows nobody.
 pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
@@ -168,9 +166,7 @@ async fn dial(primary: &Primary, from: &str) -> std::io::Result<TcpStream> {
 
 /// `tls-replication`. The certificate need not bear the primary's name, as in Redis.
 async fn over_tls(stream: TcpStream, primary: &Primary, config: &Config) -> Result<Box<dyn Duplex>, String> {
-    let connector = TlsConnector::from(Arc::new(tls::client_config(config)?));
-    let name = ServerName::try_from(primary.host.clone()).or_else(|_| ServerName::try_from("primary"));
-    let name = name.map_err(|e| format!("The MASTER's name cannot be used with TLS: {e}"))?;
+    let (connector, name) = tls::connector(config, &primary.host)?;
     match timeout(patience(config), connector.connect(name, stream)).await {
         Err(_) => Err("Timeout in the TLS handshake with the MASTER".to_owned()),
         Ok(Err(e)) => Err(format!("The TLS handshake with the MASTER failed: {e}")),
@@ -712,18 +708,15 @@ impl Applier {
     }
 
     fn run_one(&mut self, turn: &mut Turn<'_>, len: usize, canonical: bool) {
-        let is_getack = {
-            let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
-            argv.len() == 3
-                && argv.get(0).eq_ignore_ascii_case(b"replconf")
-                && argv.get(1).eq_ignore_ascii_case(b"getack")
-        };
-        if is_getack {
+        let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
+        let is = |i: usize, word: &[u8]| argv.get(i).eq_ignore_ascii_case(word);
+        if argv.len() == 3 && is(0, b"replconf") && is(1, b"getack") {
             self.acks_now = true;
             return;
         }
-        let row = self.place.registry.lookup(ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans));
-        let leaves_the_gate = row.is_some_and(|row| row.command.has(WORLD | PATTERNS | RUNS_QUEUE | RUNS_SCRIPT));
+        let looked_up = turn.prepare(argv, canonical).looked_up;
+        let leaves_the_gate =
+            looked_up.row.is_some_and(|row| row.command.has(WORLD | PATTERNS | RUNS_QUEUE | RUNS_SCRIPT));
         if leaves_the_gate {
             // Up to the unit that it ends, which may have begun with MULTI.
             self.pass_on();
@@ -732,7 +725,7 @@ impl Applier {
         self.out.clear();
         loop {
             let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
-            let prepared = turn.prepare(argv, canonical);
+            let prepared = Prepared { argv, canonical, looked_up };
             if call(turn, &mut self.session, prepared, &mut self.out) != Called::Paused {
                 break;
             }

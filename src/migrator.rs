@@ -16,7 +16,6 @@ use crate::observe::WorkerStats;
 use crate::persist::rdb::dump::dump;
 use crate::resp::encode_request;
 use crate::tls;
-use rustls::pki_types::ServerName;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,7 +27,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 /// Starts the thread. It sleeps while nothing is to be migrated.
 pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
@@ -277,10 +275,8 @@ async fn connect(place: &Place, order: &Order<'_>) -> Result<Wire, Failed> {
         if !config.tls_cluster {
             return Ok(Box::new(stream) as Box<dyn Duplex>);
         }
-        let settings = tls::client_config(&config).map_err(|_| Failed::Connecting)?;
-        let name = ServerName::try_from(host.clone()).or_else(|_| ServerName::try_from("target"));
-        let name = name.map_err(|_| Failed::Connecting)?;
-        let stream = TlsConnector::from(Arc::new(settings)).connect(name, stream).await;
+        let (connector, name) = tls::connector(&config, &host).map_err(|_| Failed::Connecting)?;
+        let stream = connector.connect(name, stream).await;
         Ok(Box::new(stream.map_err(|_| Failed::Connecting)?) as Box<dyn Duplex>)
     };
     let stream = timeout(order.patience, connected).await.map_err(|_| Failed::Connecting)??;

@@ -192,7 +192,7 @@ impl Node {
     /// clients hold that are being closed for it.
     pub fn not_counted_for_eviction(&self) -> u64 {
         let soon_free = self.keyspace.captures.bytes() + self.clients.leaving_bytes();
-        self.journal.pending_bytes() + self.journal.stream.figures().beyond_backlog() + soon_free as u64
+        self.journal.pending_bytes() + self.journal.stream.beyond_backlog() + soon_free as u64
     }
 
     /// Shows ports and configuration file as the process's name.

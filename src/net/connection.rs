@@ -145,11 +145,7 @@ impl Connection {
         }
         let mail = client.collect(Some(cx.waker()));
         self.waker = Some(cx.waker().clone());
-        if mail.overflowed {
-            self.close_over_limit(true);
-        } else if mail.close {
-            self.state = State::Closed;
-        }
+        self.close_if_asked(mail.close, mail.overflowed);
         self.journal_end = self.journal_end.max(mail.journal_end);
         self.render(mail.pushes);
         if let Some(served) = mail.served
@@ -560,6 +556,15 @@ impl Connection {
         self.soft_limit_timer = Some(timer);
     }
 
+    /// Others may have asked for the end; one of them, because a push did not fit.
+    fn close_if_asked(&mut self, is_asked: bool, overflowed: bool) {
+        if overflowed {
+            self.close_over_limit(true);
+        } else if is_asked {
+            self.state = State::Closed;
+        }
+    }
+
     #[cold]
     fn close_over_limit(&mut self, of_output: bool) {
         if self.state == State::Closed {
@@ -596,11 +601,7 @@ impl Connection {
         let (node, client) = (self.worker.node, &self.session.client);
         if node.clients.hold(client) {
             evict::relieve(node, self.worker.registry, &self.worker.stats, &node.config.load());
-            if client.is_overflowed() {
-                self.close_over_limit(true);
-            } else if client.facts.close_asap.load(Relaxed) {
-                self.state = State::Closed;
-            }
+            self.close_if_asked(client.facts.close_asap.load(Relaxed), client.is_overflowed());
         }
     }
 

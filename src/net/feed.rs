@@ -252,9 +252,8 @@ impl<'a> Feed<'a> {
     // ---- what it says
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        let mut room = [0; READ_BYTES];
         loop {
-            self.input.reserve(READ_BYTES);
-            let mut room = vec![0; READ_BYTES];
             let mut buf = ReadBuf::new(&mut room);
             match self.stream.poll_read(cx, &mut buf) {
                 Poll::Pending => return Ok(()),

@@ -91,13 +91,8 @@ pub struct Figures {
     pub backlog_bytes: u64,
     /// Memory of everything that is kept.
     pub held_bytes: u64,
-}
-
-impl Figures {
-    /// Memory that is kept for replicas which have not read it, beside the backlog.
-    pub fn beyond_backlog(&self) -> u64 {
-        self.held_bytes.saturating_sub(self.backlog_bytes + BLOCK_BYTES as u64)
-    }
+    /// See [`Stream::beyond_backlog`].
+    pub beyond_backlog: u64,
 }
 
 impl Default for Stream {
@@ -136,6 +131,14 @@ impl Inner {
             self.end += now.len() as u64;
             bytes = rest;
         }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        (self.blocks.len() * BLOCK_BYTES) as u64
+    }
+
+    fn beyond_backlog(&self) -> u64 {
+        self.held_bytes().saturating_sub(self.backlog + BLOCK_BYTES as u64)
     }
 
     /// Forgets what neither the backlog nor a cursor needs.
@@ -184,6 +187,11 @@ impl Stream {
         inner.trim();
     }
 
+    /// Memory that is kept for replicas which have not read it, beside the backlog. Under `maxmemory` each command asks.
+    pub fn beyond_backlog(&self) -> u64 {
+        if self.is_on() { self.inner.lock().beyond_backlog() } else { 0 }
+    }
+
     pub fn figures(&self) -> Figures {
         let inner = self.inner.lock();
         Figures {
@@ -193,7 +201,8 @@ impl Stream {
             end: inner.end,
             start: inner.start,
             backlog_bytes: inner.backlog,
-            held_bytes: (inner.blocks.len() * BLOCK_BYTES) as u64,
+            held_bytes: inner.held_bytes(),
+            beyond_backlog: inner.beyond_backlog(),
         }
     }
 

@@ -25,6 +25,7 @@ use arc_swap::ArcSwapOption;
 use files::{KeyPair, State};
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use suites::Choice;
+use tokio_rustls::TlsConnector;
 use verify::SignedByAuthority;
 
 /// What TLS does at present.
@@ -171,6 +173,14 @@ pub fn client_config(config: &Config) -> Result<ClientConfig, String> {
         return Err(NO_AUTHORITIES.into());
     }
     client_with(config, Arc::new(files::authorities(config)?))
+}
+
+/// What connects to another server over TLS, and the name to call it by: any, if `host` is none that a certificate could
+/// bear. The error is a text for the log.
+pub fn connector(config: &Config, host: &str) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let name = ServerName::try_from(host.to_owned()).or_else(|_| ServerName::try_from("server"));
+    let name = name.map_err(|e| format!("The server's name cannot be used with TLS: {e}"))?;
+    Ok((TlsConnector::from(Arc::new(client_config(config)?)), name))
 }
 
 fn client_with(config: &Config, roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {

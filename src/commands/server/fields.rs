@@ -135,7 +135,7 @@ const MEMORY: &[Field] = &[
     field("mem_not_counted_for_evict", |r| r.node.not_counted_for_eviction().into()),
     field("mem_replication_backlog", |r| backlog(r).into()),
     field("mem_total_replication_buffers", |r| r.node.journal.stream.figures().held_bytes.into()),
-    field("mem_clients_slaves", |r| r.node.journal.stream.figures().beyond_backlog().into()),
+    field("mem_clients_slaves", |r| r.node.journal.stream.beyond_backlog().into()),
     field("mem_clients_normal", |r| r.memory().clients.into()),
     field("mem_cluster_links", zero),
     field("mem_aof_buffer", |r| r.memory().journal.into()),
@@ -344,7 +344,7 @@ fn clients(r: &Reading<'_>) -> usize {
 
 fn backlog(r: &Reading<'_>) -> u64 {
     let figures = r.node.journal.stream.figures();
-    figures.held_bytes - figures.beyond_backlog()
+    figures.held_bytes - figures.beyond_backlog
 }
 
 fn ok_or_err(ok: bool) -> &'static str {

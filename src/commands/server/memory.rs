@@ -214,8 +214,8 @@ fn memory_stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
     map.bytes("peak.allocated", reading.peak);
     map.bytes("total.allocated", reading.used);
     map.bytes("startup.allocated", reading.startup);
-    map.bytes("replication.backlog", stream.held_bytes - stream.beyond_backlog());
-    map.bytes("clients.slaves", stream.beyond_backlog());
+    map.bytes("replication.backlog", stream.held_bytes - stream.beyond_backlog);
+    map.bytes("clients.slaves", stream.beyond_backlog);
     map.bytes("clients.normal", reading.clients);
     map.bytes("cluster.links", 0);
     map.bytes("aof.buffer", reading.journal);
