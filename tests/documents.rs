@@ -26,8 +26,8 @@ const GROUPS: [(Group, usize); 16] = [
     (Group::Scripting, 8),
     (Group::Cluster, 4),
 ];
-/// The one subcommand that no Redis has.
-const OURS: &str = "LATENCY JSON";
+/// Commands that no other server has.
+const OWN: &[&str] = &["LATENCY JSON", "MEXISTS"];
 /// Commands that only Valkey has; their rows tell since which of its versions.
 const OF_VALKEY: &[&str] = &["CLIENT CAPA", "COMMANDLOG", "DELIFEQ", "SCRIPT SHOW"];
 /// Subcommands in Redis 8.2.
@@ -94,7 +94,8 @@ fn table() -> String {
     let mut lines = vec!["| group | of Redis 8.2 | commands |".to_owned(), "|---|---|---|".to_owned()];
     let (mut have, mut all) = (0, 0);
     for (group, known) in GROUPS {
-        let mut of_group: Vec<&&Command> = rows.iter().filter(|c| c.group == group && !is_newer(c)).collect();
+        let mut of_group: Vec<&&Command> =
+            rows.iter().filter(|c| c.group == group && !is_newer(c) && !is_own(c)).collect();
         of_group.sort_by_key(|c| c.name);
         let listed = of_group.iter().filter(|c| !c.name.contains(' ')).map(|c| shown(c, &of_group));
         let listed: Vec<String> = listed.collect();
@@ -103,7 +104,7 @@ fn table() -> String {
         (have, all) = (have + listed.len(), all + known);
     }
     lines.push(format!("| all | {have}/{all} | the vector sets of 8.2, a module, are not counted |"));
-    let subcommands = rows.iter().filter(|c| c.name.contains(' ') && c.name != OURS && !is_newer(c)).count();
+    let subcommands = rows.iter().filter(|c| c.name.contains(' ') && !is_own(c) && !is_newer(c)).count();
     lines.push(format!("| subcommands | {subcommands}/{SUBCOMMANDS} | |"));
     for (whose, of_valkey) in [("Redis 8.4 to 8.10", false), ("Valkey", true)] {
         let mut newer: Vec<&&Command> = rows.iter().filter(|c| is_newer(c) && is_of_valkey(c) == of_valkey).collect();
@@ -111,6 +112,8 @@ fn table() -> String {
         let named = newer.iter().map(|c| format!("{} ({})", c.name.to_lowercase(), c.since));
         lines.push(format!("| of {whose} | {} | {} |", newer.len(), named.collect::<Vec<_>>().join(" · ")));
     }
+    let own: Vec<String> = rows.iter().filter(|c| is_own(c)).map(|c| c.name.to_lowercase()).collect();
+    lines.push(format!("| memkv's own | {} | {} |", own.len(), own.join(" · ")));
     lines.join("\n") + "\n"
 }
 
@@ -121,6 +124,11 @@ fn shown(command: &Command, group: &[&&Command]) -> String {
         group.iter().filter_map(|c| c.name.strip_prefix(&prefix)).map(str::to_lowercase).collect();
     let name = command.name.to_lowercase();
     if command.has(CONTAINER) && !subcommands.is_empty() { format!("{name} ({})", subcommands.join(" ")) } else { name }
+}
+
+/// No other server has it.
+fn is_own(command: &Command) -> bool {
+    OWN.contains(&command.name)
 }
 
 /// Redis 8.2 does not have it.

@@ -360,6 +360,30 @@ fn a_watched_key_stops_a_transaction_with_a_script() {
     assert_eq!(other.say("GET k"), Reply::Text(b"other".to_vec()));
 }
 
+/// Such a transaction runs in a thread of its own, and its session comes back from there.
+#[test]
+fn what_a_transaction_with_a_script_changes_of_its_session_stays() {
+    let server = Server::start(&[]);
+    let (mut client, mut other) = (Client::of(&server), Client::of(&server));
+    let script = |client: &mut Client| client.ask(&[b"EVAL", b"return redis.call('SET', KEYS[1], 'x')", b"1", b"k"]);
+    client.say("MULTI");
+    client.say("SELECT 3");
+    script(&mut client);
+    assert!(matches!(client.say("EXEC"), Reply::List(replies) if replies.len() == 2));
+    client.say("SET there yes");
+    other.say("SELECT 3");
+    assert_eq!(other.say("MGET k there"), Reply::List(["x", "yes"].map(|text| Reply::Text(text.into())).into()));
+    client.say("MULTI");
+    script(&mut client);
+    client.say("SUBSCRIBE news");
+    client.send(&[b"EXEC"]);
+    let subscribed = Reply::List(vec![Reply::Text("subscribe".into()), Reply::Text("news".into()), Reply::Int(1)]);
+    assert_eq!(client.read(), Reply::List(vec![Reply::Text("OK".into()), subscribed]));
+    assert!(matches!(client.say("GET k"), Reply::Error(text) if text.starts_with("ERR Can't execute 'get'")));
+    drop(client);
+    wait_until("its subscription is gone", || other.say("PUBLISH news x") == Reply::Int(0));
+}
+
 const CLIENTS: usize = 4;
 const SCRIPTS_EACH: usize = 400;
 

@@ -128,6 +128,8 @@ enum Work {
     Types,
     /// Streams and their groups.
     Streams,
+    /// GET and SET of 4 and 32 MiB.
+    Large,
     /// Two workers beside one, in-process.
     Workers,
     /// Bytes per key and member.
@@ -266,6 +268,9 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
     }
     if is(&[Work::Streams]) {
         suites.push(presets::streams(plan.scale));
+    }
+    if is(&[Work::Large]) {
+        suites.push(presets::large());
     }
     let mut rows = Vec::new();
     for suite in suites {

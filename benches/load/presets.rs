@@ -247,6 +247,24 @@ pub fn streams(scale: f64) -> Suite {
     Suite { name: "streams", directives: NO_AOF, fill, works }
 }
 
+/// Values of megabytes, as KV caches of LLM serving have them, over few connections and many.
+pub fn large() -> Suite {
+    let mib = |mib: usize, connections: usize| {
+        let work = |what: &str, line: &str| Work {
+            name: format!("{what} {mib} MiB, {connections} connections"),
+            connections,
+            keys: Keys::uniform(LARGE_BYTES / (mib << 20) as u64),
+            value_bytes: mib << 20,
+            ..Work::new(what, line, 1, (2 * LARGE_BYTES / (mib << 20) as u64).max(3 * connections as u64))
+        };
+        let set = work("SET", SET).cpu(0.7).cpu_of_null(1.3).rate(1.0);
+        let stored = Fill { value_bytes: mib << 20, ..Fill::new(SET, LARGE_BYTES / (mib << 20) as u64) };
+        [set, work("GET", GET).prepare(stored).cpu(0.7).cpu_of_null(1.3).rate(1.0)]
+    };
+    let works = [(4, 1), (4, 8), (4, 80), (32, 1), (32, 8)].into_iter().flat_map(|(size, n)| mib(size, n)).collect();
+    Suite { name: "large values, AOF off", directives: NO_AOF, fill: Vec::new(), works }
+}
+
 pub fn scaled(count: u64, scale: f64) -> u64 {
     ((count as f64 * scale) as u64).max(1)
 }
@@ -256,6 +274,8 @@ const SET: &str = "SET key:{key} {value}";
 const KEYS: u64 = 100_000;
 pub const VALUE_BYTES: usize = 64;
 const CONNECTIONS: usize = 50;
+/// Data of a row of large values.
+const LARGE_BYTES: u64 = 512 << 20;
 pub const NO_AOF: &[(&str, &str)] = &[("appendonly", "no")];
 const FULL: &[(&str, &str)] = &[("appendonly", "no"), ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")];
 const FULL_OF_VOLATILE: &[(&str, &str)] =

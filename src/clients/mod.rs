@@ -26,6 +26,7 @@ use limits::HardLimits;
 use monitors::Monitors;
 use outbox::Outbox;
 use parking_lot::Mutex;
+use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -120,6 +121,8 @@ struct Inbox {
     /// A command that waited is being served: pushes from this one on stay behind its reply.
     held: Option<usize>,
     waker: Option<Waker>,
+    /// Nobody collects any more.
+    is_gone: bool,
 }
 
 /// How CLIENT UNBLOCK ends a blocked command.
@@ -137,6 +140,8 @@ pub struct Served {
     pub reply: Vec<u8>,
     /// It may leave when the journal is this far.
     pub journal_end: u64,
+    /// The client's session, of a command that went on in another thread and took it along.
+    pub session: Option<Box<dyn Any + Send>>,
 }
 
 /// What a connection finds in its inbox.
@@ -254,7 +259,31 @@ impl Client {
 
     /// Delivers the reply to the command that the connection waits in.
     pub fn serve(&self, reply: Vec<u8>, journal_end: u64) {
-        self.mail(|inbox| inbox.served = Some(Served { reply, journal_end }));
+        self.mail(|inbox| inbox.served = Some(Served { reply, journal_end, session: None }));
+    }
+
+    /// The same, with the session that the command took along. Gives it back if the connection is gone.
+    pub fn serve_with_session<S: Any + Send>(
+        &self,
+        reply: Vec<u8>,
+        journal_end: u64,
+        session: Box<S>,
+    ) -> Option<Box<S>> {
+        let mut left = Some(session);
+        self.mail(|inbox| {
+            if !inbox.is_gone {
+                let session = left.take().map(|session| session as Box<dyn Any + Send>);
+                inbox.served = Some(Served { reply, journal_end, session });
+            }
+        });
+        left
+    }
+
+    /// The connection ends. The session that was on its way back to it, if one was.
+    pub fn end(&self) -> Option<Box<dyn Any + Send>> {
+        let mut inbox = self.inbox.lock();
+        inbox.is_gone = true;
+        inbox.served.take()?.session
     }
 
     fn mail(&self, put: impl FnOnce(&mut Inbox)) {

@@ -8,7 +8,7 @@ use super::waiting::Wait;
 use super::{Outcome, Registry};
 use crate::command::Session;
 use crate::config::Config;
-use crate::keyspace::Db;
+use crate::keyspace::{Db, Stored};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{ArgvView, Hole, Out};
@@ -240,6 +240,16 @@ impl Reply<'_> {
             crate::keyspace::Text::Bytes(b) => self.0.bulk(b),
             crate::keyspace::Text::Int(n) => self.0.bulk_int(n),
         }
+    }
+
+    /// A key's string.
+    #[inline]
+    pub fn stored(&mut self, stored: Stored<'_>) -> Outcome {
+        match stored {
+            Stored::Text(text) => self.put(text),
+            Stored::Block(block) => self.0.block(block, 0..block.len()),
+        }
+        Ok(())
     }
 
     pub fn empty_array(&mut self) -> Outcome {

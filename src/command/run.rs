@@ -11,7 +11,7 @@ use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, RUNS_SCRIPT
 use crate::clock;
 use crate::node::Node;
 use crate::observe::{Observatory, Slowlog, WorkerStats};
-use crate::resp::{Argv, ArgvView, Out};
+use crate::resp::{self, Argv, ArgvView, Out};
 
 /// A handler, its error, its effects and its time. Returns the tick at its end.
 #[inline]
@@ -26,13 +26,13 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     let result = handler(ctx);
     let result = stray::judged(ctx, result);
     if ctx.waiting.is_some() || ctx.anew.is_some() || ctx.leaves.is_some() {
-        ctx.out.buf.truncate(start);
+        resp::block::truncate(ctx.out.buf, start);
         // It counts when it is served.
         ctx.flush_expired();
         return clock::ticks();
     }
     if let Err(error) = result {
-        ctx.out.buf.truncate(start);
+        resp::block::truncate(ctx.out.buf, start);
         ctx.out.error(error.text());
         ctx.stats.failed(ctx.row.id);
         count_error(ctx.node, ctx.stats, &ctx.out.buf[start..]);
@@ -62,7 +62,8 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 {
         log_command(ctx, |logs| &logs.slowlog, elapsed_ns / 1000);
     }
-    let (request, reply) = (ctx.args.view().bytes().len(), ctx.out.buf.len() - start);
+    let request = ctx.args.view().bytes().len() + ctx.session.long_bytes;
+    let reply = ctx.out.buf.len() - start + ctx.out.attached;
     if is_large(request, config.commandlog_request_larger_than) {
         log_command(ctx, |logs| &logs.large_requests, request as u64);
     }

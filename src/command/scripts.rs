@@ -6,7 +6,7 @@
 //! others are held out of order, and the world never while a stripe is.
 
 use super::Registry;
-use super::call::call;
+use super::call::{abandon_transaction, call};
 use super::ctx::{Ctx, Reply, Surroundings};
 use super::effects::Effects;
 use super::run::{count_error, run_handler, run_with};
@@ -227,21 +227,26 @@ pub(super) fn are_queued(session: &Session) -> bool {
 /// Runs an EXEC with scripts in a thread of its own, from its beginning. False if there is none: it runs here.
 #[cold]
 pub(super) fn depart_with_queue(turn: &mut Turn<'_>, session: &mut Session, row: Row, argv: ArgvView<'_>) -> bool {
-    let mut other = Box::new(session.for_departure());
-    (other.queue, other.watch) = (session.queue.take(), session.watch.take());
+    // What its commands change of the session, SELECT or SUBSCRIBE, stays changed: it goes along and comes back.
+    let stand_in = session.for_departure();
+    let other = Box::new(std::mem::replace(session, stand_in));
     let argv = argv.to_owned();
     let run = move |mut turn: Turn<'_>, mut session: Box<Session>| {
-        let mut out = Vec::new();
+        let (mut out, client) = (Vec::new(), session.client.clone());
         call_until_run(&mut turn, &mut session, argv.view(), &mut out);
-        session.client.serve(out, turn.journal_end);
+        if let Some(mut session) = client.serve_with_session(out, turn.journal_end, session) {
+            session.unsubscribe_all(&turn.node.pubsub);
+            session.stop_tracking(turn.node);
+            abandon_transaction(&turn, &mut session);
+        }
     };
     match in_a_thread(turn, Turn::begin, other, run) {
         None => {
             wait_for_thread(session, row);
             true
         }
-        Some(mut other) => {
-            (session.queue, session.watch) = (other.queue.take(), other.watch.take());
+        Some(other) => {
+            *session = *other;
             false
         }
     }

@@ -36,6 +36,8 @@ pub struct Session {
     pub waiting: Option<Waiting>,
     /// REPLCONF was said, or SYNC.
     pub joining: Option<Box<Joining>>,
+    /// Bytes of the present request's long arguments, which lie beside its own.
+    pub long_bytes: usize,
     /// What the connection must do after this command.
     pub then: Then,
     pub origin: Origin,
@@ -200,6 +202,7 @@ impl Session {
             no_touch: false,
             waiting: None,
             joining: None,
+            long_bytes: 0,
             then: Then::GoOn,
             origin: Origin::Socket,
         }
@@ -234,6 +237,7 @@ impl Session {
             no_touch: waiter.no_touch,
             waiting: None,
             joining: None,
+            long_bytes: 0,
             then: Then::GoOn,
             origin: Origin::Socket,
         }
@@ -285,6 +289,7 @@ impl Session {
             no_touch: self.no_touch,
             waiting: None,
             joining: None,
+            long_bytes: 0,
             then: Then::GoOn,
             origin: self.origin,
         }
@@ -307,7 +312,7 @@ impl Session {
     fn leave_out(&mut self, out: &mut Vec<u8>, start: usize) {
         let silent = self.reply != ReplyMode::SkipNext && !std::mem::take(&mut self.replies_anyway);
         if silent {
-            out.truncate(start);
+            crate::resp::block::truncate(out, start);
         }
         match self.reply {
             ReplyMode::Skip => self.reply = ReplyMode::On,

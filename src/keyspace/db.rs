@@ -14,11 +14,11 @@ use super::stripe::{Held, Keyspace, Part, Place};
 use super::tracking::Noted;
 use super::walk::Flushed;
 use crate::clock::Millis;
+use crate::resp::block::block_of;
 use crate::table::Slot;
 use crate::types::{Kind, Value, as_int};
 use smallvec::SmallVec;
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// The key holds another type than the command works on.
@@ -684,11 +684,7 @@ pub(super) fn string_body(bytes: &[u8]) -> New<'_> {
 }
 
 pub(super) fn raw_body(bytes: &[u8]) -> New<'_> {
-    if bytes.len() > INLINE_BYTES_MAX {
-        New::Value(Value::Str(Arc::new(bytes.to_vec())))
-    } else {
-        New::Bytes { bytes, room: 0 }
-    }
+    if bytes.len() > INLINE_BYTES_MAX { New::Value(Value::Str(block_of(bytes))) } else { New::Bytes { bytes, room: 0 } }
 }
 
 /// Whether a change can be what a command waits for. Of a stream's changes that is a new entry; what else a reader waits for

@@ -30,6 +30,7 @@ pub use crate::types::Text;
 pub use db::{Changes, Db, Event, Expired, Expiry, Hint, Hints, Lapsed, Manner, Notice, Seldom, WrongType};
 pub use edit::Edit;
 pub use generic::{BROADCAST, event_class};
+pub use strings::Stored;
 #[cfg(test)]
 pub use stripe::ModelLock;
 pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, LONG_SLOTS, Loose, Place, waited_ticks};

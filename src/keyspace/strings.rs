@@ -4,6 +4,7 @@ use super::db::{Db, Expiry, WrongType, string_body};
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::Place;
 use crate::clock::Millis;
+use crate::resp::Block;
 use crate::table::Slot;
 use crate::types::{Text, Value};
 use std::sync::Arc;
@@ -18,11 +19,28 @@ fn text<'a>(entry: Entry) -> Result<Text<'a>, WrongType> {
     }
 }
 
+/// A string as a reply sends it.
+#[derive(Clone, Copy)]
+pub enum Stored<'a> {
+    Text(Text<'a>),
+    Block(&'a Block),
+}
+
 impl Db<'_> {
     /// A string for reading: counts a hit or miss.
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
         self.read_entry(key).map(text).transpose()
+    }
+
+    /// The same for a reply, which may send a block from where it lies.
+    #[inline]
+    pub fn stored(&mut self, key: &[u8]) -> Result<Option<Stored<'_>>, WrongType> {
+        let stored = |entry: Entry| match entry.body() {
+            Body::Value(Value::Str(block)) => Ok(Stored::Block(block)),
+            _ => text(entry).map(Stored::Text),
+        };
+        self.read_entry(key).map(stored).transpose()
     }
 
     /// Computes a string from others, among which it may be itself, into the memory that it has. `compute` gets what was

@@ -14,6 +14,8 @@
 //! from the worker while in use.
 
 use super::batch::{Ahead, BATCH_COMMANDS_MAX, Request, Requests};
+use super::incoming::{Incoming, READ_BYTES};
+use super::outgoing::Outgoing;
 use super::service_time::Timeline;
 use super::stream::Stream;
 use super::worker::Worker;
@@ -26,9 +28,12 @@ use crate::command::waiting::{ROLE_CHANGED, UNBLOCKED, give_up, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::waited_ticks;
+use crate::keyspace::walk::Garbage;
 use crate::observe::Cause;
 use crate::replication::Joined;
-use crate::resp::{self, Argv, ArgvView, Limits, Out, Parser, Span, Step, encode_request};
+use crate::resp::parse::ProtocolError::InvalidBulkLength;
+use crate::resp::{self, Argv, ArgvView, Limits, Out, Span, Step, block, encode_request};
+use crate::types::Value;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -37,18 +42,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::ReadBuf;
 
 pub struct Connection {
     worker: Rc<Worker>,
     stream: Stream,
     session: Session,
-    parser: Parser,
-    input: Vec<u8>,
-    /// Bytes of `input` already run.
-    consumed: usize,
-    output: Vec<u8>,
-    sent: usize,
+    incoming: Incoming,
+    outgoing: Outgoing,
     /// Replies wait until the journal is this far.
     journal_end: u64,
     awaits_journal: bool,
@@ -99,11 +99,8 @@ impl Connection {
             session: Session::begin(client, &worker.node.acl),
             worker,
             stream,
-            parser: Parser::default(),
-            input: Vec::new(),
-            consumed: 0,
-            output: Vec::new(),
-            sent: 0,
+            incoming: Incoming::default(),
+            outgoing: Outgoing::default(),
             journal_end: 0,
             awaits_journal: false,
             spans: Vec::new(),
@@ -124,7 +121,8 @@ impl Connection {
     /// behind its last request. None of a connection that has simply ended.
     pub fn as_replica(&mut self) -> Option<(&mut Stream, Joined, Vec<u8>)> {
         let replica = self.session.joining.as_mut()?.replica.take()?;
-        (self.state == State::Closing).then(|| (&mut self.stream, replica, self.input.split_off(self.consumed)))
+        (self.state == State::Closing)
+            .then(|| (&mut self.stream, replica, self.incoming.bytes.split_off(self.incoming.consumed)))
     }
 
     /// The client's certificate names these users: it is the first of them that exists and is on. If none is, it says
@@ -151,6 +149,9 @@ impl Connection {
         if let Some(served) = mail.served
             && self.session.waiting.take().is_some()
         {
+            if let Some(session) = served.session.and_then(|session| session.downcast::<Session>().ok()) {
+                self.session = *session;
+            }
             self.journal_end = self.journal_end.max(served.journal_end);
             self.end_wait(|out| out.extend_from_slice(&served.reply));
         }
@@ -161,19 +162,20 @@ impl Connection {
     }
 
     fn render(&mut self, pushes: VecDeque<Push>) {
-        if !pushes.is_empty() && self.output.capacity() == 0 {
-            self.output = self.worker.take_buffer();
+        if !pushes.is_empty() && self.outgoing.bytes.capacity() == 0 {
+            self.outgoing.bytes = self.worker.take_buffer();
         }
-        pushes.iter().for_each(|push| push.render(&mut self.output, self.session.proto));
+        pushes.iter().for_each(|push| push.render(&mut self.outgoing.bytes, self.session.proto));
     }
 
     /// The command that waited has its reply; the requests behind it may run.
     fn end_wait(&mut self, reply: impl FnOnce(&mut Vec<u8>)) {
         self.session.waiting = None;
         (self.wait_timer, self.unblock) = (None, None);
-        let start = self.output.len();
-        reply(&mut self.output);
-        self.session.apply_reply_mode(&mut self.output, start);
+        let output = &mut self.outgoing.bytes;
+        let start = output.len();
+        reply(output);
+        self.session.apply_reply_mode(output, start);
         // The time spent waiting is not the server's.
         self.timeline.begin(clock::ticks());
         self.session.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
@@ -244,12 +246,18 @@ impl Connection {
             self.timeline.until(clock::ticks(), Cause::Peer);
         }
         self.is_blocked = false;
-        while self.sent < self.output.len() {
-            match self.stream.poll_write(cx, &self.output[self.sent..]) {
+        let mut written = 0;
+        while self.outgoing.unsent() > 0 {
+            if written >= WRITE_BYTES_MAX {
+                // The others get their turn.
+                self.timeline.until(clock::ticks(), Cause::Write);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.outgoing.poll_write(&mut self.stream, cx, WRITE_BYTES_MAX) {
                 Poll::Ready(Ok(n)) if n > 0 => {
-                    self.sent += n;
-                    self.worker.stats.counters.net_output_bytes.add(n as u64);
-                    self.session.client.facts.net_output_bytes.fetch_add(n as u64, Relaxed);
+                    written += n;
+                    self.sent(n);
                 }
                 Poll::Ready(_) => {
                     self.state = State::Closed;
@@ -258,49 +266,39 @@ impl Connection {
                 Poll::Pending => {
                     self.timeline.until(clock::ticks(), Cause::Write);
                     self.is_blocked = true;
-                    // A peer that is always a little behind must not make us keep what it has long taken.
-                    if self.sent > self.output.len() / 2 {
-                        self.output.drain(..self.sent);
-                        self.sent = 0;
-                    }
+                    self.outgoing.compact();
                     return Poll::Pending;
                 }
             }
         }
-        if !self.output.is_empty() {
+        if !self.outgoing.is_empty() {
             self.worker.stats.counters.total_writes_processed.add(1);
             self.timeline.report(&self.worker.stats);
         }
-        if self.output.capacity() > 0 {
-            let buffer = std::mem::take(&mut self.output);
-            self.worker.give_buffer(buffer);
-            self.sent = 0;
+        if self.outgoing.bytes.capacity() > 0 {
+            self.worker.give_buffer(self.outgoing.take_buffer());
         }
         Poll::Ready(())
     }
 
+    /// The socket took `n` bytes. Blocks that are sent and have no other user are freed elsewhere.
+    #[inline]
+    fn sent(&mut self, n: usize) {
+        let done = self.outgoing.advance(n);
+        self.worker.stats.counters.net_output_bytes.add(n as u64);
+        self.session.client.facts.net_output_bytes.fetch_add(n as u64, Relaxed);
+        for piece in done.into_iter().flatten().filter(|piece| Arc::strong_count(&piece.block) == 1) {
+            self.worker.node.reaper.send(Garbage::Value(Value::Str(piece.block)));
+        }
+    }
+
     /// Reads once. `Ready(true)` if bytes came.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.input.capacity() == 0 {
-            self.input = self.worker.take_buffer();
-        }
-        self.make_room();
-        let mut buf = ReadBuf::uninit(self.input.spare_capacity_mut());
-        let read = self.stream.poll_read(cx, &mut buf);
-        let n = buf.filled().len();
-        match read {
-            Poll::Pending => {
-                if self.input.is_empty() {
-                    let buffer = std::mem::take(&mut self.input);
-                    self.worker.give_buffer(buffer);
-                }
-                self.rest().map(|()| false)
-            }
-            Poll::Ready(Ok(())) if n > 0 => {
-                // SAFETY: the socket filled exactly `n` bytes of the spare capacity.
-                unsafe { self.input.set_len(self.input.len() + n) };
+        match self.incoming.poll_read(&mut self.stream, cx, &self.worker) {
+            Poll::Pending => self.rest().map(|()| false),
+            Poll::Ready(Ok(n)) if n > 0 => {
                 // Else they come behind requests that are not answered yet.
-                if self.output.is_empty() {
+                if self.outgoing.is_empty() {
                     self.timeline.begin(self.worker.turns.arrival(&self.stream, self.timeline.at()));
                 }
                 self.worker.stats.counters.total_reads_processed.add(1);
@@ -318,56 +316,22 @@ impl Connection {
         }
     }
 
-    /// Room for the next read: for one long argument to its very end, but growing by no more than has come already,
-    /// whatever length was declared; for anything else a share of what a socket brings.
-    fn make_room(&mut self) {
-        let half = self.parser.half_read();
-        if half.bulk_len < LONG_BULK_BYTES || self.input.len() < READ_BYTES {
-            return self.input.reserve(READ_BYTES);
-        }
-        if self.input.len() == self.input.capacity() {
-            let missing = (half.bytes + half.bulk_len + 2).saturating_sub(self.input.len());
-            self.input.reserve_exact(missing.clamp(1, self.input.len().max(READ_GROW_MAX)));
-        }
-    }
-
     /// Runs up to a batch of the requests in the buffer.
     fn run_batch(&mut self) -> Ran {
         let worker = self.worker.clone();
         let config = worker.node.config.load();
         let limits = Limits { bulk_bytes_max: config.proto_max_bulk_len, authenticated: self.session.authenticated };
         let mut spans = std::mem::take(&mut self.spans);
-        let mut input = std::mem::take(&mut self.input);
+        let mut input = std::mem::take(&mut self.incoming.bytes);
         let mut requests = Requests::new();
         let mut ended = self.parse_batch(&mut input, &mut spans, &mut requests, &limits);
-        let cut_short = requests.len() == BATCH_COMMANDS_MAX || !limits.authenticated && !requests.is_empty();
-        let mut ran = if cut_short && self.consumed < input.len() { Ran::More } else { Ran::All };
-        if !requests.is_empty() {
-            if self.output.capacity() == 0 {
-                self.output = worker.take_buffer();
-            }
-            let memory = &self.session.client.facts.memory;
-            memory.show_input(input.capacity(), input.len(), input.capacity() - input.len());
-            memory.show_output(self.output.capacity(), self.output.len() - self.sent);
-            let outside = waited_ticks();
-            let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
-            let inside = waited_ticks();
-            self.timeline.until(turn.tick - inside.wrapping_sub(outside), self.before_batch);
-            self.timeline.until(turn.tick, Cause::Lock);
-            let entered = turn.tick;
-            self.before_batch = Cause::Queue;
-            let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
-            self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));
-            let ran_ns = clock::ticks_to_ns(turn.tick.saturating_sub(entered));
-            worker.stats.counters.eventloop_command_ns.add(ran_ns);
-            if let Some(stopped) = stop {
-                self.put_back(&mut input, &spans, &requests[executed..]);
-                (ran, ended) = (stopped, None);
-            }
-            self.journal_end = self.journal_end.max(turn.journal_end);
-            self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
-            worker.stats.counters.commands_processed.add(executed as u64);
-            self.session.client.facts.commands.fetch_add(executed as u64, Relaxed);
+        let alone = !limits.authenticated || !self.incoming.long().is_empty();
+        let cut_short = requests.len() == BATCH_COMMANDS_MAX || alone && !requests.is_empty();
+        let mut ran = if cut_short && self.incoming.consumed < input.len() { Ran::More } else { Ran::All };
+        if !requests.is_empty()
+            && let Some(stopped) = self.run_requests(&worker, &mut input, &spans, &requests)
+        {
+            (ran, ended) = (stopped, None);
         }
         if let Some(error) = ended
             && self.session.then == Then::GoOn
@@ -377,21 +341,66 @@ impl Connection {
         spans.clear();
         spans.shrink_to(KEPT_SPANS_MAX);
         self.spans = spans;
-        self.input = input;
-        self.compact_input();
+        self.incoming.bytes = input;
+        self.incoming.compact(&worker);
         match self.session.then {
             Then::GoOn => {}
             Then::Close | Then::Replicate => self.state = State::Closing,
             Then::Drop => self.state = State::Closed,
         }
-        if self.output.len() - self.sent > self.hard_limit(&config) {
+        if self.outgoing.unsent() > self.hard_limit(&config) {
             self.close_over_limit(true);
         }
         // Whoever has a reply and asks elsewhere finds its connection at rest, as it is once the reply is written.
-        if self.output.capacity() <= LARGE_BYTES {
+        if self.outgoing.held() <= LARGE_BYTES {
             self.show_held(0, 0);
         }
         ran
+    }
+
+    /// Runs the requests of a batch. If some must not run yet, why; they are put back.
+    fn run_requests(
+        &mut self,
+        worker: &Worker,
+        input: &mut Vec<u8>,
+        spans: &[Span],
+        requests: &[Request],
+    ) -> Option<Ran> {
+        if self.outgoing.bytes.capacity() == 0 {
+            self.outgoing.bytes = worker.take_buffer();
+        }
+        let memory = &self.session.client.facts.memory;
+        memory.show_input(input.capacity() + self.incoming.long_bytes(), input.len(), input.capacity() - input.len());
+        memory.show_output(self.outgoing.held(), self.outgoing.unsent());
+        let outside = waited_ticks();
+        let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+        let inside = waited_ticks();
+        self.timeline.until(turn.tick - inside.wrapping_sub(outside), self.before_batch);
+        self.timeline.until(turn.tick, Cause::Lock);
+        let entered = turn.tick;
+        self.before_batch = Cause::Queue;
+        let long = self.incoming.long();
+        let offer = (!long.is_empty()).then(|| block::offer(long));
+        self.session.long_bytes = self.incoming.long_bytes();
+        let (executed, stop) = self.execute(&mut turn, input, spans, requests);
+        drop(offer);
+        self.outgoing.attach(block::take_blocks());
+        self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));
+        let ran_ns = clock::ticks_to_ns(turn.tick.saturating_sub(entered));
+        worker.stats.counters.eventloop_command_ns.add(ran_ns);
+        if stop.is_some() {
+            let mut again = Vec::new();
+            requests[executed..].iter().for_each(|r| encode_request(&mut again, r.argv(input, spans).iter()));
+            again.extend_from_slice(&input[self.incoming.consumed..]);
+            self.incoming.begin_again();
+            *input = again;
+        }
+        self.journal_end = self.journal_end.max(turn.journal_end);
+        self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
+        worker.stats.counters.commands_processed.add(executed as u64);
+        self.session.client.facts.commands.fetch_add(executed as u64, Relaxed);
+        self.incoming.forget_long();
+        stop
     }
 
     /// Finds the whole requests in the buffer, their rows and their stripes.
@@ -405,10 +414,10 @@ impl Connection {
         let (registry, keyspace) = (self.worker.registry, &self.worker.node.keyspace);
         while requests.len() < BATCH_COMMANDS_MAX {
             let first_span = spans.len();
-            match self.parser.next(&mut input[self.consumed..], spans, limits) {
+            match self.incoming.next(input, spans, limits) {
                 Step::Request { len, argc, canonical } => {
                     if argc > 0 {
-                        let at = self.consumed;
+                        let at = self.incoming.consumed;
                         let argv = ArgvView::new(&input[at..at + len], &spans[first_span..]);
                         let like = requests.last().map(|r| (r.argv(input, spans), r.looked_up));
                         let looked_up = LookedUp::of(registry, keyspace, argv, like);
@@ -417,13 +426,13 @@ impl Connection {
                         }
                         requests.push(Request { at, len, first_span, argc, canonical, looked_up });
                     }
-                    self.consumed += len;
-                    // What AUTH changes must hold for the next request already.
-                    if !limits.authenticated && argc > 0 {
+                    self.incoming.consumed += len;
+                    // What AUTH changes must hold for the next request already. One with long arguments is alone.
+                    if argc > 0 && (!limits.authenticated || !self.incoming.long().is_empty()) {
                         return None;
                     }
                 }
-                Step::Incomplete => return None,
+                Step::Incomplete => return self.incoming.is_too_long(input.len()).then_some(InvalidBulkLength),
                 Step::Error(error) => return Some(error),
             }
         }
@@ -440,13 +449,14 @@ impl Connection {
     ) -> (usize, Option<Ran>) {
         let ahead = Ahead { keyspace: &turn.node.keyspace, db: self.session.db, requests };
         ahead.begin();
-        resp::limit_output(self.hard_limit(&turn.config).saturating_add(self.sent));
+        resp::limit_output(self.hard_limit(&turn.config).saturating_add(self.outgoing.sent()));
+        block::collect_blocks(&self.outgoing.bytes);
         turn.ask_gates(&self.session);
         for (i, r) in requests.iter().enumerate() {
             ahead.of(i);
             let row = r.looked_up.row.map_or(usize::MAX, |row| row.id);
             let prepared = Prepared { argv: r.argv(input, spans), canonical: r.canonical, looked_up: r.looked_up };
-            match call(turn, &mut self.session, prepared, &mut self.output) {
+            match call(turn, &mut self.session, prepared, &mut self.outgoing.bytes) {
                 Called::Done => {}
                 Called::Paused => return (i, Some(Ran::Paused)),
                 Called::Waits => return (i + 1, Some(Ran::Waits)),
@@ -456,49 +466,24 @@ impl Connection {
                 // What the command sent to its own client follows its reply.
                 self.render(self.session.client.take_pushes());
             }
-            if self.output.capacity() > LARGE_BYTES && resp::take_overflow() {
+            if (self.outgoing.bytes.capacity() > LARGE_BYTES || block::attached_bytes() > 0) && resp::take_overflow() {
                 self.close_over_limit(true);
                 return (i + 1, None);
             }
             if self.session.then != Then::GoOn {
                 return (i + 1, None);
             }
-            if self.output.len() - self.sent >= BATCH_REPLY_BYTES && i + 1 < requests.len() {
+            if self.outgoing.unsent() >= BATCH_REPLY_BYTES && i + 1 < requests.len() {
                 return (i + 1, Some(Ran::More));
             }
         }
         (requests.len(), None)
     }
 
-    /// Puts requests that must not run yet in front of the unread bytes, in canonical form: an inline request was
-    /// unquoted where it stood and must not be read twice.
-    #[cold]
-    fn put_back(&mut self, input: &mut Vec<u8>, spans: &[Span], requests: &[Request]) {
-        let mut again = Vec::new();
-        for r in requests {
-            encode_request(&mut again, r.argv(input, spans).iter());
-        }
-        again.extend_from_slice(&input[self.consumed..]);
-        *input = again;
-        self.consumed = 0;
-        self.parser = Parser::default();
-    }
-
-    fn compact_input(&mut self) {
-        if self.consumed == self.input.len() {
-            self.consumed = 0;
-            let buffer = std::mem::take(&mut self.input);
-            self.worker.give_buffer(buffer);
-        } else if self.consumed > 0 {
-            self.input.drain(..self.consumed);
-            self.consumed = 0;
-        }
-    }
-
     #[cold]
     fn protocol_error(&mut self, text: &[u8]) {
         for piece in [b"-ERR Protocol error: ".as_slice(), text, b"\r\n"] {
-            self.output.extend_from_slice(piece);
+            self.outgoing.bytes.extend_from_slice(piece);
         }
         crate::log::verbose!(
             "Protocol error ({}) from client {}",
@@ -519,7 +504,7 @@ impl Connection {
     /// `client-query-buffer-limit`: what is read and not understood yet, and what MULTI has queued. Arguments that are
     /// understood no longer count, as in Redis, where they have left the buffer.
     fn check_input(&mut self) {
-        let unparsed = self.input.len() - self.consumed - self.parser.half_read().bytes;
+        let unparsed = self.incoming.not_understood();
         let queued = self.session.queue.as_ref().map_or(0, |queue| queue.bytes);
         if (unparsed + queued) as u64 > self.worker.node.config.load().client_query_buffer_limit {
             self.close_over_limit(false);
@@ -529,7 +514,7 @@ impl Connection {
     /// Output that the socket has not taken, at the end of a poll: closes a client that has passed its hard limit, or its
     /// soft one for too long, of which a timer reminds the connection.
     fn check_output(&mut self, cx: &mut Context<'_>) {
-        let unread = self.output.len() - self.sent;
+        let unread = self.outgoing.unsent();
         if unread == 0 {
             (self.over_soft_limit_since, self.soft_limit_timer) = (None, None);
             return;
@@ -583,7 +568,7 @@ impl Connection {
 
     /// In mid-turn: buffers that go back at its end are not worth telling.
     fn rest_if_large(&mut self) {
-        if self.input.capacity().max(self.output.capacity()) > LARGE_BYTES {
+        if self.incoming.held().max(self.outgoing.held()) > LARGE_BYTES {
             self.come_to_rest();
         }
     }
@@ -597,7 +582,7 @@ impl Connection {
     /// Shows what the connection holds and tells the sum; if that has grown, `maxmemory-clients` may close some, perhaps
     /// this one.
     fn come_to_rest(&mut self) {
-        self.show_held(self.output.capacity(), self.output.len() - self.sent);
+        self.show_held(self.outgoing.held(), self.outgoing.unsent());
         let (node, client) = (self.worker.node, &self.session.client);
         if node.clients.hold(client) {
             evict::relieve(node, self.worker.registry, &self.worker.stats, &node.config.load());
@@ -608,13 +593,12 @@ impl Connection {
     /// What CLIENT LIST says of the connection, with this much in its reply buffer.
     fn show_held(&self, output: usize, unsent: usize) {
         let memory = &self.session.client.facts.memory;
-        let (half, input) = (self.parser.half_read(), &self.input);
-        let not_understood = input.len().saturating_sub(self.consumed + half.bytes);
-        memory.show_input(input.capacity(), not_understood, input.capacity() - input.len());
+        let incoming = &self.incoming;
+        memory.show_input(incoming.held(), incoming.not_understood(), incoming.room());
         memory.show_output(output, unsent);
         let waiting = self.session.waiting.as_ref().map(|waiting| &waiting.waiter.argv);
         memory.parked.store(waiting.map_or(0, Argv::heap_bytes), Relaxed);
-        memory.args.store(waiting.map_or(half.args_bytes, Argv::args_bytes), Relaxed);
+        memory.args.store(waiting.map_or_else(|| incoming.args_bytes(), Argv::args_bytes), Relaxed);
     }
 
     /// True while replies must wait for the journal; the worker's flusher will wake us.
@@ -652,6 +636,9 @@ impl Drop for Connection {
     /// Watches are taken back when the peer is gone, and a command that waits gives up.
     fn drop(&mut self) {
         self.stream.end();
+        if let Some(session) = self.session.client.end().and_then(|session| session.downcast::<Session>().ok()) {
+            self.session = *session;
+        }
         self.session.unsubscribe_all(&self.worker.node.pubsub);
         self.session.stop_tracking(self.worker.node);
         if self.session.watch.is_some() || self.session.waiting.is_some() {
@@ -713,7 +700,7 @@ impl Connection {
             this.session.client.facts.paused.store(false, Relaxed);
         }
         this.collect_mail(cx);
-        let mut has_input = this.consumed < this.input.len();
+        let mut has_input = this.incoming.has_more();
         loop {
             if this.state == State::Closed {
                 return Poll::Ready(());
@@ -721,7 +708,7 @@ impl Connection {
             let mut ran = Ran::All;
             if this.session.waiting.is_some() {
                 this.poll_wait(cx);
-                has_input = this.consumed < this.input.len();
+                has_input = this.incoming.has_more();
             }
             if this.session.waiting.is_some() {
                 ran = Ran::Waits;
@@ -733,7 +720,7 @@ impl Connection {
                 // Registers the timer.
                 this.poll_wait(cx);
             }
-            if ran == Ran::More && this.output.len() < FLUSH_BYTES && this.session.authenticated {
+            if ran == Ran::More && this.outgoing.unsent() < FLUSH_BYTES && this.session.authenticated {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -758,15 +745,19 @@ impl Connection {
                     return this.rest();
                 }
                 Ran::Waits if this.session.waiting.is_none() => {
-                    has_input = this.consumed < this.input.len();
+                    has_input = this.incoming.has_more();
                     continue;
                 }
                 // Reads on only to learn that the peer leaves.
-                Ran::Waits if this.input.len() >= WAITING_INPUT_MAX => return this.rest(),
+                Ran::Waits if this.incoming.bytes.len() >= WAITING_INPUT_MAX => return this.rest(),
                 Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
-                Poll::Ready(true) => has_input = true,
+                Poll::Ready(true) if this.incoming.gives_way() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(true) => has_input = this.incoming.has_more(),
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
@@ -779,12 +770,8 @@ const FLUSH_BYTES: usize = 64 << 10;
 /// A batch whose replies have come to this ends: many requests for large values are not to be answered into memory all
 /// at once, before anybody looks at what the connection holds.
 const BATCH_REPLY_BYTES: usize = 256 << 10;
-/// Room offered to one read.
-const READ_BYTES: usize = 16 << 10;
-/// The read buffer grows by at most this at a time, or by as much as has come already.
-const READ_GROW_MAX: usize = 1 << 20;
-/// An argument this long has the read buffer made to its measure (as in Redis).
-const LONG_BULK_BYTES: usize = 32 << 10;
+/// Bytes sent to one peer before others get their turn.
+const WRITE_BYTES_MAX: usize = 256 << 10;
 /// A peer that has not authenticated may let this much output wait (CVE-2025-21605).
 const UNAUTHENTICATED_OUTPUT_MAX: usize = 1 << 10;
 const PAUSE_CHECK_MS: i64 = 100;

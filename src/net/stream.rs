@@ -2,7 +2,7 @@
 
 use super::tls::{Established, TlsStream};
 use crate::listeners;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -70,6 +70,15 @@ impl Stream {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tls(s) => s.poll_read(cx, buf),
+        }
+    }
+
+    /// Writes several pieces with one call, where the socket can; else some of them.
+    pub fn poll_write_all_of(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, pieces),
+            Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, pieces),
+            Self::Tls(s) => s.poll_write(cx, pieces.first().map_or(&[], |piece| piece)),
         }
     }
 

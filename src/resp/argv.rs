@@ -3,14 +3,44 @@
 //! Offsets are relative to the request's first byte, so that the same spans hold when the request is copied out of
 //! the read buffer (MULTI queue, blocked clients, scripts). An owned request is one allocation for all bytes.
 //! Cost: 8 bytes an argument. A request is therefore shorter than 4 GiB; the parser refuses longer ones.
+//!
+//! A long argument may lie in a block of its own ([`super::block`]). In the request's bytes a record then stands for it, its
+//! address and length, and its span has a length that reaches beyond any request, so that only the bounds check that each
+//! access has anyway tells it from others.
 
+use super::block::Block;
 use crate::num;
 
 /// One argument: where it starts in the request's bytes and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    pub at: u32,
-    pub len: u32,
+    pub(super) at: u32,
+    pub(super) len: u32,
+}
+
+impl Span {
+    /// An argument of which a record at `at` tells where it is.
+    pub(super) fn elsewhere(at: u32) -> Self {
+        Self { at, len: ELSEWHERE }
+    }
+
+    fn is_elsewhere(self) -> bool {
+        self.len == ELSEWHERE
+    }
+
+    /// The argument's bytes among the request's own.
+    pub(super) fn bytes_here(self) -> usize {
+        if self.is_elsewhere() { 0 } else { self.len as usize }
+    }
+}
+
+/// What stands in a request's bytes for an argument that lies in a block. The block must live as long as these bytes are
+/// read as a request.
+pub fn record(block: &Block) -> [u8; RECORD_BYTES] {
+    let mut record = [0; RECORD_BYTES];
+    record[..8].copy_from_slice(&(block.as_ptr().expose_provenance() as u64).to_le_bytes());
+    record[8..].copy_from_slice(&(block.len() as u64).to_le_bytes());
+    record
 }
 
 /// Arguments borrowed from a buffer.
@@ -40,21 +70,44 @@ impl<'a> ArgvView<'a> {
     #[inline]
     pub fn get(self, i: usize) -> &'a [u8] {
         match self.spans.get(i) {
-            Some(s) => &self.bytes[s.at as usize..s.at as usize + s.len as usize],
+            Some(&span) => self.argument(span),
             None => &[],
         }
     }
 
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
-        self.spans.iter().map(move |s| &self.bytes[s.at as usize..s.at as usize + s.len as usize])
+        self.spans.iter().map(move |&span| self.argument(span))
     }
 
-    /// The request's own bytes, as they arrived.
+    #[inline]
+    fn argument(self, span: Span) -> &'a [u8] {
+        match self.bytes.get(span.at as usize..span.at as usize + span.len as usize) {
+            Some(bytes) => bytes,
+            None => self.elsewhere(span),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn elsewhere(self, span: Span) -> &'a [u8] {
+        assert!(span.is_elsewhere(), "an argument lies within its request");
+        let record = &self.bytes[span.at as usize..span.at as usize + RECORD_BYTES];
+        let word = |at: usize| u64::from_le_bytes(*record[at..].first_chunk().expect("a record is two words")) as usize;
+        // SAFETY: only the parser makes such spans, where its caller has put the record of a block that lives as long as
+        // these bytes are read as a request.
+        unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(word(0)), word(8)) }
+    }
+
+    /// The request's own bytes, as they arrived; without long arguments that lie elsewhere.
     pub fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
+    /// With long arguments among its own bytes.
     pub fn to_owned(self) -> Argv {
+        if self.spans.iter().any(|span| span.is_elsewhere()) {
+            return Argv::of(self.iter());
+        }
         Argv { bytes: self.bytes.to_vec(), spans: self.spans.to_vec() }
     }
 }
@@ -144,6 +197,10 @@ pub fn encode_select(out: &mut Vec<u8>, db: usize) {
     encode_request(out, [b"SELECT".as_slice(), digits.format(db).as_bytes()].into_iter());
 }
 
+/// An address and a length.
+pub const RECORD_BYTES: usize = 16;
+/// The length of no argument: a request with one would have 4 GiB.
+const ELSEWHERE: u32 = u32::MAX;
 /// What a request leaves behind when it is cleared.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 const KEPT_SPANS_MAX: usize = 1024;

@@ -3,6 +3,7 @@
 //! Wide replies (MGET, HGETALL, LRANGE) are thousands of short ones. A short one is written with one look at the buffer's
 //! room and a handful of whole words; three appends to a `Vec`, each with a call of `memcpy`, cost twice as much.
 
+use super::block::{attached_bytes, without_blocks};
 use std::cell::Cell;
 
 /// Appends a bulk string.
@@ -38,12 +39,21 @@ pub fn take_overflow() -> bool {
     OVERFLOWED.replace(false)
 }
 
-/// Runs `work` without the limit: replies to others.
+/// Runs `work` without the limit, and without blocks attached to replies: replies to others.
 pub fn unlimited<R>(work: impl FnOnce() -> R) -> R {
     let room = ROOM.replace(usize::MAX);
-    let result = work();
+    let result = without_blocks(work);
     ROOM.set(room);
     result
+}
+
+/// Whether a reply's buffer may become this long. If not, that is told.
+pub(super) fn has_room(bytes: usize) -> bool {
+    let fits = bytes <= ROOM.get();
+    if !fits {
+        OVERFLOWED.set(true);
+    }
+    fits
 }
 
 thread_local! {
@@ -55,8 +65,7 @@ thread_local! {
 #[cold]
 #[inline(never)]
 fn push_any(out: &mut Vec<u8>, bytes: &[u8]) {
-    if out.len() + bytes.len() > ROOM.get() {
-        OVERFLOWED.set(true);
+    if !has_room(out.len() + attached_bytes() + bytes.len()) {
         return;
     }
     out.reserve(bytes.len() + AROUND_BYTES_MAX);

@@ -5,8 +5,10 @@
 //! integers exactly as Redis falls back. Error lines are cleaned of CR and LF, so that no text can forge a reply.
 //! Every method returns `()`; commands wrap it. Not here: who reads the buffer, and when it is sent.
 
+use super::block::{self, Block};
 use super::bulk::push_bulk;
 use crate::num;
+use std::ops::Range;
 
 /// The protocol a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,11 +26,13 @@ pub struct Hole(usize);
 pub struct Out<'a> {
     pub buf: &'a mut Vec<u8>,
     pub proto: Proto,
+    /// Bytes of blocks that belong to what this has written, beside those in `buf`.
+    pub attached: usize,
 }
 
 impl<'a> Out<'a> {
     pub fn new(buf: &'a mut Vec<u8>, proto: Proto) -> Self {
-        Self { buf, proto }
+        Self { buf, proto, attached: 0 }
     }
 
     fn resp3(&self) -> bool {
@@ -196,7 +200,7 @@ impl<'a> Out<'a> {
     pub fn fill_bulk(&mut self, hole: Hole, bytes: &[u8]) {
         let mut text = Vec::with_capacity(bytes.len() + 16);
         push_bulk(&mut text, bytes);
-        self.buf.splice(hole.0..hole.0, text);
+        self.put_at(hole, text);
     }
 
     /// Moves what was written since behind the header: one memmove of the reply, cheaper than counting twice.
@@ -205,7 +209,17 @@ impl<'a> Out<'a> {
         header.push(mark);
         num::push_u64(&mut header, n);
         header.extend_from_slice(b"\r\n");
-        self.buf.splice(hole.0..hole.0, header);
+        self.put_at(hole, header);
+    }
+
+    fn put_at(&mut self, hole: Hole, bytes: Vec<u8>) {
+        block::shift(self.buf, hole.0, bytes.len());
+        self.buf.splice(hole.0..hole.0, bytes);
+    }
+
+    /// Part of a block as a bulk string: see [`block::push_block`].
+    pub fn block(&mut self, block: &Block, range: Range<usize>) {
+        self.attached += block::push_block(self.buf, block, range);
     }
 }
 

@@ -13,7 +13,7 @@
 //! redis-protocol was measured for this place: 17 times slower (a frame tree per request), re-parsing from zero on
 //! each partial read, and recursing without bound on nested arrays. It is the oracle of the tests instead.
 
-use super::argv::Span;
+use super::argv::{RECORD_BYTES, Span};
 
 /// What a peer may send. Redis's `proto-max-bulk-len` and the small limits that hold before authentication.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +81,10 @@ struct Progress {
     bulk_len: Option<usize>,
     canonical: bool,
     spans: Vec<Span>,
-    /// The lengths of all of them.
+    /// The lengths of those that lie among the request's bytes.
     args_bytes: usize,
+    /// A record stands for the argument that is being read.
+    is_elsewhere: bool,
 }
 
 /// A request of which some bytes are understood already.
@@ -92,7 +94,7 @@ pub struct HalfRead {
     pub bytes: usize,
     /// Its whole arguments among them.
     pub args_bytes: usize,
-    /// The length of the argument that is being read, 0 if none is or its length is not there yet.
+    /// The length of the argument that is being read, 0 if none is, its length is not there yet, or it is kept elsewhere.
     pub bulk_len: usize,
 }
 
@@ -109,11 +111,8 @@ impl Parser {
     /// request.
     #[inline]
     pub fn next(&mut self, buf: &mut [u8], spans: &mut Vec<Span>, limits: &Limits) -> Step {
-        if let Some(half) = self.half.take() {
-            let Progress { at, args_left, bulk_len, canonical, spans: had, .. } = *half;
-            let first = spans.len();
-            spans.extend_from_slice(&had);
-            return self.bulks(buf, spans, first, At { at, args_left, bulk_len, canonical }, limits);
+        if self.half.is_some() {
+            return self.go_on(buf, spans, limits);
         }
         match buf.first() {
             None => Step::Incomplete,
@@ -122,10 +121,43 @@ impl Parser {
         }
     }
 
+    #[cold]
+    fn go_on(&mut self, buf: &[u8], spans: &mut Vec<Span>, limits: &Limits) -> Step {
+        let Some(half) = self.half.take() else { return Step::Incomplete };
+        let (end, first) = (half.at + RECORD_BYTES, spans.len());
+        if half.is_elsewhere && buf.len() < end + 2 {
+            self.half = Some(half);
+            return Step::Incomplete;
+        }
+        let Progress { at, args_left, bulk_len, canonical, spans: had, is_elsewhere, .. } = *half;
+        spans.extend_from_slice(&had);
+        let mut s = At { at, args_left, bulk_len, canonical };
+        if is_elsewhere {
+            if buf[end..end + 2] != *b"\r\n" {
+                return Step::Error(ProtocolError::MissingCrlf);
+            }
+            spans.push(Span::elsewhere(at as u32));
+            s = At { at: end + 2, args_left: args_left - 1, bulk_len: None, canonical: false };
+        }
+        self.bulks(buf, spans, first, s, limits)
+    }
+
+    /// The bytes of the argument that is being read ([`HalfRead::bulk_len`] of them) are kept in a block, whose
+    /// [`super::argv::record`] stands in their place, behind [`HalfRead::bytes`] of the request.
+    ///
+    /// # Safety
+    /// The record is there when the parser reads on, and the block lives as long as the request's spans are used.
+    pub unsafe fn keep_elsewhere(&mut self) {
+        if let Some(half) = &mut self.half {
+            half.is_elsewhere = true;
+        }
+    }
+
     /// How far the request is understood that is not all there yet.
     pub fn half_read(&self) -> HalfRead {
         let Some(half) = &self.half else { return HalfRead::default() };
-        HalfRead { bytes: half.at, args_bytes: half.args_bytes, bulk_len: half.bulk_len.unwrap_or(0) }
+        let bulk_len = if half.is_elsewhere { 0 } else { half.bulk_len.unwrap_or(0) };
+        HalfRead { bytes: half.at, args_bytes: half.args_bytes, bulk_len }
     }
 
     #[inline]
@@ -187,9 +219,11 @@ impl Parser {
     #[cold]
     fn pause(&mut self, spans: &mut Vec<Span>, first: usize, s: At) -> Step {
         let had = spans.split_off(first);
-        let args_bytes = had.iter().map(|span| span.len as usize).sum();
+        let args_bytes = had.iter().map(|span| span.bytes_here()).sum();
         let At { at, args_left, bulk_len, canonical } = s;
-        self.half = Some(Box::new(Progress { at, args_left, bulk_len, canonical, spans: had, args_bytes }));
+        let is_elsewhere = false;
+        self.half =
+            Some(Box::new(Progress { at, args_left, bulk_len, canonical, spans: had, args_bytes, is_elsewhere }));
         Step::Incomplete
     }
 

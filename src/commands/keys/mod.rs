@@ -23,6 +23,7 @@ pub const COMMANDS: &[Command] = &[
     expiry::EXPIREAT,
     expiry::EXPIRETIME,
     walk::KEYS,
+    MEXISTS,
     migrate::MIGRATE,
     name::MOVE,
     object::OBJECT,
@@ -82,6 +83,25 @@ const EXISTS: Command = Command {
 fn exists(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let found = ctx.args.from(1).filter(|key| ctx.db.exists(key)).count();
     ctx.out.count(found)
+}
+
+const MEXISTS: Command = Command {
+    name: "MEXISTS",
+    args: "key [key ...]",
+    arity: -2,
+    since: "0.2.0",
+    group: Group::Generic,
+    flags: READONLY | FAST,
+    keys: Keys::range(1, -1, 1, keys::RO),
+    doc: "Which of the keys exist: 1 or 0 for each. memkv's own command: one round trip for a client that would send EXISTS for every key. O(1) a key.",
+    examples: "> SET a 1\nOK\n> MEXISTS a b a\n1) (integer) 1\n2) (integer) 0\n3) (integer) 1",
+    run: mexists,
+};
+
+fn mexists(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let Ctx { args, db, out, .. } = ctx;
+    out.array(args.len() - 1);
+    args.from(1).try_for_each(|key| out.int(i64::from(db.exists(key))))
 }
 
 const TOUCH: Command = Command {

@@ -2,7 +2,8 @@
 
 use crate::command::error::STRING_TOO_LONG;
 use crate::command::*;
-use crate::keyspace::Expiry;
+use crate::keyspace::{Expiry, Stored};
+use std::ops::Range;
 
 pub const APPEND: Command = Command {
     name: "APPEND",
@@ -44,20 +45,28 @@ pub const GETRANGE: Command = Command {
 fn getrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     let (start, end) = (args.int(2)?, args.int(3)?);
-    match db.string(args.key(1))? {
-        Some(text) => out.bulk(slice_inclusive(text.bytes(&mut itoa::Buffer::new()), start, end)),
+    match db.stored(args.key(1))? {
+        Some(Stored::Text(text)) => {
+            let mut digits = itoa::Buffer::new();
+            let bytes = text.bytes(&mut digits);
+            out.bulk(&bytes[range_inclusive(bytes.len(), start, end)])
+        }
+        Some(Stored::Block(block)) => {
+            out.block(block, range_inclusive(block.len(), start, end));
+            Ok(())
+        }
         None => out.bulk(b""),
     }
 }
 
-fn slice_inclusive(bytes: &[u8], start: i64, end: i64) -> &[u8] {
-    let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+fn range_inclusive(len: usize, start: i64, end: i64) -> Range<usize> {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
     let from_end = |i: i64| if i < 0 { i.saturating_add(len).max(0) } else { i };
     if start < 0 && end < 0 && start > end {
-        return b"";
+        return 0..0;
     }
     let (start, end) = (from_end(start), from_end(end).min(len - 1));
-    if start > end { b"" } else { &bytes[start as usize..=end as usize] }
+    if start > end { 0..0 } else { start as usize..end as usize + 1 }
 }
 
 pub const SETRANGE: Command = Command {

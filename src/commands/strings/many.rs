@@ -24,8 +24,8 @@ fn mget(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     out.array(args.len() - 1);
     for key in args.from(1) {
-        match db.string(key) {
-            Ok(Some(text)) => out.text(text)?,
+        match db.stored(key) {
+            Ok(Some(stored)) => out.stored(stored)?,
             _ => out.null()?,
         }
     }

@@ -105,8 +105,8 @@ pub const GET: Command = Command {
 
 fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    match db.string(args.key(1))? {
-        Some(text) => out.text(text),
+    match db.stored(args.key(1))? {
+        Some(stored) => out.stored(stored),
         None => out.null(),
     }
 }
@@ -127,8 +127,8 @@ pub const GETDEL: Command = Command {
 fn getdel(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, config, .. } = ctx;
     let key = args.key(1);
-    match db.string(key)? {
-        Some(text) => out.text(text)?,
+    match db.stored(key)? {
+        Some(stored) => out.stored(stored)?,
         None => return out.null(),
     }
     db.remove(key);
@@ -160,8 +160,8 @@ fn getex(ctx: &mut Ctx<'_, '_>) -> Outcome {
             return Err(SYNTAX);
         }
     }
-    match db.string(key)? {
-        Some(text) => out.text(text)?,
+    match db.stored(key)? {
+        Some(stored) => out.stored(stored)?,
         None => return out.null(),
     }
     match ttl.at(db.now(), "getex")? {
@@ -202,8 +202,8 @@ pub const GETSET: Command = Command {
 fn getset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
     let (key, value) = (args.key(1), args.get(2));
-    match db.string(key)? {
-        Some(text) => out.text(text)?,
+    match db.stored(key)? {
+        Some(stored) => out.stored(stored)?,
         None => out.null()?,
     }
     db.set_string(key, value, Expiry::Clear);
@@ -254,8 +254,8 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let options = SetOptions::read(args)?;
     let at = options.ttl.at(db.now(), "set")?;
     if options.get {
-        match db.string(key)? {
-            Some(text) => out.text(text)?,
+        match db.stored(key)? {
+            Some(stored) => out.stored(stored)?,
             None => out.null()?,
         }
     }
