@@ -65,6 +65,29 @@ pub fn hash_tag(key: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a key has a `{`, without which it has no tag. Most keys are some words long: a call for them costs more than the
+/// search.
+#[inline]
+pub fn may_have_tag(key: &[u8]) -> bool {
+    // The high bit of each byte of a word that is `{`; behind the first of them others may be set too.
+    let found = |word: &[u8; 8]| {
+        let differs = u64::from_le_bytes(*word) ^ BRACES;
+        differs.wrapping_sub(ONES) & !differs & HIGH_BITS
+    };
+    match (key.len(), key.last_chunk()) {
+        (..=SHORT_KEY_MAX, Some(last)) => {
+            key.as_chunks().0.iter().fold(found(last), |any, word| any | found(word)) != 0
+        }
+        (..=SHORT_KEY_MAX, None) => key.contains(&b'{'),
+        _ => memchr::memchr(b'{', key).is_some(),
+    }
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH_BITS: u64 = ONES << 7;
+const BRACES: u64 = ONES * b'{' as u64;
+const SHORT_KEY_MAX: usize = 64;
+
 /// SHA-1 in 40 lowercase hexadecimal digits: the name of a script.
 pub fn sha1_hex(bytes: &[u8]) -> String {
     hex(&Sha1::digest(bytes))
@@ -112,6 +135,15 @@ const fn crc16_table() -> [u16; 256] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_brace_is_found_wherever_it_stands(
+            key in prop::collection::vec(prop_oneof![9 => any::<u8>(), 1 => b'y'..=b'}'], 0..100),
+        ) {
+            prop_assert_eq!(may_have_tag(&key), key.contains(&b'{'));
+        }
+    }
 
     #[test]
     fn check_values_are_the_published_ones() {

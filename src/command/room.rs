@@ -14,10 +14,14 @@ use crate::keyspace::{Db, Manner};
 use crate::memory;
 use crate::node::Node;
 
-#[inline]
+#[inline(always)]
 pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
+    if turn.config.maxmemory == 0 { Ok(()) } else { ensure_within(turn, session, row) }
+}
+
+fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
     let limit = turn.config.maxmemory;
-    if limit == 0 || session.is_replayed() || counted(turn.node) <= limit {
+    if session.is_replayed() || counted(turn.node) <= limit {
         return Ok(());
     }
     if leaves_it_to_the_primary(turn) {

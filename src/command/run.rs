@@ -58,16 +58,15 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     // CONFIG SET of the threshold is judged by the new one.
     let config = ctx.row.command.has(ADMIN).then(|| ctx.node.config.load());
     let config = config.as_deref().map_or(ctx.config, |config| config);
-    let threshold_us = config.slowlog_log_slower_than;
-    if threshold_us >= 0 && elapsed_ns / 1000 >= threshold_us as u64 {
+    if reaches(elapsed_ns / 1000, config.slowlog_log_slower_than) {
         log_command(ctx, |logs| &logs.slowlog, elapsed_ns / 1000);
     }
     let request = ctx.args.view().bytes().len() + ctx.session.long_bytes;
     let reply = ctx.out.buf.len() - start + ctx.out.attached;
-    if is_large(request, config.commandlog_request_larger_than) {
+    if reaches(request as u64, config.commandlog_request_larger_than) {
         log_command(ctx, |logs| &logs.large_requests, request as u64);
     }
-    if is_large(reply, config.commandlog_reply_larger_than) {
+    if reaches(reply as u64, config.commandlog_reply_larger_than) {
         log_command(ctx, |logs| &logs.large_replies, reply as u64);
     }
     let threshold_ms = ctx.config.latency_monitor_threshold;
@@ -99,11 +98,11 @@ fn note_keys(ctx: &mut Ctx<'_, '_>) {
     }
 }
 
-/// `larger_than` of the configuration: negative for never.
+/// Whether a cost is to be logged; a negative threshold is for never.
 #[inline]
-fn is_large(bytes: usize, larger_than: i64) -> bool {
-    // A negative one is larger than every size as an unsigned number.
-    bytes as u64 >= larger_than as u64
+fn reaches(cost: u64, threshold: i64) -> bool {
+    // A negative one is larger than every cost as an unsigned number.
+    cost >= threshold as u64
 }
 
 #[cold]

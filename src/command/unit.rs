@@ -106,9 +106,8 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
 /// ready, and emptied databases.
 #[inline]
 pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Seldom>> {
-    let expired = db.changes.take_expired();
-    if !expired.is_empty() {
-        note_expired(expired, &mut turn.effects, turn.stats, db.manner.lazy_free);
+    if db.changes.did_seldom() {
+        note_expired(db.changes.take_expired(), &mut turn.effects, turn.stats, db.manner.lazy_free);
     }
     turn.append_effects();
     let (changes, counters) = (&db.changes, &turn.stats.counters);

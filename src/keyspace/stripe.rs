@@ -292,10 +292,7 @@ impl Keyspace {
     #[inline]
     pub fn place(&self, key: &[u8]) -> Place {
         let hash = self.hash(key);
-        let stripe_hash = match memchr::memchr(b'{', key) {
-            None => hash,
-            Some(_) => self.hash(checksum::hash_tag(key)),
-        };
+        let stripe_hash = if checksum::may_have_tag(key) { self.hash(checksum::hash_tag(key)) } else { hash };
         Place { stripe: ((stripe_hash >> 32) as usize & (self.stripes.len() - 1)) as u32, hash }
     }
 

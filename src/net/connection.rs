@@ -251,8 +251,7 @@ impl Connection {
             if written >= WRITE_BYTES_MAX {
                 // The others get their turn.
                 self.timeline.until(clock::ticks(), Cause::Write);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return give_way(cx);
             }
             match self.outgoing.poll_write(&mut self.stream, cx, WRITE_BYTES_MAX) {
                 Poll::Ready(Ok(n)) if n > 0 => {
@@ -721,8 +720,7 @@ impl Connection {
                 this.poll_wait(cx);
             }
             if ran == Ran::More && this.outgoing.unsent() < FLUSH_BYTES && this.session.authenticated {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return give_way(cx);
             }
             if this.must_wait_for_journal(cx) {
                 return Poll::Pending;
@@ -735,10 +733,7 @@ impl Connection {
                 State::Open => {}
             }
             match ran {
-                Ran::More => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Ran::More => return give_way(cx),
                 Ran::Paused => {
                     this.before_batch = Cause::Pause;
                     this.wait_for_pause(cx);
@@ -753,16 +748,19 @@ impl Connection {
                 Ran::All | Ran::Waits => {}
             }
             match this.poll_fill(cx) {
-                Poll::Ready(true) if this.incoming.gives_way() => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Poll::Ready(true) if this.incoming.gives_way() => return give_way(cx),
                 Poll::Ready(true) => has_input = this.incoming.has_more(),
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
+}
+
+/// Goes on when the others had their turn, those too whose bytes have come meanwhile: a task that wakes itself would go on,
+/// tens of times, before the runtime looks at its sockets again.
+fn give_way(cx: &mut Context<'_>) -> Poll<()> {
+    std::pin::pin!(tokio::task::yield_now()).poll(cx)
 }
 
 /// Replies that wait for the rest of what was read, at most.

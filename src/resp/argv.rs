@@ -8,7 +8,7 @@
 //! address and length, and its span has a length that reaches beyond any request, so that only the bounds check that each
 //! access has anyway tells it from others.
 
-use super::block::Block;
+use super::block::{Block, LONG_BYTES};
 use crate::num;
 
 /// One argument: where it starts in the request's bytes and how long it is.
@@ -186,6 +186,10 @@ pub fn encode_request<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item =
         out.push(b'$');
         num::push_u64(out, arg.len() as u64);
         out.extend_from_slice(b"\r\n");
+        if arg.len() >= LONG_BYTES {
+            // With room for what follows: the next append must not double the buffer.
+            out.reserve(arg.len() + LONG_BYTES);
+        }
         out.extend_from_slice(arg);
         out.extend_from_slice(b"\r\n");
     }

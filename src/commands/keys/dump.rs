@@ -2,7 +2,9 @@
 
 use crate::command::error::SYNTAX;
 use crate::command::*;
+use crate::keyspace::Stored;
 use crate::persist::rdb::dump::{self, Refused};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub const DUMP: Command = Command {
@@ -18,7 +20,7 @@ pub const DUMP: Command = Command {
     run: |ctx| {
         let Ctx { args, db, out, config, .. } = ctx;
         match db.read_any(args.key(1)) {
-            Some(entry) => out.bulk(&dump::dump(&entry.body(), config.rdbcompression)),
+            Some(entry) => out.stored(Stored::Block(&Arc::new(dump::dump(&entry.body(), config.rdbcompression)))),
             None => out.null(),
         }
     },
