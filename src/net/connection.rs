@@ -356,7 +356,9 @@ impl Connection {
             self.timeline.until(turn.tick, Cause::Lock);
             let entered = turn.tick;
             self.before_batch = Cause::Queue;
+            worker.stats.serve(self.session.client.id);
             let (executed, stop) = self.execute(&mut turn, &input, &spans, &requests);
+            worker.stats.serve(0);
             self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));
             let ran_ns = clock::ticks_to_ns(turn.tick.saturating_sub(entered));
             worker.stats.counters.eventloop_command_ns.add(ran_ns);
