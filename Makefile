@@ -20,6 +20,19 @@ ROUNDS   ?=
 SCALE    ?=
 PEERS    ?=
 LOAD     := $(CARGO) bench --bench load --
+# Where `make install` puts things; BINARY is what it installs, built if it is the default.
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+SYSCONFDIR ?= /etc
+STATEDIR ?= /var/lib
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+RELEASE  := target/release/memkv-server
+BINARY   ?= $(RELEASE)
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# What a release tells of its source: INFO, --version, /metrics.
+COMMIT   := $(shell git rev-parse --short=8 HEAD 2>/dev/null || echo 00000000)
+DIRTY    := $(shell test -z "$$(git status --porcelain 2>/dev/null)" && echo 0 || echo 1)
+STAMP    := MEMKV_COMMIT=$(COMMIT) MEMKV_DIRTY=$(DIRTY)
 BENCH_ARGS = $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE)) \
 	$(if $(PEERS),--peers $(PEERS)) $(ARGS)
 
@@ -33,10 +46,11 @@ endif
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-run:  ## build memkv and start it on 127.0.0.1:6379
-	$(CARGO) run --release -- $(ARGS)
+run:  ## build memkv and start it on port 6379 of every address; without a password it lets in local clients only: ARGS="--port 6380"
+	$(STAMP) $(CARGO) run --release -- $(ARGS)
 
-test: ## unit, integration and repository tests, then the fast black-box ones
+test: ## unit, integration and repository tests, then the fast black-box ones; says first what it would install
+	@scripts/oracles.sh missing
 	$(CARGO) test
 	$(MAKE) compat-fast suite-fast SERVER=target/debug/memkv-server
 
@@ -44,12 +58,12 @@ check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --test tidy
-	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/harness compat/replication compat/run.py
+	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/harness compat/operation compat/replication compat/run.py
 
 compat: oracles $(SERVER_BUILT) ## every client library and tool, the differential, against SERVER
 	$(PYTHON) compat/run.py --server $(SERVER) $(ARGS)
 
-compat-fast: oracles ## the part of compat that takes seconds
+compat-fast: oracles $(SERVER_BUILT) ## the part of compat that takes seconds
 	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
 
 crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, then a kill -9 loop with a ledger: KILLS=200 SEED=1
@@ -100,10 +114,20 @@ sanitize: ## address and thread sanitizer, and Miri where it is installed, over 
 doc: ## the source's own pages
 	$(CARGO) doc --no-deps
 
-release: ## the optimised binary, target/release/memkv-server, and its links memkv-check-aof and -rdb
-	$(CARGO) build --release
+$(RELEASE): FORCE
+	$(STAMP) $(CARGO) build --release --bin memkv-server
+
+release: $(RELEASE) ## the optimised binary, and archives of it for x86-64-v3, any x86-64 and aarch64, as far as this machine can build them, in target/dist
 	ln -sf memkv-server target/release/memkv-check-aof
 	ln -sf memkv-server target/release/memkv-check-rdb
+	$(STAMP) CARGO="$(CARGO)" dist/release.sh $(VERSION) $(TARGETS)
+
+install: $(if $(filter $(RELEASE),$(BINARY)),$(RELEASE)) ## the server, its tools, manual, completions, unit and configuration: PREFIX=/usr/local DESTDIR= BINARY=
+	BINARY="$(abspath $(BINARY))" DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" STATEDIR="$(STATEDIR)" UNITDIR="$(UNITDIR)" dist/install.sh
+
+deb: $(if $(filter $(RELEASE),$(BINARY)),$(RELEASE)) ## a Debian package in target/dist: BINARY=
+	mkdir -p target/dist
+	dist/debian/build.sh "$(abspath $(BINARY))" $(VERSION) target/dist
 
 oracles: ## fetch what the black-box tests compare with (quick when it is there)
 	@scripts/oracles.sh
@@ -113,5 +137,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast crash diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
+.PHONY: help run test check compat compat-fast install deb crash diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
 	bench-quick instructions sanitize doc release oracles FORCE

@@ -7,7 +7,7 @@
 #
 # Each step looks whether its result is there before it asks anybody, so a second run takes a moment and works
 # without a network. Not here: building or starting anything.
-# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them)
+# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or missing
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -54,6 +54,16 @@ step_debian() {
     say "installing ${missing[*]}"
     as_root apt-get update
     apt_install_without_services "${missing[@]}"
+}
+
+# Says what the other steps would install or fetch; changes nothing.
+step_missing() {
+    local missing=() package
+    for package in "${debian_packages[@]}"; do installed "$package" || missing+=("$package"); done
+    command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+    [ ${#missing[@]} = 0 ] || say "after the tests of the source, the black-box tests will install with apt-get: ${missing[*]}"
+    [ -x "$work/redis-src/redis-$source_version/runtest" ] && [ -x "$work/bin/redis-8.2" ] && [ -x "$work/venv/bin/python" ] ||
+        say "and fetch the source of Redis's test suite, servers to compare with and clients into compat/work. 'cargo test' alone needs none of it"
 }
 
 # A private list of deb-src lines, made from the machine's own deb lines, leaves the machine's files untouched.
@@ -127,7 +137,7 @@ mkdir -p "$work"
 [ $# -gt 0 ] || set -- debian source peers python node
 for step in "$@"; do
     case $step in
-    debian | source | peers | python | node) "step_$step" ;;
+    debian | source | peers | python | node | missing) "step_$step" ;;
     *) say "unknown step $step"; exit 2 ;;
     esac
 done

@@ -1,20 +1,23 @@
 //! Start and stop: from a command line to a serving process, and back to an exit code.
 //!
-//! Order at start: configuration, background, log, services, data, listeners, the ready line. Order at the end: walks in
-//! progress leave, the gate is closed for good, the log is written and synced, the final snapshot saved, the pid file
-//! removed. SHUTDOWN and signals only ask; [`shut_down`] is the one place that ends the process in order, and no command
-//! runs behind what it saved.
+//! Order at start: configuration, background, log, services, data, listeners, the ready line. Order at the end: walks
+//! in progress leave, the gate is closed for good, the log is written and synced, the final snapshot saved, the pid
+//! file removed. SHUTDOWN and signals only ask; [`shut_down`] is the one place that ends the process in order, and no
+//! command runs behind what it saved.
 
 use crate::acl::{self, Catalog, Declared, Grammar, Users};
 use crate::clients::{Clients, Pause};
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::command::line::Viewer;
 use crate::command::table::RenameError;
 use crate::command::{Command, Registry, error, permission, waiting};
+use crate::commands::server::info;
 use crate::commands::{FAMILIES, acl as acl_commands, replication};
 use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
-use crate::config::{Config, choices};
+use crate::config::param::SENSITIVE;
+use crate::config::{Config, PARAMS, choices};
 use crate::cron::{self, Slots};
 use crate::defrag::Defrag;
 use crate::keyspace::{Db, Keyspace, LONG_SLOTS, Manner};
@@ -28,26 +31,30 @@ use crate::net::{admin, listen, worker};
 use crate::node::{Life, Node, Reaper};
 use crate::observe::Observatory;
 use crate::persist::batcher::{self, Pace};
+use crate::persist::progress::Loading;
 use crate::persist::walks::Job;
 use crate::persist::{Aof, Journal, Rdb, Storage, Walks, rewrite, save};
-use crate::process::{self, OomScore, Title};
+use crate::process::logfile::Output;
+use crate::process::supervisor::{self, Supervisor};
+use crate::process::{self, OomScore, Title, crash};
 use crate::pubsub::PubSub;
 use crate::replication::{Primary, Replica, Replication};
 use crate::script::Scripts;
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Reads the configuration that a command line asks for, the commands as it names them, and its users. The error's text is for stderr.
+/// Reads the configuration that a command line asks for, the commands as it names them, and its users. The error's text
+/// is for stderr.
 pub fn configure(startup: &Startup) -> Result<(Config, Registry, UserLines), LoadError> {
     let mut config = Config::default();
     let registry = Registry::new(FAMILIES);
@@ -168,9 +175,23 @@ fn load_users(node: &Node, config: &Config, lines: UserLines) -> io::Result<()> 
     Ok(())
 }
 
-/// Serves until told to stop; returns the exit code.
-pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: UserLines) -> io::Result<i32> {
-    if config.daemonize {
+/// Serves until told to stop; returns the exit code. Why it does not start goes to the log, and is the error's text if
+/// the log is a file.
+pub fn run(startup: &Startup, config: Config, registry: Registry, users: UserLines) -> io::Result<i32> {
+    let log_is_file = !config.logfile.is_empty();
+    start(startup, config, registry, users).or_else(|e| {
+        if log::running().is_none() {
+            return Err(e);
+        }
+        warning!("{COULD_NOT_START}: {e}");
+        if log_is_file { Err(e) } else { Ok(1) }
+    })
+}
+
+fn start(startup: &Startup, mut config: Config, registry: Registry, users: UserLines) -> io::Result<i32> {
+    let supervised = supervisor::find(config.supervised) != Supervisor::None;
+    let background = config.daemonize && !supervised;
+    if background {
         process::daemonize()?;
     }
     let title = if config.set_proc_title { Title::take() } else { Title::default() };
@@ -178,6 +199,10 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
     start_log(&config)?;
     notice!("oO0OoO0OoO0Oo memkv is starting oO0OoO0OoO0Oo");
     notice!("{}, pid={}, just started", cli::version_line(), std::process::id());
+    if supervised && config.daemonize {
+        notice!("daemonize has no effect under {}", supervisor::present().name());
+    }
+    supervisor::greet(config.supervised);
     match &startup.file {
         Some(path) => notice!("Configuration loaded from {}", String::from_utf8_lossy(path)),
         None if startup.options.is_none() => {
@@ -191,14 +216,11 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
     if !idle.is_empty() {
         warning!("Directives that have no effect in this server: {}", idle.join(", "));
     }
-    config.maxclients = process::adjust_open_files(config.maxclients);
-    process::write_pid_file(&config);
+    let threads = process::worker_threads(&config);
+    config.maxclients = process::adjust_open_files(config.maxclients, threads).map_err(io::Error::other)?;
+    process::write_pid_file(&config, background);
     show_logo(&config);
     log::set_role(log::Role::Primary);
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n as usize,
-    };
     let slots = Slots::after(threads);
     let registry: &'static Registry = Box::leak(Box::new(registry));
     if let Ok(dir) = std::env::current_dir() {
@@ -226,7 +248,36 @@ pub fn run(startup: &Startup, mut config: Config, registry: Registry, users: Use
     }
     notice!("Server initialized");
     crate::memory::mark_startup();
+    report_crashes(node, registry);
     serve(node, registry, &config, threads, slots)
+}
+
+/// Has crash reports tell what this server knows.
+fn report_crashes(node: &'static Node, registry: &'static Registry) {
+    static SERVER: OnceLock<(&'static Node, &'static Registry)> = OnceLock::new();
+    let _ = SERVER.set((node, registry));
+    crash::describe_with(|text| {
+        let Some((node, registry)) = SERVER.get() else { return };
+        describe(node, registry, text);
+    });
+}
+
+/// Who was served, the configuration and INFO, without anything that clients sent.
+fn describe(node: &Node, registry: &'static Registry, text: &mut String) {
+    let (config, now) = (node.config.load(), clock::now_ms());
+    let viewer = Viewer::server(registry, now);
+    text.push_str("\n------ CLIENTS THAT WERE SERVED ------\n");
+    for (slot, client) in node.observatory.served() {
+        let line = node.clients.get(client).map_or_else(|| format!("id={client} (gone)"), |c| viewer.line(&c));
+        text.push_str(&format!("worker-{slot}: {line}\n"));
+    }
+    text.push_str("\n------ CONFIGURATION, WHERE IT IS NOT THE DEFAULT ------\n");
+    for param in PARAMS.iter().filter(|param| param.get(&config) != param.default.as_bytes()) {
+        let value = if param.has(SENSITIVE) { "(redacted)".into() } else { param.get(&config) };
+        text.push_str(&format!("{} {}\n", param.name, String::from_utf8_lossy(&value)));
+    }
+    text.push_str("\n------ INFO OUTPUT ------\n");
+    text.push_str(&info::everything(node, &config, now));
 }
 
 /// A server without threads that serve, sockets and files, for tests: its commands run through a turn in slot 0.
@@ -296,6 +347,9 @@ fn serve(
         let mut ending = tokio::spawn(end_when_asked(node));
         let tcp = listeners::tcp(config, &[])?;
         let unix = listeners::unix(config)?;
+        if tcp.is_empty() && unix.is_none() {
+            return Err(io::Error::other("Configured to not listen anywhere, exiting."));
+        }
         admin::start(node, config)?;
         let stats = node.observatory.worker(slots.main);
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
@@ -314,9 +368,12 @@ fn serve(
         tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
         if node.life.is_loading() {
             // Clients that come meanwhile hear that the data is being loaded.
-            tokio::select! {
-                loaded = &mut loading => loaded.map_err(io::Error::other)??,
-                code = &mut ending => return code.map_err(io::Error::other),
+            loop {
+                tokio::select! {
+                    loaded = &mut loading => break loaded.map_err(io::Error::other)??,
+                    code = &mut ending => return code.map_err(io::Error::other),
+                    () = tokio::time::sleep(LOADING_TOLD_EACH) => tell_progress(&node.rdb.loading),
+                }
             }
             node.life.set_loading(false);
         }
@@ -336,9 +393,7 @@ fn serve(
             tokio::spawn(listen::accept_unix(listener, path, node, stats.clone(), workers.clone()));
             notice!("The server is now ready to accept connections at {}", config.unixsocket);
         }
-        if config.supervised != choices::Supervised::No {
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        }
+        supervisor::ready(readiness(node));
         let code = ending.await.map_err(io::Error::other);
         drop(stop);
         code
@@ -371,7 +426,10 @@ fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>>
             let name = tokio::select! {
                 _ = term.recv() => "SIGTERM",
                 _ = int.recv() => "SIGINT",
-                _ = hup.recv() => continue,
+                _ = hup.recv() => {
+                    reload(node);
+                    continue;
+                }
             };
             let config = node.config.load();
             let is_asked = node.life.shutdown_flags().is_some() && !node.life.is_shutdown_held();
@@ -394,18 +452,43 @@ fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>>
     }))
 }
 
+/// SIGHUP: what lies in files and may have been replaced is read again: the log's file and those of TLS.
+fn reload(node: &Node) {
+    supervisor::reloading();
+    // The line itself opens the log anew if its file was moved away.
+    warning!("Received SIGHUP: the log file is opened again if it was moved, the files of TLS are read again");
+    if let Err(cause) = node.tls.configure(&node.config.load()) {
+        warning!("{cause}");
+        warning!("The TLS settings stay as they were");
+    }
+    supervisor::ready(readiness(node));
+}
+
+fn readiness(node: &Node) -> &'static str {
+    if node.replication.is_replica() {
+        "Ready to accept connections in read-only mode."
+    } else {
+        "Ready to accept connections"
+    }
+}
+
+/// A service manager waits as long as the data gets on.
+fn tell_progress(loading: &Loading) {
+    let (bytes, total) = (loading.loaded_bytes(), loading.total_bytes());
+    let status = format!("Loading the data: {bytes} of {total} bytes");
+    supervisor::tell(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(LOADING_EXTENSION_US)]);
+}
+
 /// The data cannot be saved as it must be: the server goes on.
 struct CannotExit;
 
-/// Makes everything durable that the configuration promises. On success no command runs any more, and the caller ends the
-/// process; on failure the server goes on, and the clients that asked hear of it. The caller is outside the gate.
+/// Makes everything durable that the configuration promises. On success no command runs any more, and the caller ends
+/// the process; on failure the server goes on, and the clients that asked hear of it. The caller is outside the gate.
 fn shut_down(node: &Node) -> Result<(), CannotExit> {
     let Some(flags) = node.life.shutdown_flags() else { return Err(CannotExit) };
     let config = node.config.load_full();
     warning!("User requested shutdown...");
-    if config.supervised != choices::Supervised::No {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    }
+    supervisor::tell(&[NotifyState::Stopping]);
     if !flags.now {
         wait_for_replicas(node, &config);
     }
@@ -414,6 +497,7 @@ fn shut_down(node: &Node) -> Result<(), CannotExit> {
     if done.is_err() {
         node.clients.unpause();
         warning!("Errors trying to shut down the server. Check the logs for more information.");
+        supervisor::ready(readiness(node));
         let waiters = node.life.forget_shutdown().unwrap_or_default();
         waiting::fail_all(waiters, &error::CANNOT_EXIT);
         return done;
@@ -508,27 +592,20 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
 
 /// Removes what tells others that the process is there.
 fn leave(config: &Config) {
-    process::remove_pid_file(config);
+    process::remove_pid_file();
     if !config.unixsocket.is_empty() {
         notice!("Removing the unix socket file.");
         let _ = std::fs::remove_file(&config.unixsocket);
     }
 }
 
-/// The log goes to standard output or to a file.
+/// The log goes to standard output or to a file, and crashes go where the log goes.
 fn start_log(config: &Config) -> io::Result<()> {
     let level = crate::commands::config::log_level(config.loglevel);
-    let (writer, fd): (Box<dyn Write + Send + Sync>, i32) = if config.logfile.is_empty() {
-        (Box::new(io::stdout()), 1)
-    } else {
-        let file = OpenOptions::new().append(true).create(true).open(&config.logfile)?;
-        let fd = file.as_raw_fd();
-        (Box::new(file), fd)
-    };
-    if config.crash_log_enabled {
-        process::install_crash_report(fd);
-    }
-    let (subscriber, handle) = log::subscriber(level, std::sync::Mutex::new(writer));
+    let output = Output::open(config)?;
+    crash::apply(config);
+    crash::install(output.fd());
+    let (subscriber, handle) = log::subscriber(level, std::sync::Mutex::new(output));
     // A second server in one process (tests) keeps the first one's log.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         log::keep(handle);
@@ -553,6 +630,10 @@ fn show_logo(config: &Config) {
     );
 }
 
+const COULD_NOT_START: &str = "memkv could not start";
+/// How often a service manager hears how far the load is, and for how long it is to wait for more.
+const LOADING_TOLD_EACH: Duration = Duration::from_secs(1);
+const LOADING_EXTENSION_US: u32 = 30_000_000;
 const DUPLICATE_USER: &str = "Duplicate user found. A user can only be defined once in config files";
 const FILE_AND_LINES: &str = "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This setup is very likely to lead to configuration errors and security holes, please define either an ACL file or declare users directly in your redis.conf, but not both.";
 /// How often a shutdown that is held back is looked at.

@@ -120,8 +120,14 @@ fn expire_for_a_while(
 }
 
 fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
+    let (mut samples, mut sampled_ms) = (0, 0);
     loop {
-        let config = node.config.load_full();
+        let (config, now) = (node.config.load_full(), clock::now_ms());
+        if now.abs_diff(sampled_ms) >= CRON_INTERVAL.as_millis() as u64 {
+            let _inside = node.keyspace.gate.enter(slot);
+            node.keyspace.sample_ttls(now, samples);
+            (samples, sampled_ms) = (samples + 1, now);
+        }
         let rest = if node.defrag.is_wanted(&config) {
             // Inside for one visit at a time: who wants to own the world waits for no more.
             let _inside = node.keyspace.gate.enter(slot);

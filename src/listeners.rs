@@ -74,7 +74,11 @@ pub fn tcp(config: &Config, present: &[Door]) -> io::Result<Vec<Door>> {
                     crate::log::warning!(
                         "Warning: Could not create server TCP listening socket {host}:{port}: {cause}"
                     );
-                    return Err(e);
+                    let kind = if tls { "TLS" } else { "TCP" };
+                    return Err(io::Error::new(
+                        e.kind(),
+                        format!("Failed listening on port {port} ({kind}), aborting."),
+                    ));
                 }
             }
         }
@@ -127,6 +131,14 @@ pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
     if config.unixsocket.is_empty() {
         return Ok(None);
     }
+    let failed = |e: io::Error| {
+        let (path, cause) = (&config.unixsocket, crate::log::cause(&e));
+        io::Error::new(e.kind(), format!("Failed opening Unix socket: bind: {path}: {cause}"))
+    };
+    open_unix(config).map(Some).map_err(failed)
+}
+
+fn open_unix(config: &Config) -> io::Result<UnixListener> {
     if let Err(e) = std::fs::remove_file(&config.unixsocket)
         && e.kind() != io::ErrorKind::NotFound
     {
@@ -141,7 +153,7 @@ pub fn unix(config: &Config) -> io::Result<Option<UnixListener>> {
     listener.set_nonblocking(true)?;
     let mode = if config.unixsocketperm == 0 { 0o777 & !before } else { config.unixsocketperm };
     std::fs::set_permissions(&config.unixsocket, std::fs::Permissions::from_mode(mode))?;
-    Ok(Some(listener))
+    Ok(listener)
 }
 
 /// How long ago the peer's last segment with data came, in steps of the kernel's clock (1 to 4 ms).

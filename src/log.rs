@@ -136,6 +136,34 @@ where
     }
 }
 
+/// A line taken apart, for loggers with a format of their own.
+pub struct Line<'a> {
+    /// The number of syslog: 7 debug, 6 info, 5 notice, 4 warning.
+    pub severity: u8,
+    pub day: &'a str,
+    pub month: &'a str,
+    /// Without the milliseconds.
+    pub time: &'a str,
+    pub text: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Reads what [`RedisLine`] wrote.
+    pub fn read(line: &'a str) -> Option<Self> {
+        let mut words = line.splitn(7, ' ').skip(1);
+        let [day, month, _year, time, mark, text] = std::array::from_fn(|_| words.next().unwrap_or_default());
+        let severity = match mark {
+            "." => 7,
+            "-" => 6,
+            "*" => 5,
+            "#" => 4,
+            _ => return None,
+        };
+        let (time, _millis) = time.split_once('.')?;
+        Some(Self { severity, day: day.trim_start_matches('0'), month, time, text: text.trim_end() })
+    }
+}
+
 /// A moment on the wall clock of this machine.
 struct LocalTime {
     day: i32,

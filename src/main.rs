@@ -4,6 +4,7 @@ use memkv::boot;
 use memkv::check;
 use memkv::config::cli::{self, Action};
 use memkv::config::{help, sample};
+use memkv::process::{crash, machine};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -11,6 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 static ALLOCATOR: memkv::memory::Counting = memkv::memory::Counting;
 
 fn main() {
+    crash::remember_start();
     let words: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
     if let Some(tool) = words.first().and_then(|program| check::tool(program)) {
         std::process::exit(check::run(tool, &words));
@@ -23,9 +25,8 @@ fn main() {
         Action::SampleConf => print(&sample::sample_conf()),
         Action::Completions(shell) => print(&String::from_utf8_lossy(&help::completions(shell))),
         Action::Examples => print(&memkv::commands::examples()),
-        Action::TestMemory { .. } | Action::CheckSystem => {
-            complain("Not available: use memtester, or redis-server --check-system.")
-        }
+        Action::TestMemory { megabytes } => machine::test_memory(megabytes),
+        Action::CheckSystem => machine::check_system(),
         Action::Complain(text) => complain(&text),
     };
     std::process::exit(code);
@@ -42,7 +43,10 @@ fn serve(mut startup: cli::Startup) -> i32 {
         Err(error) => return complain(&error.to_string()),
     };
     match boot::run(&startup, config, registry, users) {
-        Ok(code) => code,
+        Ok(code) => {
+            crash::restart_if_asked();
+            code
+        }
         Err(error) => complain(&format!("memkv could not start: {error}")),
     }
 }

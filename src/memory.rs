@@ -9,6 +9,7 @@
 //!
 //! Not here: what the allocator keeps beyond that (resident, fragmentation); the allocator's own statistics tell it.
 
+use crate::clock::{self, Millis};
 use crossbeam_utils::CachePadded;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -28,7 +29,9 @@ unsafe impl GlobalAlloc for Counting {
         let layout = padded(layout);
         // SAFETY: the caller's promise is jemalloc's condition; padding keeps it.
         let memory = unsafe { Jemalloc.alloc(layout) };
-        if !memory.is_null() {
+        if memory.is_null() {
+            note_failure(layout.size());
+        } else {
             count(size_class(layout) as i64);
         }
         memory
@@ -40,7 +43,9 @@ unsafe impl GlobalAlloc for Counting {
         let layout = padded(layout);
         // SAFETY: as above.
         let memory = unsafe { Jemalloc.alloc_zeroed(layout) };
-        if !memory.is_null() {
+        if memory.is_null() {
+            note_failure(layout.size());
+        } else {
             count(size_class(layout) as i64);
         }
         memory
@@ -62,7 +67,9 @@ unsafe impl GlobalAlloc for Counting {
         let new_size = padded_size(new_size, layout.align());
         // SAFETY: as above.
         let moved = unsafe { Jemalloc.realloc(memory, layout, new_size) };
-        if !moved.is_null() {
+        if moved.is_null() {
+            note_failure(new_size);
+        } else {
             let new = size_class_of(new_size, layout.align());
             count(new as i64 - size_class(layout) as i64);
         }
@@ -127,13 +134,20 @@ pub fn used() -> u64 {
 /// Reads [`used`] and remembers the highest value ever read. Cron calls it, and whoever shows the peak.
 pub fn sample() -> u64 {
     let used = used();
-    PEAK.fetch_max(used, Relaxed);
+    if PEAK.fetch_max(used, Relaxed) < used {
+        PEAK_MS.store(clock::now_ms(), Relaxed);
+    }
     used
 }
 
 /// The highest value sampled.
 pub fn peak() -> u64 {
     PEAK.load(Relaxed)
+}
+
+/// When that was, on the wall clock.
+pub fn peak_ms() -> Millis {
+    PEAK_MS.load(Relaxed)
 }
 
 /// Notes that the server is up and empty: what is used now is overhead of start.
@@ -144,6 +158,17 @@ pub fn mark_startup() {
 /// What was used when the server was up and empty.
 pub fn startup() -> u64 {
     STARTUP.load(Relaxed)
+}
+
+/// Bytes of this thread's last allocation that failed, if one did.
+pub fn failed_allocation() -> Option<usize> {
+    let bytes = FAILED.get();
+    (bytes > 0).then_some(bytes)
+}
+
+#[cold]
+fn note_failure(bytes: usize) {
+    FAILED.set(bytes);
 }
 
 /// Asks jemalloc to give its unused pages back to the system.
@@ -200,12 +225,14 @@ fn count_elsewhere(slot: usize, bytes: i64) {
 
 thread_local! {
     static SLOT: Cell<usize> = const { Cell::new(NO_SLOT) };
+    static FAILED: Cell<usize> = const { Cell::new(0) };
 }
 
 static COUNTERS: [CachePadded<AtomicI64>; SLOTS] = [const { CachePadded::new(AtomicI64::new(0)) }; SLOTS];
 /// Threads that ever allocated. Slots are not given back: threads of a server are few and live long.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
+static PEAK_MS: AtomicI64 = AtomicI64::new(0);
 static STARTUP: AtomicU64 = AtomicU64::new(0);
 
 const SLOTS: usize = 64;

@@ -287,6 +287,9 @@ impl Node {
         large_requests.set_max_len(usize::try_from(config.commandlog_large_request_max_len).unwrap_or(usize::MAX));
         large_replies.set_max_len(usize::try_from(config.commandlog_large_reply_max_len).unwrap_or(usize::MAX));
         self.observatory.set_latency_tracking(config.latency_tracking);
+        process::crash::apply(&config);
+        // Where the allocator has no such thread, there is nothing to switch.
+        let _ = crate::mallctl::set(b"background_thread", config.jemalloc_bg_thread.into());
     }
 
     /// A log is being turned on, and its first base is not in force: what it holds so far is in no manifest.

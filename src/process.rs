@@ -1,15 +1,21 @@
-//! The process as the operating system sees it: working directory, descriptors, background, pid file.
+//! The process as the operating system sees it: descriptors, background, pid file, priorities, title; and, each in a
+//! file, the log's file, the service manager, the crash report, and what the machine can do.
+
+pub mod crash;
+pub mod logfile;
+pub mod machine;
+pub mod supervisor;
 
 use crate::config::Config;
 use crate::config::choices::OomScoreAdj;
 use crate::config::expand_title;
 use parking_lot::Mutex;
-use rustix::process::{getpriority_process, setpriority_process};
+use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Detaches from the terminal. Before any thread exists.
@@ -36,27 +42,44 @@ pub fn daemonize() -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the descriptor limit to what `maxclients` needs; returns how many clients are possible.
-pub fn adjust_open_files(maxclients: u32) -> u32 {
-    let wanted = u64::from(maxclients) + RESERVED_FILES;
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel fills the struct we own.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 || limit.rlim_cur >= wanted {
-        return maxclients;
+/// How many workers the configuration asks for: one for each core unless it says.
+pub fn worker_threads(config: &Config) -> usize {
+    match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads as usize,
     }
-    let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
-    let allowed = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), rlim_max: limit.rlim_max };
-    // SAFETY: as above.
-    let set = |l: &libc::rlimit| unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const *l) } == 0;
-    if set(&raised) {
-        return maxclients;
+}
+
+/// Raises the descriptor limit to what `maxclients` needs; returns how many clients are possible. `workers`: threads
+/// that have descriptors of their own. An error says what is missing.
+pub fn adjust_open_files(maxclients: u32, workers: usize) -> Result<u32, String> {
+    let reserved = RESERVED_FILES + FILES_OF_WORKER * workers as u64;
+    let wanted = u64::from(maxclients) + reserved;
+    let limit = getrlimit(Resource::Nofile);
+    // No limit at all is None.
+    let (current, highest) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    if current >= wanted {
+        return Ok(maxclients);
     }
-    let files = if set(&allowed) { allowed.rlim_cur } else { limit.rlim_cur };
-    let possible = files.saturating_sub(RESERVED_FILES).clamp(1, u64::from(maxclients)) as u32;
+    let set = |current: u64, maximum: u64| {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: Some(maximum) }).is_ok()
+    };
+    if set(wanted, highest.max(wanted)) {
+        return Ok(maxclients);
+    }
+    let allowed = wanted.min(highest);
+    let files = if set(allowed, highest) { allowed } else { current };
+    if files <= reserved {
+        return Err(format!(
+            "Your current 'ulimit -n' of {files} is not enough for the server to start. Please increase your open file limit to at least {}. Exiting.",
+            reserved + 1
+        ));
+    }
+    let possible = (files - reserved).min(u64::from(maxclients)) as u32;
     crate::log::warning!(
-        "Current maximum open files is {files}. maxclients has been reduced to {possible} to compensate for low ulimit."
+        "You requested maxclients of {maxclients} requiring at least {wanted} max file descriptors. Current maximum open files is {files}. maxclients has been reduced to {possible} to compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
     );
-    possible
+    Ok(possible)
 }
 
 /// Lets other threads go first from here on: work in the background shares a core with a worker where cores are few. To
@@ -65,9 +88,16 @@ pub fn step_back() {
     take_small_slices(BACKGROUND_NICE);
 }
 
-/// Makes this thread nicer by so much, and lets it lose little when it gives way ([`Courtesy`]).
+/// Makes this thread nicer by so much, and lets it lose little when it gives way ([`Courtesy`]). Nothing is changed
+/// where a filter of system calls would end the process for it.
 pub fn take_small_slices(nicer: i32) {
-    let nice = (getpriority_process(None).unwrap_or_default() + nicer).min(NICEST);
+    if may_reschedule() {
+        reschedule((getpriority_process(None).unwrap_or_default() + nicer).min(NICEST));
+    }
+}
+
+/// A kernel, or a sandbox, that refuses changes nothing.
+fn reschedule(nice: i32) {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: 0,
@@ -81,15 +111,54 @@ pub fn take_small_slices(nicer: i32) {
     // SAFETY: the kernel reads a structure of the size that it tells.
     let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if done != 0 {
-        // A kernel, or a sandbox, that knows only the older call; a policy without slices. Being refused changes nothing.
+        // A kernel that knows only the older call; a policy without slices.
         let _ = setpriority_process(None, nice);
     }
 }
 
+/// Whether the calls of [`reschedule`] may be made. Hardened services kill who makes one
+/// (`SystemCallFilter=~@resources`), so where there is a filter a child tries them first.
+fn may_reschedule() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let unfiltered = status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "0"]));
+        let may = unfiltered || survives_rescheduling();
+        if !may {
+            crate::log::notice!("Work in the background cannot step back: this service may not call sched_setattr");
+        }
+        may
+    })
+}
+
+fn survives_rescheduling() -> bool {
+    // SAFETY: the child makes only system calls, allocates nothing and ends by `_exit`; the parent waits for it.
+    unsafe {
+        match libc::fork() {
+            -1 => false,
+            0 => {
+                // Its death leaves no core file.
+                libc::prctl(libc::PR_SET_DUMPABLE, 0);
+                let nice = getpriority_process(None).unwrap_or_default();
+                reschedule(nice);
+                let _ = setpriority_process(None, nice);
+                libc::_exit(0)
+            }
+            child => {
+                let mut status = -1;
+                while libc::waitpid(child, &raw mut status, 0) < 0
+                    && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+                {}
+                status == 0
+            }
+        }
+    }
+}
+
 /// Work that shares its core politely. Weight says how much of a core a thread gets, not when: from Linux 6.6 on one of
-/// small weight runs to the end of its slice, some milliseconds, though a worker wakes meanwhile. At 60 % load the p99 of
-/// GET beside saves without end was 3.3 ms so, and 0.6 ms when the saver offers the core each 100 us; offers each 50 us
-/// gain nothing more and let a save beside a worker that is never idle take four times as long.
+/// small weight runs to the end of its slice, some milliseconds, though a worker wakes meanwhile. At 60 % load the p99
+/// of GET beside saves without end was 3.3 ms so, and 0.6 ms when the saver offers the core each 100 us; offers each 50
+/// us gain nothing more and let a save beside a worker that is never idle take four times as long.
 pub struct Courtesy {
     since: Instant,
 }
@@ -156,8 +225,8 @@ pub struct Title {
 }
 
 impl Title {
-    /// Takes over the memory of the command line and of the environment behind it, whose variables move elsewhere. Before
-    /// any thread of ours exists, and when the arguments have been read: they are gone then.
+    /// Takes over the memory of the command line and of the environment behind it, whose variables move elsewhere.
+    /// Before any thread of ours exists, and when the arguments have been read: they are gone then.
     pub fn take() -> Self {
         let program = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
         for (name, value) in std::env::vars_os() {
@@ -168,8 +237,8 @@ impl Title {
             }
         }
         let area = title_area().map(|Range { start, end }| {
-            // SAFETY: the kernel put the arguments and the variables there, one behind the other, in writable memory. The
-            // variables have moved, and nobody reads the arguments any more.
+            // SAFETY: the kernel put the arguments and the variables there, one behind the other, in writable memory.
+            // The variables have moved, and nobody reads the arguments any more.
             unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) }
         });
         Self { area: Mutex::new(area), program }
@@ -216,82 +285,38 @@ fn title_area() -> Option<Range<usize>> {
     (area.start > 0 && area.start < arg_end? && arg_end == env_start && env_start? <= area.end).then_some(area)
 }
 
-/// Writes the pid file, if one is wanted. Redis warns and goes on when it cannot.
-pub fn write_pid_file(config: &Config) {
-    let Some(path) = pid_file(config) else { return };
+/// Writes the pid file, if one is wanted: `pidfile` names it, or the process is in the background. Redis warns and goes
+/// on when it cannot.
+pub fn write_pid_file(config: &Config, background: bool) {
+    let path = match config.pidfile.as_str() {
+        "" if !background => return,
+        "" => DEFAULT_PID_FILE,
+        path => path,
+    };
+    // The directory may change until the file is removed.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let written = std::fs::File::create(&path).and_then(|mut f| writeln!(f, "{}", std::process::id()));
-    if let Err(e) = written {
-        crate::log::warning!("Failed to write PID file: {path}: {e}");
+    match written {
+        Ok(()) => drop(PID_FILE.set(path)),
+        Err(e) => crate::log::warning!("Failed to write PID file {}: {}", path.display(), crate::log::cause(&e)),
     }
 }
 
-pub fn remove_pid_file(config: &Config) {
-    if let Some(path) = pid_file(config) {
+/// Removes the pid file, if this process wrote one.
+pub fn remove_pid_file() {
+    if let Some(path) = PID_FILE.get() {
         crate::log::notice!("Removing the pid file.");
         let _ = std::fs::remove_file(path);
     }
 }
 
-fn pid_file(config: &Config) -> Option<String> {
-    match (config.daemonize, config.pidfile.as_str()) {
-        (_, path) if !path.is_empty() => Some(path.to_owned()),
-        (true, _) => Some("/var/run/redis.pid".to_owned()),
-        _ => None,
-    }
-}
-
-/// Makes a fatal signal and a panic leave a report in the log before the process dies of it.
-pub fn install_crash_report(log_fd: i32) {
-    LOG_FD.store(log_fd, Relaxed);
-    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT] {
-        // SAFETY: the handler has the right type; SA_RESETHAND lets a second fault end the process.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = report_crash as *const () as usize;
-            action.sa_flags = libc::SA_NODEFER | libc::SA_RESETHAND;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-        }
-    }
-    std::panic::set_hook(Box::new(|info| {
-        report(&format!("\n\n=== MEMKV BUG REPORT START ===\nmemkv {}: {info}\n", env!("CARGO_PKG_VERSION")));
-        std::process::abort();
-    }));
-}
-
-/// The signal handler. Taking the stack's trace allocates, which a crashed allocator may not survive; by then the signal
-/// is in the log.
-extern "C" fn report_crash(signal: i32) {
-    report(&format!("\n=== MEMKV BUG REPORT ===\nmemkv {} crashed by signal: {signal}\n", env!("CARGO_PKG_VERSION")));
-    report("\n------ STACK TRACE ------\n");
-    report(&format!("{}\n=== END OF BUG REPORT ===\n", std::backtrace::Backtrace::force_capture()));
-    // SAFETY: the default action is in force again; raising ends the process with this signal.
-    unsafe {
-        libc::signal(signal, libc::SIG_DFL);
-        libc::raise(signal);
-    }
-}
-
-fn report(text: &str) {
-    // SAFETY: write(2) on a descriptor that stays open; a failure changes nothing.
-    unsafe {
-        libc::write(LOG_FD.load(Relaxed), text.as_ptr().cast(), text.len());
-    }
-}
-
-/// Crashes on purpose: DEBUG SEGFAULT.
-pub fn crash() {
-    // SAFETY: raising a signal is always allowed.
-    unsafe {
-        libc::raise(libc::SIGSEGV);
-    }
-}
-
-static LOG_FD: AtomicI32 = AtomicI32::new(2);
+static PID_FILE: OnceLock<PathBuf> = OnceLock::new();
+const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
 const NICEST: i32 = 19;
 /// A tenth of a worker's share where both always want the core; all that the worker leaves otherwise.
 const BACKGROUND_NICE: i32 = 10;
-/// What a thread forgoes when it gives way; the least that Linux (from 6.12 on) lets one ask for. With the usual 1.4 to 3 ms
-/// it would hardly get on beside a worker that always wants the core.
+/// What a thread forgoes when it gives way; the least that Linux (from 6.12 on) lets one ask for. With the usual 1.4 to
+/// 3 ms it would hardly get on beside a worker that always wants the core.
 const SMALL_SLICE_NS: u64 = 100_000;
 const GIVE_WAY_EACH: Duration = Duration::from_micros(100);
 /// The field of /proc/PID/stat with the address of the first argument; its end and the environment's ends follow.
@@ -300,3 +325,5 @@ const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 const OOM_SCORE_MAX: i32 = 1000;
 /// Descriptors for everything that is no client (Redis's CONFIG_MIN_RESERVED_FDS).
 const RESERVED_FILES: u64 = 32;
+/// A runtime's: what it polls with, what wakes it, and its part of the signals.
+const FILES_OF_WORKER: u64 = 4;

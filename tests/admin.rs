@@ -41,7 +41,12 @@ fn ask(address: SocketAddr, request: &[u8]) -> String {
 }
 
 fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
-    let text = ask(address, format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    request_as(address, method, path, "*/*")
+}
+
+fn request_as(address: SocketAddr, method: &str, path: &str, accept: &str) -> (u16, String) {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    let text = ask(address, head.as_bytes());
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {text}"));
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
@@ -82,7 +87,7 @@ fn pages_tell_health_latency_and_metrics() {
 #[test]
 fn metrics_keep_the_grammar_of_openmetrics() {
     let (_, address) = server();
-    let (_, text) = request(address, "GET", "/metrics");
+    let (_, text) = request_as(address, "GET", "/metrics", "application/openmetrics-text; version=1.0.0");
     assert!(text.ends_with("\n# EOF\n"));
     let (mut families, mut samples) = (HashSet::new(), HashSet::new());
     let (mut family, mut kind) = (String::new(), String::new());
@@ -110,6 +115,25 @@ fn metrics_keep_the_grammar_of_openmetrics() {
         assert!(samples.insert(series.to_owned()), "twice: {line}");
     }
     assert!(families.len() > 40);
+}
+
+/// Every series that the alert rules and the dashboard ask for is one that the server has.
+#[test]
+fn alerts_and_the_dashboard_ask_for_series_that_there_are() {
+    let (_, address) = server();
+    let (_, metrics) = request(address, "GET", "/metrics");
+    let known: HashSet<&str> =
+        metrics.lines().map(|line| line.trim_start_matches("# TYPE ").split([' ', '{']).next().unwrap()).collect();
+    for file in ["dist/monitoring/alerts.yml", "dist/monitoring/grafana.json"] {
+        let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let asked: HashSet<&str> = words.filter(|w| w.starts_with("redis_") || w.starts_with("memkv_")).collect();
+        assert!(asked.len() > 10, "{file}");
+        for name in asked {
+            let family = name.trim_end_matches("_bucket");
+            assert!(known.contains(name) || known.contains(family), "{file}: there is no series {name}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use memkv::command::{CONTAINER, Command, Group, HIDDEN};
 use memkv::config::sample::sample_conf;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Commands, without subcommands, of each group in Redis 8.2.
 const GROUPS: [(Group, usize); 16] = [
@@ -71,6 +71,51 @@ fn score() -> String {
 fn the_sample_configuration_is_that_of_the_directives() {
     let path = root("memkv.conf");
     compare(&path, &fs::read_to_string(&path).unwrap_or_default(), &sample_conf());
+}
+
+/// Lines of the log and replies that the page on troubles quotes are the server's own.
+#[test]
+fn the_lines_that_the_documents_explain_are_those_of_the_server() {
+    let said = sources(&root("src"));
+    let page = fs::read_to_string(root("docs/troubleshooting.md")).unwrap();
+    let first_columns = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let quoted: Vec<&str> = first_columns.flat_map(|column| column.split('`').skip(1).step_by(2)).collect();
+    assert!(quoted.len() > 25, "{quoted:?}");
+    for text in quoted.iter().flat_map(|text| text.split('…')).map(str::trim).filter(|text| text.len() > 5) {
+        // What is put together from parts: names of signals, codes of replies.
+        let parts = text.replace("SIGTERM", "{name}");
+        let parts = parts.trim_start_matches('-');
+        assert!(said.contains(parts) || parts == "bye bye", "docs/troubleshooting.md: nothing in src says {text:?}");
+    }
+}
+
+/// Links between the documents lead somewhere.
+#[test]
+fn links_between_documents_lead_to_files() {
+    let pages = fs::read_dir(root("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let tops = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "compat/README.md"].map(root);
+    for page in pages.chain(tops) {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            let there = file.contains("://") || file.is_empty() || page.parent().unwrap().join(file).exists();
+            assert!(there, "{}: {link}", page.display());
+        }
+    }
+}
+
+/// All the source as one text.
+fn sources(dir: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    text
 }
 
 fn root(name: &str) -> PathBuf {

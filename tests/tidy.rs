@@ -28,6 +28,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/net/incoming.rs",
     "src/listeners.rs",
     "src/process.rs",
+    "src/process/crash.rs",
+    "src/process/machine.rs",
     "src/resp/argv.rs",
     "src/resp/bulk.rs",
     "src/resp/parse.rs",
@@ -243,4 +245,28 @@ fn command_rows_are_complete() {
         }
     }
     check(problems);
+}
+
+/// What is accepted works or is named in the log as what does not (`UNSUPPORTED`).
+#[test]
+fn a_directive_that_nobody_reads_is_marked_as_without_effect() {
+    use memkv::config::PARAMS;
+    use memkv::config::param::UNSUPPORTED;
+    let generic = ["src/config/table/", "src/config/tests/"];
+    let readers: String = sources("src")
+        .iter()
+        .filter(|(name, _)| !generic.iter().any(|dir| name.starts_with(dir)))
+        .flat_map(|(_, text)| without_tests(text).lines().filter(|line| !line.trim_start().starts_with("//")))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let is_read = |name: &str| {
+        let field = format!(".{}", name.replace('-', "_"));
+        readers
+            .match_indices(&field)
+            .any(|(at, _)| !readers[at + field.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    // Another name for `threads`.
+    let unread =
+        PARAMS.iter().filter(|param| !param.has(UNSUPPORTED) && param.name != "io-threads" && !is_read(param.name));
+    check(unread.map(|param| format!("{}: neither read nor marked as UNSUPPORTED", param.name)).collect());
 }

@@ -105,6 +105,7 @@ class Suite:
             (self.home / part).mkdir(parents=True, exist_ok=True)
         self.expected = ledger.expected(options.runner)
         self.known = ledger.known()
+        self.runners: set[int] = set()
         self.slots = queue.Queue()
         for number in range(options.jobs):
             tree = Tree(self.home / f"slot{number}", SOURCE, options.server)
@@ -116,11 +117,18 @@ class Suite:
         results = {}
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
             waiting = {pool.submit(self.one, file): file for file in files}
-            for number, done in enumerate(concurrent.futures.as_completed(waiting), 1):
-                result = results[waiting[done]] = done.result()
-                print(f"[{number}/{len(files)}] {line(result)}", flush=True)
-                for text in result["crash"]:
-                    print(f"    | {text}")
+            try:
+                for number, done in enumerate(concurrent.futures.as_completed(waiting), 1):
+                    result = results[waiting[done]] = done.result()
+                    print(f"[{number}/{len(files)}] {line(result)}", flush=True)
+                    for text in result["crash"]:
+                        print(f"    | {text}")
+            except KeyboardInterrupt:
+                # The pool waits for its threads, and these for the runners.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for runner in self.runners:
+                    os.killpg(runner, signal.SIGKILL)
+                raise
         return results
 
     def again(self, results: dict[str, dict]) -> dict[str, dict]:
@@ -180,6 +188,7 @@ class Suite:
         with open(path, "wb") as out:
             child = subprocess.Popen(command, cwd=tree.root, stdin=subprocess.DEVNULL, stdout=out, env=environment,
                                      stderr=subprocess.STDOUT, start_new_session=True)
+            self.runners.add(child.pid)
             try:
                 child.wait(timeout=limit)
                 return ""
@@ -187,6 +196,8 @@ class Suite:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
                 return f"hung: no end after {limit:.0f} s"
+            finally:
+                self.runners.discard(child.pid)
 
     def keep_logs(self, tree: Tree, file: str) -> list[str]:
         """Copies the servers' logs aside; returns the first lines of a crash report, if one is there."""
@@ -290,4 +301,7 @@ def plain(result: dict) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted")

@@ -14,6 +14,7 @@ use crate::config::rewrite::{Rewrite, rewrite};
 use crate::config::{Config, lookup, quoted, split_args};
 use crate::log;
 use crate::node::Node;
+use crate::process;
 use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -292,7 +293,7 @@ fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
 
 /// `maxclients`: each client is a descriptor, of which the system allows so many.
 fn allow_clients(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
-    let possible = crate::process::adjust_open_files(new.maxclients);
+    let possible = process::adjust_open_files(new.maxclients, process::worker_threads(new)).unwrap_or(0);
     if possible >= new.maxclients {
         return Ok(());
     }

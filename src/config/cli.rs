@@ -138,18 +138,40 @@ fn leading_number(text: &[u8]) -> u64 {
 
 /// What `--version` prints: clients' tools and test suites read the version of Redis from it, in Redis's own form.
 pub fn version_line() -> String {
-    let (redis, own) = (CompatibilityLevel::default().redis_version(), env!("CARGO_PKG_VERSION"));
-    format!("Redis server v={redis} sha=00000000:0 malloc={MALLOC} bits=64 build={:016x} memkv={own}", build_id())
+    let redis = CompatibilityLevel::default().redis_version();
+    let dirty = u8::from(is_dirty());
+    format!(
+        "Redis server v={redis} sha={COMMIT}:{dirty} malloc={MALLOC} bits=64 build={:016x} memkv={VERSION}",
+        build_id()
+    )
+}
+
+/// memkv's own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that was built, as the Makefile says it; zeros in a build by hand.
+pub const COMMIT: &str = match option_env!("MEMKV_COMMIT") {
+    Some(commit) => commit,
+    None => "00000000",
+};
+
+/// Whether the tree held changes that are in no commit.
+pub fn is_dirty() -> bool {
+    option_env!("MEMKV_DIRTY") == Some("1")
 }
 
 /// The allocator that is linked in.
 pub const MALLOC: &str = "jemalloc-5.3.1";
 
-/// Tells builds apart: a hash (FNV-1a) of what makes this one, the same for the same sources and target.
+/// Tells builds apart: a hash (FNV-1a) of version, commit, profile and target.
 pub fn build_id() -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let parts = [env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS];
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    let dirty = option_env!("MEMKV_DIRTY").unwrap_or_default();
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let features = if cfg!(target_feature = "avx2") { "v3" } else { "baseline" };
+    let parts = [env!("CARGO_PKG_NAME"), VERSION, COMMIT, dirty, profile, features, arch, os];
     let bytes = parts.iter().flat_map(|part| part.bytes());
     bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }

@@ -5,12 +5,12 @@
 //! ones are deleted, and one new record is kept for the earliest of the others.
 //!
 //! Invariant: for every key with an expiry, the index has a record of its hash bits at or before that time. Moving an
-//! expiry later therefore adds nothing; only new and earlier ones do. Records of keys deleted meanwhile are garbage; when
-//! they outnumber the living ([`Due::is_bloated`]), each record is looked up once and the garbage dropped. The work is in
-//! proportion to the records added since, whatever the number of keys without an expiry.
-//! Due keys are removed in slices of a few microseconds each by one service thread, so that a million keys due in
-//! the same millisecond stop nobody; so are the fields of one hash, whoever meets it. Cost: 8 bytes a key, one heap push
-//! for a new expiry.
+//! expiry later therefore adds nothing; only new and earlier ones do. Records of keys deleted meanwhile are garbage;
+//! when they outnumber the living ([`Due::is_bloated`]), each record is looked up once and the garbage dropped. The
+//! work is in proportion to the records added since, whatever the number of keys without an expiry. Due keys are
+//! removed in slices of a few microseconds each by one service thread, so that a million keys due in the same
+//! millisecond stop nobody; so are the fields of one hash, whoever meets it. Cost: 8 bytes a key, one heap push for a
+//! new expiry.
 
 use super::db::Db;
 use super::entry::Entry;
@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -74,6 +74,12 @@ impl Due {
         after.iter().chain(before).take(count).map(|r| hash_bits(r.0)).for_each(visit);
     }
 
+    /// The times of up to `count` records from all over the index, since the epoch.
+    fn some_times(&self, count: usize) -> impl Iterator<Item = i64> {
+        let records = self.records.as_slice();
+        records.iter().step_by(records.len().div_ceil(count).max(1)).map(|record| (record.0 >> HASH_BITS) as i64)
+    }
+
     /// Takes the earliest record's hash bits if it is due; equal records go with it.
     pub fn pop(&mut self, epoch: Millis, now: Millis) -> Option<u32> {
         if self.next(epoch)? > now {
@@ -93,7 +99,8 @@ pub(super) fn like_bits(hash: u64) -> u32 {
 }
 
 fn record(epoch: Millis, at: Millis, bits: u32) -> u64 {
-    // Times beyond 34 years never fire: such a key goes when somebody asks for it. Times before the epoch are due at once.
+    // Times beyond 34 years never fire: such a key goes when somebody asks for it. Times before the epoch are due at
+    // once.
     let offset = at.saturating_sub(epoch).clamp(0, TIME_MAX) as u64;
     offset << HASH_BITS | u64::from(bits)
 }
@@ -154,6 +161,31 @@ fn fire(db: &mut Db<'_>, stripe: usize, bits: u32, now: Millis, slice: &mut Slic
 }
 
 impl Keyspace {
+    /// The mean of what is left to a database's keys with an expiry, in milliseconds, from samples. 0 of none.
+    pub fn average_ttl_ms(&self, db: usize) -> i64 {
+        let (_, expiring) = self.counts(db);
+        if expiring == 0 { 0 } else { self.mean_ttl_ms[db].load(Relaxed) }
+    }
+
+    /// Looks at some records of a few stripes, the first told by `ticket`, and moves each database's mean toward
+    /// theirs. The caller is inside the gate.
+    pub fn sample_ttls(&self, now: Millis, ticket: usize) {
+        let mut found = vec![(0i64, 0i64); self.databases()];
+        for stripe in (0..TTL_STRIPES).map(|i| (ticket * TTL_STRIPES + i) % self.stripes()) {
+            let Some(mut held) = self.lock_one_soon(stripe) else { continue };
+            for (part, (sum, count)) in held.data(stripe).parts.iter().zip(&mut found) {
+                for at in part.due.some_times(TTL_RECORDS) {
+                    *sum += (self.epoch + at - now).max(0);
+                    *count += 1;
+                }
+            }
+        }
+        for (mean, (sum, count)) in self.mean_ttl_ms.iter().zip(found).filter(|(_, (_, count))| *count > 0) {
+            let (before, sampled) = (mean.load(Relaxed), sum / count);
+            mean.store(if before == 0 { sampled } else { before + (sampled - before) / TTL_SMOOTHING }, Relaxed);
+        }
+    }
+
     /// Says when something in a stripe, which the caller holds, is due next.
     pub(super) fn set_next_due(&self, stripe: usize, at: Millis) {
         // In this order for whoever looks at the same time: it raises the group's time first and then asks the stripes.
@@ -233,8 +265,8 @@ impl Alarm {
 }
 
 impl Keyspace {
-    /// Looks whether the fields of any hash still expire, so that snapshots may be of the older version again. Takes one
-    /// stripe at a time; costs a look-up for each key with an expiry, unless such a hash is found sooner.
+    /// Looks whether the fields of any hash still expire, so that snapshots may be of the older version again. Takes
+    /// one stripe at a time; costs a look-up for each key with an expiry, unless such a hash is found sooner.
     pub fn look_for_timed_fields(&self) {
         if !self.has_timed_fields() {
             return;
@@ -294,6 +326,10 @@ fn entries_like(table: &Table, bits: u32, mut visit: impl FnMut(Entry)) {
 const HASH_BITS: u32 = 24;
 const TIME_MAX: i64 = (1 << 40) - 1;
 const GARBAGE_MIN: usize = 64;
+/// Stripes and records of each that one sample looks at, and how much of the way the mean goes to what it finds.
+const TTL_STRIPES: usize = 16;
+const TTL_RECORDS: usize = 8;
+const TTL_SMOOTHING: i64 = 4;
 
 #[cfg(test)]
 mod tests {

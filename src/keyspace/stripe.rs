@@ -67,6 +67,8 @@ pub struct Keyspace {
     pub awaited_keys: AtomicUsize,
     /// How late the last key was removed that expired by itself; 0 when nothing is due.
     pub expiry_lag_ms: AtomicI64,
+    /// For each database the mean of what is left to keys with an expiry, from samples; 0 if there were none.
+    pub(super) mean_ttl_ms: Box<[AtomicI64]>,
     /// Milliseconds since the epoch at which the expiry index begins to count.
     pub(super) epoch: i64,
 }
@@ -262,6 +264,7 @@ impl Keyspace {
             timed_marks: AtomicU64::new(0),
             awaited_keys: AtomicUsize::new(0),
             expiry_lag_ms: AtomicI64::new(0),
+            mean_ttl_ms: (0..databases).map(|_| AtomicI64::new(0)).collect(),
             epoch: now,
         }
     }

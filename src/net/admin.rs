@@ -1,22 +1,24 @@
 //! The admin listener: figures and health over HTTP, for monitoring and not for clients.
 //!
-//! `GET /metrics` OpenMetrics · `/latency.json` the latency section as LATENCY JSON gives it · `/healthz` 200 while the
-//! process serves · `/readyz` 200 once data is loaded, 503 before. Anything else is 404; other methods are 405.
+//! `GET /metrics` OpenMetrics, or Prometheus's text, as asked for · `/latency.json` the latency section as LATENCY JSON
+//! gives it · `/healthz` 200 while the workers' loops turn, 503 when one is stuck · `/readyz` 200 once data is loaded,
+//! 503 before. Anything else is 404; other methods are 405.
 //!
-//! It has a thread and a runtime of its own: it must answer while the main thread is busy loading, and a scrape must not
-//! delay anybody's accept. It is off unless `admin-port` is set, and on the loopback unless `admin-bind` says otherwise;
-//! there is no password, and nothing can be changed through it.
+//! It has a thread and a runtime of its own: it must answer while the main thread is busy loading, and a scrape must
+//! not delay anybody's accept. It is off unless `admin-port` is set, and on the loopback unless `admin-bind` says
+//! otherwise; there is no password, and nothing can be changed through it.
 //!
 //! Bounds, so that a hostile peer costs nothing: connections, header bytes and count, time for a header, time for a
 //! connection. A request's body is never read. Not here: what the figures are (`metrics`, `observe`).
 
-use super::metrics;
+use super::exposition::Format;
+use super::{health, metrics};
 use crate::clock;
 use crate::config::Config;
 use crate::node::Node;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -90,19 +92,26 @@ fn answer(node: &Node, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         return refused;
     }
     match request.uri().path() {
-        "/metrics" => response(StatusCode::OK, OPEN_METRICS, metrics::render(node)),
+        "/metrics" => {
+            let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+            let format = Format::accepted(accept.unwrap_or_default());
+            response(StatusCode::OK, format.content_type(), metrics::render(node, format))
+        }
         "/latency.json" => {
             let report = node.observatory.latency(clock::now_ms());
             response(StatusCode::OK, "application/json", report.json().to_string())
         }
-        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/healthz" => match health::stuck(node) {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
         "/readyz" if node.life.is_loading() => text(StatusCode::SERVICE_UNAVAILABLE, "loading\n"),
         "/readyz" => text(StatusCode::OK, "ready\n"),
         _ => text(StatusCode::NOT_FOUND, "there is /metrics, /latency.json, /healthz and /readyz\n"),
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     response(status, "text/plain; charset=utf-8", body)
 }
 
@@ -114,7 +123,6 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> R
     response
 }
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// A monitoring system needs one or two.
 const CONNECTIONS_MAX: usize = 32;
 /// A scraper sends about ten headers in some hundred bytes; 8 KiB is the least buffer hyper takes.

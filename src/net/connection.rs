@@ -381,7 +381,9 @@ impl Connection {
         let long = self.incoming.long();
         let offer = (!long.is_empty()).then(|| block::offer(long));
         self.session.long_bytes = self.incoming.long_bytes();
+        worker.stats.serve(self.session.client.id);
         let (executed, stop) = self.execute(&mut turn, input, spans, requests);
+        worker.stats.serve(0);
         drop(offer);
         self.outgoing.attach(block::take_blocks());
         self.timeline.ran(turn.tick, waited_ticks().wrapping_sub(inside));

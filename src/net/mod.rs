@@ -4,14 +4,17 @@
 //! on that worker's own tokio runtime and no command crosses a thread. [`connection`] is the loop, [`batch`] what one
 //! wake-up brings, [`service_time`] where the time of its requests went, [`worker`] what the
 //! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn. [`admin`] is
-//! a listener of its own that tells monitoring systems how the server does.
+//! a listener of its own that tells monitoring systems how the server does: [`metrics`] in the form of [`exposition`], and
+//! [`health`].
 //! A TLS connection passes through [`handshakes`] on its way to its worker, where [`tls`] is one more kind of socket.
 
 pub mod admin;
 pub mod batch;
 pub mod connection;
+pub mod exposition;
 mod feed;
 pub mod handshakes;
+pub mod health;
 mod incoming;
 pub mod listen;
 pub mod metrics;

@@ -140,6 +140,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
         runtime.block_on(poll_fn(|cx| {
             let began = clock::ticks();
             turning.turns.turn(began, TURN_TASKS_MAX);
+            turning.stats.turn_begins(began);
             let polled = serving.as_mut().poll(cx);
             turning.stats.turned(clock::ticks_to_ns(clock::ticks().wrapping_sub(began)));
             polled

@@ -118,6 +118,11 @@ impl Snapshot {
         self.percentile(percentile).min(self.max())
     }
 
+    /// How many values are certainly at or below a bound: those of the cells that end there or before.
+    pub fn count_below(&self, bound_ns: u64) -> u64 {
+        self.cells.iter().filter(|(cell, _)| cell_range(*cell).1 <= bound_ns).map(|(_, count)| count).sum()
+    }
+
     /// The distribution in powers of two: `(upper bound in µs, values up to there)`, from 1 µs to 2^20, leaving out
     /// bounds that add nothing. The bounds are Redis's own odd ones (33, 66, 132 …), and its last one takes all.
     pub fn cumulative_us(&self) -> Vec<(u64, u64)> {

@@ -95,6 +95,11 @@ impl Observatory {
         &self.workers[index]
     }
 
+    /// The workers that run a batch now, and for which client.
+    pub fn served(&self) -> Vec<(usize, u64)> {
+        self.workers.iter().enumerate().filter_map(|(slot, worker)| Some((slot, worker.serving()?))).collect()
+    }
+
     /// Takes the samples that are due; call it about every 100 ms.
     pub fn tick(&self, now_ms: Millis) {
         let counts = self.read_counts();

@@ -11,7 +11,7 @@
 use super::counter::{Counter, Counters};
 use super::histogram::{Histogram, Snapshot};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// The statistics of one worker.
 pub struct WorkerStats {
@@ -20,6 +20,10 @@ pub struct WorkerStats {
     /// How long the turns of the worker's loop took.
     turns: Histogram,
     turns_ns: Counter,
+    /// When the present turn began, in ticks; 0 between turns.
+    turn_began: AtomicU64,
+    /// The client whose batch runs; 0 for none.
+    serving: AtomicU64,
     commands: Box<[OnceLock<Box<CommandStats>>]>,
     tracking: AtomicBool,
 }
@@ -31,15 +35,40 @@ impl WorkerStats {
             counters: Counters::default(),
             turns: Histogram::new(),
             turns_ns: Counter::new(),
+            turn_began: AtomicU64::new(0),
+            serving: AtomicU64::new(0),
             commands: (0..commands).map(|_| OnceLock::new()).collect(),
             tracking: AtomicBool::new(true),
         }
+    }
+
+    /// A turn of the worker's loop begins.
+    #[inline]
+    pub fn turn_begins(&self, ticks: u64) {
+        self.turn_began.store(ticks, Relaxed);
+    }
+
+    /// When the turn began that this worker is in, in ticks; none while it waits for sockets.
+    pub fn turn_since(&self) -> Option<u64> {
+        Some(self.turn_began.load(Relaxed)).filter(|ticks| *ticks > 0)
+    }
+
+    /// A client's batch runs; 0 when it has.
+    #[inline]
+    pub fn serve(&self, client: u64) {
+        self.serving.store(client, Relaxed);
+    }
+
+    /// The client whose batch runs.
+    pub fn serving(&self) -> Option<u64> {
+        Some(self.serving.load(Relaxed)).filter(|id| *id > 0)
     }
 
     /// Records a turn of the worker's loop: from the moment the kernel told which sockets are ready until all that were
     /// served in it were.
     #[inline]
     pub fn turned(&self, took_ns: u64) {
+        self.turn_began.store(0, Relaxed);
         self.turns.record(took_ns);
         let before_us = self.turns_ns.get() / 1000;
         self.turns_ns.add(took_ns);

@@ -18,21 +18,27 @@ pub struct Server {
 
 impl Server {
     pub fn start(options: &[&str]) -> Server {
-        raise_descriptor_limit();
-        // The port may be taken between finding and using it.
-        (0..5).find_map(|_| Server::try_start(options)).expect("the server starts")
+        Server::start_as(options, |_| {})
     }
 
-    fn try_start(options: &[&str]) -> Option<Server> {
+    /// `prepare`: what is peculiar to the process that becomes the server.
+    pub fn start_as(options: &[&str], prepare: impl Fn(&mut Command)) -> Server {
+        raise_descriptor_limit();
+        // The port may be taken between finding and using it.
+        (0..5).find_map(|_| Server::try_start(options, &prepare)).expect("the server starts")
+    }
+
+    fn try_start(options: &[&str], prepare: &impl Fn(&mut Command)) -> Option<Server> {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memkv-server"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memkv-server"));
+        command
             .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--threads", "2"])
             .args(["--dir", dir.path().to_str().unwrap(), "--logfile", dir.path().join("log").to_str().unwrap()])
             .args(options)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::null());
+        prepare(&mut command);
+        let mut child = command.spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
             // Its own word, not a connection: another server may have been first at the port.

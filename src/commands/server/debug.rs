@@ -14,6 +14,7 @@ use crate::keyspace::entry::Entry;
 use crate::log;
 use crate::num;
 use crate::persist::rdb::value;
+use crate::process::crash::Purpose;
 use crate::resp::Proto;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,8 +42,10 @@ struct Sub {
 
 const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"AOF-FLUSH-SLEEP", argc: 3..=3, run: faults::aof_flush_sleep },
+    Sub { name: b"ASSERT", argc: 2..=3, run: |_| faults::crash(Purpose::Assert) },
     Sub { name: b"CHANGE-REPL-ID", argc: 2..=2, run: change_repl_id },
     Sub { name: b"CONFIG-REWRITE-FORCE-ALL", argc: 2..=2, run: rewrite_all },
+    Sub { name: b"CRASH-AND-RECOVER", argc: 2..=3, run: faults::crash_and_recover },
     Sub { name: b"DIGEST", argc: 2..=2, run: digest },
     Sub { name: b"DIGEST-VALUE", argc: 2..=usize::MAX, run: digest_value },
     Sub { name: b"ERROR", argc: 3..=3, run: answer_error },
@@ -54,6 +57,8 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"MALLCTL", argc: 3..=usize::MAX, run: allocator::number },
     Sub { name: b"MALLCTL-STR", argc: 3..=usize::MAX, run: allocator::text },
     Sub { name: b"OBJECT", argc: 3..=3, run: object },
+    Sub { name: b"OOM", argc: 2..=2, run: |_| faults::crash(Purpose::OutOfMemory) },
+    Sub { name: b"PANIC", argc: 2..=2, run: |_| faults::crash(Purpose::Panic) },
     Sub { name: b"PAUSE-CRON", argc: 3..=3, run: pause_cron },
     Sub { name: b"POPULATE", argc: 3..=5, run: populate },
     Sub { name: b"PROTOCOL", argc: 3..=3, run: protocol },
@@ -61,11 +66,13 @@ const SUBCOMMANDS: &[Sub] = &[
     Sub { name: b"RELOAD", argc: 2..=5, run: reload::reload },
     Sub { name: b"REPLICATE", argc: 3..=usize::MAX, run: replicate },
     Sub { name: b"REPLYBUFFER", argc: 4..=4, run: reply_buffer },
-    Sub { name: b"SEGFAULT", argc: 2..=2, run: faults::segfault },
+    Sub { name: b"RESTART", argc: 2..=3, run: faults::restart },
+    Sub { name: b"SEGFAULT", argc: 2..=2, run: |_| faults::crash(Purpose::Segfault) },
     Sub { name: b"SET-ACTIVE-EXPIRE", argc: 3..=3, run: set_active_expire },
     Sub { name: b"SET-DISABLE-DENY-SCRIPTS", argc: 3..=3, run: allow_all_in_scripts },
     Sub { name: b"SET-SKIP-CHECKSUM-VALIDATION", argc: 3..=3, run: skip_checksums },
     Sub { name: b"SLEEP", argc: 3..=3, run: sleep },
+    Sub { name: b"STACK-OVERFLOW", argc: 2..=2, run: |_| faults::crash(Purpose::StackOverflow) },
     Sub { name: b"STRINGMATCH-LEN", argc: 4..=4, run: stringmatch_len },
     Sub { name: b"STRINGMATCH-TEST", argc: 2..=2, run: stringmatch_test },
 ];
@@ -338,12 +345,16 @@ fn help(ctx: &mut Ctx<'_, '_>) -> Outcome {
 const HELP_LINES: &[&str] = &[
     "AOF-FLUSH-SLEEP <microsec>",
     "    Server will sleep before flushing the AOF, this is used for testing.",
+    "ASSERT",
+    "    Crash by assertion failed.",
     "CHANGE-REPL-ID",
     "    Change the replication IDs of the instance.",
     "    Dangerous: should be used only for testing the replication subsystem.",
     "CONFIG-REWRITE-FORCE-ALL",
     "    Like CONFIG REWRITE but writes all configuration options, including",
     "    keywords not listed in original configuration file or default values.",
+    "CRASH-AND-RECOVER [<milliseconds>]",
+    "    Hard crash and restart after a <milliseconds> delay (default 0).",
     "DIGEST",
     "    Output a hex signature representing the current DB content.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -365,6 +376,10 @@ const HELP_LINES: &[&str] = &[
     "    Get or set a malloc tuning string.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
+    "OOM",
+    "    Crash the server simulating an out-of-memory error.",
+    "PANIC",
+    "    Crash the server simulating a panic.",
     "POPULATE <count> [<prefix>] [<size>]",
     "    Create <count> string keys named key:<num>. If <prefix> is specified then",
     "    it is used instead of the 'key' prefix. These are not propagated to",
@@ -389,6 +404,9 @@ const HELP_LINES: &[&str] = &[
     "      file to the database.",
     "REPLICATE <string>",
     "    Replicates the provided string to replicas, allowing data divergence",
+    "RESTART [<milliseconds>]",
+    "    Graceful restart: save config, db, restart after a <milliseconds> delay",
+    "    (default 0).",
     "SEGFAULT",
     "    Crash the server with sigsegv.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -404,6 +422,8 @@ const HELP_LINES: &[&str] = &[
     "    Enables or disables checksum checks for RDB files and RESTORE's payload.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
+    "STACK-OVERFLOW",
+    "    Crash the server by using up its stack.",
     "STRINGMATCH-TEST",
     "    Run a fuzz tester against the stringmatchlen() function.",
     "PAUSE-CRON <0|1>",

@@ -7,12 +7,12 @@ use super::memory::ratio;
 use super::replication;
 use crate::clients::Facts;
 use crate::clock::{self, Millis};
-use crate::config::choices::Supervised;
 use crate::config::{self, cli};
 use crate::num;
 use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
 use crate::persist::walks::Job;
+use crate::process::{self, supervisor};
 use crate::pubsub::Kind;
 use crate::usage;
 use std::fmt::Write;
@@ -45,8 +45,8 @@ const fn field(name: &'static str, value: fn(&Reading<'_>) -> Value) -> Field {
 
 const SERVER: &[Field] = &[
     field("redis_version", |r| r.config.compatibility_level.redis_version().into()),
-    field("redis_git_sha1", |_| "00000000".into()),
-    field("redis_git_dirty", zero),
+    field("redis_git_sha1", |_| cli::COMMIT.into()),
+    field("redis_git_dirty", |_| cli::is_dirty().into()),
     field("redis_build_id", |_| format!("{:x}", cli::build_id()).into()),
     field("redis_mode", |r| mode(r).into()),
     field("os", |_| usage::system().into()),
@@ -56,7 +56,7 @@ const SERVER: &[Field] = &[
     field("atomicvar_api", |_| "c11-builtin".into()),
     field("gcc_version", |_| "0.0.0".into()),
     field("process_id", |_| std::process::id().into()),
-    field("process_supervised", |r| if r.config.supervised == Supervised::No { "no" } else { "systemd" }.into()),
+    field("process_supervised", |_| supervisor::present().name().into()),
     field("run_id", |r| r.node.life.run_id.as_str().into()),
     field("tcp_port", |r| r.config.main_port().into()),
     field("server_time_usec", |_| clock::now_us().into()),
@@ -98,6 +98,7 @@ const MEMORY: &[Field] = &[
     field("used_memory_rss_human", |r| human(r.memory().rss)),
     field("used_memory_peak", |r| r.memory().peak.into()),
     field("used_memory_peak_human", |r| human(r.memory().peak)),
+    field("used_memory_peak_time", |_| memory_peak_seconds().into()),
     field("used_memory_peak_perc", |r| percent(r.memory().peak_percentage())),
     field("used_memory_overhead", |r| r.memory().overhead().into()),
     field("used_memory_startup", |r| r.memory().startup.into()),
@@ -288,7 +289,7 @@ const CLUSTER: &[Field] = &[field("cluster_enabled", |r| r.config.cluster_enable
 
 const MEMKV: &[Field] = &[
     field("memkv_version", |_| MEMKV_VERSION.into()),
-    field("worker_threads", |r| worker_threads(r).into()),
+    field("worker_threads", |r| process::worker_threads(r.config).into()),
     field("stripes", |r| r.node.keyspace.stripes().into()),
     field("expiry_lag_ms", |r| r.node.keyspace.expiry_lag_ms.load(Relaxed).into()),
 ];
@@ -310,6 +311,11 @@ fn function_vm_bytes(r: &Reading<'_>) -> u64 {
 /// Bytes of scripts' and libraries' texts, and what goes with them.
 fn script_bytes(r: &Reading<'_>) -> u64 {
     (r.node.scripts.bytes() + r.node.scripts.libraries.current().bytes()) as u64
+}
+
+/// When the peak was seen, in Unix time (Redis 8).
+fn memory_peak_seconds() -> i64 {
+    crate::memory::peak_ms() / 1000
 }
 
 fn human(bytes: u64) -> Value {
@@ -418,13 +424,6 @@ fn config_file(r: &Reading<'_>) -> String {
     r.node.life.config_file.get().map(|path| path.display().to_string()).unwrap_or_default()
 }
 
-fn worker_threads(r: &Reading<'_>) -> usize {
-    match r.config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads as usize,
-    }
-}
-
 fn largest(r: &Reading<'_>, size: fn(&Facts) -> usize) -> usize {
     r.node.clients.list().iter().map(|client| size(&client.facts)).max().unwrap_or(0)
 }
@@ -452,7 +451,8 @@ fn keyspace(r: &Reading<'_>, text: &mut String) {
     for db in 0..r.node.keyspace.databases() {
         let (keys, expires) = r.node.keyspace.counts(db);
         if keys > 0 {
-            let _ = write!(text, "db{db}:keys={keys},expires={expires},avg_ttl=0\r\n");
+            let _ =
+                write!(text, "db{db}:keys={keys},expires={expires},avg_ttl={}\r\n", r.node.keyspace.average_ttl_ms(db));
         }
     }
 }

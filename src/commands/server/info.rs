@@ -12,6 +12,7 @@ use crate::node::Node;
 use crate::observe::{Counts, Rates};
 use crate::usage::{self, Cpu};
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::fmt::Write;
 
 pub const INFO: Command = Command {
@@ -93,7 +94,12 @@ pub struct Reading<'a> {
     cpu: OnceCell<(Cpu, Cpu)>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn take(node: &'a Node, config: &'a Config, now: Millis) -> Self {
+        let (counts, rates) = (node.observatory.counts(), node.observatory.rates());
+        Self { node, config, now, counts, rates, memory: OnceCell::new(), cpu: OnceCell::new() }
+    }
+
     pub fn memory(&self) -> &memory::Reading {
         self.memory.get_or_init(|| memory::Reading::take(self.node))
     }
@@ -104,16 +110,32 @@ impl Reading<'_> {
     }
 }
 
+/// The figures of INFO by their names, for monitors.
+pub struct Figures(HashMap<&'static str, String>);
+
+impl Figures {
+    pub fn read(node: &Node, config: &Config, now: Millis) -> Self {
+        let reading = Reading::take(node, config, now);
+        let fields = fields::SECTIONS.iter().flat_map(|section| section.fields).filter(|field| !field.name.is_empty());
+        Self(fields.filter_map(|field| Some((field.name, (field.value)(&reading).0?))).collect())
+    }
+
+    /// None of a figure that INFO leaves out at the moment.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// All sections, for a crash report.
+pub fn everything(node: &Node, config: &Config, now: Millis) -> String {
+    let reading = Reading::take(node, config, now);
+    let mut text = String::new();
+    fields::SECTIONS.iter().for_each(|section| write_section(section, &reading, &mut text));
+    text.replace("\r\n", "\n")
+}
+
 fn info(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let reading = Reading {
-        node: ctx.node,
-        config: ctx.config,
-        now: ctx.db.now(),
-        counts: ctx.node.observatory.counts(),
-        rates: ctx.node.observatory.rates(),
-        memory: OnceCell::new(),
-        cpu: OnceCell::new(),
-    };
+    let reading = Reading::take(ctx.node, ctx.config, ctx.db.now());
     let mut text = String::new();
     for section in fields::SECTIONS.iter().filter(|section| is_wanted(section, &ctx.args)) {
         if !text.is_empty() {

@@ -8,7 +8,7 @@ mod debug;
 mod digest;
 mod faults;
 mod fields;
-mod info;
+pub mod info;
 mod latency;
 mod memory;
 mod monitor;

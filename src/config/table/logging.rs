@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Param] = &[
     row("commandlog-request-larger-than", int(num!(commandlog_request_larger_than), -1, LONG),
         "1048576", MODIFIABLE | EXTENSION | HIDDEN,
         "Bytes from which a request is logged, as Valkey has it."),
-    row("hide-user-data-from-log", Kind::Flag(at!(hide_user_data_from_log)), "no", MODIFIABLE | EXTENSION,
+    row("hide-user-data-from-log", Kind::Flag(at!(hide_user_data_from_log)), "no", MODIFIABLE | EXTENSION | UNSUPPORTED,
         "Keep keys and arguments out of log lines (Redis 8)."),
     row("latency-monitor-threshold", int(num!(latency_monitor_threshold), 0, LONG), "0", MODIFIABLE,
         "Milliseconds from which LATENCY HISTORY keeps an event; 0 turns it off."),

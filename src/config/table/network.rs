@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Param] = &[
     row("rdma-rx-size", int(num!(rdma_rx_size), 65_536, 16_777_216),
         "1048576", IMMUTABLE | EXTENSION | HIDDEN | UNSUPPORTED,
         "RDMA receive buffer of one connection (Valkey)."),
-    row("socket-mark-id", int(num!(socket_mark_id), 0, UINT), "0", IMMUTABLE,
+    row("socket-mark-id", int(num!(socket_mark_id), 0, UINT), "0", IMMUTABLE | UNSUPPORTED,
         "SO_MARK of the listening sockets, for packet filters; 0 sets none."),
     row("tcp-backlog", int(num!(tcp_backlog), 0, INT), "511", IMMUTABLE,
         "Length of the listen queue; the kernel caps it at net.core.somaxconn."),
