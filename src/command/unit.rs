@@ -25,6 +25,7 @@ use crate::keyspace::{Db, Event, Expired, Held, Hints, Lapsed, Manner, Notice, S
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{ArgvView, Out, encode_request};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A request that passed the gates.
 pub(super) struct Parts<'a> {
@@ -82,7 +83,8 @@ pub(super) fn unit(
             waiter.claims.served();
             db.unpark(waiter);
         }
-        (Some(_), Some(_)) | (None, None) => {}
+        (Some(wait), Some(waiter)) => waiter.look_at.store(wait.look_at.unwrap_or(i64::MAX), Relaxed),
+        (None, None) => {}
     }
     let seldom = end(turn, db, session.client.id);
     Ended { waits, seldom, anew, leaves: None }
