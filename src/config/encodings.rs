@@ -4,6 +4,7 @@ use super::Config;
 use crate::types::list::NodeMax;
 use crate::types::set::SetMax;
 use crate::types::stream;
+use crate::types::template::Sharing;
 use crate::types::{Kind, PackedMax};
 
 impl Config {
@@ -19,6 +20,16 @@ impl Config {
 
     pub fn hash_max(&self) -> PackedMax {
         PackedMax { entries: self.hash_max_listpack_entries, bytes: self.hash_max_listpack_value }
+    }
+
+    /// Which hashes share their field names.
+    pub fn hash_sharing(&self) -> Sharing {
+        Sharing::of_directives(self.hash_min_template_entries, self.hash_max_template_entries)
+    }
+
+    /// The same of those that a file or a payload brings.
+    pub fn hash_load_sharing(&self) -> Sharing {
+        Sharing::of_directives(self.hash_rdb_load_min_template_entries, self.hash_rdb_load_max_template_entries)
     }
 
     pub fn set_max(&self) -> SetMax {

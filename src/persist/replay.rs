@@ -19,9 +19,9 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         Body::Int(n) => request(out, &[b"SET", key, digits.format(*n).as_bytes()]),
         Body::Value(Value::Str(bytes)) => request(out, &[b"SET", key, bytes]),
         Body::Value(Value::List(list)) => several(out, &[b"RPUSH", key], list.iter_from(0)),
-        Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
-            hash(out, key, value)
-        }
+        Body::Value(
+            value @ (Value::HashPacked(_) | Value::HashRow(..) | Value::HashTimed(_) | Value::HashTable(_)),
+        ) => hash(out, key, value),
         Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
         Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => zset(out, key, value),
         Body::Value(Value::Stream(stream)) => {

@@ -14,6 +14,7 @@ use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
 use crate::persist::walks::Job;
 use crate::pubsub::Kind;
+use crate::types::template;
 use crate::usage;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -121,6 +122,9 @@ const MEMORY: &[Field] = &[
     field("used_memory_functions", |r| (r.node.scripts.libraries.current().bytes() as u64).into()),
     field("used_memory_scripts", |r| script_bytes(r).into()),
     field("used_memory_scripts_human", |r| human(script_bytes(r))),
+    field("hash_templates", |_| template::Usage::now().templates.into()),
+    field("hash_template_keys", |_| template::Usage::now().hashes.into()),
+    field("used_memory_hash_templates", |_| template::Usage::now().bytes.into()),
     field("maxmemory", |r| r.config.maxmemory.into()),
     field("maxmemory_human", |r| human(r.config.maxmemory)),
     field("maxmemory_policy", |r| policy(r).into()),
