@@ -226,11 +226,13 @@ impl Hash {
         max: PackedMax,
         sharing: &Sharing,
     ) -> usize {
-        let fits = |(field, value): (&[u8], &[u8])| field.len().max(value.len()) <= max.bytes;
+        let add = |sum: usize, (field, value): (&[u8], &[u8])| {
+            (field.len().max(value.len()) <= max.bytes).then(|| sum + field.len() + value.len())
+        };
         if matches!(&self.0, Value::HashPacked(packed) if packed.is_empty())
             && pairs.len() <= max.entries
             && let Some(template) = Template::of(pairs.clone().map(|(field, _)| Text::Bytes(field)), sharing)
-            && pairs.clone().all(fits)
+            && pairs.clone().try_fold(0, add).is_some_and(|bytes| bytes <= SHARED_BYTES_MAX)
         {
             self.0 = Value::HashRow(template, Row::new(pairs.clone().map(|(_, value)| Text::Bytes(value))));
             return pairs.len();
@@ -488,6 +490,8 @@ pub(super) fn remove_due(packed: &mut Packed, now: Millis) -> Vec<Box<[u8]>> {
 
 /// Most layouts have fewer fields.
 const SHARED_ROOM: usize = 32;
+/// A longer hash is better off as what [`Hash::set`] makes of it.
+const SHARED_BYTES_MAX: usize = PACKED_BYTES_MAX / 4;
 /// Of a row as a listpack, at most: names, and what surrounds them.
 const ROW_EXTRA: usize = 1 << 20;
 /// Entries a field in the listpacks.

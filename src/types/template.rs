@@ -4,9 +4,9 @@
 //! there takes no lock. The registry's lock is taken when a thread meets a layout that it does not remember, and when the
 //! last hash of a layout goes.
 //!
-//! **When a layout gets a template.** Each thread remembers the last layouts it met, [`REMEMBERED`] of them. What it
-//! meets once is a hash of 64 bits; what it meets again becomes a template, which the thread then holds for as long as it
-//! remembers it. So a stream of layouts of which each is met once costs a hash over the names and no memory, and the
+//! **When a layout gets a template.** Each thread remembers the last layouts it met, [`REMEMBERED`] of those met once and
+//! as many of the others. What it meets once is a hash of 64 bits; what it meets again becomes a template, which the
+//! thread then holds for as long as it remembers it. So a stream of layouts of which each is met once costs a hash over the names and no memory, and the
 //! threads hold a bounded number of templates that no hash uses.
 //! Invariant: the count of a template's users rises from zero under the registry's lock only, and whoever brings it to
 //! zero looks again under that lock before the place is free for another.
@@ -270,18 +270,22 @@ impl Registry {
 }
 
 thread_local! {
-    static RECENT: RefCell<Recent> = const { RefCell::new(Recent([const { Met::Never }; REMEMBERED])) };
+    static RECENT: RefCell<Recent> =
+        const { RefCell::new(Recent { once: [0; REMEMBERED], known: [const { None }; REMEMBERED] }) };
 }
 
 /// The layouts that a thread remembers, each at a place by its hash.
-struct Recent([Met; REMEMBERED]);
+struct Recent {
+    /// Met once. They have places of their own, so that layouts of single hashes displace no others.
+    once: [u64; REMEMBERED],
+    known: [Option<Known>; REMEMBERED],
+}
 
-enum Met {
-    Never,
-    Once(u64),
-    Shared(u64, Remembered),
-    /// It cannot be shared.
-    Refused(u64),
+/// A layout that was met again.
+struct Known {
+    layout: u64,
+    /// None if it cannot have one.
+    template: Option<Remembered>,
 }
 
 impl Recent {
@@ -292,28 +296,21 @@ impl Recent {
         names: impl ExactSizeIterator<Item = Text<'a>> + Clone,
         at_once: bool,
     ) -> Option<Template> {
-        let met = &mut self.0[layout as usize % REMEMBERED];
-        match met {
-            Met::Shared(known, held) if *known == layout => {
-                let lent = held.0.names();
-                return lent.are(names).then(|| {
-                    lent.users.fetch_add(1, Relaxed);
-                    Template(held.0.0)
-                });
-            }
-            Met::Refused(known) if *known == layout => return None,
-            Met::Once(known) if *known == layout => {}
-            _ if at_once => {}
-            _ => {
-                *met = Met::Once(layout);
-                return None;
-            }
+        let place = layout as usize % REMEMBERED;
+        if let Some(known) = self.known[place].as_ref().filter(|known| known.layout == layout) {
+            let held = known.template.as_ref()?;
+            let lent = held.0.names();
+            return lent.are(names).then(|| {
+                lent.users.fetch_add(1, Relaxed);
+                Template(held.0.0)
+            });
+        }
+        if !at_once && self.once[place] != layout {
+            self.once[place] = layout;
+            return None;
         }
         let template = REGISTRY.lock().template(layout, names);
-        *met = match &template {
-            Some(template) => Met::Shared(layout, Remembered::new(template.clone())),
-            None => Met::Refused(layout),
-        };
+        self.known[place] = Some(Known { layout, template: template.clone().map(Remembered::new) });
         template
     }
 }
@@ -428,7 +425,7 @@ mod tests {
                         assert_eq!(template.names().name(0), layout[0].as_bytes());
                         held.push(template);
                         // Forgets, as a thread does that meets many others.
-                        RECENT.with_borrow_mut(|recent| recent.0[dice.usize(..REMEMBERED)] = Met::Never);
+                        RECENT.with_borrow_mut(|recent| recent.known[dice.usize(..REMEMBERED)] = None);
                         while held.len() > dice.usize(..6) {
                             held.swap_remove(dice.usize(..held.len()));
                         }
