@@ -10,6 +10,8 @@
 
 use super::counter::{Counter, Counters};
 use super::histogram::{Histogram, Snapshot};
+use super::hotkeys::Sketch;
+use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -22,6 +24,8 @@ pub struct WorkerStats {
     turns_ns: Counter,
     commands: Box<[OnceLock<Box<CommandStats>>]>,
     tracking: AtomicBool,
+    /// What it has counted for HOTKEYS: locked by itself, and by who reads it.
+    pub(super) hot: Mutex<Sketch>,
 }
 
 impl WorkerStats {
@@ -33,6 +37,7 @@ impl WorkerStats {
             turns_ns: Counter::new(),
             commands: (0..commands).map(|_| OnceLock::new()).collect(),
             tracking: AtomicBool::new(true),
+            hot: Mutex::default(),
         }
     }
 
