@@ -42,6 +42,11 @@ impl Config {
         stream::NodeMax::of_directives(self.stream_node_max_bytes, self.stream_node_max_entries)
     }
 
+    /// How long a stream knows what its producers sent, unless XCFGSET says otherwise.
+    pub fn stream_idmp(&self) -> stream::Limits {
+        stream::Limits { duration: self.stream_idmp_duration, size: self.stream_idmp_maxsize }
+    }
+
     pub fn zset_max(&self) -> PackedMax {
         PackedMax { entries: self.zset_max_listpack_entries, bytes: self.zset_max_listpack_value }
     }
