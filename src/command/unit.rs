@@ -95,9 +95,11 @@ pub(super) fn unit(
 fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
     let manner = Manner {
         no_touch: session.no_touch,
-        keep_expired: session.is_replayed(),
-        // A replica waits for its primary to remove what has expired.
-        hide_expired: turn.node.clients.paused(turn.now) != Pause::None || turn.node.replication.is_replica(),
+        keep_expired: session.is_replayed() || session.import_source && turn.config.import_mode,
+        // A replica waits for its primary to remove what has expired, an import for its source.
+        hide_expired: turn.config.import_mode
+            || turn.node.clients.paused(turn.now) != Pause::None
+            || turn.node.replication.is_replica(),
         lazy_free: true,
     };
     Db::new(held, session.db, turn.now, manner)
