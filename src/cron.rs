@@ -79,12 +79,13 @@ fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, sl
     }
 }
 
-/// Not while loading, nor while CLIENT PAUSE keeps the data still; a replica's primary does it.
+/// Not while loading, nor while CLIENT PAUSE keeps the data still; a replica's primary and an import's source do it.
 fn may_expire(node: &Node, now: i64) -> bool {
     !node.keyspace.settings.active_expire_off.load(Relaxed)
         && !node.life.is_loading()
         && node.clients.paused(now) == Pause::None
         && !node.replication.is_replica()
+        && !node.config.load().import_mode
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.

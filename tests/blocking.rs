@@ -338,3 +338,33 @@ fn a_key_that_has_expired_serves_no_waiter() {
     assert!(waiter.reply().is_empty(), "nothing until the timeout");
     assert_eq!(other.ask("EXISTS k").concat(), "0");
 }
+
+#[test]
+fn a_consumer_that_waits_claims_what_another_leaves_idle() {
+    let server = Server::start(&[]);
+    let [mut idle, mut waiting, mut late] = [0; 3].map(|_| Client::of(&server));
+    idle.ask("XADD s 1-1 f v");
+    idle.ask("XGROUP CREATE s g 0");
+    idle.ask("XREADGROUP GROUP g idle STREAMS s >");
+    // Pending already when the wait begins, and delivered later.
+    waiting.send("XREADGROUP GROUP g waiting BLOCK 0 CLAIM 100 STREAMS s >");
+    let reply = waiting.reply();
+    assert_eq!((&reply[..4], &*reply[5]), (&["s", "1-1", "f", "v"].map(String::from)[..], "1"));
+    assert!(reply[4].parse::<u64>().unwrap() >= 100);
+    waiting.send("XREADGROUP GROUP g waiting BLOCK 0 CLAIM 100 STREAMS s >");
+    assert_eq!(waiting.reply()[5], "2");
+    waiting.ask("XACK s g 1-1");
+    late.send("XREADGROUP GROUP g late BLOCK 0 CLAIM 50 STREAMS s >");
+    common::wait_until("it waits", || idle.ask("INFO clients").concat().contains("blocked_clients:1"));
+    for line in ["MULTI", "XADD s 2-1 f v", "XREADGROUP GROUP g idle STREAMS s >", "EXEC"] {
+        idle.ask(line);
+    }
+    assert_eq!(late.reply()[..2], ["s", "2-1"]);
+    // Its time is over when nothing is due by then.
+    late.send("XREADGROUP GROUP g other BLOCK 60 CLAIM 100000 STREAMS s >");
+    assert_eq!(late.reply(), [] as [&str; 0]);
+    waiting.send("XREADGROUP GROUP g waiting BLOCK 0 CLAIM 100000 STREAMS s >");
+    common::wait_until("it waits", || idle.ask("INFO clients").concat().contains("blocked_clients:1"));
+    idle.ask("XADD s 3-1 f v");
+    assert_eq!(waiting.reply()[..2], ["s", "3-1"]);
+}

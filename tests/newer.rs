@@ -211,3 +211,71 @@ fn memory_of(list: &str) -> usize {
 
 const ROUNDS: usize = 400;
 const ENDS: [&str; 2] = ["LEFT", "RIGHT"];
+
+#[test]
+fn an_entry_that_a_producer_sends_again_is_added_once() {
+    let server = Server::start(&["--appendonly", "yes", "--enable-debug-command", "yes", "--stream-idmp-maxsize", "3"]);
+    let mut client = Client::of(&server);
+    let first = client.ask("XADD s IDMP shop one * f v");
+    assert_eq!(client.ask("XADD s IDMP shop one * f other"), first);
+    assert_ne!(client.ask("XADD s IDMP other one * f v"), first);
+    let auto = client.ask("XADD s NOMKSTREAM IDMPAUTO shop MAXLEN 100 * f v g w");
+    assert_eq!(client.ask("XADD s IDMPAUTO shop * f v g w"), auto);
+    assert_ne!(client.ask("XADD s IDMPAUTO shop * f v g x"), auto);
+    assert_eq!(client.ask("XLEN s"), ["4"]);
+    for malformed in ["XADD s IDMP shop one 9-9 f v", "XADD s IDMPAUTO shop 9-* f v"] {
+        assert_eq!(client.ask(malformed), ["ERR IDMP and IDMPAUTO can only be used with an auto-generated ID"]);
+    }
+    let known = |client: &mut Client| {
+        let info = client.ask("XINFO STREAM s");
+        ["idmp-duration", "idmp-maxsize", "pids-tracked", "iids-tracked"].map(|name| {
+            let at = info.iter().position(|field| field == name).unwrap();
+            info[at + 1].parse::<u32>().unwrap()
+        })
+    };
+    assert_eq!(known(&mut client), [100, 3, 2, 4]);
+    // A file and a log keep it, whichever form the log's base has.
+    let reloads = ["DEBUG RELOAD", "DEBUG LOADAOF", "CONFIG SET aof-use-rdb-preamble no", "DEBUG LOADAOF", "COPY s t"];
+    for reload in reloads {
+        client.ask(reload);
+        assert_eq!(client.ask("XADD s IDMP shop one * f other"), first, "after {reload}");
+        assert_eq!(known(&mut client), [100, 3, 2, 4], "after {reload}");
+        client.ask("BGREWRITEAOF");
+        common::wait_until("the log is written anew", || {
+            client.ask("INFO persistence").concat().contains("aof_rewrite_in_progress:0")
+        });
+    }
+    // The fourth name of a producer takes the place of the first.
+    client.ask("XADD s IDMP shop four * f v");
+    assert_ne!(client.ask("XADD s IDMP shop one * f v"), first);
+    assert_eq!(client.ask("XADD s IDMPAUTO shop * f v g x").len(), 1);
+    client.ask("XCFGSET s IDMP-MAXSIZE 3");
+    assert_eq!(known(&mut client)[3], 4);
+    client.ask("XCFGSET s IDMP-MAXSIZE 4 IDMP-DURATION 1");
+    assert_eq!(known(&mut client), [1, 4, 0, 0]);
+    let brief = client.ask("XADD s IDMP shop brief * f v");
+    assert_eq!(client.ask("XADD s IDMP shop brief * f v"), brief);
+    common::wait_until("the name is forgotten", || client.ask("XADD s IDMP shop brief * f v") != brief);
+}
+
+#[test]
+fn an_import_sees_what_has_expired_and_nothing_is_removed() {
+    let server = Server::start(&[]);
+    let (mut source, mut other) = (Client::of(&server), Client::of(&server));
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE ON"), ["ERR Server is not in import mode"]);
+    source.ask("CONFIG SET import-mode yes");
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE ON"), ["OK"]);
+    assert_eq!(source.ask("CLIENT IMPORT-SOURCE maybe"), ["ERR syntax error"]);
+    source.ask("SET k v PX 1");
+    source.ask("INCR n");
+    assert_eq!(source.ask("EXPIRE n -1"), ["1"]);
+    common::wait_until("the key is gone for others", || other.ask("EXISTS k n") == ["0"]);
+    assert_eq!((source.ask("GET k"), source.ask("GET n")), (vec!["v".to_owned()], vec!["1".to_owned()]));
+    assert_eq!(other.ask("GET k"), [] as [&str; 0]);
+    assert_eq!(other.ask("DBSIZE"), ["2"]);
+    assert!(source.ask("CLIENT LIST").concat().contains(" flags=I "));
+    source.ask("CLIENT IMPORT-SOURCE OFF");
+    assert_eq!(source.ask("GET k"), [] as [&str; 0]);
+    source.ask("CONFIG SET import-mode no");
+    common::wait_until("what has expired is removed", || other.ask("DBSIZE") == ["0"]);
+}

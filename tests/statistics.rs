@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Server, wait_until};
+use common::{Client, Server, wait_until};
+use std::collections::BTreeSet;
 
 fn figure(server: &Server, name: &str) -> String {
     let text = server.ask(&[b"INFO", b"everything"]);
@@ -87,4 +88,67 @@ fn resetstat_does_not_forget_what_is_not_saved() {
     server.ask(&[b"CONFIG", b"RESETSTAT"]);
     set(3);
     assert_eq!(figure(&server, "rdb_changes_since_last_save"), "3");
+}
+
+/// What Redis 8.2 answers for the same keys.
+#[test]
+fn keysizes_are_counted_by_type_in_powers_of_two() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let mut client = Client::of(&server);
+    for line in ["SET b x", "SET c 12345", "SET d abc", "RPUSH l a b c", "SADD s 1 2", "ZADD z 1 a", "XADD x * a 1"] {
+        client.ask(line);
+    }
+    client.send("SET a \"\"");
+    client.reply();
+    client.ask("HSET h a 1 b 2 c 3 d 4 e 5");
+    client.ask("SETRANGE big 1100000 x");
+    let told = client.ask("INFO keysizes").concat();
+    let expected = "# Keysizes\r\ndb0_distrib_strings_sizes:0=1,1=1,2=1,4=1,1M=1\r\ndb0_distrib_lists_items:2=1\r\n\
+        db0_distrib_sets_items:2=1\r\ndb0_distrib_zsets_items:1=1\r\ndb0_distrib_hashes_items:4=1\r\n";
+    assert_eq!(told, expected);
+    client.ask("CONFIG SET key-memory-histograms yes");
+    let told = client.ask("INFO keysizes").concat();
+    assert!(told.contains("db0_distrib_hashes_items:4=1\r\ndb0_distrib_hashes_sizes:64=1\r\n"), "{told}");
+    // Of many keys a sample is read, and stands for all.
+    client.ask("DEBUG POPULATE 60000");
+    let told = client.ask("INFO keysizes").concat();
+    let strings = told.lines().find_map(|line| line.strip_prefix("db0_distrib_strings_sizes:")).unwrap();
+    let counts = strings.split(',').map(|class| class.split('=').nth(1).unwrap().parse::<usize>().unwrap());
+    assert!((59_000..61_000).contains(&counts.sum::<usize>()), "{told}");
+}
+
+#[test]
+fn a_session_of_hotkeys_names_the_keys_that_cost_the_most() {
+    let server = Server::start(&[]);
+    let mut client = Client::of(&server);
+    client.ask("SET small x");
+    client.ask(&format!("SET large {}", "x".repeat(1000)));
+    assert_eq!(client.ask("HOTKEYS GET"), [] as [&str; 0]);
+    assert_eq!(client.ask("HOTKEYS START METRICS 2 CPU NET COUNT 2"), ["OK"]);
+    assert_eq!(client.ask("HOTKEYS START METRICS 1 CPU"), ["ERR hotkey tracking session already in progress"]);
+    assert_eq!(client.ask("HOTKEYS RESET"), ["ERR hotkey tracking session in progress, stop tracking first"]);
+    for n in 0..100 {
+        client.ask("GET small");
+        client.ask("GET large");
+        client.ask(&format!("SET rare:{n} x"));
+    }
+    client.ask("MGET small large");
+    assert_eq!(client.ask("HOTKEYS STOP"), ["OK"]);
+    assert_eq!(client.ask("HOTKEYS STOP"), [] as [&str; 0]);
+    client.ask("GET late");
+    let told = client.ask("HOTKEYS GET");
+    let after = |name: &str| told.iter().position(|word| word == name).unwrap() + 1;
+    assert_eq!(told[..6], ["tracking-active", "0", "sample-ratio", "1", "selected-slots", "all-commands-all-slots-us"]);
+    let bytes = &told[after("by-net-bytes")..];
+    assert_eq!((bytes.len(), &*bytes[0], &*bytes[2]), (4, "large", "small"));
+    assert!(bytes[1].parse::<u64>().unwrap() > 100_000);
+    let times = &told[after("by-cpu-time-us")..];
+    assert_eq!(BTreeSet::from([&*times[0], &*times[2]]), BTreeSet::from(["small", "large"]));
+    assert_eq!(client.ask("HOTKEYS RESET"), ["OK"]);
+    assert_eq!(
+        client.ask("HOTKEYS START METRICS 1 CPU SLOTS 1 5"),
+        ["ERR SLOTS parameter cannot be used in non-cluster mode"]
+    );
+    client.ask("HOTKEYS START METRICS 1 NET DURATION 1 SAMPLE 100000");
+    wait_until("the session is over", || client.ask("HOTKEYS GET")[1] == "0");
 }

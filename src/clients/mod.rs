@@ -71,6 +71,7 @@ pub struct Facts {
     pub wait_ends: AtomicBool,
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
+    pub import_source: AtomicBool,
     /// CLIENT CAPA redirect.
     pub redirects: AtomicBool,
     pub monitor: AtomicBool,

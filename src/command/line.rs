@@ -106,6 +106,7 @@ pub fn flags(client: &Client) -> String {
         ('U', client.is_unix),
         ('e', facts.no_evict.load(Relaxed)),
         ('T', facts.no_touch.load(Relaxed)),
+        ('I', facts.import_source.load(Relaxed)),
     ];
     let set: String = letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
     if set.is_empty() { "N".to_owned() } else { set }

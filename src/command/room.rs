@@ -47,9 +47,9 @@ pub fn relieve(turn: &mut Turn<'_>) -> bool {
         && over(turn)
 }
 
-/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well.
+/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well. `import-mode`: so is what the source removes.
 fn leaves_it_to_the_primary(turn: &Turn<'_>) -> bool {
-    turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
+    turn.config.import_mode || turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
 }
 
 /// The memory that `maxmemory` counts: evicting keys makes the others grow.

@@ -69,12 +69,31 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     if reaches(reply as u64, config.commandlog_reply_larger_than) {
         log_command(ctx, |logs| &logs.large_replies, reply as u64);
     }
+    if ctx.node.observatory.hotkeys.is_on() {
+        note_cost(ctx, elapsed_ns, (request + reply) as u64);
+    }
     let threshold_ms = ctx.config.latency_monitor_threshold;
     if threshold_ms > 0 && elapsed_ns / 1_000_000 >= threshold_ms {
         let event = if ctx.row.command.has(FAST) { "fast-command" } else { "command" };
         ctx.node.observatory.monitor.add(event, ctx.db.now() / 1000, elapsed_ns / 1_000_000);
     }
     ended
+}
+
+/// HOTKEYS: counts what the command cost for its keys. A transaction's and a script's commands count each for itself.
+#[cold]
+fn note_cost(ctx: &Ctx<'_, '_>, ns: u64, bytes: u64) {
+    let (argv, keys) = (ctx.args.view(), &ctx.row.command.keys);
+    if ctx.row.command.has(RUNS_SCRIPT) {
+        return;
+    }
+    ctx.node.observatory.hotkeys.record(ctx.stats, ctx.db.now(), (ns, bytes), |visit| {
+        keys.for_each(argv, &mut |i, flags| {
+            if flags & keys::NOT_KEY == 0 {
+                visit(argv.get(i));
+            }
+        });
+    });
 }
 
 /// CLIENT TRACKING: notes the keys of a command that has read, for its client to hear when they change.

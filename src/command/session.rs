@@ -32,6 +32,8 @@ pub struct Session {
     /// HIMPORT's, if it has prepared any.
     pub fieldsets: Option<Arc<Fieldsets>>,
     pub no_touch: bool,
+    /// CLIENT IMPORT-SOURCE: while data is imported it sees what has expired.
+    pub import_source: bool,
     /// The command that waits for its keys.
     pub waiting: Option<Waiting>,
     /// REPLCONF was said, or SYNC.
@@ -200,6 +202,7 @@ impl Session {
             tracking: None,
             fieldsets: None,
             no_touch: false,
+            import_source: false,
             waiting: None,
             joining: None,
             long_bytes: 0,
@@ -235,6 +238,7 @@ impl Session {
             tracking: None,
             fieldsets: None,
             no_touch: waiter.no_touch,
+            import_source: false,
             waiting: None,
             joining: None,
             long_bytes: 0,
@@ -287,6 +291,7 @@ impl Session {
             tracking: self.tracking.clone(),
             fieldsets: self.fieldsets.clone(),
             no_touch: self.no_touch,
+            import_source: self.import_source,
             waiting: None,
             joining: None,
             long_bytes: 0,

@@ -25,6 +25,7 @@ use crate::keyspace::{Db, Event, Expired, Held, Hints, Lapsed, Manner, Notice, S
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{ArgvView, Out, encode_request};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A request that passed the gates.
 pub(super) struct Parts<'a> {
@@ -82,7 +83,8 @@ pub(super) fn unit(
             waiter.claims.served();
             db.unpark(waiter);
         }
-        (Some(_), Some(_)) | (None, None) => {}
+        (Some(wait), Some(waiter)) => waiter.look_at.store(wait.look_at.unwrap_or(i64::MAX), Relaxed),
+        (None, None) => {}
     }
     let seldom = end(turn, db, session.client.id);
     Ended { waits, seldom, anew, leaves: None }
@@ -93,9 +95,11 @@ pub(super) fn unit(
 fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
     let manner = Manner {
         no_touch: session.no_touch,
-        keep_expired: session.is_replayed(),
-        // A replica waits for its primary to remove what has expired.
-        hide_expired: turn.node.clients.paused(turn.now) != Pause::None || turn.node.replication.is_replica(),
+        keep_expired: session.is_replayed() || session.import_source && turn.config.import_mode,
+        // A replica waits for its primary to remove what has expired, an import for its source.
+        hide_expired: turn.config.import_mode
+            || turn.node.clients.paused(turn.now) != Pause::None
+            || turn.node.replication.is_replica(),
         lazy_free: true,
     };
     Db::new(held, session.db, turn.now, manner)

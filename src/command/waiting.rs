@@ -75,6 +75,8 @@ pub struct Wait {
     pub argv: Option<Argv>,
     /// Also to be run again when its key is gone or became another type.
     pub hears_end: bool,
+    /// When to be run again though no key has changed.
+    pub look_at: Option<Millis>,
 }
 
 /// What ends a wait.
@@ -92,7 +94,7 @@ pub enum Awaits {
 
 impl Wait {
     pub fn keys(patience: Patience) -> Self {
-        Self { on: Awaits::Keys, patience, argv: None, hears_end: false }
+        Self { on: Awaits::Keys, patience, argv: None, hears_end: false, look_at: None }
     }
 }
 
@@ -136,6 +138,7 @@ pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &
     let argv = wait.argv.unwrap_or_else(|| parts.argv.to_owned());
     let mut waiter = Waiter::new(client.clone(), parts.row.id, argv, db.index(), session.proto, awaited);
     (waiter.no_touch, waiter.hears_end, waiter.user) = (session.no_touch, wait.hears_end, session.user.clone());
+    waiter.look_at = wait.look_at.unwrap_or(Millis::MAX).into();
     let waiter = Arc::new(waiter);
     // What a service has begun nobody unblocks.
     client.facts.blocked.store(wait.on != Awaits::Migration, Relaxed);
@@ -167,16 +170,8 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
         while let Some((waiter, kind)) = next_waiter(turn, db, &key, last.as_deref()) {
             // A key that cannot serve it is no reason to claim it: two threads would only disturb each other.
             let is_worth = waiter.hears_end || kind.is_some() && awaits(turn.registry.row(waiter.row)) == kind;
-            // Again if another thread came for the waiter meanwhile; a thread that has it now is told in turn.
-            while is_worth && waiter.claims.claim() {
-                match attempt(turn, &waiter) {
-                    Attempt::Served(more) => {
-                        ready.extend(more);
-                        break;
-                    }
-                    Attempt::Nothing if waiter.claims.release() => {}
-                    Attempt::Nothing => break,
-                }
+            if is_worth {
+                ready.extend(run_again(turn, &waiter));
             }
             last = Some(waiter);
         }
@@ -199,6 +194,26 @@ fn next_waiter(turn: &Turn<'_>, db: usize, key: &[u8], after: Option<&Waiter>) -
     let mut of_key = Db::new(held, db, turn.now, Manner::default());
     let waiter = of_key.next_waiter(db, key, after)?;
     Some((waiter, of_key.kind_present(key)))
+}
+
+/// Runs a command again whose time to look has come. Inside the gate, no stripe held.
+pub fn look_again(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) {
+    turn.now = clock::now_ms();
+    let ready = run_again(turn, waiter);
+    serve(turn, ready);
+}
+
+/// Runs a parked command again, unless another thread has it, which is then told; the keys that became ready by it. Once
+/// more if another thread came for the waiter meanwhile.
+fn run_again(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Vec<(usize, Box<[u8]>)> {
+    while waiter.claims.claim() {
+        match attempt(turn, waiter) {
+            Attempt::Served(ready) => return ready,
+            Attempt::Nothing if waiter.claims.release() => {}
+            Attempt::Nothing => break,
+        }
+    }
+    Vec::new()
 }
 
 enum Attempt {

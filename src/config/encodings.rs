@@ -4,6 +4,7 @@ use super::Config;
 use crate::types::list::NodeMax;
 use crate::types::set::SetMax;
 use crate::types::stream;
+use crate::types::template::Sharing;
 use crate::types::{Kind, PackedMax};
 
 impl Config {
@@ -21,6 +22,16 @@ impl Config {
         PackedMax { entries: self.hash_max_listpack_entries, bytes: self.hash_max_listpack_value }
     }
 
+    /// Which hashes share their field names.
+    pub fn hash_sharing(&self) -> Sharing {
+        Sharing::of_directives(self.hash_min_template_entries, self.hash_max_template_entries)
+    }
+
+    /// The same of those that a file or a payload brings.
+    pub fn hash_load_sharing(&self) -> Sharing {
+        Sharing::of_directives(self.hash_rdb_load_min_template_entries, self.hash_rdb_load_max_template_entries)
+    }
+
     pub fn set_max(&self) -> SetMax {
         let packed = PackedMax { entries: self.set_max_listpack_entries, bytes: self.set_max_listpack_value };
         SetMax { ints: self.set_max_intset_entries, packed }
@@ -29,6 +40,11 @@ impl Config {
     /// How much one listpack of a stream holds.
     pub fn stream_max(&self) -> stream::NodeMax {
         stream::NodeMax::of_directives(self.stream_node_max_bytes, self.stream_node_max_entries)
+    }
+
+    /// How long a stream knows what its producers sent, unless XCFGSET says otherwise.
+    pub fn stream_idmp(&self) -> stream::Limits {
+        stream::Limits { duration: self.stream_idmp_duration, size: self.stream_idmp_maxsize }
     }
 
     pub fn zset_max(&self) -> PackedMax {

@@ -15,6 +15,7 @@ pub mod evict;
 pub mod expire;
 mod generic;
 mod inspect;
+pub mod sizes;
 pub mod snapshot;
 mod strings;
 pub mod stripe;

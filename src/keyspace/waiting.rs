@@ -16,7 +16,7 @@ use crate::clients::Client;
 use crate::resp::{Argv, Proto};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
 /// A command that found nothing, as it has to be run again.
 pub struct Waiter {
@@ -33,6 +33,8 @@ pub struct Waiter {
     pub hears_end: bool,
     /// The keys it waits for, each once; none if it waits for something else.
     pub keys: Vec<Box<[u8]>>,
+    /// When to be run again without a change of its keys; the greatest for never.
+    pub look_at: AtomicI64,
     /// Its place in every queue: numbers rise in the order of arrival.
     number: u64,
     pub claims: Claims,
@@ -46,7 +48,8 @@ impl Waiter {
         keys.dedup();
         let number = NUMBERS.fetch_add(1, AcqRel);
         let (no_touch, user, hears_end, claims) = (false, User::of_server(), false, Claims::default());
-        Self { client, row, argv, db, proto, no_touch, user, hears_end, keys, number, claims }
+        let look_at = AtomicI64::new(i64::MAX);
+        Self { client, row, argv, db, proto, no_touch, user, hears_end, keys, look_at, number, claims }
     }
 }
 

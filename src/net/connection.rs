@@ -24,7 +24,7 @@ use crate::clock;
 use crate::command::call::{abandon_transaction, call};
 use crate::command::session::{Session, Then};
 use crate::command::turn::{Called, LookedUp, Prepared, Turn};
-use crate::command::waiting::{ROLE_CHANGED, UNBLOCKED, give_up, timed_out};
+use crate::command::waiting::{ROLE_CHANGED, UNBLOCKED, give_up, look_again, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::waited_ticks;
@@ -185,17 +185,25 @@ impl Connection {
     fn poll_wait(&mut self, cx: &mut Context<'_>) {
         let Some(waiting) = &self.session.waiting else { return };
         let (waiter, deadline) = (waiting.waiter.clone(), waiting.deadline);
-        if self.unblock.is_none() && !self.is_wait_over(cx, deadline) {
+        let look_at = waiter.look_at.load(Relaxed);
+        let until = deadline.unwrap_or(i64::MAX).min(look_at);
+        if self.unblock.is_none() && !self.is_wait_over(cx, until) {
             return;
         }
         let worker = self.worker.clone();
-        let turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+        let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
         let (keyspace, runs) = (&worker.node.keyspace, &worker.node.scripts.runs);
         if turn.is_outside() || waiter.keys.iter().any(|key| runs.hold(keyspace.place(key).stripe as usize)) {
             // A script has what is needed to end the wait: again in a while.
             let mut timer = Box::pin(tokio::time::sleep(SCRIPT_LOOK_INTERVAL));
             let _ = timer.as_mut().poll(cx);
             self.wait_timer = Some(timer);
+            return;
+        }
+        if self.unblock.is_none() && deadline.is_none_or(|deadline| look_at < deadline) {
+            look_again(&mut turn, &waiter);
+            // Its reply is there, or there is another time to wait for.
+            cx.waker().wake_by_ref();
             return;
         }
         if !give_up(&turn, &self.session.client, &waiter) {
@@ -223,9 +231,11 @@ impl Connection {
         }
     }
 
-    /// Whether the deadline has passed; else a timer wakes us when it has.
-    fn is_wait_over(&mut self, cx: &mut Context<'_>, deadline: Option<i64>) -> bool {
-        let Some(deadline) = deadline else { return false };
+    /// Whether a time has passed, the greatest of which never does; else a timer wakes us when it has.
+    fn is_wait_over(&mut self, cx: &mut Context<'_>, deadline: i64) -> bool {
+        if deadline == i64::MAX {
+            return false;
+        }
         loop {
             let left_ms = deadline.saturating_sub(clock::now_ms());
             if left_ms <= 0 {

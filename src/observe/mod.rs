@@ -8,12 +8,13 @@
 //! or window ever touches a worker. Invariants: a `WorkerStats` has one writer; a command is a number below the
 //! length of the table of names given at start. Not here: I/O, gauges (connected clients, memory), OpenMetrics.
 //!
-//! `counter` cells and the table of INFO stats · `histogram` · `worker` · `window` · `rates` · `errors` · `slowlog` ·
+//! `counter` cells and the table of INFO stats · `histogram` · `hotkeys` HOTKEYS · `worker` · `window` · `rates` · `errors` · `slowlog` ·
 //! `monitor` LATENCY LATEST and friends · `report` the texts.
 
 mod counter;
 mod errors;
 mod histogram;
+mod hotkeys;
 mod monitor;
 mod rates;
 mod report;
@@ -24,6 +25,7 @@ mod worker;
 pub use counter::{Counter, Counters, Counts};
 pub use errors::ErrorStats;
 pub use histogram::{Histogram, Snapshot};
+pub use hotkeys::{Costs, Hotkeys, Hottest, Session, Totals, Wanted};
 pub use monitor::{DoctorContext, LatencyMonitor, Latest, Sample};
 pub use rates::Rates;
 pub use report::{CommandReport, LatencyReport, WindowReport, commandstats_text, errorstats_text, latencystats_text};
@@ -44,6 +46,7 @@ pub struct Observatory {
     pub large_requests: Slowlog,
     pub large_replies: Slowlog,
     pub monitor: LatencyMonitor,
+    pub hotkeys: Hotkeys,
     names: Vec<String>,
     workers: Vec<Arc<WorkerStats>>,
     readings: Mutex<Readings>,
@@ -75,6 +78,7 @@ impl Observatory {
             large_requests: Slowlog::new(0),
             large_replies: Slowlog::new(0),
             monitor: LatencyMonitor::default(),
+            hotkeys: Hotkeys::default(),
             names,
             workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
             readings: Mutex::new(Readings {
@@ -98,6 +102,21 @@ impl Observatory {
     /// The workers that run a batch now, and for which client.
     pub fn served(&self) -> Vec<(usize, u64)> {
         self.workers.iter().enumerate().filter_map(|(slot, worker)| Some((slot, worker.serving()?))).collect()
+    }
+
+    /// Those of all threads, for reading.
+    pub fn all(&self) -> impl Iterator<Item = &WorkerStats> {
+        self.workers.iter().map(|worker| &**worker)
+    }
+
+    /// What INFO stats counts, since start whatever was reset.
+    pub fn counts_since_start(&self) -> Counts {
+        self.read_counts()
+    }
+
+    /// How long all commands took to execute, since start.
+    pub fn exec_ns(&self) -> u64 {
+        (0..self.names.len()).map(|command| self.read_command(command).exec_ns).sum()
     }
 
     /// Takes the samples that are due; call it about every 100 ms.

@@ -10,6 +10,8 @@
 
 use super::counter::{Counter, Counters};
 use super::histogram::{Histogram, Snapshot};
+use super::hotkeys::Sketch;
+use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -26,6 +28,8 @@ pub struct WorkerStats {
     serving: AtomicU64,
     commands: Box<[OnceLock<Box<CommandStats>>]>,
     tracking: AtomicBool,
+    /// What it has counted for HOTKEYS: locked by itself, and by who reads it.
+    pub(super) hot: Mutex<Sketch>,
 }
 
 impl WorkerStats {
@@ -39,6 +43,7 @@ impl WorkerStats {
             serving: AtomicU64::new(0),
             commands: (0..commands).map(|_| OnceLock::new()).collect(),
             tracking: AtomicBool::new(true),
+            hot: Mutex::default(),
         }
     }
 

@@ -19,9 +19,9 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
         Body::Int(n) => request(out, &[b"SET", key, digits.format(*n).as_bytes()]),
         Body::Value(Value::Str(bytes)) => request(out, &[b"SET", key, bytes]),
         Body::Value(Value::List(list)) => several(out, &[b"RPUSH", key], list.iter_from(0)),
-        Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
-            hash(out, key, value)
-        }
+        Body::Value(
+            value @ (Value::HashPacked(_) | Value::HashRow(..) | Value::HashTimed(_) | Value::HashTable(_)),
+        ) => hash(out, key, value),
         Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
         Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => zset(out, key, value),
         Body::Value(Value::Stream(stream)) => {
@@ -129,6 +129,14 @@ fn counters(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
     let (last, max_deleted, mut digits) = (stream.last_id().text(), stream.max_deleted().text(), itoa::Buffer::new());
     let added = digits.format(stream.added()).as_bytes();
     request(out, &[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &max_deleted]);
+    if let Some(known) = stream.idempotence() {
+        let (mut duration, mut size) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (duration, size) = (duration.format(known.limits.duration), size.format(known.limits.size));
+        request(out, &[b"XCFGSET", key, b"IDMP-DURATION", duration.as_bytes(), b"IDMP-MAXSIZE", size.as_bytes()]);
+        for (pid, iid, id) in known.iter() {
+            request(out, &[b"XIDMPRECORD", key, pid, iid, &id.text()]);
+        }
+    }
 }
 
 /// A pending entry and who has it.

@@ -8,7 +8,7 @@
 //! four times per doubling. All unsafety of the layout is in this file.
 
 use crate::mover::{Movable, Mover};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
 /// Owned bytes, at most [`BYTES_MAX`] of them.
@@ -27,6 +27,17 @@ impl Blob {
             let Some(memory) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             memory.cast::<u32>().write(bytes.len() as u32);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.as_ptr().add(HEADER), bytes.len());
+            Self(memory)
+        }
+    }
+
+    /// So many zero bytes, for the caller to write.
+    pub fn zeroed(len: usize) -> Self {
+        let layout = layout(len);
+        // SAFETY: the layout is not empty, and holds the header.
+        unsafe {
+            let Some(memory) = NonNull::new(alloc_zeroed(layout)) else { handle_alloc_error(layout) };
+            memory.cast::<u32>().write(len as u32);
             Self(memory)
         }
     }

@@ -1,6 +1,9 @@
 //! Hashes: fields with values, each field possibly with an expiry of its own.
 //!
 //! * `HashPacked`: a listpack of field, value, field, value … in the order they were added.
+//! * `HashRow`: the same for a hash whose layout others have too: a [template](super::template) of the names, and the
+//!   values in their order. It is made when all fields are written at once, and lasts until a field is added, removed or
+//!   given a time. To clients it is a listpack.
 //! * `HashTimed`: a small hash some of whose fields expire, or did once: a listpack of field, value, time (0 for none),
 //!   the earliest first and those without a time behind them; Redis's `listpackex`, in its bytes and its order.
 //! * `HashTable`: everything beyond the `hash-max-listpack-*` limits, [`Fields`].
@@ -12,10 +15,13 @@ use super::blob::PACKED_BYTES_MAX;
 use super::fields::{Due, Fields};
 use super::lookup;
 use super::packed::{Packed, Position};
+use super::row::Row;
+use super::template::{Sharing, Template};
 use super::text::Text;
 use super::value::Value;
 use crate::clock::Millis;
 use ref_cast::RefCast;
+use smallvec::SmallVec;
 use std::collections::HashSet;
 
 /// A value that is a hash.
@@ -23,10 +29,11 @@ use std::collections::HashSet;
 #[repr(transparent)]
 pub struct Hash(Value);
 
-/// The three encodings, for reading.
+/// The encodings, for reading.
 enum Repr<'a> {
     /// A listpack with so many entries a field.
     Packed(&'a Packed, usize),
+    Row(&'a Template, &'a Row),
     Table(&'a Fields),
 }
 
@@ -35,6 +42,7 @@ impl Hash {
     fn repr(&self) -> Repr<'_> {
         match &self.0 {
             Value::HashPacked(packed) => Repr::Packed(packed, PAIR),
+            Value::HashRow(template, row) => Repr::Row(template, row),
             Value::HashTimed(packed) => Repr::Packed(packed, TRIPLE),
             Value::HashTable(fields) => Repr::Table(fields),
             _ => unreachable!("a hash is one of the hash variants"),
@@ -45,6 +53,7 @@ impl Hash {
     pub fn len(&self) -> usize {
         match self.repr() {
             Repr::Packed(packed, stride) => packed.len() / stride,
+            Repr::Row(template, _) => template.names().len(),
             Repr::Table(fields) => fields.len(),
         }
     }
@@ -60,6 +69,10 @@ impl Hash {
             Repr::Packed(packed, stride) => {
                 packed.find(packed.first(), field, stride).map(|at| packed.get(packed.behind(at)))
             }
+            Repr::Row(template, row) => {
+                let names = template.names();
+                names.position(field).map(|position| Text::Bytes(row.values(names.len()).get(position)))
+            }
             Repr::Table(fields) => fields.get(field).map(|found| found.text()),
         }
     }
@@ -73,6 +86,15 @@ impl Hash {
     ) {
         match self.repr() {
             Repr::Packed(packed, stride) => lookup::values(packed, stride, wanted, found),
+            Repr::Row(template, row) => {
+                let (names, mut guess) = (template.names(), 0);
+                let values = row.values(names.len());
+                wanted.for_each(|field| {
+                    let position = names.position_near(guess, field);
+                    guess = position.map_or(guess, |position| position + 1);
+                    found(position.map(|position| Text::Bytes(values.get(position))));
+                });
+            }
             Repr::Table(fields) => wanted.for_each(|field| found(fields.get(field).map(|f| f.text()))),
         }
     }
@@ -82,6 +104,7 @@ impl Hash {
         match self.repr() {
             Repr::Packed(packed, PAIR) => packed.find(packed.first(), field, PAIR).map(|_| None),
             Repr::Packed(packed, _) => packed.find(packed.first(), field, TRIPLE).map(|at| due_at(packed, at)),
+            Repr::Row(template, _) => template.names().position(field).map(|_| None),
             Repr::Table(fields) => fields.get(field).map(|f| f.due()),
         }
     }
@@ -98,6 +121,11 @@ impl Hash {
                     visit(packed.get(at), packed.get(value), due_at(packed, at));
                     next = packed.skip(value, TRIPLE - 1);
                 }
+            }
+            Repr::Row(template, row) => {
+                let names = template.names();
+                let pairs = names.iter().zip(row.values(names.len()).iter());
+                pairs.for_each(|(field, value)| visit(Text::Bytes(field), Text::Bytes(value), None));
             }
             Repr::Table(fields) => {
                 fields.for_each(|f| visit(Text::Bytes(f.name()), Text::Bytes(f.value()), f.due()));
@@ -144,6 +172,15 @@ impl Hash {
                     }
                 }
             }
+            Repr::Row(template, row) => {
+                let (names, values) = (template.names(), row.values(template.names().len()));
+                for _ in 0..count {
+                    let position = fastrand::usize(..names.len());
+                    if !visit(Text::Bytes(names.name(position)), Text::Bytes(values.get(position))) {
+                        return;
+                    }
+                }
+            }
             Repr::Table(fields) => fields.sample(count, |f| visit(Text::Bytes(f.name()), f.text())),
         }
     }
@@ -182,13 +219,55 @@ impl Hash {
     }
 
     /// Writes several fields; how many are new. Those written in the order they are stored in are met one behind the
-    /// other.
-    pub fn set_all<'a>(&mut self, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>, max: PackedMax) -> usize {
+    /// other. `sharing`: whether a new hash may share their names with others.
+    pub fn set_all<'a>(
+        &mut self,
+        pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        max: PackedMax,
+        sharing: &Sharing,
+    ) -> usize {
+        let add = |sum: usize, (field, value): (&[u8], &[u8])| {
+            (field.len().max(value.len()) <= max.bytes).then(|| sum + field.len() + value.len())
+        };
+        if matches!(&self.0, Value::HashPacked(packed) if packed.is_empty())
+            && pairs.len() <= max.entries
+            && let Some(template) = Template::of(pairs.clone().map(|(field, _)| Text::Bytes(field)), sharing)
+            && pairs.clone().try_fold(0, add).is_some_and(|bytes| bytes <= SHARED_BYTES_MAX)
+        {
+            self.0 = Value::HashRow(template, Row::new(pairs.clone().map(|(_, value)| Text::Bytes(value))));
+            return pairs.len();
+        }
         let mut guess = None;
         pairs.filter(|(field, value)| self.set_guessing(field, value, Due::Clear, max, &mut guess)).count()
     }
 
-    /// `guess`: where the field may stand in a listpack; afterwards, where the next one may.
+    /// Lets a listpack share its names, if others are of its layout.
+    pub fn share(&mut self, sharing: &Sharing) {
+        let Value::HashPacked(packed) = &self.0 else { return };
+        let pairs: SmallVec<[_; SHARED_ROOM]> = packed.pairs().collect();
+        let template = Template::of(pairs.iter().map(|(field, _)| *field), sharing);
+        let row = template.map(|template| (template, Row::new(pairs.iter().map(|(_, value)| *value))));
+        drop(pairs);
+        if let Some((template, row)) = row {
+            self.0 = Value::HashRow(template, row);
+        }
+    }
+
+    /// As one listpack of fields and values: what a file gets of a small hash without times.
+    pub fn pairs(&self) -> Packed {
+        let mut packed = Packed::new();
+        match self.repr() {
+            Repr::Row(template, row) => {
+                let names = template.names();
+                let pairs = names.iter().zip(row.values(names.len()).iter());
+                packed.extend(pairs.flat_map(|(field, value)| [Text::Bytes(field), Text::Bytes(value)]));
+            }
+            _ => self.for_each(|field, value, _| packed.extend([field, value].into_iter())),
+        }
+        packed
+    }
+
+    /// `guess`: where the field may stand in a listpack or row; afterwards, where the next one may.
     fn set_guessing(
         &mut self,
         field: &[u8],
@@ -202,6 +281,17 @@ impl Hash {
         }
         if matches!(due, Due::At(_)) {
             self.expect_times();
+        }
+        if let Value::HashRow(template, row) = &mut self.0 {
+            let names = template.names();
+            if let Some(position) = names.position_near(guess.unwrap_or(0), field) {
+                row.set(names.len(), position, value);
+                *guess = Some(position + 1);
+                return false;
+            }
+            drop(names);
+            *guess = None;
+            self.0 = Value::HashPacked(self.pairs());
         }
         let created = match &mut self.0 {
             Value::HashPacked(packed) => set_pair(packed, field, value, guess),
@@ -224,29 +314,23 @@ impl Hash {
 
     /// Changes the encoding of a listpack to one that has times; Redis does so before it looks whether any is set.
     pub fn expect_times(&mut self) {
-        if let Value::HashPacked(pairs) = &self.0 {
-            let (mut triples, mut digits) = (Packed::new(), itoa::Buffer::new());
-            for (field, value) in pairs.pairs() {
-                triples.push_back(field.bytes(&mut digits));
-                triples.push_back(value.bytes(&mut digits));
-                triples.push_back(b"0");
-            }
+        if matches!(self.0, Value::HashPacked(_) | Value::HashRow(..)) {
+            let mut triples = Packed::new();
+            self.for_each(|field, value, _| triples.extend([field, value, Text::Int(NO_TIME)].into_iter()));
             self.0 = Value::HashTimed(triples);
         }
     }
 
     /// Sets or clears a field's expiry; says whether there is such a field.
     pub fn set_due(&mut self, field: &[u8], due: Option<Millis>) -> bool {
-        if due.is_some()
-            && let Value::HashPacked(packed) = &self.0
-        {
-            if packed.find(packed.first(), field, PAIR).is_none() {
-                return false;
+        if matches!(self.0, Value::HashPacked(_) | Value::HashRow(..)) {
+            let found = self.due(field).is_some();
+            if !found || due.is_none() {
+                return found;
             }
             self.expect_times();
         }
         match &mut self.0 {
-            Value::HashPacked(packed) => packed.find(packed.first(), field, PAIR).is_some(),
             Value::HashTimed(packed) => {
                 let found = packed.find(packed.first(), field, TRIPLE);
                 if let Some(at) = found
@@ -263,6 +347,12 @@ impl Hash {
 
     /// Takes a field out; says whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
+        if let Value::HashRow(template, _) = &self.0 {
+            if template.names().position(field).is_none() {
+                return false;
+            }
+            self.0 = Value::HashPacked(self.pairs());
+        }
         let (packed, stride) = match &mut self.0 {
             Value::HashPacked(packed) => (packed, PAIR),
             Value::HashTimed(packed) => (packed, TRIPLE),
@@ -278,7 +368,13 @@ impl Hash {
 
     /// A listpack that has no room for so many bytes more, whatever the limits are set to.
     fn is_full(&self, more: usize) -> bool {
-        matches!(self.repr(), Repr::Packed(packed, _) if packed.bytes().len() + more > PACKED_BYTES_MAX)
+        let bytes = match self.repr() {
+            Repr::Packed(packed, _) => packed.bytes().len(),
+            // With its names and what a listpack has around each.
+            Repr::Row(_, row) => row.len() * 2 + ROW_EXTRA,
+            Repr::Table(_) => return false,
+        };
+        bytes + more > PACKED_BYTES_MAX
     }
 
     fn become_table(&mut self) {
@@ -392,6 +488,12 @@ pub(super) fn remove_due(packed: &mut Packed, now: Millis) -> Vec<Box<[u8]>> {
     names
 }
 
+/// Most layouts have fewer fields.
+const SHARED_ROOM: usize = 32;
+/// A longer hash is better off as what [`Hash::set`] makes of it.
+const SHARED_BYTES_MAX: usize = PACKED_BYTES_MAX / 4;
+/// Of a row as a listpack, at most: names, and what surrounds them.
+const ROW_EXTRA: usize = 1 << 20;
 /// Entries a field in the listpacks.
 const PAIR: usize = 2;
 const TRIPLE: usize = 3;
@@ -448,10 +550,20 @@ mod tests {
         #[test]
         fn a_hash_is_a_map_whose_fields_expire(
             entries in prop_oneof![Just(0usize), Just(6), Just(100)],
+            shared in 0usize..12,
             steps in prop::collection::vec((0u8..9, text(), text(), 1i64..50), 1..200),
         ) {
             let max = PackedMax { entries, bytes: 30 };
             let (mut value, mut model, mut log, mut now) = (Hash::empty(), Model::new(), Log::default(), 0);
+            let sharing = Sharing { fields: 2..=10, at_once: true };
+            let first: Vec<_> = (0..shared).map(|n| (format!("field {n}").into_bytes(), vec![b'v'; n])).collect();
+            Hash::of_mut(&mut value).unwrap().set_all(first.iter().map(|(f, v)| (&f[..], &v[..])), max, &sharing);
+            let shares = (2..=entries.min(10)).contains(&shared);
+            prop_assert_eq!(matches!(value, Value::HashRow(..)), shares);
+            // The order of fields, which a hash keeps while it is a listpack or shares its names.
+            let mut order: Vec<Vec<u8>> = first.iter().map(|(field, _)| field.clone()).collect();
+            model.extend(first.into_iter().map(|(field, text)| (field, (text, None))));
+            log.follows(&mut value, &model);
             for (step, field, text, ahead) in steps {
                 // A time that has passed is the caller's to turn into a removal.
                 let (time, visit) = (now + ahead, ahead % 3);
@@ -475,7 +587,7 @@ mod tests {
                     }
                     5 => {
                         let pairs: Vec<_> = model.keys().chain([&field]).map(|f| (f.clone(), text.clone())).collect();
-                        let created = hash.set_all(pairs.iter().map(|(f, v)| (&f[..], &v[..])), max);
+                        let created = hash.set_all(pairs.iter().map(|(f, v)| (&f[..], &v[..])), max, &sharing);
                         prop_assert_eq!(created, usize::from(known.is_none()));
                         model = pairs.into_iter().map(|(f, v)| (f, (v, None))).collect();
                     }
@@ -502,6 +614,20 @@ mod tests {
                 log.follows(&mut value, &model);
                 let hash = Hash::of(&value).unwrap();
                 prop_assert_eq!(hash.len(), model.len());
+                order.retain(|field| model.contains_key(field));
+                let added: Vec<_> = model.keys().filter(|field| !order.contains(field)).cloned().collect();
+                order.extend(added);
+                if value.encoding() == "listpack" {
+                    let mut stored = Vec::new();
+                    hash.for_each(|field, _, _| stored.push(field.to_vec()));
+                    prop_assert_eq!(&stored, &order);
+                    prop_assert_eq!(hash.pairs().pairs().map(|(field, _)| field.to_vec()).collect::<Vec<_>>(), stored);
+                }
+                let asked: Vec<&[u8]> = order.iter().rev().chain(&order).map(|f| &f[..]).chain([&b"no such"[..]]).collect();
+                let mut found = Vec::new();
+                hash.get_all(asked.iter().copied(), |text| found.push(text.map(Text::to_vec)));
+                let expected: Vec<_> = asked.iter().map(|&field| model.get(field).map(|(text, _)| text.clone())).collect();
+                prop_assert_eq!(found, expected);
                 prop_assert_eq!(&contents(hash), &model);
                 prop_assert_eq!(value.first_due(), model.values().filter_map(|(_, due)| *due).min());
                 prop_assert_eq!(value.fields_due(), log.0.values().filter_map(|(_, due)| *due).min());

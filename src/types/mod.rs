@@ -1,6 +1,7 @@
 //! Data types: what a key can hold, each with its encodings. Pure: no keys, no expiry, no replies, no locks.
 //!
-//! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name.
+//! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name; hashes of
+//! one layout share their field names ([`template`]).
 
 pub mod big;
 pub mod bits;
@@ -20,8 +21,10 @@ pub mod packed;
 pub mod piece;
 mod rank;
 mod ranked;
+mod row;
 pub mod set;
 pub mod stream;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -10,8 +10,10 @@ use super::hash::{self, Hash};
 use super::intset::Intset;
 use super::list::List;
 use super::packed::Packed;
+use super::row::Row;
 use super::set::{Members, Set};
 use super::stream::Stream;
+use super::template::Template;
 use super::zset::{Ranked, Zset};
 use crate::clock::Millis;
 use crate::mover::{Movable, Mover};
@@ -62,6 +64,8 @@ pub enum Value {
     Str(Arc<Vec<u8>>),
     List(Box<List>),
     HashPacked(Packed),
+    /// A field's value is at the position of its name in the template.
+    HashRow(Template, Row),
     /// Fields, values and times: see [`super::hash`].
     HashTimed(Packed),
     HashTable(Box<Fields>),
@@ -78,7 +82,7 @@ impl Value {
         match self {
             Self::Str(_) => Kind::String,
             Self::List(_) => Kind::List,
-            Self::HashPacked(_) | Self::HashTimed(_) | Self::HashTable(_) => Kind::Hash,
+            Self::HashPacked(_) | Self::HashRow(..) | Self::HashTimed(_) | Self::HashTable(_) => Kind::Hash,
             Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => Kind::Set,
             Self::ZsetPacked(_) | Self::ZsetTree(_) => Kind::Zset,
             Self::Stream(_) => Kind::Stream,
@@ -93,7 +97,7 @@ impl Value {
             Self::List(_) => "quicklist",
             Self::HashTable(_) | Self::SetTable(_) => "hashtable",
             Self::HashTimed(_) => "listpackex",
-            Self::HashPacked(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => "listpack",
+            Self::HashPacked(_) | Self::HashRow(..) | Self::SetPacked(_) | Self::ZsetPacked(_) => "listpack",
             Self::SetInts(_) => "intset",
             Self::ZsetTree(_) => "skiplist",
             Self::Stream(_) => "stream",
@@ -106,6 +110,7 @@ impl Value {
             Self::Str(s) => s.capacity() + size_of::<Vec<u8>>(),
             Self::List(list) => list.heap_bytes() + size_of::<List>(),
             Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.heap_bytes(),
+            Self::HashRow(_, row) => row.heap_bytes(),
             Self::HashTable(fields) => fields.heap_bytes() + size_of::<Fields>(),
             Self::SetInts(ints) => ints.heap_bytes(),
             Self::SetTable(members) => members.heap_bytes() + size_of::<Members>(),
@@ -121,6 +126,7 @@ impl Value {
             Self::Str(text) => Arc::as_ptr(text).cast(),
             Self::List(list) => (&raw const **list).cast(),
             Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.address(),
+            Self::HashRow(_, row) => row.address(),
             Self::HashTable(fields) => (&raw const **fields).cast(),
             Self::SetInts(ints) => ints.address(),
             Self::SetTable(members) => (&raw const **members).cast(),
@@ -148,6 +154,7 @@ impl Value {
             // Of a string the header of what is shared stays; an unshared one's bytes are all but that.
             Self::Str(s) => Arc::get_mut(s).into_iter().for_each(|bytes| mover.vec(bytes)),
             Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.relocate(mover),
+            Self::HashRow(_, row) => row.relocate(mover),
             Self::SetInts(ints) => ints.relocate(mover),
             Self::List(list) => big!(list),
             Self::HashTable(fields) => big!(fields),
@@ -174,7 +181,8 @@ impl Value {
             Self::SetTable(members) => members.len(),
             Self::ZsetTree(ranked) => ranked.len(),
             Self::Stream(stream) => stream.allocations(),
-            Self::HashPacked(_) | Self::HashTimed(_) | Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
+            Self::HashPacked(_) | Self::HashRow(..) | Self::HashTimed(_) => 1,
+            Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
         }
     }
 
@@ -223,7 +231,7 @@ impl Value {
     /// True for a collection without members, which must not stay in the keyspace. A stream may.
     pub fn is_empty_collection(&self) -> bool {
         match self {
-            Self::Str(_) | Self::Stream(_) => false,
+            Self::Str(_) | Self::Stream(_) | Self::HashRow(..) => false,
             Self::List(list) => list.is_empty(),
             Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.is_empty(),
             Self::HashTable(fields) => fields.is_empty(),

@@ -198,6 +198,27 @@ pub const NO_EVICT: Command = Command {
     },
 };
 
+pub const IMPORT_SOURCE: Command = Command {
+    name: "CLIENT IMPORT-SOURCE",
+    args: "<ON | OFF>",
+    arity: 3,
+    since: "8.1.0",
+    group: Group::Connection,
+    flags: NOSCRIPT | LOADING | STALE,
+    keys: Keys::NONE,
+    doc: "While `import-mode` is on, lets the connection see and keep keys that have expired: who imports data removes them itself. O(1).",
+    examples: "> CLIENT IMPORT-SOURCE ON\n(error) ERR Server is not in import mode",
+    run: |ctx| {
+        if !ctx.config.import_mode {
+            return Err(NOT_IMPORTING);
+        }
+        let on = on_or_off(ctx)?;
+        ctx.session.import_source = on;
+        ctx.session.client.facts.import_source.store(on, Relaxed);
+        ctx.out.ok()
+    },
+};
+
 pub const NO_TOUCH: Command = Command {
     name: "CLIENT NO-TOUCH",
     args: "<ON | OFF>",
@@ -423,10 +444,13 @@ const HELP_LINES: &[&str] = &[
     "    Protect current client connection from eviction.",
     "NO-TOUCH (ON|OFF)",
     "    Read without touching the keys' access clocks.",
+    "IMPORT-SOURCE (ON|OFF)",
+    "    See keys that have expired while import-mode is on.",
     "SETINFO (LIB-NAME|LIB-VER) <value>",
     "    Note the client library.",
 ];
 
+const NOT_IMPORTING: Error = Error::new("ERR Server is not in import mode");
 const BAD_CLIENT_ID: Error = Error::new("ERR Invalid client ID");
 const BAD_NAME: Error = Error::new("ERR Client names cannot contain spaces, newlines or special characters.");
 const BAD_PAUSE_MODE: Error = Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL");

@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[
     tracking::GETREDIR,
     client::HELP,
     client::ID,
+    client::IMPORT_SOURCE,
     client::INFO,
     kill::KILL,
     client::LIST,
@@ -270,6 +271,7 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     session.queue = None;
     session.reply = ReplyMode::On;
     session.no_touch = false;
+    session.import_source = false;
     session.fieldsets = None;
     session.become_user(user, authenticated);
     session.select(0);
@@ -277,6 +279,7 @@ fn reset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     facts.queue_is_gone();
     facts.memory.fieldsets.store(0, Relaxed);
     facts.no_touch.store(false, Relaxed);
+    facts.import_source.store(false, Relaxed);
     facts.redirects.store(false, Relaxed);
     facts.no_evict.store(false, Relaxed);
     facts.names.lock().name.clear();

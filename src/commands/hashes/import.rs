@@ -1,6 +1,7 @@
 //! HIMPORT: many hashes of one layout, whose field names are sent once and then only values.
 //!
-//! The names are the connection's own: nobody else sees them, and they are gone with it and with RESET. A transaction sees
+//! The names are the connection's own, and hashes that are imported share them
+//! ([`crate::types::template`]): nobody else sees them, and they are gone with it and with RESET. A transaction sees
 //! them; a script sees what its caller has, and what it prepares is gone at its end. To the log an import is what it does:
 //! a DEL of what was there and an HSET.
 
@@ -8,8 +9,8 @@ use crate::command::session::Fieldsets;
 use crate::command::*;
 use crate::keyspace::Expiry;
 use crate::types::Collection;
-use crate::types::fields::Due;
 use crate::types::hash::Hash;
+use crate::types::template::Sharing;
 use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -126,7 +127,7 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
     hash.expect_fields(fields.len(), max);
     let pairs = || fields.iter().map(|field| &**field).zip(values.clone());
-    pairs().for_each(|(field, value)| _ = hash.set(field, value, Due::Clear, max));
+    hash.set_all(pairs(), max, &Sharing { at_once: true, ..config.hash_sharing() });
     db.put_value(key, value, Expiry::Clear, b'h', "hset");
     out.ok()?;
     if existed {

@@ -147,7 +147,7 @@ fn set_fields(ctx: &mut Ctx<'_, '_>, command: &str) -> Result<usize, Error> {
     // Most are taken to be new ones.
     hash.expect_fields(pairs.len(), max);
     let set = pairs.len();
-    let created = hash.set_all(pairs, max);
+    let created = hash.set_all(pairs, max, &config.hash_sharing());
     hash.changed_by("hset", set);
     Ok(created)
 }

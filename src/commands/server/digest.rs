@@ -56,7 +56,9 @@ impl Digest {
             Body::Value(Value::List(list)) => {
                 list.iter_from(0).for_each(|text| self.chain(text.bytes(&mut itoa::Buffer::new())));
             }
-            Body::Value(value @ (Value::HashPacked(_) | Value::HashTimed(_) | Value::HashTable(_))) => {
+            Body::Value(
+                value @ (Value::HashPacked(_) | Value::HashRow(..) | Value::HashTimed(_) | Value::HashTable(_)),
+            ) => {
                 if let Some(hash) = Hash::of(value) {
                     hash.for_each(|field, value, due| self.add_members(&[field, value], due.is_some()));
                 }

@@ -2,18 +2,21 @@
 //!
 //! Values are true where memkv has the thing; where Redis has a feature that is not here, its idle value stands.
 
+use super::hotkeys;
 use super::info::{Field, Reading, Section, Value};
 use super::memory::ratio;
 use super::replication;
 use crate::clients::Facts;
 use crate::clock::{self, Millis};
 use crate::config::{self, cli};
+use crate::keyspace::sizes::Histogram;
 use crate::num;
 use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
 use crate::persist::walks::Job;
 use crate::process::{self, supervisor};
 use crate::pubsub::Kind;
+use crate::types::{self, template};
 use crate::usage;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,11 +38,13 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "latencystats", title: "Latencystats", fields: &[], more: Some(latencystats), by_default: false },
     Section { name: "cluster", title: "Cluster", fields: CLUSTER, more: None, by_default: true },
     Section { name: "keyspace", title: "Keyspace", fields: &[], more: Some(keyspace), by_default: true },
+    Section { name: "keysizes", title: "Keysizes", fields: &[], more: Some(keysizes), by_default: true },
     Section { name: "memkv", title: "Memkv", fields: MEMKV, more: None, by_default: true },
+    Section { name: "hotkeys", title: "Hotkeys", fields: hotkeys::FIELDS, more: None, by_default: false },
     Section { name: "latency", title: "Latency", fields: &[], more: Some(latency), by_default: false },
 ];
 
-const fn field(name: &'static str, value: fn(&Reading<'_>) -> Value) -> Field {
+pub(super) const fn field(name: &'static str, value: fn(&Reading<'_>) -> Value) -> Field {
     Field { name, value }
 }
 
@@ -122,6 +127,9 @@ const MEMORY: &[Field] = &[
     field("used_memory_functions", |r| (r.node.scripts.libraries.current().bytes() as u64).into()),
     field("used_memory_scripts", |r| script_bytes(r).into()),
     field("used_memory_scripts_human", |r| human(script_bytes(r))),
+    field("hash_templates", |_| template::Usage::now().templates.into()),
+    field("hash_template_keys", |_| template::Usage::now().hashes.into()),
+    field("used_memory_hash_templates", |_| template::Usage::now().bytes.into()),
     field("maxmemory", |r| r.config.maxmemory.into()),
     field("maxmemory_human", |r| human(r.config.maxmemory)),
     field("maxmemory_policy", |r| policy(r).into()),
@@ -456,6 +464,58 @@ fn keyspace(r: &Reading<'_>, text: &mut String) {
         }
     }
 }
+
+/// Lines as `db0_distrib_lists_items:1=2,16=1`. From a sample of the keys where there are many.
+fn keysizes(r: &Reading<'_>, text: &mut String) {
+    let keyspace = &r.node.keyspace;
+    let used: Vec<usize> = (0..keyspace.databases()).filter(|&db| keyspace.counts(db).0 > 0).collect();
+    for &db in &used {
+        for sizes in keyspace.sizes(db, KEYS_SAMPLED / used.len()) {
+            let (kind, is_text) = (plural(sizes.kind), sizes.kind == types::Kind::String);
+            let unit = if is_text { "sizes" } else { "items" };
+            distribution(text, &format!("db{db}_distrib_{kind}_{unit}"), &sizes.members);
+            if r.config.key_memory_histograms && !is_text {
+                distribution(text, &format!("db{db}_distrib_{kind}_sizes"), &sizes.bytes);
+            }
+        }
+    }
+}
+
+fn plural(kind: types::Kind) -> &'static str {
+    match kind {
+        types::Kind::String => "strings",
+        types::Kind::List => "lists",
+        types::Kind::Set => "sets",
+        types::Kind::Zset => "zsets",
+        types::Kind::Hash => "hashes",
+        types::Kind::Stream => "streams",
+    }
+}
+
+fn distribution(text: &mut String, name: &str, histogram: &Histogram) {
+    let mut separator = ':';
+    for (size, count) in histogram.classes() {
+        if separator == ':' {
+            text.push_str(name);
+        }
+        let _ = match size {
+            0..KIB => write!(text, "{separator}{size}={count}"),
+            KIB..MIB => write!(text, "{separator}{}K={count}", size / KIB),
+            MIB..GIB => write!(text, "{separator}{}M={count}", size / MIB),
+            _ => write!(text, "{separator}{}G={count}", size / GIB),
+        };
+        separator = ',';
+    }
+    if separator == ',' {
+        text.push_str("\r\n");
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// Keys that INFO keysizes looks at in all: a fraction of a millisecond.
+const KEYS_SAMPLED: usize = 4096;
 
 fn latency(r: &Reading<'_>, text: &mut String) {
     text.push_str(&r.node.observatory.latency(r.now).info_text());

@@ -6,6 +6,7 @@
 use crate::command::*;
 use crate::memory;
 use crate::node::Node;
+use crate::types::template;
 use crate::usage;
 use tikv_jemalloc_ctl::{epoch, stats, stats_print};
 
@@ -221,6 +222,7 @@ fn memory_stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
     map.bytes("aof.buffer", reading.journal);
     map.bytes("lua.caches", ctx.node.scripts.bytes() as u64);
     map.bytes("functions.caches", ctx.node.scripts.libraries.current().bytes() as u64);
+    map.bytes("hash.templates", template::Usage::now().bytes as u64);
     for (db, in_db, volatile) in databases {
         let index = ratio(reading.index, keys as u64) * in_db as f64;
         map.name(&format!("db.{db}"));

@@ -1,6 +1,6 @@
 //! Commands on the server as a whole: what it is and does, its memory, its latency, its end.
 //!
-//! INFO is a table of rows in `fields.rs`, SLOWLOG and LATENCY show what `observe` measures, MEMORY what the allocator
+//! INFO is a table of rows in `fields.rs`, HOTKEYS, SLOWLOG and LATENCY show what `observe` measures, MEMORY what the allocator
 //! says, DEBUG is for tests.
 
 mod allocator;
@@ -8,6 +8,7 @@ mod debug;
 mod digest;
 mod faults;
 mod fields;
+mod hotkeys;
 pub mod info;
 mod latency;
 mod memory;
@@ -29,6 +30,11 @@ pub const COMMANDS: &[Command] = &[
     slowlog::COMMANDLOG_LEN,
     slowlog::COMMANDLOG_RESET,
     debug::DEBUG,
+    hotkeys::HOTKEYS,
+    hotkeys::GET,
+    hotkeys::RESET,
+    hotkeys::START,
+    hotkeys::STOP,
     info::INFO,
     latency::LATENCY,
     latency::DOCTOR,

@@ -130,7 +130,8 @@ fn about(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }),
         _ => return Err(refused()),
     };
-    out.0.map(if full.is_some() { 9 } else { 10 });
+    let known = stream.idempotence();
+    out.0.map(if full.is_some() { 9 } else { 10 } + if known.is_some() { 6 } else { 0 });
     out.0.bulk(b"length");
     out.0.int(stream.len() as i64);
     out.0.bulk(b"radix-tree-keys");
@@ -145,6 +146,20 @@ fn about(ctx: &mut Ctx<'_, '_>) -> Outcome {
     out.0.int(stream.added() as i64);
     out.0.bulk(b"recorded-first-entry-id");
     ids::put(out, stream.first_id());
+    if let Some(known) = known {
+        let figures = [
+            ("idmp-duration", i64::from(known.limits.duration)),
+            ("idmp-maxsize", i64::from(known.limits.size)),
+            ("pids-tracked", known.producers() as i64),
+            ("iids-tracked", known.names() as i64),
+            ("iids-added", known.added as i64),
+            ("iids-duplicates", known.duplicates as i64),
+        ];
+        for (name, figure) in figures {
+            out.0.bulk(name.as_bytes());
+            out.0.int(figure);
+        }
+    }
     if let Some(shown) = full {
         return everything(out, stream, shown);
     }

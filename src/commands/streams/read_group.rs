@@ -6,7 +6,7 @@ use crate::command::ctx::Reply;
 use crate::command::waiting::Wait;
 use crate::command::*;
 use crate::keyspace::Edit;
-use crate::types::stream::{Delivery, Id, Owner, Stream};
+use crate::types::stream::{Delivery, Group as ConsumerGroup, Id, Owner, Stream};
 
 pub const XREADGROUP: Command = Command {
     name: "XREADGROUP",
@@ -16,7 +16,7 @@ pub const XREADGROUP: Command = Command {
     group: Group::Stream,
     flags: WRITE | BLOCKING | MOVABLE_KEYS,
     keys: read::keys_of(4),
-    doc: "Entries that no consumer of the group was delivered yet (`>`), which are then pending, or with an id what this consumer has pending behind it. CLAIM takes over first what is idle for long enough. O(M) in those answered; CLAIM looks at all that is pending, if something may be due.",
+    doc: "Entries that no consumer of the group was delivered yet (`>`), which are then pending, or with an id what this consumer has pending behind it. CLAIM takes over first what is idle for long enough, also while it waits. O(M) in those answered; CLAIM looks at all that is pending, if something may be due.",
     examples: "> XADD s 1-1 f v\n\"1-1\"\n> XGROUP CREATE s g 0\nOK\n> XREADGROUP GROUP g c STREAMS s >\n1) 1) \"s\"\n   2) 1) 1) \"1-1\"\n         2) 1) \"f\"\n            2) \"v\"\n> XREADGROUP GROUP g c BLOCK 10 STREAMS s >\n(nil)\n> XDEL s 1-1\n(integer) 1\n> XREADGROUP GROUP g c STREAMS s 0\n1) 1) \"s\"\n   2) 1) 1) \"1-1\"\n         2) (nil)",
     run: read_group,
 };
@@ -98,9 +98,25 @@ fn read_group(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     match request.patience {
         // Whoever waits in a group hears of its end.
-        Some(patience) if ctx.may_wait() => ctx.wait(Wait { hears_end: true, ..Wait::keys(patience) }),
+        Some(patience) if ctx.may_wait() => {
+            let look_at = look_at(ctx, &request, group);
+            ctx.wait(Wait { hears_end: true, look_at, ..Wait::keys(patience) })
+        }
         _ => ctx.out.null_array(),
     }
+}
+
+/// When something may be due to be claimed: what is pending now by its delivery, what will be delivered later at the
+/// earliest if that is at this moment.
+fn look_at(ctx: &mut Ctx<'_, '_>, request: &Request<'_>, group: &[u8]) -> Option<i64> {
+    let (idle_min, now) = (request.claim?, ctx.db.now());
+    let mut oldest = now;
+    for i in 0..request.streams {
+        let stream = ctx.db.look::<Stream>(ctx.args.key(request.first + i)).ok().flatten();
+        let delivery = stream.and_then(|stream| stream.group(group)).and_then(ConsumerGroup::oldest_delivery);
+        oldest = oldest.min(delivery.unwrap_or(now));
+    }
+    Some(oldest.saturating_add(idle_min).max(now.saturating_add(LOOK_INTERVAL_MS)))
 }
 
 /// Answers what the consumer has pending behind an id: that is one delivery more for those that are still there.
@@ -250,6 +266,9 @@ fn no_group(key: &[u8], group: &[u8]) -> Error {
 
 /// What a reader that waited is told in Redis 7.0; newer versions tell what a reader would be told that comes now.
 const KEY_GONE: Error = Error::new("UNBLOCKED the stream key no longer exists");
+
+/// A waiting reader looks no more often for what it may claim.
+const LOOK_INTERVAL_MS: i64 = 20;
 
 fn meaningless(id: &str) -> Error {
     Error::owned(format!(

@@ -49,9 +49,9 @@ pub fn decode<R: BufRead>(r: &mut Reader<R>, kind: u8, config: &Config) -> io::R
         STRING => return Ok(Content::Text(r.string()?)),
         LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => list(r, kind, config.list_max())?,
         HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | HASH_TIMED | HASH_TIMED_LISTPACK => {
-            hash(r, kind, config.hash_max())?
+            shared(hash(r, kind, config.hash_max())?, config)
         }
-        HASH_TIMED_VALKEY if r.is_valkey => hash_valkey(r, config.hash_max())?,
+        HASH_TIMED_VALKEY if r.is_valkey => shared(hash_valkey(r, config.hash_max())?, config),
         SET | SET_INTSET | SET_LISTPACK => set(r, kind, config.set_max())?,
         ZSET | ZSET_BINARY | ZSET_ZIPLIST | ZSET_LISTPACK => zset(r, kind, config.zset_max())?,
         STREAM | STREAM_2 | STREAM_3 => streams::read(r, kind)?,
@@ -207,6 +207,14 @@ fn hash<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<V
         }
         _ => hash_members(r, None, max),
     }
+}
+
+/// Hashes of one layout share their names.
+fn shared(mut value: Value, config: &Config) -> Value {
+    if let Some(hash) = Hash::of_mut(&mut value) {
+        hash.share(&config.hash_load_sharing());
+    }
+    value
 }
 
 /// Field by field; with times behind `first` if there are any.

@@ -16,6 +16,8 @@ const EXPIRE_SECONDS: u8 = 0xfd;
 const EXPIRE_MILLIS: u8 = 0xfc;
 const RESIZE_DB: u8 = 0xfb;
 const AUX: u8 = 0xfa;
+/// The auxiliary field that belongs to the stream behind it.
+const STREAM_IDEMPOTENCE: &[u8] = b"memkv-stream-idmp";
 const FREQUENCY: u8 = 0xf9;
 const IDLE: u8 = 0xf8;
 const MODULE_AUX: u8 = 0xf7;

@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::keyspace::Db;
 use crate::lzf;
 use crate::persist::progress::Loading;
-use crate::types::MEMBER_BYTES_MAX;
+use crate::types::stream::Idempotence;
+use crate::types::{MEMBER_BYTES_MAX, Value};
 use std::io::{self, BufRead};
 
 /// A key as it stands in the file.
@@ -84,10 +85,11 @@ pub fn read(
     mut deliver: impl FnMut(Delivered) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut file = RdbFile::open(input)?;
-    let (mut db, mut empty_keys) = (0, 0);
+    let (mut db, mut empty_keys, mut idempotence) = (0, 0, None);
     loop {
         match file.next_item()? {
             Item::End => break,
+            Item::Aux(name, value) if name == STREAM_IDEMPOTENCE => idempotence = Some(value),
             Item::Aux(name, value) => loading.auxiliary(&name, &value),
             Item::Library(text) => deliver(Delivered::Library(text))?,
             Item::Database(index) => {
@@ -99,9 +101,13 @@ pub fn read(
             Item::Entry { kind, expiry, usage } => {
                 loading.reached(file.offset());
                 let key = file.key()?;
-                let content = file.value(kind, config).inspect_err(|e| {
+                let mut content = file.value(kind, config).inspect_err(|e| {
                     crate::log::warning!("RDB load: key '{}' cannot be read: {e}", key.escape_ascii());
                 })?;
+                if let (Some(bytes), Content::Value(Value::Stream(stream))) = (idempotence.take(), &mut content) {
+                    let known = Idempotence::from_bytes(&bytes);
+                    stream.set_idempotence(known.ok_or_else(|| bad("What a stream's producers added is damaged"))?);
+                }
                 if matches!(content, Content::Empty) {
                     empty_keys += 1;
                     if empty_keys <= EMPTY_KEYS_SHOWN {

@@ -20,7 +20,7 @@ pub fn kind(body: &Body<'_>) -> u8 {
     match body {
         Body::Bytes(_) | Body::Int(_) | Body::Value(Value::Str(_)) => STRING,
         Body::Value(Value::List(_)) => LIST_QUICKLIST_2,
-        Body::Value(Value::HashPacked(_)) => HASH_LISTPACK,
+        Body::Value(Value::HashPacked(_) | Value::HashRow(..)) => HASH_LISTPACK,
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => {
             if value.first_due().is_some() {
                 HASH_TIMED
@@ -48,7 +48,9 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, compress: bool) {
             list.packs().for_each(|pack| node(out, pack, compress));
         }
         Body::Value(Value::HashPacked(pairs)) => string(out, pairs.bytes(), compress),
-        Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => hash(out, value, compress),
+        Body::Value(value @ (Value::HashRow(..) | Value::HashTimed(_) | Value::HashTable(_))) => {
+            hash(out, value, compress)
+        }
         Body::Value(Value::SetInts(ints)) => string(out, ints.bytes(), compress),
         Body::Value(value @ (Value::SetPacked(_) | Value::SetTable(_))) => set(out, value, compress),
         Body::Value(Value::ZsetPacked(pairs)) => string(out, pairs.bytes(), compress),
@@ -138,6 +140,9 @@ fn zset(out: &mut Vec<u8>, value: &Value, compress: bool) {
 /// Fields and values, and times if there are any.
 fn hash(out: &mut Vec<u8>, value: &Value, compress: bool) {
     let Some(fields) = Hash::of(value) else { return };
+    if let Value::HashRow(..) = value {
+        return string(out, fields.pairs().bytes(), compress);
+    }
     let first_due = value.first_due();
     if let Some(at) = first_due {
         out.extend_from_slice(&at.to_le_bytes());

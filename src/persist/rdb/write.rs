@@ -2,7 +2,7 @@
 //!
 //! A [`Writer`] appends to a buffer that its owner writes out and empties; it keeps the checksum over all of it.
 
-use super::{VERSION, VERSION_TIMED, value};
+use super::{STREAM_IDEMPOTENCE, VERSION, VERSION_TIMED, value};
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::config::Config;
@@ -10,7 +10,9 @@ use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::access::{idle_seconds, lfu_decayed};
 use crate::keyspace::entry::{Body, Marks};
 use crate::lzf;
+use crate::types::Value;
 use crate::types::big::Big;
+use crate::types::stream::Stream;
 
 /// Auxiliary fields of a [`History`].
 pub const STREAM_DB: &str = "repl-stream-db";
@@ -126,12 +128,18 @@ impl Writer {
     }
 
     pub fn entry(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, body: &Body<'_>) {
+        if let Body::Value(Value::Stream(stream)) = body {
+            idempotence(out, stream);
+        }
         self.head(out, db, key, marks, value::kind(body));
         value::encode(out, body, self.compress);
     }
 
     /// Begins a value that comes in pieces.
     pub fn begin_big(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, big: &Big) {
+        if let Big::Stream(cut) = big {
+            idempotence(out, cut.stream());
+        }
         self.head(out, db, key, marks, value::kind_of_big(big));
         value::begin_big(out, big);
     }
@@ -182,6 +190,16 @@ impl Writer {
         self.sum(out);
         let crc = if checksum { self.crc.value() } else { 0 };
         out.extend_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// What a stream's producers have added, in front of its key: a field of the file's, which servers that do not know it
+/// leave out.
+fn idempotence(out: &mut Vec<u8>, stream: &Stream) {
+    if let Some(known) = stream.idempotence() {
+        out.push(super::AUX);
+        string(out, STREAM_IDEMPOTENCE, false);
+        string(out, &known.to_bytes(), false);
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod group;
 mod id;
+mod idempotence;
 mod index;
 mod lag;
 mod load;
@@ -19,6 +20,7 @@ mod walk;
 
 pub use group::{Consumer, Delivery, Group, Owner};
 pub use id::{ID_BYTES, Id};
+pub use idempotence::{Idempotence, Limits};
 pub use load::{Counters, GroupLoader, Loader, Malformed};
 pub use node::{Entry, Node};
 pub use walk::{Cut, Owns, Part, Walk};
@@ -28,6 +30,7 @@ use crate::mover::{Movable, Mover};
 use index::Index;
 use lag::Numbers;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A stream.
 #[derive(Clone, Default)]
@@ -41,6 +44,8 @@ pub struct Stream {
     max_deleted: Id,
     added: u64,
     groups: BTreeMap<Box<[u8]>, Group>,
+    /// Of a stream whose producers name what they add.
+    idempotence: Option<Arc<Idempotence>>,
 }
 
 /// How much one listpack may hold: `stream-node-max-bytes` and `stream-node-max-entries`.
@@ -322,6 +327,21 @@ impl Stream {
         Some(Box::new(Self { groups: BTreeMap::from([(name, group)]), ..Self::default() }))
     }
 
+    /// What producers have added under names of their own, if any did.
+    pub fn idempotence(&self) -> Option<&Idempotence> {
+        self.idempotence.as_deref()
+    }
+
+    /// The same for changing; made with these limits if there is none.
+    pub fn idempotence_mut(&mut self, limits: Limits) -> &mut Idempotence {
+        Arc::make_mut(self.idempotence.get_or_insert_with(|| Arc::new(Idempotence::new(limits))))
+    }
+
+    /// Sets what a file has of it.
+    pub fn set_idempotence(&mut self, known: Idempotence) {
+        self.idempotence = Some(Arc::new(known));
+    }
+
     fn numbers(&self) -> Numbers {
         let Self { len, last, first, max_deleted, added, .. } = *self;
         Numbers { len, last, first, max_deleted, added }
@@ -357,12 +377,14 @@ impl Stream {
 
     pub fn heap_bytes(&self) -> usize {
         let groups: usize = self.groups.iter().map(|(name, group)| name.len() + GROUP_BYTES + group.heap_bytes()).sum();
-        self.nodes.heap_bytes() + self.node_bytes + groups
+        let names = self.idempotence().map_or(0, Idempotence::heap_bytes);
+        self.nodes.heap_bytes() + self.node_bytes + groups + names
     }
 
     /// Allocations, about: what freeing it takes.
     pub fn allocations(&self) -> usize {
-        1 + 2 * self.nodes.len() + self.groups.values().map(Group::allocations).sum::<usize>()
+        let names = self.idempotence().map_or(0, Idempotence::names);
+        1 + 2 * self.nodes.len() + self.groups.values().map(Group::allocations).sum::<usize>() + names
     }
 
     /// The listpacks' ids, the last first.
