@@ -21,6 +21,7 @@ use crate::persist::batcher::Pace;
 use crate::persist::walks::Job;
 use crate::persist::{rewrite, save};
 use crate::process;
+use crate::replication::own::OwnKey;
 use crate::replication::{Failover, Primary, Replica, sync};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +62,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pac
 fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
     let mut stripe = 0;
     loop {
+        expire_own(node, stats, registry, slot);
         let now = clock::now_ms();
         let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
         match due {
@@ -79,12 +81,45 @@ fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, sl
     }
 }
 
-/// Not while loading, nor while CLIENT PAUSE keeps the data still; a replica's primary does it.
+/// A replica's primary does it.
 fn may_expire(node: &Node, now: i64) -> bool {
+    !node.replication.is_replica() && may_remove(node, now)
+}
+
+/// Not while loading, nor while CLIENT PAUSE keeps the data still.
+fn may_remove(node: &Node, now: i64) -> bool {
     !node.keyspace.settings.active_expire_off.load(Relaxed)
         && !node.life.is_loading()
         && node.clients.paused(now) == Pause::None
-        && !node.replication.is_replica()
+}
+
+/// Removes, for at most a millisecond, what is due of the keys that clients of a writable replica gave an expiry. Of a
+/// chain of replicas only this one does: its own effects are not in the stream.
+fn expire_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
+    let (own_keys, started) = (&node.replication.own_keys, Instant::now());
+    if own_keys.is_empty() || !may_remove(node, clock::now_ms()) {
+        return;
+    }
+    while started.elapsed() < EXPIRE_WORK
+        && let Some(key) = own_keys.take_due(clock::now_ms())
+    {
+        see_to_own(node, stats, registry, slot, key);
+    }
+    for key in own_keys.take_bloated() {
+        see_to_own(node, stats, registry, slot, key);
+    }
+    node.journal.flush();
+}
+
+fn see_to_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize, (index, key): OwnKey) {
+    let mut turn = Turn::begin(node, stats, registry, slot);
+    let manner = Manner { lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
+    let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
+    let mut db = Db::new(held, index, turn.now, manner);
+    if let Some(at) = db.expire_whole(&key) {
+        node.replication.own_keys.remember(index, &key, at);
+    }
+    unit::end_alone(&mut turn, db);
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.

@@ -195,6 +195,28 @@ fn a_replica_hides_what_expired_and_waits_for_its_primary_to_remove_it() {
 }
 
 #[test]
+fn a_writable_replica_removes_its_own_keys_in_time_and_replaces_due_ones() {
+    let (primary, replica, third) = (server(), server(), server());
+    follow(&replica, &primary);
+    follow(&third, &replica);
+    replica.ask(&[b"CONFIG", b"SET", b"replica-read-only", b"no"]);
+    primary.ask(&[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]);
+    primary.ask(&[b"SET", b"k", b"5", b"PX", b"30"]);
+    wait_until("it came", || replica.ask(&[b"DBSIZE"]) == ":1\r\n" && third.ask(&[b"DBSIZE"]) == ":1\r\n");
+    wait_until("it is hidden", || replica.ask(&[b"GET", b"k"]) == "$-1\r\n");
+    assert_eq!(replica.ask(&[b"INCR", b"k"]), ":1\r\n");
+    assert_eq!((replica.ask(&[b"TTL", b"k"]), replica.ask(&[b"DBSIZE"])), (":-1\r\n".into(), ":1\r\n".into()));
+    replica.ask(&[b"MSET", b"own", b"1", b"later", b"1", b"gone", b"1"]);
+    [b"own".as_slice(), b"gone"].iter().for_each(|key| drop(replica.ask(&[b"PEXPIRE", key, b"30"])));
+    replica.ask(&[b"EXPIRE", b"later", b"1000"]);
+    replica.ask(&[b"DEL", b"gone"]);
+    wait_until("it went", || replica.ask(&[b"DBSIZE"]) == ":2\r\n");
+    wait_until("one is left to watch", || field(&replica, "stats", "slave_expires_tracked_keys") == "1");
+    assert_eq!(field(&replica, "stats", "expired_keys"), "2");
+    assert_eq!(third.ask(&[b"DBSIZE"]), ":1\r\n", "nobody else hears of it");
+}
+
+#[test]
 fn messages_go_down_the_chain() {
     let (primary, replica) = (server(), server());
     follow(&replica, &primary);

@@ -91,11 +91,13 @@ pub(super) fn unit(
 /// The beginning of a unit: the session's database over the locks of the unit's keys.
 #[inline]
 fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
+    let is_replica = turn.node.replication.is_replica();
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.is_replayed(),
         // A replica waits for its primary to remove what has expired.
-        hide_expired: turn.node.clients.paused(turn.now) != Pause::None || turn.node.replication.is_replica(),
+        hide_expired: is_replica || turn.node.clients.paused(turn.now) != Pause::None,
+        owns: is_replica && !session.is_replayed(),
         lazy_free: true,
     };
     Db::new(held, session.db, turn.now, manner)
@@ -124,6 +126,9 @@ pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Se
     drop(db);
     seldom.garbage.drain(..).for_each(|value| turn.node.reaper.send(Garbage::Value(value)));
     expire_met(turn, std::mem::take(&mut seldom.met_due));
+    for (index, key, at) in seldom.owned.drain(..) {
+        turn.node.replication.own_keys.remember(index, &key, at);
+    }
     Some(seldom)
 }
 

@@ -8,9 +8,11 @@
 //! looks at the *term*, a number that each change raises, whenever it enters the gate, so that nothing of an old primary
 //! is applied in a new role.
 
+pub mod own;
 pub mod replica;
 pub mod sync;
 
+pub use own::OwnKeys;
 pub use replica::{Joined, Offered, Part, Replica, Stage};
 
 use crate::clock::Millis;
@@ -123,6 +125,8 @@ pub struct Replication {
     waits: Mutex<Vec<OffsetWait>>,
     waiting: AtomicBool,
     pub failover: Mutex<Option<Failover>>,
+    /// Of a writable replica.
+    pub own_keys: OwnKeys,
     /// When a replica that cannot be served was last told to the log.
     pub refused_ms: AtomicI64,
     /// When the last replica left, for `repl-backlog-ttl`; 0 if that is to be counted from the next look.
@@ -163,6 +167,8 @@ impl Replication {
     /// Follows nobody from now on. The caller owns the world.
     pub fn promote(&self) {
         *self.link.lock() = Link::default();
+        // From now on all keys are its own.
+        self.own_keys.clear();
         // Its brothers have from now on to come.
         self.alone_since_ms.store(0, Relaxed);
         self.is_replica.store(false, Relaxed);

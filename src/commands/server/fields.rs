@@ -248,7 +248,7 @@ const STATS: &[Field] = &[
     field("latest_fork_usec", zero),
     field("total_forks", zero),
     field("migrate_cached_sockets", |r| r.node.migrations.cached.load(Relaxed).into()),
-    field("slave_expires_tracked_keys", zero),
+    field("slave_expires_tracked_keys", |r| r.node.replication.own_keys.len().into()),
     field("active_defrag_hits", |r| r.counts.defrag_hits.into()),
     field("active_defrag_misses", |r| r.counts.defrag_misses.into()),
     field("active_defrag_key_hits", |r| r.counts.defrag_key_hits.into()),
