@@ -167,8 +167,8 @@ impl<'n> Turn<'n> {
     #[inline]
     pub(super) fn append_effects(&mut self) {
         if !self.effects.is_empty() {
-            let (databases, count, record) = (self.effects.databases(), self.effects.count(), self.effects.record());
-            self.journal_end = self.node.journal.append(databases, count, record, self.now);
+            let (log, replicas) = (self.effects.for_log(), self.effects.for_replicas());
+            self.journal_end = self.node.journal.append(log, replicas, self.now);
             self.effects.clear();
         }
     }
