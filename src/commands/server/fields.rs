@@ -68,6 +68,9 @@ const SERVER: &[Field] = &[
     field("executable", |_| executable().into()),
     field("config_file", |r| config_file(r).into()),
     field("io_threads_active", zero),
+    field("shutdown_in_milliseconds", |r| {
+        r.node.life.shutdown_deadline().map(|at| (at - r.now).max(0).to_string()).into()
+    }),
     field("listener0", |r| listeners(r).next().into()),
     field("listener1", |r| listeners(r).nth(1).into()),
     field("memkv_version", |_| MEMKV_VERSION.into()),
