@@ -22,7 +22,7 @@ use crate::persist::walks::Job;
 use crate::persist::{rewrite, save};
 use crate::process;
 use crate::replication::own::OwnKey;
-use crate::replication::{Failover, Primary, Replica, sync};
+use crate::replication::{Failover, Replica, sync};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -173,7 +173,7 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
 
 fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &Pace) {
     let stats = node.observatory.worker(slots.rewriter);
-    let mut last_ping_ms = 0;
+    let mut last_ping_ms = clock::now_ms();
     loop {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
@@ -304,13 +304,12 @@ fn fail_over(node: &Node, now: i64) {
         return;
     };
     let end = node.journal.stream.end();
-    let name = |replica: &Replica| Primary { host: replica.ip(), port: replica.offered.port };
-    let is_wanted = |replica: &Replica| target.as_ref().is_none_or(|target| *target == name(replica));
+    let is_wanted = |replica: &Replica| target.as_ref().is_none_or(|target| *target == replica.place());
     let replicas = node.replication.replicas();
     let synced = replicas.iter().find(|replica| replica.is_online() && replica.acked() >= end && is_wanted(replica));
     let is_late = deadline_ms.is_some_and(|deadline| now > deadline);
     let target = match (synced, target) {
-        (Some(replica), _) => name(replica),
+        (Some(replica), _) => replica.place(),
         (None, Some(target)) if is_late && force => {
             crate::log::notice!("Failover to {}:{} time out exceeded, failing over.", target.host, target.port);
             target
@@ -333,28 +332,45 @@ fn fail_over(node: &Node, now: i64) {
     drop(exclusive);
 }
 
-/// Runs saves and rewrites, letting the workers go first.
+/// Runs the walks. Saves and rewrites let the workers go first, on a thread for each: what has stepped back may not step
+/// forward again. A replica that waits for its data, or a log that is to begin, is no work in the background: with other
+/// processes on the cores, one that steps back gets next to nothing.
 fn walk_loop(node: &'static Node, slot: usize) -> ! {
-    process::step_back();
-    let Node { keyspace, rdb, aof, journal, walks, .. } = node;
-    walks.serve(&keyspace.gate, |job| {
-        let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
-        match job {
-            Job::Save => {
-                let changes = || (node.observatory.counts().changes, journal.stream.history());
-                save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
-            }
-            Job::Sync => {
-                let (replication, storage) = (&node.replication, &rdb.storage);
-                let started_ms = &rdb.started_ms;
-                sync::Job { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }.run();
-            }
-            Job::Rewrite => {
-                // The outcome is in the log and in INFO.
-                let _ = rewrite::Job { keyspace, journal, aof, walks, libraries, config, slot }.run();
-            }
+    process::take_small_slices(0);
+    node.walks.serve(&node.keyspace.gate, |job| {
+        let is_awaited = job == Job::Sync || job == Job::Rewrite && node.is_first_log_in_the_making();
+        let in_background = || {
+            process::step_back();
+            walk(node, slot, job);
+        };
+        let has_run = !is_awaited
+            && std::thread::scope(|scope| {
+                std::thread::Builder::new().name("walker".into()).spawn_scoped(scope, in_background).is_ok()
+            });
+        if !has_run {
+            walk(node, slot, job);
         }
     })
+}
+
+fn walk(node: &Node, slot: usize, job: Job) {
+    let Node { keyspace, rdb, aof, journal, walks, .. } = node;
+    let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
+    match job {
+        Job::Save => {
+            let changes = || (node.observatory.counts().changes, journal.stream.history());
+            save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
+        }
+        Job::Sync => {
+            let (replication, storage) = (&node.replication, &rdb.storage);
+            let started_ms = &rdb.started_ms;
+            sync::Job { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }.run();
+        }
+        Job::Rewrite => {
+            // The outcome is in the log and in INFO.
+            let _ = rewrite::Job { keyspace, journal, aof, walks, libraries, config, slot }.run();
+        }
+    }
 }
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";

@@ -18,6 +18,7 @@ pub use replica::{Joined, Offered, Part, Replica, Stage};
 use crate::clock::Millis;
 use crate::keyspace::waiting::Waiter;
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -125,8 +126,12 @@ pub struct Replication {
     waits: Mutex<Vec<OffsetWait>>,
     waiting: AtomicBool,
     pub failover: Mutex<Option<Failover>>,
+    /// Bytes of the primary's that came and have not run.
+    pub read_ahead: AtomicU64,
     /// Of a writable replica.
     pub own_keys: OwnKeys,
+    /// Replicas that left with a snapshot which they did not show to read, and when.
+    doubts: Mutex<VecDeque<(Primary, Millis)>>,
     /// When a replica that cannot be served was last told to the log.
     pub refused_ms: AtomicI64,
     /// When the last replica left, for `repl-backlog-ttl`; 0 if that is to be counted from the next look.
@@ -205,6 +210,17 @@ impl Replication {
         if replicas.is_empty() {
             self.alone_since_ms.store(now as u64, Relaxed);
         }
+        if replica.is_on_trust() {
+            let mut doubts = self.doubts.lock();
+            doubts.push_front((replica.place(), now));
+            doubts.truncate(DOUBTS_MAX);
+        }
+    }
+
+    /// Whether a replica left not long ago with a snapshot that it did not show to read.
+    pub fn doubts(&self, replica: &Replica, now: Millis) -> bool {
+        let place = replica.place();
+        self.doubts.lock().iter().any(|(other, since)| *other == place && now - since < DOUBT_MS)
     }
 
     /// Oldest first.
@@ -278,3 +294,8 @@ impl Replication {
         std::mem::take(&mut *self.waits.lock())
     }
 }
+
+/// Replicas beyond this many are trusted again.
+const DOUBTS_MAX: usize = 64;
+/// A replica that lost its link for another reason waits no longer than this.
+const DOUBT_MS: Millis = 60_000;
