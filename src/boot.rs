@@ -464,7 +464,8 @@ fn wait_for_replicas(node: &Node, config: &Config) {
 fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Result<(), CannotExit> {
     if node.is_first_log_in_the_making() {
         // A script that has lasted too long may have a stripe that the log's base needs, and only the end ends it.
-        if !flags.force && !(flags.nosave && node.scripts.runs.any_busy()) {
+        let goes_anyway = flags.force || flags.nosave && node.scripts.runs.any_busy();
+        if !goes_anyway {
             warning!("Writing initial AOF, can't exit.");
             return Err(CannotExit);
         }
