@@ -52,7 +52,7 @@ run:  ## build memkv and start it on port 6379 of every address; without a passw
 test: ## unit, integration and repository tests, then the fast black-box ones; says first what it would install
 	@scripts/oracles.sh missing
 	$(CARGO) test
-	$(MAKE) compat-fast suite-fast SERVER=target/debug/memkv-server
+	$(MAKE) compat-fast replication-fast suite-fast SERVER=target/debug/memkv-server
 
 check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
@@ -75,6 +75,9 @@ crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, the
 
 replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1
 	$(PYTHON) compat/replication/run.py --server $(SERVER) $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only "$(ONLY)") --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
+replication-fast: oracles ## the part of it that every change runs
+	$(PYTHON) compat/replication/run.py --server $(SERVER) --fast $(ARGS)
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
 	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
@@ -137,5 +140,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast install deb crash diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
+.PHONY: help run test check compat compat-fast install deb crash replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
 	bench-quick instructions sanitize doc release oracles FORCE

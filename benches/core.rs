@@ -6,6 +6,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use memkv::keyspace::{Db, Expiry, Hint, Keyspace, Manner};
 use memkv::persist::Journal;
+use memkv::persist::journal::Record;
 use memkv::resp::{Limits, Out, Parser, Proto, Span, Step, encode_request};
 use memkv::table::Table;
 use memkv::types::packed::Packed;
@@ -215,7 +216,8 @@ fn journal(c: &mut Criterion) {
     group.bench_function("append", |b| {
         b.iter(|| {
             n += 1;
-            journal.append((0, 0), 1, [b"", black_box(&record), b""], 0);
+            let unit = Record { databases: (0, 0), commands: 1, pieces: [b"", black_box(&record), b""] };
+            journal.append(unit, unit, 0);
             if n % 64 == 0 {
                 journal.flush();
             }

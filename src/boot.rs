@@ -365,7 +365,7 @@ fn serve(
             loaded.map_err(io::Error::other)??;
             node.life.set_loading(false);
         }
-        tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
+        let doorkeeper = tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
         if node.life.is_loading() {
             // Clients that come meanwhile hear that the data is being loaded.
             loop {
@@ -395,6 +395,9 @@ fn serve(
         }
         supervisor::ready(readiness(node));
         let code = ending.await.map_err(io::Error::other);
+        // Nobody is let in who then finds nobody: the doors close before the connections do.
+        node.doors.close();
+        let _ = doorkeeper.await;
         drop(stop);
         code
     });
@@ -507,11 +510,15 @@ fn shut_down(node: &Node) -> Result<(), CannotExit> {
     Ok(())
 }
 
-/// Pauses writes until the replicas have everything, for `shutdown-timeout` seconds at most, or until SHUTDOWN ABORT.
+/// Pauses writes until the replicas have everything, for `shutdown-timeout` seconds at most, or until SHUTDOWN ABORT. Who
+/// waits for a full sync is waited for too.
 fn wait_for_replicas(node: &Node, config: &Config) {
     let replicas = node.replication.replicas();
     let end = || node.journal.stream.end();
-    let lags = |replica: &Replica| replica.is_online() && !replica.is_silent && replica.acked() < end();
+    let lags = |replica: &Replica| {
+        let acknowledges = !replica.is_silent && !replica.offered.rdb_only;
+        acknowledges && (!replica.is_online() || replica.acked() < end())
+    };
     if config.shutdown_timeout == 0 || node.replication.is_replica() || !replicas.iter().any(|replica| lags(replica)) {
         return;
     }
@@ -519,6 +526,7 @@ fn wait_for_replicas(node: &Node, config: &Config) {
     let now = clock::now_ms();
     let deadline = now + i64::from(config.shutdown_timeout) * 1000;
     node.clients.pause(Pause::Write, deadline, now);
+    node.life.set_shutdown_deadline(Some(deadline));
     replication::ask_for_acknowledgements(node);
     while clock::now_ms() < deadline && node.life.shutdown_flags().is_some() {
         let gone = |replica: &Replica| replica.client.facts.gone.load(Relaxed);
@@ -527,8 +535,9 @@ fn wait_for_replicas(node: &Node, config: &Config) {
         }
         std::thread::sleep(SHUTDOWN_LOOK);
     }
+    node.life.set_shutdown_deadline(None);
     for replica in replicas.iter().filter(|replica| lags(replica)) {
-        let (address, behind) = (&replica.client.address, end() - replica.acked());
+        let (address, behind) = (&replica.client.address, end().saturating_sub(replica.acked()));
         warning!("Lagging replica {address} reported offset {behind} behind master, state={}.", replica.stage().name());
     }
     let in_sync = replicas.iter().filter(|replica| replica.is_online() && !lags(replica)).count();
@@ -538,7 +547,9 @@ fn wait_for_replicas(node: &Node, config: &Config) {
 /// Tells the walks to leave, closes the gate, and writes the log and, if it is wanted, the final snapshot.
 fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Result<(), CannotExit> {
     if node.is_first_log_in_the_making() {
-        if !flags.force {
+        // A script that has lasted too long may have a stripe that the log's base needs, and only the end ends it.
+        let goes_anyway = flags.force || flags.nosave && node.scripts.runs.any_busy();
+        if !goes_anyway {
             warning!("Writing initial AOF, can't exit.");
             return Err(CannotExit);
         }
@@ -550,13 +561,18 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
     if node.walks.is_running(Job::Rewrite) {
         warning!("There is a child rewriting the AOF. Killing it!");
     }
+    // A walk may wait for what a script has, so these end first.
+    node.scripts.runs.set_ending(true);
     node.walks.close();
-    node.scripts.runs.end_all();
+    let goes_on = || {
+        node.walks.open();
+        node.scripts.runs.set_ending(false);
+        Err(CannotExit)
+    };
     let everything = node.keyspace.gate.exclusive();
     if node.life.shutdown_flags().is_none() {
         // SHUTDOWN ABORT was the last command.
-        node.walks.open();
-        return Err(CannotExit);
+        return goes_on();
     }
     if node.journal.is_on() {
         notice!("Calling fsync() on the AOF file.");

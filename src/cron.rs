@@ -21,7 +21,8 @@ use crate::persist::batcher::Pace;
 use crate::persist::walks::Job;
 use crate::persist::{rewrite, save};
 use crate::process;
-use crate::replication::{Failover, Primary, Replica, sync};
+use crate::replication::own::OwnKey;
+use crate::replication::{Failover, Replica, sync};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -61,6 +62,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pac
 fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
     let mut stripe = 0;
     loop {
+        expire_own(node, stats, registry, slot);
         let now = clock::now_ms();
         let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
         match due {
@@ -79,13 +81,46 @@ fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, sl
     }
 }
 
-/// Not while loading, nor while CLIENT PAUSE keeps the data still; a replica's primary and an import's source do it.
+/// A replica's primary does it, and an import's source.
 fn may_expire(node: &Node, now: i64) -> bool {
+    !node.replication.is_replica() && may_remove(node, now)
+}
+
+/// Not while loading, nor while CLIENT PAUSE keeps the data still.
+fn may_remove(node: &Node, now: i64) -> bool {
     !node.keyspace.settings.active_expire_off.load(Relaxed)
         && !node.life.is_loading()
         && node.clients.paused(now) == Pause::None
-        && !node.replication.is_replica()
         && !node.config.load().import_mode
+}
+
+/// Removes, for at most a millisecond, what is due of the keys that clients of a writable replica gave an expiry. Of a
+/// chain of replicas only this one does: its own effects are not in the stream.
+fn expire_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
+    let (own_keys, started) = (&node.replication.own_keys, Instant::now());
+    if own_keys.is_empty() || !may_remove(node, clock::now_ms()) {
+        return;
+    }
+    while started.elapsed() < EXPIRE_WORK
+        && let Some(key) = own_keys.take_due(clock::now_ms())
+    {
+        see_to_own(node, stats, registry, slot, key);
+    }
+    for key in own_keys.take_bloated() {
+        see_to_own(node, stats, registry, slot, key);
+    }
+    node.journal.flush();
+}
+
+fn see_to_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize, (index, key): OwnKey) {
+    let mut turn = Turn::begin(node, stats, registry, slot);
+    let manner = Manner { lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
+    let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
+    let mut db = Db::new(held, index, turn.now, manner);
+    if let Some(at) = db.expire_whole(&key) {
+        node.replication.own_keys.remember(index, &key, at);
+    }
+    unit::end_alone(&mut turn, db);
 }
 
 /// Works through due stripes from `first` on for about a millisecond; returns where to go on.
@@ -145,7 +180,7 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
 
 fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &Pace) {
     let stats = node.observatory.worker(slots.rewriter);
-    let mut last_ping_ms = 0;
+    let mut last_ping_ms = clock::now_ms();
     loop {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
@@ -276,13 +311,12 @@ fn fail_over(node: &Node, now: i64) {
         return;
     };
     let end = node.journal.stream.end();
-    let name = |replica: &Replica| Primary { host: replica.ip(), port: replica.offered.port };
-    let is_wanted = |replica: &Replica| target.as_ref().is_none_or(|target| *target == name(replica));
+    let is_wanted = |replica: &Replica| target.as_ref().is_none_or(|target| *target == replica.place());
     let replicas = node.replication.replicas();
     let synced = replicas.iter().find(|replica| replica.is_online() && replica.acked() >= end && is_wanted(replica));
     let is_late = deadline_ms.is_some_and(|deadline| now > deadline);
     let target = match (synced, target) {
-        (Some(replica), _) => name(replica),
+        (Some(replica), _) => replica.place(),
         (None, Some(target)) if is_late && force => {
             crate::log::notice!("Failover to {}:{} time out exceeded, failing over.", target.host, target.port);
             target
@@ -305,28 +339,45 @@ fn fail_over(node: &Node, now: i64) {
     drop(exclusive);
 }
 
-/// Runs saves and rewrites, letting the workers go first.
+/// Runs the walks. Saves and rewrites let the workers go first, on a thread for each: what has stepped back may not step
+/// forward again. A replica that waits for its data, or a log that is to begin, is no work in the background: with other
+/// processes on the cores, one that steps back gets next to nothing.
 fn walk_loop(node: &'static Node, slot: usize) -> ! {
-    process::step_back();
-    let Node { keyspace, rdb, aof, journal, walks, .. } = node;
-    walks.serve(&keyspace.gate, |job| {
-        let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
-        match job {
-            Job::Save => {
-                let changes = || (node.observatory.counts().changes, journal.stream.history());
-                save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
-            }
-            Job::Sync => {
-                let (replication, storage) = (&node.replication, &rdb.storage);
-                let started_ms = &rdb.started_ms;
-                sync::Job { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }.run();
-            }
-            Job::Rewrite => {
-                // The outcome is in the log and in INFO.
-                let _ = rewrite::Job { keyspace, journal, aof, walks, libraries, config, slot }.run();
-            }
+    process::take_small_slices(0);
+    node.walks.serve(&node.keyspace.gate, |job| {
+        let is_awaited = job == Job::Sync || job == Job::Rewrite && node.is_first_log_in_the_making();
+        let in_background = || {
+            process::step_back();
+            walk(node, slot, job);
+        };
+        let has_run = !is_awaited
+            && std::thread::scope(|scope| {
+                std::thread::Builder::new().name("walker".into()).spawn_scoped(scope, in_background).is_ok()
+            });
+        if !has_run {
+            walk(node, slot, job);
         }
     })
+}
+
+fn walk(node: &Node, slot: usize, job: Job) {
+    let Node { keyspace, rdb, aof, journal, walks, .. } = node;
+    let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
+    match job {
+        Job::Save => {
+            let changes = || (node.observatory.counts().changes, journal.stream.history());
+            save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
+        }
+        Job::Sync => {
+            let (replication, storage) = (&node.replication, &rdb.storage);
+            let started_ms = &rdb.started_ms;
+            sync::Job { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }.run();
+        }
+        Job::Rewrite => {
+            // The outcome is in the log and in INFO.
+            let _ = rewrite::Job { keyspace, journal, aof, walks, libraries, config, slot }.run();
+        }
+    }
 }
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";

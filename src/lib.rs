@@ -42,6 +42,7 @@ pub mod tls;
 
 // floor 7: the other servers
 pub mod cluster;
+pub mod dial;
 pub mod migrations;
 pub mod replication;
 

@@ -7,13 +7,14 @@
 //!
 //! A change of role stops the link: it looks at the term whenever it enters the gate.
 
-use crate::clients::Client;
+use crate::clients::{Client, Pause};
 use crate::clock;
 use crate::command::call::call;
 use crate::command::session::Session;
 use crate::command::turn::{Called, Prepared, Turn};
-use crate::command::{PATTERNS, RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD};
+use crate::command::{MAY_REPLICATE, PATTERNS, RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD, WRITE};
 use crate::config::Config;
+use crate::dial::{self, Duplex};
 use crate::loading;
 use crate::log::{cause, notice, warning};
 use crate::node::Node;
@@ -23,16 +24,14 @@ use crate::persist::rdb::write::History;
 use crate::persist::stream::random_id;
 use crate::replication::{Failover, LinkState, Primary};
 use crate::resp::{Argv, ArgvView, Limits, Parser, Span, Step, encode_request};
-use crate::tls;
 use std::fs::File;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 /// Starts the thread. It sleeps while this server follows nobody.
@@ -132,54 +131,24 @@ fn patience(config: &Config) -> Duration {
 
 /// A connection, with the primary's address and our own.
 async fn connect(primary: &Primary, config: &Config) -> Result<(Box<dyn Duplex>, (String, String)), String> {
-    let connecting = timeout(patience(config), dial(primary, &config.bind_source_addr));
+    let connecting = timeout(patience(config), dial::connect(&primary.host, primary.port, config));
     let stream = connecting
         .await
         .map_err(|_| "Timeout connecting to the MASTER...".to_owned())?
-        .map_err(|e| format!("Error condition on socket for SYNC: {}", cause(&e)))?;
-    let _ = stream.set_nodelay(true);
+        .map_err(|e| format!("Error condition on socket for SYNC: {}", cause(e.cause())))?;
     let shown = |address: std::io::Result<SocketAddr>| address.map_or(String::new(), |a| a.to_string());
     let addresses = (shown(stream.peer_addr()), shown(stream.local_addr()));
-    let stream = if config.tls_replication { over_tls(stream, primary, config).await? } else { Box::new(stream) };
-    Ok((stream, addresses))
-}
-
-/// Connects from an address of ours, if `bind-source-addr` names one that can be had, to the first that answers.
-async fn dial(primary: &Primary, from: &str) -> std::io::Result<TcpStream> {
-    let Ok(from) = from.parse::<IpAddr>() else {
-        return TcpStream::connect((&*primary.host, primary.port)).await;
-    };
-    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for to in tokio::net::lookup_host((&*primary.host, primary.port)).await? {
-        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        let bound = socket.bind(SocketAddr::new(from, 0));
-        match bound {
-            Ok(()) => match socket.connect(to).await {
-                Ok(stream) => return Ok(stream),
-                Err(e) => last = e,
-            },
-            Err(e) => last = e,
-        }
+    if !config.tls_replication {
+        return Ok((Box::new(stream), addresses));
     }
-    Err(last)
-}
-
-/// `tls-replication`. The certificate need not bear the primary's name, as in Redis.
-async fn over_tls(stream: TcpStream, primary: &Primary, config: &Config) -> Result<Box<dyn Duplex>, String> {
-    let (connector, name) = tls::connector(config, &primary.host)?;
-    match timeout(patience(config), connector.connect(name, stream)).await {
+    match timeout(patience(config), dial::over_tls(stream, &primary.host, config)).await {
         Err(_) => Err("Timeout in the TLS handshake with the MASTER".to_owned()),
         Ok(Err(e)) => Err(format!("The TLS handshake with the MASTER failed: {e}")),
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Ok(stream)) => Ok((stream, addresses)),
     }
 }
 
 // ---- the wire
-
-/// A connection, encrypted or not.
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 /// The connection with what was read and not used yet.
 struct Wire {
@@ -263,11 +232,11 @@ impl Wire {
         self.line().await
     }
 
-    /// What was read and not used yet, from here on somebody else's.
-    fn take_held(&mut self) -> Vec<u8> {
-        let held = self.held.split_off(self.consumed);
-        (self.held, self.consumed) = (Vec::new(), 0);
-        held
+    /// Moves what was read and not used yet.
+    fn take_held(&mut self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.held[self.consumed..]);
+        self.held.clear();
+        self.consumed = 0;
     }
 }
 
@@ -594,7 +563,8 @@ impl Applier {
         let client = Client::new(node.clients.next_id(), address, local, false, clock::now_ms());
         client.facts.is_primary.store(true, Relaxed);
         node.clients.add(&client);
-        let bytes = wire.take_held();
+        let mut bytes = Vec::new();
+        wire.take_held(&mut bytes);
         Self {
             place,
             term,
@@ -615,6 +585,7 @@ impl Applier {
     }
 
     fn end(&self) {
+        self.place.node.replication.read_ahead.store(0, Relaxed);
         self.place.node.clients.remove(&self.client);
     }
 
@@ -622,10 +593,12 @@ impl Applier {
         let mut heard = Instant::now();
         loop {
             while self.run_some()? {
+                self.show_held();
                 if self.last_ack.elapsed() >= ACK_INTERVAL {
                     self.acknowledge().await?;
                 }
             }
+            self.show_held();
             self.place.node.journal.flush();
             if self.acks_now || self.last_ack.elapsed() >= ACK_INTERVAL {
                 self.acknowledge().await?;
@@ -633,12 +606,18 @@ impl Applier {
             if self.client.facts.close_asap.load(Relaxed) {
                 return Err("Connection with master lost: it was closed by CLIENT KILL.".to_owned());
             }
+            if self.bytes.len() > HELD_BACK_BYTES_MAX && self.is_paused() {
+                sleep(LOOK_INTERVAL).await;
+                heard = Instant::now();
+                continue;
+            }
             match timeout(LOOK_INTERVAL, self.wire.fill()).await {
                 Ok(filled) => {
                     filled?;
                     heard = Instant::now();
                     self.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
-                    self.bytes.extend_from_slice(&self.wire.take_held());
+                    self.wire.take_held(&mut self.bytes);
+                    self.show_held();
                 }
                 Err(_) if heard.elapsed() > self.wire.patience => {
                     return Err(self.wire.silence().to_owned());
@@ -646,6 +625,17 @@ impl Applier {
                 Err(_) => {}
             }
         }
+    }
+
+    /// What the link holds, for CLIENT LIST and INFO memory.
+    fn show_held(&self) {
+        let (buffer, used) = (self.bytes.capacity() + self.wire.held.capacity(), self.bytes.len());
+        self.client.facts.memory.show_input(buffer, used, buffer - used);
+        self.place.node.replication.read_ahead.store((used - self.passed_on) as u64, Relaxed);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.place.node.clients.paused(clock::now_ms()) != Pause::None
     }
 
     async fn acknowledge(&mut self) -> Result<(), String> {
@@ -674,6 +664,9 @@ impl Applier {
             let limits = Limits { bulk_bytes_max: u64::MAX >> 1, authenticated: true };
             match self.parser.next(&mut self.bytes[self.run..], &mut self.spans, &limits) {
                 Step::Request { len, argc, canonical } => {
+                    if argc > 0 && self.is_held_back(&turn, len) {
+                        break;
+                    }
                     if argc > 0 {
                         self.run_one(&mut turn, len, canonical);
                     }
@@ -695,6 +688,10 @@ impl Applier {
         self.run -= self.passed_on;
         self.unit_end -= self.passed_on;
         self.passed_on = 0;
+        if self.bytes.len() <= READ_BYTES {
+            // A big command is over.
+            self.bytes.shrink_to(BYTES_KEPT_MAX);
+        }
         Ok(more)
     }
 
@@ -704,6 +701,19 @@ impl Applier {
             let stream = &self.place.node.journal.stream;
             stream.append_raw(&self.bytes[self.passed_on..self.unit_end], self.session.db);
             self.passed_on = self.unit_end;
+        }
+    }
+
+    /// CLIENT PAUSE holds the primary's writes back like everybody's.
+    fn is_held_back(&self, turn: &Turn<'_>, len: usize) -> bool {
+        match turn.node.clients.paused(turn.now) {
+            Pause::None => false,
+            Pause::All => true,
+            Pause::Write => {
+                let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
+                let row = self.place.registry.lookup(argv);
+                row.is_some_and(|row| row.command.has(WRITE | MAY_REPLICATE | RUNS_QUEUE))
+            }
         }
     }
 
@@ -750,6 +760,10 @@ impl Applier {
 /// Hexadecimal digits of a replication id, and of the mark behind a snapshot.
 const ID_DIGITS: usize = 40;
 const READ_BYTES: usize = 64 << 10;
+/// What is read ahead while CLIENT PAUSE holds the primary's writes back; more stays with the primary.
+const HELD_BACK_BYTES_MAX: usize = 1 << 20;
+/// A larger buffer is given back when what needed it is over.
+const BYTES_KEPT_MAX: usize = 4 * READ_BYTES;
 /// No line of the handshake is longer.
 const LINE_BYTES_MAX: usize = 64 << 10;
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -44,6 +44,11 @@ impl Doors {
         Ok(())
     }
 
+    /// Nobody is let in any more.
+    pub fn close(&self) {
+        *self.0.lock() = None;
+    }
+
     /// Opens what the configuration asks for and puts it in the place of the present TCP listeners.
     pub fn reopen(&self, config: &Config) -> io::Result<()> {
         let mut open = self.0.lock();

@@ -9,21 +9,20 @@
 use crate::command::turn::Turn;
 use crate::command::{Args, Registry, waiting};
 use crate::commands::keys::Order;
+use crate::dial::{self, Duplex};
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::{Db, Manner};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::rdb::dump::dump;
 use crate::resp::encode_request;
-use crate::tls;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -222,10 +221,6 @@ fn append_restore(place: &Place, bytes: &mut Vec<u8>, db: usize, key: &[u8], ord
 
 // ---- connections
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
-
 struct Wire {
     stream: BufReader<Box<dyn Duplex>>,
     /// The database that the target is in; none if that is not known.
@@ -267,17 +262,15 @@ async fn connect(place: &Place, order: &Order<'_>) -> Result<Wire, Failed> {
     let config = place.node.config.load_full();
     let host = String::from_utf8_lossy(order.host).into_owned();
     let connected = async {
-        let mut addresses = tokio::net::lookup_host((&*host, order.port)).await.map_err(|_| Failed::Connecting)?;
-        let address = addresses.next().ok_or(Failed::Connecting)?;
-        // Redis finds out only when it writes.
-        let stream = TcpStream::connect(address).await.map_err(|e| Failed::Writing(e.kind()))?;
-        let _ = stream.set_nodelay(true);
+        let stream = dial::connect(&host, order.port, &config).await.map_err(|e| match e {
+            dial::Failed::Name(_) => Failed::Connecting,
+            // Redis finds out only when it writes.
+            dial::Failed::Connecting(e) => Failed::Writing(e.kind()),
+        })?;
         if !config.tls_cluster {
             return Ok(Box::new(stream) as Box<dyn Duplex>);
         }
-        let (connector, name) = tls::connector(&config, &host).map_err(|_| Failed::Connecting)?;
-        let stream = connector.connect(name, stream).await;
-        Ok(Box::new(stream.map_err(|_| Failed::Connecting)?) as Box<dyn Duplex>)
+        dial::over_tls(stream, &host, &config).await.map_err(|_| Failed::Connecting)
     };
     let stream = timeout(order.patience, connected).await.map_err(|_| Failed::Connecting)??;
     Ok(Wire { stream: BufReader::new(stream), db: None, patience: order.patience, used: Instant::now() })

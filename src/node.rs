@@ -28,7 +28,7 @@ use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, mpsc};
 
 pub struct Node {
@@ -65,6 +65,8 @@ pub struct Life {
     shutdown: Mutex<Shutdown>,
     /// A shutdown asked for is held back, as DEBUG PAUSE-CRON wishes.
     shutdown_held: AtomicBool,
+    /// Until when replicas are waited for before the end; 0 if they are not.
+    shutdown_deadline_ms: AtomicI64,
     /// Wakes the main task when a shutdown is asked for.
     pub shutdown_asked: tokio::sync::Notify,
 }
@@ -78,6 +80,7 @@ impl Life {
             loading: AtomicBool::new(false),
             shutdown: Mutex::default(),
             shutdown_held: AtomicBool::new(false),
+            shutdown_deadline_ms: AtomicI64::new(0),
             shutdown_asked: tokio::sync::Notify::new(),
         }
     }
@@ -114,6 +117,15 @@ impl Life {
 
     pub fn hold_shutdown(&self, yes: bool) {
         self.shutdown_held.store(yes, Relaxed);
+    }
+
+    pub fn set_shutdown_deadline(&self, at: Option<Millis>) {
+        self.shutdown_deadline_ms.store(at.unwrap_or(0), Relaxed);
+    }
+
+    /// Until when replicas are waited for before the end.
+    pub fn shutdown_deadline(&self) -> Option<Millis> {
+        Some(self.shutdown_deadline_ms.load(Relaxed)).filter(|&at| at > 0)
     }
 
     pub fn is_shutdown_held(&self) -> bool {

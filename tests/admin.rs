@@ -148,6 +148,31 @@ fn other_methods_and_paths_are_refused() {
 }
 
 #[test]
+fn figures_are_for_who_shows_the_token_and_health_for_everybody() {
+    let (node, address) = server();
+    node.config.rcu(|config| Config { admin_token: b"open sesame".to_vec(), ..Config::clone(config) });
+    let with = |path: &str, header: &str| {
+        ask(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n").as_bytes())
+    };
+    for path in ["/metrics", "/latency.json"] {
+        for wrong in [
+            "",
+            "Authorization: Bearer open sesam\r\n",
+            "Authorization: Basic open sesame\r\n",
+            "Authorization: Bear\r\n",
+        ] {
+            let answer = with(path, wrong);
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{path} {wrong:?}: {answer}");
+            assert!(answer.contains("www-authenticate: Bearer\r\n") && !answer.contains("redis_up"), "{answer}");
+        }
+        for right in ["Authorization: Bearer open sesame\r\n", "authorization: bearer open sesame\r\n"] {
+            assert!(with(path, right).starts_with("HTTP/1.1 200 "), "{path} {right:?}");
+        }
+    }
+    assert_eq!((request(address, "GET", "/healthz").0, request(address, "GET", "/readyz").0), (200, 200));
+}
+
+#[test]
 fn hostile_requests_are_refused_and_the_next_one_is_served() {
     let (_, address) = server();
     let long = [b"GET /".to_vec(), vec![b'a'; 1 << 20], b" HTTP/1.1\r\n\r\n".to_vec()].concat();

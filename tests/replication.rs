@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Client, Server, request, wait_until};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// No pings: they would move a primary's offset past that of a replica that is being promoted.
@@ -192,6 +193,150 @@ fn a_replica_hides_what_expired_and_waits_for_its_primary_to_remove_it() {
     assert_eq!(replica.ask(&[b"DBSIZE"]), ":1\r\n", "and still there");
     assert_eq!(primary.ask(&[b"GET", b"k"]), "$-1\r\n");
     wait_until("the primary's removal came", || replica.ask(&[b"DBSIZE"]) == ":0\r\n");
+}
+
+#[test]
+fn a_writable_replica_removes_its_own_keys_in_time_and_replaces_due_ones() {
+    let (primary, replica, third) = (server(), server(), server());
+    follow(&replica, &primary);
+    follow(&third, &replica);
+    replica.ask(&[b"CONFIG", b"SET", b"replica-read-only", b"no"]);
+    primary.ask(&[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]);
+    primary.ask(&[b"SET", b"k", b"5", b"PX", b"30"]);
+    wait_until("it came", || replica.ask(&[b"DBSIZE"]) == ":1\r\n" && third.ask(&[b"DBSIZE"]) == ":1\r\n");
+    wait_until("it is hidden", || replica.ask(&[b"GET", b"k"]) == "$-1\r\n");
+    assert_eq!(replica.ask(&[b"INCR", b"k"]), ":1\r\n");
+    assert_eq!((replica.ask(&[b"TTL", b"k"]), replica.ask(&[b"DBSIZE"])), (":-1\r\n".into(), ":1\r\n".into()));
+    replica.ask(&[b"MSET", b"own", b"1", b"later", b"1", b"gone", b"1"]);
+    [b"own".as_slice(), b"gone"].iter().for_each(|key| drop(replica.ask(&[b"PEXPIRE", key, b"30"])));
+    replica.ask(&[b"EXPIRE", b"later", b"1000"]);
+    replica.ask(&[b"DEL", b"gone"]);
+    wait_until("it went", || replica.ask(&[b"DBSIZE"]) == ":2\r\n");
+    wait_until("one is left to watch", || field(&replica, "stats", "slave_expires_tracked_keys") == "1");
+    assert_eq!(field(&replica, "stats", "expired_keys"), "2");
+    assert_eq!(third.ask(&[b"DBSIZE"]), ":1\r\n", "nobody else hears of it");
+}
+
+#[test]
+fn effects_go_where_a_script_says() {
+    let primary = Server::start(&[OPTIONS, &["--appendonly", "yes"]].concat());
+    let replica = server();
+    follow(&replica, &primary);
+    let script = "redis.call('set', 'a', 1) redis.set_repl(redis.REPL_NONE) redis.call('set', 'b', 2) \
+        redis.set_repl(redis.REPL_AOF) redis.call('set', 'c', 3) redis.set_repl(redis.REPL_REPLICA) redis.call('set', 'd', 4) \
+        redis.set_repl(redis.REPL_ALL) redis.call('set', 'e', 5)";
+    primary.ask(&[b"EVAL", script.as_bytes(), b"0"]);
+    assert_eq!(Client::of(&primary).ask("WAIT 1 10000"), ["1"]);
+    let there = |server: &Server| -> String {
+        let has = |key: &&str| server.ask(&[b"EXISTS", key.as_bytes()]) == ":1\r\n";
+        ["a", "b", "c", "d", "e"].iter().filter(|key| has(key)).copied().collect()
+    };
+    assert_eq!((there(&primary), there(&replica)), ("abcde".into(), "ade".into()));
+    assert_eq!(primary.ask(&[b"DEBUG", b"LOADAOF"]), "+OK\r\n");
+    assert_eq!(there(&primary), "ace");
+}
+
+#[test]
+fn a_pause_of_a_replica_holds_the_primarys_writes_back() {
+    let (primary, replica) = (server(), server());
+    follow(&replica, &primary);
+    assert_eq!(replica.ask(&[b"CLIENT", b"PAUSE", b"60000", b"WRITE"]), "+OK\r\n");
+    primary.ask(&[b"SET", b"k", b"v"]);
+    let offset = |name: &str| number(&replica, "replication", name);
+    wait_until("it has come", || {
+        offset("slave_read_repl_offset") == number(&primary, "replication", "master_repl_offset")
+    });
+    assert!(offset("slave_repl_offset") < offset("slave_read_repl_offset"));
+    assert_eq!(replica.ask(&[b"GET", b"k"]), "$-1\r\n");
+    replica.ask(&[b"CLIENT", b"UNPAUSE"]);
+    wait_until("it runs", || replica.ask(&[b"GET", b"k"]) == "$1\r\nv\r\n");
+    assert_eq!(offset("slave_repl_offset"), offset("slave_read_repl_offset"));
+}
+
+#[test]
+fn a_link_gives_the_room_of_a_big_command_back() {
+    let (primary, replica) = (server(), server());
+    follow(&replica, &primary);
+    let value = vec![b'x'; 16 << 20];
+    primary.ask(&[b"SET", b"k", &value]);
+    primary.ask(&[b"SET", b"other", b"v"]);
+    let other = || replica.ask(&[b"EXISTS", b"k", b"other"]) == ":2\r\n";
+    wait_until("both came", other);
+    let line = || {
+        let list = replica.ask(&[b"CLIENT", b"LIST", b"TYPE", b"master"]);
+        let word = list.split(' ').find_map(|word| word.strip_prefix("tot-mem=").map(str::to_owned));
+        word.and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(u64::MAX)
+    };
+    wait_until("the link is small again", || line() < 1 << 20);
+    wait_until("the server too", || {
+        number(&replica, "memory", "used_memory") < number(&primary, "memory", "used_memory") + (4 << 20)
+    });
+}
+
+#[test]
+fn what_expired_while_a_primary_was_down_goes_at_its_replica_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = [OPTIONS, &["--save", "3600 100000", "--dir", dir.path().to_str().unwrap()]].concat();
+    let (mut primary, replica) = (Server::start(&options), server());
+    follow(&replica, &primary);
+    primary.ask(&[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]);
+    for i in 0..40 {
+        primary.ask(&[b"SET", format!("k{i}").as_bytes(), b"v", b"PX", b"100"]);
+    }
+    primary.ask(&[b"SET", b"stays", b"v"]);
+    wait_until("all came", || replica.ask(&[b"DBSIZE"]) == ":41\r\n");
+    primary.tell(&request(&[b"SHUTDOWN"]));
+    primary.child.wait().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let primary = Server::start(&options);
+    follow(&replica, &primary);
+    are_equal(&primary, &replica);
+    assert_eq!(replica.ask(&[b"DBSIZE"]), ":1\r\n");
+    assert_eq!(number(&primary, "stats", "sync_full"), 0);
+    assert_eq!(number(&primary, "stats", "sync_partial_ok"), 1);
+}
+
+#[test]
+fn a_replica_that_shows_nothing_gets_a_snapshot_of_the_old_version_with_the_same_data() {
+    let primary = server();
+    let numbers = |n: usize, each: &dyn Fn(usize) -> String| (0..n).map(each).collect::<Vec<_>>().join(" ");
+    for line in [
+        "MSET s text n 17".to_owned(),
+        "RPUSH list a 17 b".to_owned(),
+        format!("RPUSH long {}", numbers(300, &|i| format!("{i:0500}"))),
+        "HSET hash f v g 12".to_owned(),
+        format!("HSET wide {}", numbers(600, &|i| format!("f{i} {i}"))),
+        "SADD ints 1 2 70000".to_owned(),
+        "SADD words a b 7".to_owned(),
+        format!("SADD many {}", numbers(600, &|i| format!("m{i}"))),
+        "ZADD zset 1 a 2.5 b -inf c".to_owned(),
+        format!("ZADD tree {}", numbers(600, &|i| format!("{i} m{i}"))),
+        "XADD stream 1-1 f v".to_owned(),
+        "XADD stream 2-1 f w".to_owned(),
+        "XGROUP CREATE stream g 0".to_owned(),
+        "XREADGROUP GROUP g c COUNT 1 STREAMS stream >".to_owned(),
+        "PEXPIREAT words 99999999999999".to_owned(),
+    ] {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let reply = primary.ask(&words);
+        assert!(!reply.starts_with('-'), "{line:.40}: {reply}");
+    }
+    let mut link = primary.connect();
+    link.write_all(b"SYNC\r\n").unwrap();
+    let mut link = BufReader::new(link);
+    let mut head = String::new();
+    while !head.starts_with('$') {
+        head.clear();
+        link.read_line(&mut head).unwrap();
+    }
+    let mut snapshot = vec![0; head[1..].trim_end().parse().unwrap()];
+    link.read_exact(&mut snapshot).unwrap();
+    assert!(snapshot.starts_with(b"REDIS0009"), "{:?}", &snapshot[..9]);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("dump.rdb"), &snapshot).unwrap();
+    let loaded = Server::start(&[OPTIONS, &["--dir", dir.path().to_str().unwrap()]].concat());
+    assert_eq!(loaded.ask(&[b"DEBUG", b"DIGEST"]), primary.ask(&[b"DEBUG", b"DIGEST"]));
+    assert_eq!(loaded.ask(&[b"XPENDING", b"stream", b"g"]), primary.ask(&[b"XPENDING", b"stream", b"g"]));
 }
 
 #[test]

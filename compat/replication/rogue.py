@@ -178,11 +178,10 @@ def survives(t: Trial, name: str, script, directives: dict, keeps: bool, answers
     node.kill()
 
 
-@check(fast=True)
+@check()
 def before_data(t: Trial) -> None:
     """No answer to PSYNC and no head of a snapshot, however wrong, costs old data, memory or the server."""
-    names = list(BEFORE_DATA)
-    for name in names if not t.options.fast else names[::4]:
+    for name in BEFORE_DATA:
         # Redis takes a bad CONTINUE for good when it has a place to go on from; here it has none. It empties before it loads.
         keeps = not any(word in name for word in ("garbage by", "a cut by", "a future version"))
         survives(t, name, BEFORE_DATA[name], {"repl-diskless-load": "disabled"}, keeps or t.server.ours)

@@ -73,6 +73,10 @@ def run(one: kit.Check, options: argparse.Namespace) -> tuple[str, list[str]]:
         return "skip", [str(reason)]
     except kit.Failure as failure:
         trial.faults.append(str(failure))
+    except KeyboardInterrupt:
+        trial.end()
+        shutil.rmtree(home, ignore_errors=True)
+        raise
     except Exception:  # noqa: BLE001 — a check that falls over has failed, and the others still run
         trial.faults.append(traceback.format_exc(limit=-4))
     for node in trial.nodes:

@@ -359,6 +359,81 @@ def cannot_carry(t: Trial) -> None:
 
 
 @check(fast=True)
+def old_replica(t: Trial) -> None:
+    """A replica of 6.2 gets a snapshot that it reads, of every type; where functions cannot be carried it is refused in words, without a loop."""
+    old = kind(PEERS["redis-6.2"])
+    if not t.server.ours:
+        raise Skip("asked of memkv alone")
+    one, two = t.node(t.server), t.node(old)
+    fill(one, f"{t.options.seed}", 160, [two])
+    two.follow(one)
+    t.in_step(one, two)
+    t.alike(one, two)
+    fill(one, f"{t.options.seed}+", 40, [two])
+    t.in_step(one, two)
+    t.alike(one, two)
+    two.done("REPLICAOF", "NO", "ONE")
+    one.done("FUNCTION", "LOAD", "#!lua name=a\nredis.register_function('f', function() return 1 end)")
+    before = one.syncs()[0]
+    two.follow(one)
+    time.sleep(4)
+    t.expect(two.alive() and not two.linked(), f"{two}: alive {two.alive()}, linked {two.linked()}")
+    t.expect(one.syncs()[0] - before <= 1, f"{one.syncs()[0] - before} full syncs in four seconds")
+    t.expect("functions are loaded here" in one.log.read_text(errors="replace"), f"the log says no reason: {one.tail(4)}")
+    one.done("FUNCTION", "FLUSH")
+    t.in_step(one, two)
+    t.alike(one, two)
+
+
+@check(fast=True)
+def talkative_replica(t: Trial) -> None:
+    """A command that has a reply ends a replica's link, with the reason in the log; nothing comes before the answer to PSYNC."""
+    one = t.node(t.server)
+    for words, reasons in (([b"PING"], ["generated a reply to command 'ping'"]),
+                           ([b"GET", b"k"], ["generated a reply to command 'get'", "Replica can't interact with the keyspace"])):
+        connection = Connection(one.port)
+        connection.send([b"PSYNC", b"?", b"-1"])
+        t.same(connection.read()[1][1][:10], b"FULLRESYNC", "the first line")
+        connection.send(words)
+        wait_for("the replica is gone", lambda: one.info()["connected_slaves"] == "0", 10)
+        log = one.log.read_text(errors="replace")
+        for reason in reasons:
+            t.expect(reason in log, f"the log does not say {reason!r}: {one.tail(4)}")
+    t.same(one.call("PSYNC", "?", "x"), ("-", b"ERR value is not an integer or out of range"), "PSYNC with a wrong offset")
+    t.expect("asks for synchronization but with a wrong offset" in one.log.read_text(errors="replace"), one.tail(4))
+
+
+@check(fast=True)
+def useless_file(t: Trial) -> None:
+    """A full sync to a file ends when nobody waits for it any more, and every key of it is delayed that is to be, overwritten or not."""
+    t.needs(t.peer, t.server)
+    one, two = t.node(t.server, repl_diskless_sync="no", rdb_key_save_delay=100_000), t.node(t.peer)
+    one.many([["SET", f"k{n}", n] for n in range(600)])
+    two.follow(one)
+    wait_for("a snapshot is made", lambda: one.info("persistence")["rdb_bgsave_in_progress"] == "1", 10)
+    one.many([["SET", f"k{n}", "x"] for n in range(600)])
+    time.sleep(1.5)
+    t.same(one.info("persistence")["rdb_bgsave_in_progress"], "1", "600 keys, a tenth of a second each, after less than two")
+    two.done("REPLICAOF", "NO", "ONE")
+    wait_for("the snapshot is given up", lambda: one.info("persistence")["rdb_bgsave_in_progress"] == "0", 15)
+
+
+@check(fast=True)
+def shutdown_waits(t: Trial) -> None:
+    """SHUTDOWN waits for a replica that still waits for its full sync, and says so in INFO."""
+    t.needs(t.peer, t.server)
+    one, two = t.node(t.server, repl_diskless_sync_delay=2, shutdown_timeout=60), t.node(t.peer)
+    two.follow(one)
+    wait_for("the replica waits", lambda: "state=wait_bgsave" in one.info().get("slave0", ""), 10)
+    one.done("SET", "k", 1)
+    asked = Connection(one.port)
+    asked.send([b"SHUTDOWN", b"NOSAVE"])
+    wait_for("INFO tells until when", lambda: 0 < int(one.info("server").get("shutdown_in_milliseconds", 0)) <= 60_000, 10)
+    t.same(one.process.wait(70), 0, "how it ends")
+    t.same(two.call("GET", "k"), ("$", b"1"), "what the replica got at last")
+
+
+@check(fast=True)
 def due_keys(t: Trial) -> None:
     """A primary sends a DEL for what expires and for what it evicts; the replica follows in memory and in counts."""
     one, two = pair(t)

@@ -115,6 +115,15 @@ impl Trackers {
         self.count.store(all.len(), Relaxed);
     }
 
+    /// Bytes that wait for them, or for those to whom they redirect: invalidations, for the most part.
+    pub fn waiting_bytes(&self) -> usize {
+        let of = |client: &Arc<Client>| {
+            let memory = &client.facts.memory;
+            memory.outbox.load(Relaxed) + memory.unsent.load(Relaxed)
+        };
+        self.all.lock().iter().map(|tracker| of(tracker.redirect.as_ref().unwrap_or(&tracker.client))).sum()
+    }
+
     /// A copy of the list, so that no lock is held while something is sent.
     pub fn list(&self) -> Vec<Arc<Tracker>> {
         self.all.lock().clone()

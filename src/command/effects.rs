@@ -1,55 +1,115 @@
 //! What a unit did, as the commands that repeat it: the bytes of the log and of the replication stream.
 //!
 //! A unit's effects are appended to the journal as one contiguous record, wrapped in MULTI/EXEC if they are more than
-//! one. The database is part of each effect; SELECTs are put in where it changes.
+//! one. The database is part of each effect; SELECTs are put in where it changes. The log and the replicas get the same,
+//! unless a script says otherwise (`redis.set_repl`).
 
+use crate::persist::journal::Record;
 use crate::resp::{ArgvView, encode_request, encode_select};
 
 /// Effects in the order they happened.
 #[derive(Default)]
 pub struct Effects {
+    log: Run,
+    /// What replicas get, once that is not what the log gets.
+    replicas: Option<Box<Run>>,
+}
+
+#[derive(Clone, Default)]
+struct Run {
     bytes: Vec<u8>,
     count: usize,
     first_db: usize,
     last_db: usize,
 }
 
+/// Who gets an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audience {
+    pub log: bool,
+    pub replicas: bool,
+}
+
+impl Audience {
+    pub const ALL: Self = Self { log: true, replicas: true };
+}
+
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub fn count(&self) -> usize {
-        self.count
+        self.log.count == 0 && self.replicas.is_none()
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        if self.bytes.capacity() > KEPT_BYTES_MAX {
-            self.bytes = Vec::new();
+        self.log.bytes.clear();
+        if self.log.bytes.capacity() > KEPT_BYTES_MAX {
+            self.log.bytes = Vec::new();
         }
-        self.count = 0;
+        self.log.count = 0;
+        self.replicas = None;
     }
 
     /// All that another has.
     pub fn append(&mut self, other: &Self) {
-        if other.count > 0 {
-            self.enter(other.first_db);
-            self.bytes.extend_from_slice(&other.bytes);
-            (self.count, self.last_db) = (self.count + other.count - 1, other.last_db);
+        self.append_for(other, Audience::ALL);
+    }
+
+    /// The same for some only.
+    pub fn append_for(&mut self, other: &Self, audience: Audience) {
+        if other.is_empty() {
+            return;
+        }
+        if audience != Audience::ALL || other.replicas.is_some() {
+            self.replicas.get_or_insert_with(|| Box::new(self.log.clone()));
+        }
+        if let Some(replicas) = self.replicas.as_mut().filter(|_| audience.replicas) {
+            replicas.append(other.replicas.as_deref().unwrap_or(&other.log));
+        }
+        if audience.log {
+            self.log.append(&other.log);
         }
     }
 
     /// A command given by its arguments.
     pub fn add<'a>(&mut self, db: usize, args: impl ExactSizeIterator<Item = &'a [u8]>) {
-        self.enter(db);
-        encode_request(&mut self.bytes, args);
+        self.log.enter(db);
+        let from = self.log.bytes.len();
+        encode_request(&mut self.log.bytes, args);
+        self.also_for_replicas(db, from);
     }
 
     /// A request whose own bytes are the canonical form already.
     pub fn add_canonical(&mut self, db: usize, request: ArgvView<'_>) {
-        self.enter(db);
-        self.bytes.extend_from_slice(request.bytes());
+        self.log.enter(db);
+        let from = self.log.bytes.len();
+        self.log.bytes.extend_from_slice(request.bytes());
+        self.also_for_replicas(db, from);
+    }
+
+    fn also_for_replicas(&mut self, db: usize, from: usize) {
+        if let Some(replicas) = &mut self.replicas {
+            replicas.enter(db);
+            replicas.bytes.extend_from_slice(&self.log.bytes[from..]);
+        }
+    }
+
+    /// What the log gets.
+    pub fn for_log(&self) -> Record<'_> {
+        self.log.record()
+    }
+
+    /// What replicas get.
+    pub fn for_replicas(&self) -> Record<'_> {
+        self.replicas.as_deref().unwrap_or(&self.log).record()
+    }
+}
+
+impl Run {
+    fn append(&mut self, other: &Self) {
+        if other.count > 0 {
+            self.enter(other.first_db);
+            self.bytes.extend_from_slice(&other.bytes);
+            (self.count, self.last_db) = (self.count + other.count - 1, other.last_db);
+        }
     }
 
     fn enter(&mut self, db: usize) {
@@ -62,14 +122,10 @@ impl Effects {
         self.count += 1;
     }
 
-    /// The database the record begins in, and the one it ends in.
-    pub fn databases(&self) -> (usize, usize) {
-        (self.first_db, self.last_db)
-    }
-
-    /// The record in up to three pieces: MULTI, the commands, EXEC.
-    pub fn record(&self) -> [&[u8]; 3] {
-        if self.count > 1 { [MULTI, &self.bytes, EXEC] } else { [b"", &self.bytes, b""] }
+    /// In up to three pieces: MULTI, the commands, EXEC.
+    fn record(&self) -> Record<'_> {
+        let pieces: [&[u8]; 3] = if self.count > 1 { [MULTI, &self.bytes, EXEC] } else { [b"", &self.bytes, b""] };
+        Record { databases: (self.first_db, self.last_db), commands: self.count, pieces }
     }
 }
 
@@ -77,3 +133,40 @@ const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// A huge unit's buffer is given back.
 const KEPT_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[&str], db: usize) -> Effects {
+        let mut effects = Effects::default();
+        effects.add(db, words.iter().map(|word| word.as_bytes()));
+        effects
+    }
+
+    fn text(record: Record<'_>) -> String {
+        record.pieces.iter().map(|piece| String::from_utf8_lossy(piece).replace("\r\n", " ")).collect()
+    }
+
+    #[test]
+    fn each_gets_what_is_for_it_with_the_databases_it_needs() {
+        let mut effects = of(&["A"], 0);
+        effects.append_for(&of(&["L"], 1), Audience { log: true, replicas: false });
+        effects.append_for(&of(&["R"], 2), Audience { log: false, replicas: true });
+        effects.append_for(&of(&["N"], 3), Audience { log: false, replicas: false });
+        effects.add(2, [b"Z".as_slice()].into_iter());
+        let (log, replicas) = (effects.for_log(), effects.for_replicas());
+        assert_eq!((log.databases, log.commands, replicas.databases, replicas.commands), ((0, 2), 3, (0, 2), 3));
+        assert_eq!(text(log), "*1 $5 MULTI *1 $1 A *2 $6 SELECT $1 1 *1 $1 L *2 $6 SELECT $1 2 *1 $1 Z *1 $4 EXEC ");
+        assert_eq!(text(replicas), "*1 $5 MULTI *1 $1 A *2 $6 SELECT $1 2 *1 $1 R *1 $1 Z *1 $4 EXEC ");
+    }
+
+    #[test]
+    fn what_is_for_one_alone_leaves_the_other_nothing() {
+        let mut effects = Effects::default();
+        effects.append_for(&of(&["R"], 5), Audience { log: false, replicas: true });
+        assert_eq!((effects.is_empty(), effects.for_log().commands, effects.for_replicas().commands), (false, 0, 1));
+        effects.clear();
+        assert!(effects.is_empty());
+    }
+}

@@ -21,7 +21,7 @@ pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Er
 
 fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
     let limit = turn.config.maxmemory;
-    if session.is_replayed() || counted(turn.node) <= limit {
+    if session.is_replayed() || excess(turn.node, limit) <= 0 {
         return Ok(());
     }
     if leaves_it_to_the_primary(turn) {
@@ -39,7 +39,7 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
 /// there is more to do.
 pub fn relieve(turn: &mut Turn<'_>) -> bool {
     let limit = turn.config.maxmemory;
-    let over = |turn: &Turn<'_>| limit > 0 && counted(turn.node) > limit;
+    let over = |turn: &Turn<'_>| limit > 0 && excess(turn.node, limit) > 0;
     over(turn)
         && !leaves_it_to_the_primary(turn)
         && turn.node.clients.paused(turn.now) == Pause::None
@@ -61,33 +61,46 @@ fn queue_wants(session: &Session) -> bool {
     session.queue.as_ref().is_some_and(|q| q.commands.iter().any(|(row, _)| row.command.has(DENYOOM)))
 }
 
-/// Evicts until the limit is kept or the patience is over. True unless nothing can be evicted.
+/// By how much the limit is passed. Invalidations that tell of evictions take memory until they leave: were they judged,
+/// evictions would bring on others.
+fn excess(node: &Node, limit: u64) -> i64 {
+    let excess = counted(node) as i64 - limit.min(i64::MAX as u64) as i64;
+    if excess <= 0 { excess } else { excess - node.clients.trackers.waiting_bytes() as i64 }
+}
+
+/// Evicts until the limit is kept, or would be if the evictions had told nobody, or the patience is over. True unless
+/// nothing can be evicted.
 fn make_room(turn: &mut Turn<'_>, limit: u64) -> bool {
     let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
+    let mut to_free = excess(turn.node, limit);
     for _ in 0..EVICTIONS_MAX {
-        if counted(turn.node) <= limit {
+        // A value that is freed elsewhere, and what tells of the eviction, make the figure lag behind.
+        if to_free <= 0 || excess(turn.node, limit) <= 0 {
             return true;
         }
-        if !evict_one(turn, policy) {
-            return false;
+        match evict_one(turn, policy) {
+            Some(freed) => to_free = to_free.saturating_sub(freed),
+            None => return false,
         }
     }
     true
 }
 
-fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> bool {
+/// Answers the bytes that the victim took; none if there is no victim.
+fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> Option<i64> {
     let keyspace = &turn.node.keyspace;
     let samples = turn.config.maxmemory_samples as usize;
-    let Some(victim) = keyspace.pick_victim(turn.slot, policy, samples, turn.now) else { return false };
+    let victim = keyspace.pick_victim(turn.slot, policy, samples, turn.now)?;
     let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
     let mut db = Db::new(victim.held, victim.db, turn.now, manner);
+    let freed = db.inspect(&victim.key).map_or(0, |entry| entry.heap_bytes());
     if db.remove_as(&victim.key, b'e', "evicted") {
         turn.effects.add(victim.db, [unit::removal(db.manner.lazy_free), &victim.key].into_iter());
         db.release_emptied(&victim.key);
         turn.stats.counters.evicted_keys.add(1);
     }
     unit::end_alone(turn, db);
-    true
+    Some(i64::try_from(freed).unwrap_or(i64::MAX))
 }
 
 fn policy(policy: MaxmemoryPolicy) -> Option<Policy> {

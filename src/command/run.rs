@@ -23,7 +23,12 @@ pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
 #[inline]
 pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce(&mut Ctx<'_, '_>) -> Outcome) -> u64 {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
+    let hides = ctx.db.manner.hide_expired;
+    if ctx.db.manner.owns && ctx.row.command.has(WRITE) {
+        ctx.db.manner.hide_expired = false;
+    }
     let result = handler(ctx);
+    ctx.db.manner.hide_expired = hides;
     let result = stray::judged(ctx, result);
     if ctx.waiting.is_some() || ctx.anew.is_some() || ctx.leaves.is_some() {
         resp::block::truncate(ctx.out.buf, start);

@@ -8,7 +8,7 @@
 use super::Registry;
 use super::call::{abandon_transaction, call};
 use super::ctx::{Ctx, Reply, Surroundings};
-use super::effects::Effects;
+use super::effects::{Audience, Effects};
 use super::run::{count_error, run_handler, run_with};
 use super::table::Row;
 use super::turn::{Called, Turn};
@@ -51,21 +51,20 @@ impl Ctx<'_, '_> {
         self.leaves = Some(script);
     }
 
-    /// Runs a command for a script: as another session, its reply into another buffer. `propagates`: its effects are
-    /// part of the unit's.
+    /// Runs a command for a script: as another session, its reply into another buffer, its effects for `audience`.
     pub fn run_called(
         &mut self,
         row: Row,
         argv: ArgvView<'_>,
         session: &mut Session,
         reply: &mut Vec<u8>,
-        propagates: bool,
+        audience: Audience,
     ) {
-        let mut nowhere = Effects::default();
+        let mut aside = Effects::default();
         // The limit is for what its client gets; this is for the script.
         resp::unlimited(|| {
             let around = self.surroundings();
-            let effects = if propagates { &mut *self.effects } else { &mut nowhere };
+            let effects = if audience == Audience::ALL { &mut *self.effects } else { &mut aside };
             let out = Reply(Out::new(reply, session.proto));
             let mut inner = Ctx::new(around, (row, argv), &mut *self.db, out, session, effects);
             run_handler(&mut inner, clock::ticks());
@@ -73,6 +72,9 @@ impl Ctx<'_, '_> {
                 monitor::show(&inner);
             }
         });
+        if audience != Audience::ALL {
+            self.effects.append_for(&aside, audience);
+        }
     }
 
     /// Refuses a script's command; the error is its reply.

@@ -5,6 +5,7 @@ use super::effects::Effects;
 use super::gates;
 use super::session::Session;
 use super::table::Row;
+use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::{Db, Hint, Inside, Keyspace, Manner, Place};
@@ -34,6 +35,11 @@ pub struct Turn<'n> {
     pub(super) effects: Effects,
     /// All gates are quiet for the session whose batch this is: a plain command takes the fast path.
     pub(super) quiet: bool,
+    /// This server is a replica, as of the last look.
+    pub(super) is_replica: bool,
+    /// Due keys are absent, but stay: a replica waits for its primary to remove them, an import for its source, and while
+    /// writes are paused nothing may be removed. As of the last look.
+    pub(super) hides_expired: bool,
     /// A unit has sent something to clients since this was last asked.
     pub(super) pushed: bool,
     /// What the primary sent for the present unit: it goes to the stream with the unit, where that leaves the gate on its
@@ -120,7 +126,7 @@ impl<'n> Turn<'n> {
         inside: Option<Inside<'n>>,
     ) -> Self {
         let effects = Effects::default();
-        Self {
+        let mut turn = Self {
             node,
             stats,
             registry,
@@ -132,10 +138,21 @@ impl<'n> Turn<'n> {
             inside,
             effects,
             quiet: false,
+            is_replica: false,
+            hides_expired: false,
             pushed: false,
             raw: None,
             journal_end: 0,
-        }
+        };
+        turn.look_at_role();
+        turn
+    }
+
+    #[inline]
+    fn look_at_role(&mut self) {
+        self.is_replica = self.node.replication.is_replica();
+        let is_paused = self.node.clients.paused(self.now) != Pause::None;
+        self.hides_expired = self.is_replica || is_paused || self.config.import_mode;
     }
 
     /// A long script owns the world: nothing may touch a key.
@@ -160,6 +177,7 @@ impl<'n> Turn<'n> {
     pub fn step_out_and_in(&mut self) {
         self.inside = None;
         self.now = clock::now_ms();
+        self.look_at_role();
         self.inside = Some(self.node.keyspace.gate.enter(self.slot));
     }
 
@@ -167,8 +185,8 @@ impl<'n> Turn<'n> {
     #[inline]
     pub(super) fn append_effects(&mut self) {
         if !self.effects.is_empty() {
-            let (databases, count, record) = (self.effects.databases(), self.effects.count(), self.effects.record());
-            self.journal_end = self.node.journal.append(databases, count, record, self.now);
+            let (log, replicas) = (self.effects.for_log(), self.effects.for_replicas());
+            self.journal_end = self.node.journal.append(log, replicas, self.now);
             self.effects.clear();
         }
     }
@@ -190,6 +208,7 @@ impl<'n> Turn<'n> {
     /// Asks the gates once for the plain commands that follow.
     #[inline]
     pub fn ask_gates(&mut self, session: &Session) {
+        self.look_at_role();
         self.quiet = self.inside.is_some() && gates::are_quiet(&gates::Look::of(self, session));
     }
 

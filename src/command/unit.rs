@@ -17,7 +17,7 @@ use super::session::Session;
 use super::table::Row;
 use super::turn::Turn;
 use super::waiting;
-use crate::clients::{Pause, Push};
+use crate::clients::Push;
 use crate::config::events::KeyspaceEvents;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
@@ -96,10 +96,8 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
     let manner = Manner {
         no_touch: session.no_touch,
         keep_expired: session.is_replayed() || session.import_source && turn.config.import_mode,
-        // A replica waits for its primary to remove what has expired, an import for its source.
-        hide_expired: turn.config.import_mode
-            || turn.node.clients.paused(turn.now) != Pause::None
-            || turn.node.replication.is_replica(),
+        hide_expired: turn.hides_expired,
+        owns: turn.is_replica && !session.is_replayed(),
         lazy_free: true,
     };
     Db::new(held, session.db, turn.now, manner)
@@ -127,6 +125,9 @@ pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Se
     drop(db);
     seldom.garbage.drain(..).for_each(|value| turn.node.reaper.send(Garbage::Value(value)));
     expire_met(turn, std::mem::take(&mut seldom.met_due));
+    for (index, key, at) in seldom.owned.drain(..) {
+        turn.node.replication.own_keys.remember(index, &key, at);
+    }
     Some(seldom)
 }
 

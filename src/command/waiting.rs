@@ -11,9 +11,9 @@ use super::error::Error;
 use super::session::Session;
 use super::table::Row;
 use super::turn::Turn;
-use super::unit::{Parts, unit};
+use super::unit::{self, Parts, unit};
 use super::{Group, Outcome, gates, keys, permission};
-use crate::clients::Client;
+use crate::clients::{Client, Pause};
 use crate::clock::{self, Millis};
 use crate::config::choices::ShutdownFlags;
 use crate::keyspace::waiting::Waiter;
@@ -182,18 +182,31 @@ pub(super) fn serve(turn: &mut Turn<'_>, ready: Vec<(usize, Box<[u8]>)>) {
     }
 }
 
-/// The next waiter for a key, and the type of the key at this moment.
-fn next_waiter(turn: &Turn<'_>, db: usize, key: &[u8], after: Option<&Waiter>) -> Option<(Arc<Waiter>, Option<Kind>)> {
-    let (keyspace, runs) = (&turn.node.keyspace, &turn.node.scripts.runs);
+/// The next waiter for a key, and the type of the key at this moment. A key that is due goes, as whenever it is looked at.
+fn next_waiter(
+    turn: &mut Turn<'_>,
+    db: usize,
+    key: &[u8],
+    after: Option<&Waiter>,
+) -> Option<(Arc<Waiter>, Option<Kind>)> {
+    let node = turn.node;
+    let (keyspace, runs) = (&node.keyspace, &node.scripts.runs);
     let is_worker = turn.home.is_some();
     let held = keyspace.lock_one_unless(keyspace.place(key).stripe as usize, |stripe| is_worker && runs.hold(stripe));
     let Some(held) = held else {
         runs.postpone(db, key);
         return None;
     };
-    let mut of_key = Db::new(held, db, turn.now, Manner::default());
+    let hide_expired = node.replication.is_replica() || node.clients.paused(turn.now) != Pause::None;
+    let manner = Manner { hide_expired, lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
+    let mut of_key = Db::new(held, db, turn.now, manner);
     let waiter = of_key.next_waiter(db, key, after)?;
-    Some((waiter, of_key.kind_present(key)))
+    let kind = of_key.kind(key);
+    if of_key.changes.did_seldom() {
+        // Whoever waits for its end is looked at next anyway.
+        unit::end(turn, of_key, 0);
+    }
+    Some((waiter, kind))
 }
 
 /// Runs a command again whose time to look has come. Inside the gate, no stripe held.

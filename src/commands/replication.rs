@@ -7,10 +7,11 @@ use crate::command::error::{NOT_POSITIVE, SYNTAX};
 use crate::command::session::Then;
 use crate::command::waiting::tell_acknowledged;
 use crate::command::*;
-use crate::log::notice;
+use crate::log::{notice, warning};
 use crate::node::Node;
 use crate::num;
-use crate::replication::{Failover, LogWait, Primary, Replica, Stage};
+use crate::persist::rdb::Version;
+use crate::replication::{Failover, LogWait, Primary, Replica, Stage, sync};
 
 pub const COMMANDS: &[Command] = &[FAILOVER, PSYNC, REPLCONF, REPLICAOF, ROLE, SLAVEOF, SYNC, WAIT, WAITAOF];
 
@@ -219,9 +220,10 @@ fn replconf(ctx: &mut Ctx<'_, '_>) -> Outcome {
             b"capa" if value.eq_ignore_ascii_case(b"eof") => offered.eof = true,
             b"capa" if value.eq_ignore_ascii_case(b"psync2") => offered.psync2 = true,
             b"capa" if value.eq_ignore_ascii_case(b"rdb-channel-repl") || value.eq_ignore_ascii_case(b"rdb12") => {
-                offered.reads_rdb_12 = true;
+                offered.reads = Version::V12;
             }
-            b"capa" | b"version" => {}
+            b"capa" => {}
+            b"version" => offered.reads = offered.reads.max(Version::V10),
             // Said by what is no replica (yet): no answer, as in Redis.
             b"ack" | b"fack" | b"getack" => return Ok(()),
             b"rdb-only" => offered.rdb_only = yes()?,
@@ -251,7 +253,7 @@ const PSYNC: Command = Command {
     keys: Keys::NONE,
     doc: "An internal command: the connection becomes a replica's, which goes on where it was or gets everything. O(1).",
     examples: "> PSYNC ? x\n(error) ERR value is not an integer or out of range",
-    run: |ctx| sync(ctx, false),
+    run: |ctx| join(ctx, false),
 };
 
 const SYNC: Command = Command {
@@ -264,12 +266,19 @@ const SYNC: Command = Command {
     keys: Keys::NONE,
     doc: "An internal command: the connection becomes a replica's of the time before PSYNC. O(1).",
     examples: "> SYNC now\n(error) ERR wrong number of arguments for 'sync' command",
-    run: |ctx| sync(ctx, true),
+    run: |ctx| join(ctx, true),
 };
 
-fn sync(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
+fn join(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
     let (node, now) = (ctx.node, ctx.db.now());
-    let (id, next) = if is_silent { (&b"?"[..], -1) } else { (ctx.args.get(1), ctx.args.int(2)?) };
+    let wrong_offset = |_: &Error| {
+        let address = &ctx.session.client.address;
+        warning!("Replica {address} asks for synchronization but with a wrong offset");
+    };
+    let (id, next) = match is_silent {
+        true => (&b"?"[..], -1),
+        false => (ctx.args.get(1), ctx.args.int(2).inspect_err(wrong_offset)?),
+    };
     if !is_silent && ctx.args.len() > 3 && ctx.args.word_at(3).as_ref() == b"FAILOVER" {
         take_over(node, id)?;
     }
@@ -279,7 +288,6 @@ fn sync(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
     let client = ctx.session.client.clone();
     let mut joining = ctx.session.joining.take().unwrap_or_default();
     let offered = std::mem::take(&mut joining.offered);
-    let offered_reads_all = offered.reads_rdb_12 || offered.functions_only;
     let (can_resume, says_id) = (!offered.rdb_only && !is_silent, offered.psync2);
     let resumed = u64::try_from(next).ok().filter(|_| can_resume).and_then(|next| node.journal.stream.resume(id, next));
     let (replica, parts) = Replica::new(client, offered, is_silent, now);
@@ -302,7 +310,8 @@ fn sync(ctx: &mut Ctx<'_, '_>, is_silent: bool) -> Outcome {
                 counts.sync_partial_err.add(1);
             }
             // A replica that may be refused is no full sync yet.
-            if offered_reads_all || !node.keyspace.has_timed_fields() {
+            let needed = sync::version_needed(&node.keyspace, &node.scripts.libraries.current());
+            if sync::refusal(&node.replication, &replica, needed, now).is_none() {
                 counts.sync_full.add(1);
             }
             notice!("Full resync requested by replica {}", replica.client.address);

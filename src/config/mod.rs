@@ -227,6 +227,8 @@ config! {
     // Logging and observability
     admin_bind: String,
     admin_port: u16,
+    admin_tls: bool,
+    admin_token: Vec<u8>,
     commandlog_large_reply_max_len: u64,
     commandlog_large_request_max_len: u64,
     commandlog_reply_larger_than: i64,

@@ -98,6 +98,8 @@ pub struct Seldom {
     pub garbage: Vec<Value>,
     /// Emptied databases that are to be freed before the reply leaves, but not while the world stands still.
     pub flushed: Vec<Flushed>,
+    /// Keys that got an expiry which is this server's own to see to; see [`Manner::owns`].
+    pub owned: Vec<(usize, Box<[u8]>, Millis)>,
 }
 
 impl Changes {
@@ -132,6 +134,9 @@ pub struct Manner {
     pub keep_expired: bool,
     /// While writes are paused nothing may be removed: due keys are absent, but stay.
     pub hide_expired: bool,
+    /// A client of a writable replica: a due key that it writes goes, whatever the primary says, and what it gives an
+    /// expiry its primary does not know.
+    pub owns: bool,
     /// Big values removed go to [`Changes::garbage`] in place of being freed on the spot.
     pub lazy_free: bool,
 }
@@ -311,7 +316,7 @@ impl<'k> Db<'k> {
         part.table.insert(place.hash, entry.word(), rehash(keyspace));
         if let Some(at) = expiry {
             self.count_volatile(place, 1);
-            self.index_expiry(place.stripe as usize, at, place.hash);
+            self.expiry_moved(place, key, None, at);
         }
         if let Some(at) = entry.fields_due() {
             self.index_fields(place, entry, at);
@@ -327,11 +332,11 @@ impl<'k> Db<'k> {
         match (had, new.expiry()) {
             (None, Some(at)) => {
                 self.count_volatile(place, 1);
-                self.index_expiry(place.stripe as usize, at, place.hash);
+                self.expiry_moved(place, new.key(), None, at);
             }
             (Some(_), None) => self.count_volatile(place, -1),
-            (Some(was), Some(at)) if at < was => self.index_expiry(place.stripe as usize, at, place.hash),
-            _ => {}
+            (Some(was), Some(at)) => self.expiry_moved(place, new.key(), Some(was), at),
+            (None, None) => {}
         }
     }
 
@@ -410,6 +415,17 @@ impl<'k> Db<'k> {
             Some((slot, entry)) => _ = self.expire_fields(place, slot, entry),
             None => {}
         }
+    }
+
+    /// Removes a key that is due as a whole; answers the expiry of one that is not.
+    pub fn expire_whole(&mut self, key: &[u8]) -> Option<Millis> {
+        let place = self.keyspace().place(key);
+        let (slot, entry) = self.find(place, key)?;
+        if entry.is_due(self.now) {
+            self.expire_found(place, slot);
+            return None;
+        }
+        entry.expiry()
     }
 
     /// **The** statement of change: every mutation ends here, after the fact.
@@ -500,9 +516,7 @@ impl<'k> Db<'k> {
             (None, None) => return true,
             (Some(was), Some(at)) => {
                 entry.write_expiry(at);
-                if at < was {
-                    self.index_expiry(place.stripe as usize, at, place.hash);
-                }
+                self.expiry_moved(place, key, Some(was), at);
             }
             _ => self.reshape(place, slot, entry, at),
         }
@@ -636,6 +650,18 @@ impl Db<'_> {
         }
         if at < self.keyspace().stripe(stripe).next_due.load(Relaxed) {
             self.keyspace().set_next_due(stripe, at);
+        }
+    }
+
+    /// A key has an expiry, which `was` another before.
+    #[inline]
+    pub(super) fn expiry_moved(&mut self, place: Place, key: &[u8], was: Option<Millis>, at: Millis) {
+        if was.is_none_or(|was| at < was) {
+            self.index_expiry(place.stripe as usize, at, place.hash);
+        }
+        if self.manner.owns && was != Some(at) {
+            let index = self.index;
+            self.changes.seldom().owned.push((index, key.into(), at));
         }
     }
 

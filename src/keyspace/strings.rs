@@ -136,9 +136,7 @@ impl Db<'_> {
         entry.set_access(self.keyspace().settings.written(entry.access(), self.now));
         if let (Some(was), Some(at)) = (had, at) {
             entry.write_expiry(at);
-            if at < was {
-                self.index_expiry(place.stripe as usize, at, place.hash);
-            }
+            self.expiry_moved(place, entry.key(), Some(was), at);
         }
     }
 

@@ -4,12 +4,13 @@
 //! gives it · `/healthz` 200 while the workers' loops turn, 503 when one is stuck · `/readyz` 200 once data is loaded,
 //! 503 before. Anything else is 404; other methods are 405.
 //!
-//! It has a thread and a runtime of its own: it must answer while the main thread is busy loading, and a scrape must
-//! not delay anybody's accept. It is off unless `admin-port` is set, and on the loopback unless `admin-bind` says
-//! otherwise; there is no password, and nothing can be changed through it.
+//! It has a thread and a runtime of its own: it must answer while the main thread is busy loading, and a scrape must not
+//! delay anybody's accept. It is off unless `admin-port` is set, and on the loopback unless `admin-bind` says otherwise.
+//! Nothing can be changed through it. With `admin-token` the figures are for who shows it (`Authorization: Bearer`), and
+//! health is for everybody; with `admin-tls` all of it is encrypted, by the certificates that clients see.
 //!
-//! Bounds, so that a hostile peer costs nothing: connections, header bytes and count, time for a header, time for a
-//! connection. A request's body is never read. Not here: what the figures are (`metrics`, `observe`).
+//! Bounds, so that a hostile peer costs nothing: connections, header bytes and count, time for a handshake and for a
+//! header, time for a connection. A request's body is never read. Not here: what the figures are (`metrics`, `observe`).
 
 use super::exposition::Format;
 use super::{health, metrics};
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::node::Node;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -28,7 +29,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 /// Listens where the configuration says; does nothing if it says nowhere.
 pub fn start(node: &'static Node, config: &Config) -> io::Result<()> {
@@ -41,7 +46,13 @@ pub fn start(node: &'static Node, config: &Config) -> io::Result<()> {
         e
     })?;
     let address = serve(node, listener)?;
-    crate::log::notice!("Admin listener at http://{address}/metrics");
+    let scheme = if config.admin_tls { "https" } else { "http" };
+    crate::log::notice!("Admin listener at {scheme}://{address}/metrics");
+    if !address.ip().is_loopback() && (!config.admin_tls || config.admin_token.is_empty()) {
+        crate::log::warning!(
+            "The admin listener is not on the loopback: admin-tls and admin-token keep its figures from others."
+        );
+    }
     Ok(())
 }
 
@@ -71,18 +82,34 @@ async fn accept(node: &'static Node, listener: tokio::net::TcpListener) {
         // Whoever comes when all places are taken is closed at once.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         tokio::spawn(async move {
-            let answer = service_fn(move |request| async move { Ok::<_, Infallible>(answer(node, &request)) });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .max_headers(HEADERS_MAX)
-                .max_buf_size(REQUEST_BYTES_MAX)
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), answer);
             // How a monitor's connection ends is its own business.
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, converse(node, stream)).await;
             drop(place);
         });
     }
+}
+
+async fn converse(node: &'static Node, stream: TcpStream) {
+    if !node.config.load().admin_tls {
+        return speak(node, stream).await;
+    }
+    // Read anew for each: certificates may have changed.
+    let Some(settings) = node.tls.settings() else { return };
+    let handshake = TlsAcceptor::from(settings.server.clone()).accept(stream);
+    if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, handshake).await {
+        speak(node, stream).await;
+    }
+}
+
+async fn speak(node: &'static Node, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let answer = service_fn(move |request| async move { Ok::<_, Infallible>(answer(node, &request)) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), answer);
+    let _ = connection.await;
 }
 
 fn answer(node: &Node, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -92,6 +119,11 @@ fn answer(node: &Node, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         return refused;
     }
     match request.uri().path() {
+        "/metrics" | "/latency.json" if !shows_token(node, request) => {
+            let mut refused = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong\n");
+            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            refused
+        }
         "/metrics" => {
             let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
             let format = Format::accepted(accept.unwrap_or_default());
@@ -111,6 +143,17 @@ fn answer(node: &Node, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
+/// Whether the request bears `admin-token`, if there is one.
+fn shows_token(node: &Node, request: &Request<Incoming>) -> bool {
+    let config = node.config.load();
+    if config.admin_token.is_empty() {
+        return true;
+    }
+    let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let Some((scheme, token)) = shown.split_at_checked(BEARER.len()) else { return false };
+    scheme.eq_ignore_ascii_case(BEARER) && token.ct_eq(&config.admin_token).into()
+}
+
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     response(status, "text/plain; charset=utf-8", body)
 }
@@ -123,6 +166,7 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> R
     response
 }
 
+const BEARER: &[u8] = b"Bearer ";
 /// A monitoring system needs one or two.
 const CONNECTIONS_MAX: usize = 32;
 /// A scraper sends about ten headers in some hundred bytes; 8 KiB is the least buffer hyper takes.

@@ -12,10 +12,13 @@ use super::worker::Worker;
 use crate::clients::OutputLimit;
 use crate::clients::{Client, ClientClass};
 use crate::clock;
+use crate::command::line::Viewer;
 use crate::command::waiting::serve_acknowledged;
+use crate::command::{MAY_REPLICATE, READONLY, WRITE};
 use crate::log::{notice, warning};
 use crate::num;
 use crate::persist::stream::{Cursor, random_id};
+use crate::persist::walks::Job;
 use crate::replication::{Joined, Part, Replica, Stage};
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
 use std::fs::File;
@@ -26,7 +29,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// A connection that serves a replica.
 pub struct Feed<'a> {
@@ -70,7 +73,7 @@ struct Over;
 impl<'a> Feed<'a> {
     /// `input`: what came behind PSYNC.
     pub fn new(worker: &'a Worker, stream: &'a mut Stream, (replica, parts): Joined, input: Vec<u8>) -> Self {
-        let mut tick = interval(TICK);
+        let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (client, cursor) = (replica.client.clone(), replica.cursor());
         client.facts.is_replica.store(true, Relaxed);
@@ -278,9 +281,10 @@ impl<'a> Feed<'a> {
                 Step::Request { len, argc, .. } => {
                     if argc > 0 {
                         let argv = ArgvView::new(&self.input[consumed..consumed + len], &self.spans);
-                        let ack = acknowledgement(argv);
-                        if let Some((offset, on_disk)) = ack {
-                            self.acknowledged(offset, on_disk);
+                        match said(argv) {
+                            Said::Acknowledged(offset, on_disk) => self.acknowledged(offset, on_disk),
+                            Said::Nothing => {}
+                            Said::Command => return Err(self.asked(argv)),
                         }
                     }
                     consumed += len;
@@ -293,10 +297,26 @@ impl<'a> Feed<'a> {
         if self.input.len() > REQUEST_BYTES_MAX { Err(Over) } else { Ok(()) }
     }
 
+    /// It sent a command that has a reply, for which there is no room on this connection.
+    fn asked(&self, argv: ArgvView<'_>) -> Over {
+        let registry = self.worker.registry;
+        let row = registry.lookup(argv);
+        let name = row.map_or_else(|| String::from_utf8_lossy(argv.get(0)).into_owned(), |row| row.command.full_name());
+        let line = Viewer::server(registry, clock::now_ms()).line(&self.client);
+        warning!("Replica generated a reply to command '{name}', disconnecting it: {line}");
+        if row.is_some_and(|row| row.command.has(READONLY | WRITE | MAY_REPLICATE)) {
+            warning!(
+                "== CRITICAL == This master is sending an error to its replica: 'Replica can't interact with the keyspace' after processing the command '{name}'"
+            );
+        }
+        Over
+    }
+
     fn acknowledged(&mut self, offset: u64, on_disk: Option<u64>) {
         let (node, now) = (self.worker.node, clock::now_ms());
         self.client.facts.last_active_ms.store(now, Relaxed);
         self.replica.acknowledge(offset, on_disk, now);
+        self.replica.trust(false);
         if matches!(self.phase, Phase::AwaitsFirstAck) {
             self.go_online();
         }
@@ -347,6 +367,14 @@ impl Drop for Feed<'_> {
     fn drop(&mut self) {
         let node = self.worker.node;
         node.replication.remove(&self.replica, clock::now_ms());
+        // Of no use to anybody, unless it is a save as well, as in Redis.
+        let wants_data = |replica: &Arc<Replica>| !replica.is_online();
+        if self.replica.stage() == Stage::Snapshot
+            && node.config.load().save.is_empty()
+            && !node.replication.replicas().iter().any(wants_data)
+        {
+            node.walks.cancel(Job::Sync);
+        }
         if let Some(cursor) = self.replica.cursor() {
             node.journal.stream.leave(&cursor);
         }
@@ -354,15 +382,24 @@ impl Drop for Feed<'_> {
     }
 }
 
-/// `REPLCONF ACK offset [FACK offset]`; anything else means nothing.
-fn acknowledgement(argv: ArgvView<'_>) -> Option<(u64, Option<u64>)> {
+/// What a replica's request says.
+enum Said {
+    /// `REPLCONF ACK offset [FACK offset]`.
+    Acknowledged(u64, Option<u64>),
+    /// No reply either, and nothing that is understood.
+    Nothing,
+    Command,
+}
+
+fn said(argv: ArgvView<'_>) -> Said {
     let is = |i: usize, word: &[u8]| argv.len() > i && argv.get(i).eq_ignore_ascii_case(word);
     let number = |i: usize| num::parse_i64(argv.get(i)).and_then(|n| u64::try_from(n).ok());
-    if argv.len() < 3 || !is(0, b"replconf") || !is(1, b"ack") {
-        return None;
+    if !is(0, b"replconf") || !(is(1, b"ack") || is(1, b"fack") || is(1, b"getack")) {
+        return Said::Command;
     }
     let on_disk = if argv.len() == 5 && is(3, b"fack") { number(4) } else { None };
-    Some((number(2)?, on_disk))
+    let offset = if argv.len() >= 3 && is(1, b"ack") { number(2) } else { None };
+    offset.map_or(Said::Nothing, |offset| Said::Acknowledged(offset, on_disk))
 }
 
 /// Bytes of the stream, or of a snapshot in a file, sent with one call.

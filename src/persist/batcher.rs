@@ -55,7 +55,7 @@ mod tests {
         let (journal, pace) = (Journal::default(), Pace::default());
         journal.set_policy(Fsync::No, ReplyAfter::Durable, false, 1);
         journal.attach(Storage::default().create(&dir.path().join("incr")).unwrap(), 0);
-        let end = journal.append((0, 0), 1, [b"", b"*1\r\n$1\r\nA\r\n", b""], 0);
+        let end = journal.append_record((0, 0), b"*1\r\n$1\r\nA\r\n");
         journal.flush();
         std::thread::scope(|threads| {
             threads.spawn(|| run(&journal, &pace));

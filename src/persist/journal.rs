@@ -47,6 +47,15 @@ pub enum ReplyAfter {
     Memory,
 }
 
+/// One unit's effects: a contiguous run of commands that begins in the first and ends in the second of `databases`, in up
+/// to three pieces.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    pub databases: (usize, usize),
+    pub commands: usize,
+    pub pieces: [&'a [u8]; 3],
+}
+
 /// `L` is the kind of its locks, which model tests choose.
 pub struct Journal<L: Lock = RawMutex> {
     on: AtomicBool,
@@ -247,20 +256,24 @@ impl<L: Lock> Journal<L> {
         }
     }
 
-    /// Appends one unit's effects: `record` is one contiguous run of commands that begins in the first and ends in the
-    /// second of `databases`. Returns the offset behind it, 0 without a log. Called under the unit's locks.
-    pub fn append(&self, databases: (usize, usize), commands: usize, record: [&[u8]; 3], now: Millis) -> u64 {
+    /// Appends one unit's effects, which are mostly the same for both. Returns the offset behind them in the log, 0
+    /// without one. Called under the unit's locks.
+    pub fn append(&self, log: Record<'_>, replicas: Record<'_>, now: Millis) -> u64 {
         if !self.records() {
             return 0;
         }
         let mut p = self.pending.lock();
-        if self.stream.is_on() {
-            self.stream.append(databases, record);
+        if self.stream.is_on() && replicas.commands > 0 {
+            self.stream.append(replicas.databases, replicas.pieces);
         }
         // Looked at under the lock: what came behind the end of recording would wait for ever.
         if !self.is_on() {
             return 0;
         }
+        if log.commands == 0 {
+            return p.end;
+        }
+        let Record { databases, commands, pieces: record } = log;
         let before = p.bytes.len();
         if self.timestamps.load(Relaxed) && p.last_timestamp != now / 1000 {
             p.last_timestamp = now / 1000;
@@ -640,11 +653,17 @@ impl<L: Lock> Journal<L> {
 
 #[cfg(test)]
 impl<L: Lock> Journal<L> {
+    /// The same record for both.
+    pub(super) fn append_record(&self, databases: (usize, usize), bytes: &[u8]) -> u64 {
+        let record = Record { databases, commands: 1, pieces: [b"", bytes, b""] };
+        self.append(record, record, 0)
+    }
+
     /// The effects of a single command, outside any unit.
     fn append_command(&self, db: usize, args: &[&[u8]]) -> u64 {
         let mut bytes = Vec::new();
         crate::resp::encode_request(&mut bytes, args.iter().copied());
-        self.append((db, db), 1, [b"", &bytes, b""], 0)
+        self.append_record((db, db), &bytes)
     }
 }
 

@@ -9,6 +9,7 @@
 use super::aof::{Aof, AofDir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
+use super::rdb::Version;
 use super::snapshot::{self, Form, Order};
 use super::storage::{Directory, StoredFile};
 use super::walks::Walks;
@@ -93,7 +94,7 @@ impl Job<'_> {
 
     fn form(&self) -> Form {
         match self.config.aof_use_rdb_preamble {
-            true => Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: true, history: None },
+            true => Form::Rdb { version: Version::of(self.keyspace.has_timed_fields()), log_base: true, history: None },
             false => Form::Commands,
         }
     }

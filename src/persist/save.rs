@@ -6,6 +6,7 @@
 
 use super::aof::{LastOk, at};
 use super::progress::Loading;
+use super::rdb::Version;
 use super::rdb::write::{History, Purpose, Writer};
 use super::snapshot::{self, Form, Order};
 use super::storage::{Storage, directory_of};
@@ -122,7 +123,7 @@ impl Job<'_> {
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         drop(exclusive);
         let (storage, temp) = (&self.rdb.storage, background_path());
-        let form = Form::Rdb { timed_fields: self.keyspace.has_timed_fields(), log_base: false, history };
+        let form = Form::Rdb { version: Version::of(self.keyspace.has_timed_fields()), log_base: false, history };
         let order = Order { form, config: self.config, walks: self.walks, libraries: &libraries };
         let written = snapshot::File::create(storage, &temp)
             .and_then(|mut file| snapshot::write(walk, &order, &mut file))
@@ -173,9 +174,9 @@ fn write_everything(
     let mut file = storage.create(path)?;
     let keyspace = db.keyspace();
     let mut out = Vec::new();
-    let timed_fields = keyspace.has_timed_fields();
+    let version = Version::of(keyspace.has_timed_fields());
     let sizes = (0..keyspace.databases()).map(|index| keyspace.counts(index)).collect();
-    let purpose = Purpose { history, ..Purpose::of(config, timed_fields, false, db.now(), sizes) };
+    let purpose = Purpose { history, ..Purpose::of(config, version, false, db.now(), sizes) };
     let mut writer = Writer::begin(&mut out, purpose);
     libraries.libraries().for_each(|library| writer.library(&mut out, &library.text));
     let selected = db.index();

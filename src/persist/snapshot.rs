@@ -5,6 +5,7 @@
 //! is synced as it grows and at its end. Between its pieces it offers its core to whoever waits for it.
 
 use super::aof::at;
+use super::rdb::Version;
 use super::rdb::write::{History, Purpose, Size, Writer};
 use super::replay;
 use super::storage::{Storage, StoredFile};
@@ -24,8 +25,7 @@ use std::time::Duration;
 /// What the file is to be.
 pub enum Form {
     Rdb {
-        /// Fields of hashes may expire.
-        timed_fields: bool,
+        version: Version,
         log_base: bool,
         /// The replication history that the data is of.
         history: Option<History>,
@@ -91,10 +91,13 @@ pub fn write(mut walk: Walk<'_>, order: &Order<'_>, sink: &mut dyn Sink) -> io::
         };
         file.courtesy.give_way();
         walk.free_spent(|| file.courtesy.give_way());
-        for captured in walk.captured() {
+        for (i, captured) in walk.captured().into_iter().enumerate() {
             file.captured(&captured, walks)?;
             walk.wrote(1);
             file.courtesy.give_way();
+            if (i + 1).is_multiple_of(keys_per_step) && !wait(walks, delay) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
         }
         if walks.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -209,9 +212,9 @@ impl Writing {
     fn begin(out: &mut Vec<u8>, form: &Form, config: &Config, sizes: Vec<Size>) -> Self {
         let now = clock::now_ms();
         match form {
-            Form::Rdb { timed_fields, log_base, history } => {
+            Form::Rdb { version, log_base, history } => {
                 let history = history.clone();
-                let purpose = Purpose { history, ..Purpose::of(config, *timed_fields, *log_base, now, sizes) };
+                let purpose = Purpose { history, ..Purpose::of(config, *version, *log_base, now, sizes) };
                 Self::Rdb(Box::new(Writer::begin(out, purpose)))
             }
             Form::Commands => {

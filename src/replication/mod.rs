@@ -8,14 +8,17 @@
 //! looks at the *term*, a number that each change raises, whenever it enters the gate, so that nothing of an old primary
 //! is applied in a new role.
 
+pub mod own;
 pub mod replica;
 pub mod sync;
 
+pub use own::OwnKeys;
 pub use replica::{Joined, Offered, Part, Replica, Stage};
 
 use crate::clock::Millis;
 use crate::keyspace::waiting::Waiter;
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -123,6 +126,12 @@ pub struct Replication {
     waits: Mutex<Vec<OffsetWait>>,
     waiting: AtomicBool,
     pub failover: Mutex<Option<Failover>>,
+    /// Bytes of the primary's that came and have not run.
+    pub read_ahead: AtomicU64,
+    /// Of a writable replica.
+    pub own_keys: OwnKeys,
+    /// Replicas that left with a snapshot which they did not show to read, and when.
+    doubts: Mutex<VecDeque<(Primary, Millis)>>,
     /// When a replica that cannot be served was last told to the log.
     pub refused_ms: AtomicI64,
     /// When the last replica left, for `repl-backlog-ttl`; 0 if that is to be counted from the next look.
@@ -163,6 +172,8 @@ impl Replication {
     /// Follows nobody from now on. The caller owns the world.
     pub fn promote(&self) {
         *self.link.lock() = Link::default();
+        // From now on all keys are its own.
+        self.own_keys.clear();
         // Its brothers have from now on to come.
         self.alone_since_ms.store(0, Relaxed);
         self.is_replica.store(false, Relaxed);
@@ -199,6 +210,17 @@ impl Replication {
         if replicas.is_empty() {
             self.alone_since_ms.store(now as u64, Relaxed);
         }
+        if replica.is_on_trust() {
+            let mut doubts = self.doubts.lock();
+            doubts.push_front((replica.place(), now));
+            doubts.truncate(DOUBTS_MAX);
+        }
+    }
+
+    /// Whether a replica left not long ago with a snapshot that it did not show to read.
+    pub fn doubts(&self, replica: &Replica, now: Millis) -> bool {
+        let place = replica.place();
+        self.doubts.lock().iter().any(|(other, since)| *other == place && now - since < DOUBT_MS)
     }
 
     /// Oldest first.
@@ -272,3 +294,8 @@ impl Replication {
         std::mem::take(&mut *self.waits.lock())
     }
 }
+
+/// Replicas beyond this many are trusted again.
+const DOUBTS_MAX: usize = 64;
+/// A replica that lost its link for another reason waits no longer than this.
+const DOUBT_MS: Millis = 60_000;

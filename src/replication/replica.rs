@@ -1,13 +1,15 @@
 //! A connected replica, as the rest of the server sees it.
 
+use super::Primary;
 use crate::clients::Client;
 use crate::clock::Millis;
+use crate::persist::rdb::Version;
 use crate::persist::stream::Cursor;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 /// What a replica has said of itself with REPLCONF.
@@ -19,12 +21,19 @@ pub struct Offered {
     /// It can load a snapshot of unknown length, which ends in a mark.
     pub eof: bool,
     pub psync2: bool,
-    /// It reads version 12 of the format, which holds hashes whose fields expire: Redis 8.2 and newer, and we, show it.
-    pub reads_rdb_12: bool,
+    /// The newest version of a snapshot that it shows to read; see [`super::sync`].
+    pub reads: Version,
     /// It wants a snapshot and no stream.
     pub rdb_only: bool,
     /// Of the snapshot only the functions.
     pub functions_only: bool,
+}
+
+impl Offered {
+    /// Whether it loads the snapshot; a tool only keeps it.
+    pub fn loads(&self) -> bool {
+        !self.rdb_only && !self.functions_only
+    }
 }
 
 /// How far a replica's connection is.
@@ -81,6 +90,8 @@ pub struct Replica {
     acked: AtomicU64,
     acked_on_disk: AtomicU64,
     acked_ms: AtomicI64,
+    /// It was sent a snapshot that it does not show to read, and has acknowledged nothing yet.
+    on_trust: AtomicBool,
 }
 
 impl Replica {
@@ -97,6 +108,7 @@ impl Replica {
             acked: AtomicU64::new(0),
             acked_on_disk: AtomicU64::new(0),
             acked_ms: AtomicI64::new(now),
+            on_trust: AtomicBool::new(false),
         };
         (Arc::new(replica), receive)
     }
@@ -144,6 +156,15 @@ impl Replica {
         self.acked_ms.store(now, Relaxed);
     }
 
+    /// It may be unable to read its snapshot; its first acknowledgement says otherwise.
+    pub fn trust(&self, yes: bool) {
+        self.on_trust.store(yes, Relaxed);
+    }
+
+    pub fn is_on_trust(&self) -> bool {
+        self.on_trust.load(Relaxed)
+    }
+
     pub fn acked(&self) -> u64 {
         self.acked.load(Relaxed)
     }
@@ -154,6 +175,11 @@ impl Replica {
 
     pub fn acked_ms(&self) -> Millis {
         self.acked_ms.load(Relaxed)
+    }
+
+    /// Where it listens.
+    pub fn place(&self) -> Primary {
+        Primary { host: self.ip(), port: self.offered.port }
     }
 
     /// The address under which it is known: announced, or the one it comes from.

@@ -3,11 +3,20 @@
 //! The snapshot goes to the connections as it is made, framed by an end mark, if `repl-diskless-sync` says so and all of
 //! them can read that; else to a file first, which is removed while it is read. What is written meanwhile waits for them in
 //! the stream. A replica whose connection takes nothing for `repl-timeout` is left behind; the others go on.
+//!
+//! **Which version of the format.** The handshakes of Redis 6.2, 7.0, 7.2 and 7.4 are the same: `capa eof capa psync2`.
+//! Valkey since 8 tells its version, and reads 10; Redis since 8.2 has `capa rdb-channel-repl`, and reads 12; we say
+//! `capa rdb12`. Whoever shows nothing gets version 9, which all of them read, as long as it carries the data. Libraries of
+//! functions need 10: such a replica is sent it on trust, and if it leaves without a first acknowledgement, which is what
+//! 6.2 does, it is refused in words for a while. Hashes whose fields expire need 12: who does not show to read it is refused
+//! at once, because it would give up its data for a snapshot that it may not be able to load. What comes behind the
+//! snapshot is in the words of 7.0.
 
 use super::{Part, Replica, Replication, Stage};
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
+use crate::persist::rdb::Version;
 use crate::persist::rdb::write::{Purpose, Writer};
 use crate::persist::snapshot::{self, Form, Order, Sink};
 use crate::persist::{Journal, Storage, Walks};
@@ -68,21 +77,24 @@ impl Job<'_> {
         self.keyspace.look_for_timed_fields();
         let exclusive = self.keyspace.gate.exclusive();
         let waiting = self.replication.replicas().into_iter().filter(|replica| replica.stage() == Stage::Waits);
-        let timed_fields = self.keyspace.has_timed_fields();
-        let (served, refused): (Vec<_>, Vec<_>) = waiting
-            .partition(|replica| !timed_fields || replica.offered.reads_rdb_12 || replica.offered.functions_only);
-        refused.iter().for_each(|replica| self.refuse(replica));
-        replicas.extend(served);
-        if replicas.is_empty() {
-            return Ok(());
+        let (libraries, now) = (self.libraries.current(), clock::now_ms());
+        let needed = version_needed(self.keyspace, &libraries);
+        for replica in waiting {
+            match refusal(self.replication, &replica, needed, now) {
+                Some(refusal) => self.refuse(&replica, &refusal),
+                None => replicas.push(replica),
+            }
         }
+        let Some(common) = replicas.iter().map(|replica| replica.offered.reads).min() else { return Ok(()) };
+        let version = needed.max(common.min(Version::V10));
+        let on_trust = replicas.iter().filter(|replica| replica.offered.loads() && replica.offered.reads < version);
+        on_trust.for_each(|replica| replica.trust(true));
         let walk = self
             .keyspace
             .cut(&exclusive, self.slot)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         let (history, cursors) = self.journal.stream.begin_sync(replicas.len());
         let offset = history.offset;
-        let libraries = self.libraries.current();
         drop(exclusive);
         for (replica, cursor) in replicas.iter().zip(cursors) {
             replica.set_cursor(cursor.clone());
@@ -90,7 +102,7 @@ impl Job<'_> {
             let _ = replica.send(Part::Begin(cursor));
         }
         let order = Order {
-            form: Form::Rdb { timed_fields, log_base: false, history: Some(history) },
+            form: Form::Rdb { version, log_base: false, history: Some(history) },
             config: self.config,
             walks: self.walks,
             libraries: &libraries,
@@ -123,29 +135,49 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// Fields of hashes expire, which needs a version of the format that the replica does not show to read: it would give up
-    /// its data for a snapshot that it cannot load.
-    fn refuse(&self, replica: &Replica) {
+    fn refuse(&self, replica: &Replica, refusal: &Refusal) {
         let now = clock::now_ms();
         if self.replication.refused_ms.swap(now, Relaxed) + REFUSALS_LOGGED_EVERY_MS < now {
-            crate::log::warning!(
-                "Replica {} is refused: fields of hashes expire here, for which it shows no support (Redis 8.2 does)",
-                replica.client.address
-            );
+            crate::log::warning!("Replica {} is refused: {}", replica.client.address, refusal.why);
         }
         replica.go_to(Stage::Snapshot);
-        let _ = replica.send(Part::Refusal(NEEDS_VERSION_12));
+        let _ = replica.send(Part::Refusal(refusal.line));
     }
 
     /// A snapshot of nothing but the libraries of functions.
     fn send_functions(&self, replica: &Replica, libraries: &Set) {
         let mut bytes = Vec::new();
-        let purpose = Purpose::of(self.config, false, false, clock::now_ms(), Vec::new());
+        let purpose = Purpose::of(self.config, Version::V10, false, clock::now_ms(), Vec::new());
         let mut writer = Writer::begin(&mut bytes, purpose);
         libraries.libraries().for_each(|library| writer.library(&mut bytes, &library.text));
         writer.end(&mut bytes, self.config.rdbchecksum);
         let _ = replica.send(Part::Bytes(bytes.into()));
         let _ = replica.send(Part::End);
+    }
+}
+
+/// The lowest version of the format that carries everything there is.
+pub fn version_needed(keyspace: &Keyspace, libraries: &Set) -> Version {
+    match keyspace.has_timed_fields() {
+        true => Version::V12,
+        false if libraries.libraries().len() > 0 => Version::V10,
+        false => Version::V9,
+    }
+}
+
+/// Why a replica is given no snapshot: for the log, and as the answer to PSYNC.
+pub struct Refusal {
+    why: &'static str,
+    /// Not an error of the kind that makes a replica ask with SYNC.
+    line: &'static str,
+}
+
+/// Whether a replica is to be refused a snapshot of a version.
+pub fn refusal(replication: &Replication, replica: &Replica, version: Version, now: Millis) -> Option<Refusal> {
+    match version {
+        _ if !replica.offered.loads() || replica.offered.reads >= version => None,
+        Version::V12 => Some(NEEDS_VERSION_12),
+        _ => replication.doubts(replica, now).then_some(NEEDS_VERSION_10),
     }
 }
 
@@ -226,8 +258,14 @@ fn deliver(replica: &Replica, mut part: Part, walks: &Walks, patience: Duration)
     }
 }
 
-/// Not an error of the kind that makes a replica ask with SYNC.
-const NEEDS_VERSION_12: &str = "-NOMASTERLINK Fields of hashes expire here, which needs RDB version 12: this replica does not show that it reads that\r\n";
+const NEEDS_VERSION_12: Refusal = Refusal {
+    why: "fields of hashes expire here, for which it shows no support (Redis 8.2 does)",
+    line: "-NOMASTERLINK Fields of hashes expire here, which needs RDB version 12: this replica does not show that it reads that\r\n",
+};
+const NEEDS_VERSION_10: Refusal = Refusal {
+    why: "functions are loaded here, which needs RDB version 10 (Redis 7.0 reads it), and it left when it was sent that",
+    line: "-NOMASTERLINK Functions are loaded here, which needs RDB version 10: this replica left when it was sent that\r\n",
+};
 const REFUSALS_LOGGED_EVERY_MS: i64 = 60_000;
 /// While a connection has no room for more of the snapshot.
 const NAP: Duration = Duration::from_millis(1);

@@ -125,6 +125,11 @@ impl Runs {
         self.own_world.load(Relaxed)
     }
 
+    /// Whether one of them has lasted longer than `busy-reply-threshold`.
+    pub fn any_busy(&self) -> bool {
+        self.any() && self.long.lock().iter().any(|run| run.is_busy.load(Relaxed))
+    }
+
     /// Whether one of them has the stripe.
     pub fn hold(&self, stripe: usize) -> bool {
         self.any() && self.long.lock().iter().any(|run| run.holds(stripe))
@@ -185,9 +190,9 @@ impl Runs {
         answer
     }
 
-    /// The process ends: whatever runs ends with it, unfinished.
-    pub fn end_all(&self) {
-        self.ending.store(true, Relaxed);
+    /// Ends all scripts, however young, as long as the process is about to end.
+    pub fn set_ending(&self, yes: bool) {
+        self.ending.store(yes, Relaxed);
     }
 
     pub fn are_ending(&self) -> bool {

@@ -119,7 +119,8 @@ impl Tls {
 
 /// Whether any directive asks for TLS. Without one nothing is read and nothing is judged, as in Redis.
 pub fn is_wanted(config: &Config) -> bool {
-    config.tls_port != 0 || config.tls_replication || config.tls_cluster
+    let admin = config.admin_tls && config.admin_port != 0;
+    config.tls_port != 0 || config.tls_replication || config.tls_cluster || admin
 }
 
 fn settings(config: &Config) -> Result<Settings, String> {

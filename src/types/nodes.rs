@@ -210,6 +210,11 @@ impl NodesCut {
         self.row.is_empty()
     }
 
+    /// Elements in them: O(their number).
+    pub fn elements(&self) -> usize {
+        self.row.iter().map(|node| node.len()).sum()
+    }
+
     /// Visits the next few listpacks, from the left. False behind the last.
     pub fn step(&self, mut visit: impl FnMut(&Packed)) -> bool {
         if self.over.load(Relaxed) {

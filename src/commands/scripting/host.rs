@@ -5,7 +5,7 @@
 //! a command needs the world: see [`crate::command::scripts`].
 
 use crate::clock;
-use crate::command::effects::Effects;
+use crate::command::effects::{Audience, Effects};
 use crate::command::permission;
 use crate::command::scripts::Anew;
 use crate::command::slots::ScriptSlots;
@@ -15,7 +15,7 @@ use crate::keyspace::undo::Before;
 use crate::resp::{ArgvView, Proto};
 use crate::script::functions::log_script;
 use crate::script::running::{Kill, Run, Told};
-use crate::script::{Called, Host, Tick};
+use crate::script::{Called, Host, REPL_AOF, REPL_REPLICA, Tick};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -35,7 +35,8 @@ pub struct State {
     out_of_memory: bool,
     /// It called a command that writes.
     wrote: bool,
-    propagates: bool,
+    /// Who gets the effects from here on: `redis.set_repl`.
+    audience: Audience,
     /// What it replaced, in that order.
     before: Vec<Before>,
     /// What was found due stays removed if the script is taken back.
@@ -75,7 +76,7 @@ impl State {
             read_only,
             out_of_memory,
             wrote: false,
-            propagates: true,
+            audience: Audience::ALL,
             before: Vec::new(),
             kept: Effects::default(),
             reached: Vec::new(),
@@ -148,7 +149,7 @@ impl Running<'_, '_, '_> {
             state.wrote = true;
             state.run.iter().for_each(|run| run.wrote.store(true, Relaxed));
         }
-        self.ctx.run_called(row, request, &mut state.session, reply, state.propagates);
+        self.ctx.run_called(row, request, &mut state.session, reply, state.audience);
         Ok(())
     }
 
@@ -239,7 +240,7 @@ impl Host for Running<'_, '_, '_> {
     }
 
     fn set_repl(&mut self, flags: u8) {
-        self.state.propagates = flags != 0;
+        self.state.audience = Audience { log: flags & REPL_AOF != 0, replicas: flags & REPL_REPLICA != 0 };
     }
 
     fn may_run(&mut self, request: ArgvView<'_>) -> Option<bool> {

@@ -13,7 +13,7 @@ use crate::keyspace::access::idle_seconds;
 use crate::keyspace::entry::Entry;
 use crate::log;
 use crate::num;
-use crate::persist::rdb::value;
+use crate::persist::rdb::{Version, value};
 use crate::process::crash::Purpose;
 use crate::resp::Proto;
 use std::ops::RangeInclusive;
@@ -199,7 +199,7 @@ fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// Bytes the value takes in a snapshot, without type and key.
 fn serialized_len(entry: Entry, config: &Config) -> usize {
     let mut out = Vec::new();
-    value::encode(&mut out, &entry.body(), config.rdbcompression);
+    value::encode(&mut out, &entry.body(), Version::V10, config.rdbcompression);
     out.len()
 }
 

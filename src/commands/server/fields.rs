@@ -73,6 +73,9 @@ const SERVER: &[Field] = &[
     field("executable", |_| executable().into()),
     field("config_file", |r| config_file(r).into()),
     field("io_threads_active", zero),
+    field("shutdown_in_milliseconds", |r| {
+        r.node.life.shutdown_deadline().map(|at| (at - r.now).max(0).to_string()).into()
+    }),
     field("listener0", |r| listeners(r).next().into()),
     field("listener1", |r| listeners(r).nth(1).into()),
     field("memkv_version", |_| MEMKV_VERSION.into()),
@@ -257,7 +260,7 @@ const STATS: &[Field] = &[
     field("latest_fork_usec", zero),
     field("total_forks", zero),
     field("migrate_cached_sockets", |r| r.node.migrations.cached.load(Relaxed).into()),
-    field("slave_expires_tracked_keys", zero),
+    field("slave_expires_tracked_keys", |r| r.node.replication.own_keys.len().into()),
     field("active_defrag_hits", |r| r.counts.defrag_hits.into()),
     field("active_defrag_misses", |r| r.counts.defrag_misses.into()),
     field("active_defrag_key_hits", |r| r.counts.defrag_key_hits.into()),

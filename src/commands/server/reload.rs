@@ -4,6 +4,7 @@ use crate::command::session::Session;
 use crate::command::*;
 use crate::keyspace::walk::Garbage;
 use crate::node::Node;
+use crate::persist::aof::AofDir;
 use crate::persist::load::{self, Apply};
 use crate::persist::rdb::read::{Delivered, Loaded};
 use crate::resp::ArgvView;
@@ -11,31 +12,31 @@ use crate::resp::ArgvView;
 /// Writes the log out, empties the keyspace and loads the log.
 pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let node = ctx.node;
-    if !node.journal.is_on() {
+    let unreadable = |e: std::io::Error| {
+        crate::log::warning!("{e}");
+        CANNOT_LOAD
+    };
+    if node.journal.is_on() && !node.journal.finish() {
+        return Err(CANNOT_LOAD);
+    }
+    let files = node.aof.files.lock();
+    // What BGREWRITEAOF has written while the log is off.
+    let at_rest = match *files {
+        Some(_) => None,
+        None => Some(AofDir::open(ctx.config, &node.aof.storage).map_err(unreadable)?),
+    };
+    let Some(files) = files.as_ref().or(at_rest.as_ref()).filter(|files| files.manifest.base.is_some()) else {
         return ctx.out.ok();
-    }
-    if !node.journal.finish() {
-        return Err(Error::new("ERR Error trying to load the AOF, check server logs."));
-    }
+    };
     let selected = ctx.db.index();
     flush_all(ctx);
     let mut session = Session::for_log(ctx.db.now());
-    let files = node.aof.files.lock();
-    let loaded = match files.as_ref() {
-        Some(files) => {
-            let mut reload = Reload { ctx, session: &mut session, loaded: 0 };
-            load::load(files, reload.ctx.config, &node.rdb.loading, &mut reload)
-        }
-        None => Ok(()),
-    };
-    drop(files);
+    let mut reload = Reload { ctx, session: &mut session, loaded: 0 };
+    let loaded = load::load(files, reload.ctx.config, &node.rdb.loading, &mut reload);
     ctx.db.select(selected);
     ctx.db.changes.dirty = 0;
     ctx.propagate_nothing();
-    if let Err(e) = loaded {
-        crate::log::warning!("{e}");
-        return Err(Error::new("ERR Error trying to load the AOF, check server logs."));
-    }
+    loaded.map_err(unreadable)?;
     ctx.out.ok()
 }
 
@@ -135,5 +136,6 @@ fn load_library(node: &Node, text: &[u8], replace: bool) -> Result<(), String> {
     loaded.map(drop).map_err(|text| format!("Failed creating the library: {}", String::from_utf8_lossy(&text)))
 }
 
+const CANNOT_LOAD: Error = Error::new("ERR Error trying to load the AOF, check server logs.");
 /// Commands between two looks whether defragmentation is due: nobody else can see to it meanwhile.
 const LOADED_PER_VISIT: u64 = 256;

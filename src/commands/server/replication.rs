@@ -2,6 +2,7 @@
 
 use super::info::{Field, Reading, Value};
 use crate::replication::{Failover, Link};
+use std::sync::atomic::Ordering::Relaxed;
 
 pub const FIELDS: &[Field] = &[
     field("role", |r| if r.node.replication.is_replica() { "slave" } else { "master" }.into()),
@@ -13,7 +14,9 @@ pub const FIELDS: &[Field] = &[
         of_link(r, |link| if link.state.is_connected() { (now - link.heard_ms).max(0) / 1000 } else { never }.into())
     }),
     field("master_sync_in_progress", |r| of_link(r, |link| link.is_syncing().into())),
-    field("slave_read_repl_offset", |r| of_link(r, |_| r.node.journal.stream.end().into())),
+    field("slave_read_repl_offset", |r| {
+        of_link(r, |_| (r.node.journal.stream.end() + r.node.replication.read_ahead.load(Relaxed)).into())
+    }),
     field("slave_repl_offset", |r| of_link(r, |_| r.node.journal.stream.end().into())),
     field("master_sync_total_bytes", |r| of_sync(r, |link| link.sync_total.into())),
     field("master_sync_read_bytes", |r| of_sync(r, |link| link.sync_read.into())),

@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    ALIAS_HIDDEN, EXTENSION, HIDDEN, IMMUTABLE, Kind, LONG, MODIFIABLE, MULTI_ARG, Param, UNSUPPORTED, at, choice, int,
-    num, row, text,
+    ALIAS_HIDDEN, EXTENSION, HIDDEN, IMMUTABLE, Kind, LONG, MODIFIABLE, MULTI_ARG, Param, SENSITIVE, UNSUPPORTED, at,
+    choice, int, num, row, text,
 };
 use crate::config::special;
 
@@ -14,6 +14,10 @@ pub(super) const ROWS: &[Param] = &[
         "Address of the admin listener."),
     row("admin-port", int(num!(admin_port), 0, 65_535), "0", IMMUTABLE | EXTENSION,
         "Port of the admin listener (/metrics, /latency.json, /healthz, /readyz); 0 for none."),
+    row("admin-tls", Kind::Flag(at!(admin_tls)), "no", IMMUTABLE | EXTENSION,
+        "The admin listener speaks TLS, with the certificates and the rules for clients of tls-port."),
+    row("admin-token", Kind::Secret(at!(admin_token)), "", MODIFIABLE | EXTENSION | SENSITIVE,
+        "What /metrics and /latency.json ask for as a bearer token; empty for nothing."),
     row("commandlog-large-reply-max-len", int(num!(commandlog_large_reply_max_len), 0, LONG),
         "128", MODIFIABLE | EXTENSION | HIDDEN,
         "Entries kept of large replies, as Valkey has it."),

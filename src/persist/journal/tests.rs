@@ -312,7 +312,7 @@ fn model(fsync: Fsync, reply_after: ReplyAfter) {
                         .map(|n| {
                             let record = text.repeat(n + 1);
                             let inside = gate.enter(slot);
-                            let end = journal.append((0, 0), 1, [b"", &record, b""], 0);
+                            let end = journal.append_record((0, 0), &record);
                             drop(inside);
                             flush_and_wait(&journal, end);
                             let reached = match reply_after {

@@ -5,7 +5,7 @@
 use super::decode::{self, Content};
 use super::read::Reader;
 use super::value;
-use super::{VERSION, VERSION_MAX, VERSION_TIMED, VERSION_VALKEY};
+use super::{VERSION_MAX, VERSION_VALKEY, Version};
 use crate::checksum::crc64;
 use crate::config::Config;
 use crate::keyspace::entry::Body;
@@ -14,10 +14,10 @@ use std::io;
 /// The payload of a value. Version 10, or 12 if fields expire.
 pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
     let timed = matches!(body, Body::Value(value) if value.first_due().is_some());
-    let version = if timed { VERSION_TIMED } else { VERSION };
-    let mut out = vec![value::kind(body)];
-    value::encode(&mut out, body, compress);
-    out.extend_from_slice(&version.to_le_bytes());
+    let version = Version::of(timed);
+    let mut out = vec![value::kind(body, version)];
+    value::encode(&mut out, body, version, compress);
+    out.extend_from_slice(&(version as u16).to_le_bytes());
     let crc = crc64(0, &out);
     out.extend_from_slice(&crc.to_le_bytes());
     out

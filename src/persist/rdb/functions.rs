@@ -4,7 +4,7 @@
 
 use super::read::Reader;
 use super::write::string;
-use super::{FUNCTION, VERSION, VERSION_MAX, VERSION_VALKEY};
+use super::{FUNCTION, VERSION_MAX, VERSION_VALKEY, Version};
 use crate::checksum::crc64;
 
 /// Appends a library.
@@ -17,7 +17,7 @@ pub fn write(out: &mut Vec<u8>, text: &[u8], compress: bool) {
 pub fn dump<'a>(texts: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8> {
     let mut out = Vec::new();
     texts.for_each(|text| write(&mut out, text, compress));
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&(Version::V10 as u16).to_le_bytes());
     let crc = crc64(0, &out);
     out.extend_from_slice(&crc.to_le_bytes());
     out

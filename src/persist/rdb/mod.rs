@@ -49,10 +49,26 @@ const HASH_TIMED_VALKEY: u8 = 22;
 const HASH_TIMED: u8 = 24;
 const HASH_TIMED_LISTPACK: u8 = 25;
 
-/// Redis 7.0 reads it, and everything newer.
-const VERSION: u16 = 10;
-/// Redis 7.4 and newer: hashes whose fields expire.
-const VERSION_TIMED: u16 = 12;
+/// The versions that are written, by who reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Version {
+    /// Redis 5.0 and newer: no listpacks but those of streams, and no functions.
+    #[default]
+    V9 = 9,
+    /// Redis 7.0 and newer.
+    V10 = 10,
+    /// Redis 7.4 and newer: hashes whose fields expire.
+    V12 = 12,
+}
+
+impl Version {
+    /// That of our own files.
+    pub fn of(timed_fields: bool) -> Self {
+        if timed_fields { Self::V12 } else { Self::V10 }
+    }
+}
+
 /// The newest we read.
 const VERSION_MAX: u16 = 12;
 

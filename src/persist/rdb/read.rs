@@ -70,7 +70,7 @@ impl Usage {
 
 /// An RDB file of an empty keyspace.
 pub fn empty() -> Vec<u8> {
-    let mut bytes = format!("REDIS{VERSION:04}").into_bytes();
+    let mut bytes = format!("REDIS{:04}", Version::V10 as u16).into_bytes();
     bytes.push(END);
     let crc = crate::checksum::crc64(0, &bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
@@ -491,7 +491,7 @@ mod tests {
         let mut out = Vec::new();
         let purpose = Purpose {
             compress: true,
-            timed_fields: false,
+            version: super::super::Version::V10,
             log_base: false,
             usage: Told::Idle,
             now: 90_000,

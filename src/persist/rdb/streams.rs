@@ -5,19 +5,20 @@
 //! groups n | (name | last ms, seq | entries read | pending n | (id 16, time 8 LE, deliveries) …
 //!   | consumers n | (name | seen 8 LE | pending n | (id 16) …) …) …
 //! ```
-//! That is type 19, of Redis 7.0, which everything newer reads: what is written. Type 15 lacks the first id, what stands
+//! That is type 19, of Redis 7.0, which everything newer reads: what is written, and type 15 in version 9. Type 15 lacks the first id, what stands
 //! behind it in that line, and the entries read; type 21, of 7.2, has when a consumer was active behind when it was seen.
 //! Read are all three; every reference among the parts is checked ([`Loader`]).
 
 use super::read::{Reader, bad};
 use super::write::{length, string};
-use super::{STREAM, STREAM_3};
+use super::{STREAM, STREAM_3, Version};
 use crate::types::Value;
 use crate::types::stream::{Counters, Id, Loader, Malformed, Owns, Part};
 use std::io::{self, BufRead};
 
 /// Writes a part. The number of listpacks stands in front of the first.
-pub fn part(out: &mut Vec<u8>, part: Part<'_>, compress: bool) {
+pub fn part(out: &mut Vec<u8>, part: Part<'_>, version: Version, compress: bool) {
+    let is_old = version < Version::V10;
     match part {
         Part::Node(id, node) => {
             string(out, &id.to_bytes(), compress);
@@ -25,14 +26,20 @@ pub fn part(out: &mut Vec<u8>, part: Part<'_>, compress: bool) {
         }
         Part::Counters(stream) => {
             length(out, stream.len());
-            [stream.last_id(), stream.first_id(), stream.max_deleted()].iter().for_each(|id| put_id(out, *id));
-            length(out, stream.added());
+            put_id(out, stream.last_id());
+            if !is_old {
+                put_id(out, stream.first_id());
+                put_id(out, stream.max_deleted());
+                length(out, stream.added());
+            }
             length(out, stream.groups().len() as u64);
         }
         Part::Group(name, group) => {
             string(out, name, compress);
             put_id(out, group.last);
-            length(out, group.read.unwrap_or(NOT_KNOWN));
+            if !is_old {
+                length(out, group.read.unwrap_or(NOT_KNOWN));
+            }
             length(out, group.pending() as u64);
         }
         Part::Pending(id, delivery) => {

@@ -1,8 +1,9 @@
-//! Writing RDB files: version 10, which Redis 7.0 and everything newer reads, or 12 if fields of hashes expire.
+//! Writing RDB files: version 10, which Redis 7.0 and everything newer reads, 12 if fields of hashes expire, or 9 for an
+//! older replica.
 //!
 //! A [`Writer`] appends to a buffer that its owner writes out and empties; it keeps the checksum over all of it.
 
-use super::{STREAM_IDEMPOTENCE, VERSION, VERSION_TIMED, value};
+use super::{STREAM_IDEMPOTENCE, Version, value};
 use crate::checksum::Crc64;
 use crate::clock::Millis;
 use crate::config::Config;
@@ -23,6 +24,7 @@ pub const STREAM_OFFSET: &str = "repl-offset";
 pub struct Writer {
     crc: Crc64,
     db: Option<usize>,
+    version: Version,
     compress: bool,
     usage: Usage,
     now: Millis,
@@ -70,8 +72,7 @@ impl History {
 /// What a file is for, and what will be in it.
 pub struct Purpose {
     pub compress: bool,
-    /// Fields of hashes may expire: needs the newer version.
-    pub timed_fields: bool,
+    pub version: Version,
     /// The base of an append-only log.
     pub log_base: bool,
     pub usage: Usage,
@@ -83,7 +84,7 @@ pub struct Purpose {
 
 impl Purpose {
     /// Uses are written if the policy asks for them, as Redis does.
-    pub fn of(config: &Config, timed_fields: bool, log_base: bool, now: Millis, sizes: Vec<Size>) -> Self {
+    pub fn of(config: &Config, version: Version, log_base: bool, now: Millis, sizes: Vec<Size>) -> Self {
         let usage = match config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLru
             | MaxmemoryPolicy::VolatileLru
@@ -94,15 +95,14 @@ impl Purpose {
             }
             _ => Usage::Nothing,
         };
-        Self { compress: config.rdbcompression, timed_fields, log_base, usage, now, sizes, history: None }
+        Self { compress: config.rdbcompression, version, log_base, usage, now, sizes, history: None }
     }
 }
 
 impl Writer {
     /// Begins a file: magic and auxiliary fields.
     pub fn begin(out: &mut Vec<u8>, purpose: Purpose) -> Self {
-        let version = if purpose.timed_fields { VERSION_TIMED } else { VERSION };
-        out.extend_from_slice(format!("REDIS{version:04}").as_bytes());
+        out.extend_from_slice(format!("REDIS{:04}", purpose.version as u16).as_bytes());
         let head = [
             ("redis-ver", crate::config::REDIS_VERSION.to_owned()),
             ("redis-bits", "64".into()),
@@ -118,8 +118,9 @@ impl Writer {
             string(out, name.as_bytes(), false);
             string(out, value.as_bytes(), false);
         }
-        let Purpose { compress, usage, now, sizes, .. } = purpose;
-        Self { crc: Crc64::new(), db: None, compress, usage, now, sizes: sizes.into_iter().map(Some).collect() }
+        let Purpose { version, compress, usage, now, sizes, .. } = purpose;
+        let sizes = sizes.into_iter().map(Some).collect();
+        Self { crc: Crc64::new(), db: None, version, compress, usage, now, sizes }
     }
 
     /// A library of functions; before all keys, as Redis does.
@@ -131,8 +132,8 @@ impl Writer {
         if let Body::Value(Value::Stream(stream)) = body {
             idempotence(out, stream);
         }
-        self.head(out, db, key, marks, value::kind(body));
-        value::encode(out, body, self.compress);
+        self.head(out, db, key, marks, value::kind(body, self.version));
+        value::encode(out, body, self.version, self.compress);
     }
 
     /// Begins a value that comes in pieces.
@@ -140,13 +141,13 @@ impl Writer {
         if let Big::Stream(cut) = big {
             idempotence(out, cut.stream());
         }
-        self.head(out, db, key, marks, value::kind_of_big(big));
-        value::begin_big(out, big);
+        self.head(out, db, key, marks, value::kind_of_big(big, self.version));
+        value::begin_big(out, big, self.version);
     }
 
     /// The next piece. False behind the last.
     pub fn big_piece(&mut self, out: &mut Vec<u8>, big: &Big) -> bool {
-        value::encode_piece(out, big, self.compress)
+        value::encode_piece(out, big, self.version, self.compress)
     }
 
     fn head(&mut self, out: &mut Vec<u8>, db: usize, key: &[u8], marks: Marks, kind: u8) {
