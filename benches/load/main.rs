@@ -19,6 +19,7 @@ mod peers;
 mod persistence;
 mod plot;
 mod presets;
+mod replication;
 mod replies;
 mod report;
 mod request;
@@ -146,6 +147,8 @@ enum Work {
     Pauses,
     /// Publish and subscribe.
     Pubsub,
+    /// A primary with replicas, a full sync, a replica that applies.
+    Replication,
     /// Everything.
     All,
 }
@@ -277,7 +280,7 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
         rows.extend(compare::run(suite, plan)?);
     }
     type Run = fn(&Plan) -> io::Result<Vec<Row>>;
-    let others: [(Work, Run); 8] = [
+    let others: [(Work, Run); 9] = [
         (Work::Workers, inprocess::two_workers),
         (Work::Memory, memory::run),
         (Work::Start, persistence::start),
@@ -286,6 +289,7 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
         (Work::Curve, tail::curve),
         (Work::Pauses, pauses::run),
         (Work::Pubsub, fanout::run),
+        (Work::Replication, replication::run),
     ];
     for (_, run) in others.into_iter().filter(|(work, _)| is(&[*work])) {
         rows.extend(run(plan)?);
