@@ -2,12 +2,30 @@
 
 mod common;
 
-use common::{Server, wait_until};
+use common::{Client, Server, wait_until};
 
 fn figure(server: &Server, name: &str) -> String {
     let text = server.ask(&[b"INFO", b"everything"]);
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.unwrap_or_else(|| panic!("INFO has {name}")).to_owned()
+}
+
+#[test]
+fn info_tells_what_each_worker_does() {
+    let server = Server::start(&["--threads", "3"]);
+    let mut clients: Vec<_> = (0..6).map(|_| Client::of(&server)).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), ["PONG"]));
+    let info = clients[0].ask("INFO threads").concat();
+    let lines: Vec<&str> = info.lines().filter(|line| line.starts_with("io_thread_")).collect();
+    assert_eq!(lines.len(), 3, "{info}");
+    let figures = |name: &str| -> Vec<u64> {
+        let figure = |line: &&str| line.split([':', ',']).find_map(|word| word.strip_prefix(name)?.parse().ok());
+        lines.iter().filter_map(figure).collect()
+    };
+    assert_eq!(figures("clients="), [2, 2, 2], "{info}");
+    // A write is counted when the kernel has taken it, which the client may see first.
+    assert!((5..=6).contains(&figures("writes=").iter().sum::<u64>()), "{info}");
+    assert!(figures("reads=").iter().all(|reads| *reads >= 2), "{info}");
 }
 
 #[test]
