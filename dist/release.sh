@@ -32,7 +32,7 @@ pack() {
     mkdir -p "$tree"
     cp README.md LICENSE SECURITY.md CHANGELOG.md memkv.conf "$tree"
     cp -r docs dist "$tree"
-    rm -rf "$tree/dist/docker" "$tree/dist/debian" "$tree/dist/release.sh"
+    rm -rf "$tree/dist/docker" "$tree/dist/debian" "$tree/dist/release.sh" "$tree/dist/sbom.py"
     install -m 755 "$binary" "$tree/memkv-server"
     for link in memkv-check-aof memkv-check-rdb; do ln -sf memkv-server "$tree/$link"; done
     python3 dist/sbom.py "$version" >"$tree/sbom.json"

@@ -107,6 +107,7 @@ impl Life {
     /// was none.
     pub fn forget_shutdown(&self) -> Option<Vec<Arc<Waiter>>> {
         let Shutdown { flags, waiters } = std::mem::take(&mut *self.shutdown.lock());
+        process::crash::forget_restart();
         flags.map(|_| waiters)
     }
 

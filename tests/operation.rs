@@ -283,6 +283,32 @@ fn a_restart_keeps_the_data_and_a_crash_loses_what_was_not_saved() {
     assert_eq!(Client::of(&server).ask("MGET kept lost"), ["1"], "as after a crash");
 }
 
+/// A restart saves first, so it can fail as SHUTDOWN can; a later end is then an end.
+#[test]
+fn a_restart_that_failed_is_forgotten() {
+    let mut server = Server::start(&["--enable-debug-command", "yes", "--save", "3600 1"]);
+    let mut client = Client::of(&server);
+    assert_eq!(client.ask("SET k v"), ["OK"]);
+    // A directory in the place of the file cannot be replaced.
+    let file = server.dir.path().join("dump.rdb");
+    fs::create_dir_all(file.join("inside")).unwrap();
+    assert!(client.ask("DEBUG RESTART")[0].starts_with("ERR Errors trying to SHUTDOWN"));
+    fs::remove_dir_all(&file).unwrap();
+    client.send("SHUTDOWN");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    assert!(std::net::TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn the_allocators_thread_is_switched() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    let mut client = Client::of(&server);
+    let thread = |client: &mut Client| client.ask("DEBUG MALLCTL background_thread").concat();
+    assert_eq!(thread(&mut client), "1");
+    assert_eq!(client.ask("CONFIG SET jemalloc-bg-thread no"), ["OK"]);
+    assert_eq!(thread(&mut client), "0");
+}
+
 #[test]
 fn the_machine_is_tested_on_request() {
     let memory = run(&["--test-memory", "2"]);

@@ -12,6 +12,43 @@ fn figure(server: &Server, name: &str) -> String {
 }
 
 #[test]
+fn the_mean_of_times_to_live_is_told_while_there_are_any() {
+    let server = Server::start(&[]);
+    let mut client = Client::of(&server);
+    (0..100).for_each(|i| drop(client.ask(&format!("SET k{i} v EX {}", if i % 2 == 0 { 100 } else { 300 }))));
+    client.ask("SET always v");
+    let ttl_ms = |client: &mut Client| -> u64 {
+        let line = client.ask("INFO keyspace").concat();
+        line.split("avg_ttl=").nth(1).and_then(|text| text.trim_end().parse().ok()).expect("INFO tells avg_ttl")
+    };
+    // One pass over all stripes sees each key once.
+    wait_until("the mean is near", || (150_000..=250_000).contains(&ttl_ms(&mut client)));
+    (0..100).for_each(|i| drop(client.ask(&format!("PERSIST k{i}"))));
+    assert_eq!(ttl_ms(&mut client), 0);
+    let peak = client.ask("INFO memory").concat();
+    let seconds = peak.split("used_memory_peak_time:").nth(1).and_then(|text| text.lines().next()).unwrap();
+    assert!(seconds.parse::<u64>().unwrap() > 1_600_000_000, "{seconds}");
+}
+
+#[test]
+fn info_tells_what_each_worker_does() {
+    let server = Server::start(&["--threads", "3"]);
+    let mut clients: Vec<_> = (0..6).map(|_| Client::of(&server)).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), ["PONG"]));
+    let info = clients[0].ask("INFO threads").concat();
+    let lines: Vec<&str> = info.lines().filter(|line| line.starts_with("io_thread_")).collect();
+    assert_eq!(lines.len(), 3, "{info}");
+    let figures = |name: &str| -> Vec<u64> {
+        let figure = |line: &&str| line.split([':', ',']).find_map(|word| word.strip_prefix(name)?.parse().ok());
+        lines.iter().filter_map(figure).collect()
+    };
+    assert_eq!(figures("clients="), [2, 2, 2], "{info}");
+    // A write is counted when the kernel has taken it, which the client may see first.
+    assert!((5..=6).contains(&figures("writes=").iter().sum::<u64>()), "{info}");
+    assert!(figures("reads=").iter().all(|reads| *reads >= 2), "{info}");
+}
+
+#[test]
 fn a_flush_frees_in_the_background_only_where_it_is_asked_to() {
     let server = Server::start(&[]);
     let cases: [(&str, &[&[u8]], &str); 8] = [

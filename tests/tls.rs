@@ -363,6 +363,23 @@ fn files_that_change_are_read_again() {
 }
 
 #[test]
+fn files_are_read_again_at_sighup() {
+    let town = Town::found();
+    let guarded = town.serve(&["--tls-auth-clients", "no"]);
+    let config = Arc::new(town.client(None, BOTH));
+    // SAFETY: a signal to a process of our own.
+    let hang_up = || assert_eq!(unsafe { libc::kill(guarded.server.child.id() as i32, libc::SIGHUP) }, 0);
+    let second = town.papers("its next certificate");
+    town.write("server", &second);
+    hang_up();
+    wait_until("the new certificate is shown", || shown(&mut guarded.connect(&config)) == der(&second));
+    fs::write(town.path("server.crt"), "not a certificate").unwrap();
+    hang_up();
+    wait_until("the fault is told", || guarded.server.log().contains("The TLS settings stay as they were"));
+    assert_eq!(shown(&mut guarded.connect(&config)), der(&second));
+}
+
+#[test]
 fn a_certificates_name_is_its_user() {
     let town = Town::found();
     let guarded = town.serve(&["--tls-auth-clients", "optional", "--tls-auth-clients-user", "CN"]);

@@ -107,7 +107,7 @@ def files_of_the_system_pass_their_checkers(server: str, root: Path) -> None:
 def the_debian_package_is_whole(server: str, root: Path) -> None:
     if not shutil.which("dpkg-deb"):
         raise Skipped("there is no dpkg-deb")
-    package = run(ROOT / "dist/debian/build.sh", server, "1.2.3", root).strip()
+    package = run(ROOT / "dist/debian/build.sh", server, "1.2.3", root, env={**os.environ, "COMPRESSION": "none"}).strip()
     fields = run("dpkg-deb", "--field", package)
     assert "Package: memkv-server" in fields and "Version: 1.2.3" in fields, fields
     tree, control = root / "tree", root / "control"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds a Debian package of an installed tree: everything that `make install` puts under /usr and /etc, with the maintainer
 # scripts beside this file.
-# Usage: dist/debian/build.sh BINARY VERSION DIRECTORY     writes memkv-server_VERSION_ARCH.deb there
+# Usage: [COMPRESSION=xz] dist/debian/build.sh BINARY VERSION DIRECTORY     writes memkv-server_VERSION_ARCH.deb there
 set -eu
 
 binary=$1 version=$2 out=$3
@@ -38,5 +38,5 @@ Description: Redis drop-in server for real-time machine learning
  request went. It can be installed beside redis-server, and take over its
  service (/usr/share/memkv/redis-server.override.conf).
 EOF
-dpkg-deb --root-owner-group --build "$tree" "$out" >/dev/null
+dpkg-deb -Z"${COMPRESSION:-xz}" --root-owner-group --build "$tree" "$out" >/dev/null
 echo "$out/memkv-server_${version}_$arch.deb"

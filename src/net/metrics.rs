@@ -275,7 +275,7 @@ fn service(page: &mut Page, report: &LatencyReport) {
         page.sample("memkv_service_time_cause_seconds_total", &[("cause", cause)], ns as f64 / 1e9);
     }
     let name = "memkv_window_service_time_seconds";
-    page.family(name, "gauge", "Service time by window and quantile.");
+    page.family(name, "summary", "Service time by window and quantile.");
     for window in &report.windows {
         for (quantile, percentile) in QUANTILES {
             let ns = window.all.histogram.bounded_percentile(percentile);

@@ -88,6 +88,11 @@ pub fn restart_at_the_end(delay: Duration) {
     RESTART_MS.store(delay.as_millis().min(u128::from(NEVER - 1)) as u64, SeqCst);
 }
 
+/// The end that was asked for does not take place.
+pub fn forget_restart() {
+    RESTART_MS.store(NEVER, SeqCst);
+}
+
 /// Starts anew if that was asked for. Returns if it was not, or if it cannot be done.
 pub fn restart_if_asked() {
     let delay_ms = RESTART_MS.load(SeqCst);

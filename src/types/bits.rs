@@ -302,6 +302,7 @@ const PIECE_BYTES: usize = 4096;
 #[cfg(target_feature = "avx2")]
 const CARRY_COUNT_BYTES_MIN: usize = 4 * carries::BLOCK_BYTES;
 /// Below this a vector's beginning and end cost more than it saves.
+#[cfg(target_arch = "x86_64")]
 const WIDE_COUNT_BYTES_MIN: usize = 256;
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "clients", title: "Clients", fields: CLIENTS, more: None, by_default: true },
     Section { name: "memory", title: "Memory", fields: MEMORY, more: None, by_default: true },
     Section { name: "persistence", title: "Persistence", fields: PERSISTENCE, more: None, by_default: true },
+    Section { name: "threads", title: "Threads", fields: &[], more: Some(threads), by_default: true },
     Section { name: "stats", title: "Stats", fields: STATS, more: None, by_default: true },
     Section { name: "replication", title: "Replication", fields: replication::FIELDS, more: None, by_default: true },
     Section { name: "cpu", title: "CPU", fields: CPU, more: None, by_default: true },
@@ -455,6 +456,17 @@ fn latencystats(r: &Reading<'_>, text: &mut String) {
     if r.config.latency_tracking {
         let commands = r.node.observatory.commands();
         text.push_str(&observe::latencystats_text(&commands, &r.config.latency_tracking_info_percentiles));
+    }
+}
+
+/// The workers, as Redis 8 shows its I/O threads.
+fn threads(r: &Reading<'_>, text: &mut String) {
+    let clients = r.node.clients.list();
+    for slot in 0..process::worker_threads(r.config) {
+        let mine = clients.iter().filter(|client| client.facts.worker.load(Relaxed) as usize == slot).count();
+        let counters = &r.node.observatory.lent(slot).counters;
+        let (reads, writes) = (counters.total_reads_processed.get(), counters.total_writes_processed.get());
+        let _ = write!(text, "io_thread_{slot}:clients={mine},reads={reads},writes={writes}\r\n");
     }
 }
 
