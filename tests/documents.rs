@@ -29,7 +29,7 @@ const GROUPS: [(Group, usize); 16] = [
 /// Commands that no other server has.
 const OWN: &[&str] = &["LATENCY JSON", "MEXISTS"];
 /// Commands that only Valkey has; their rows tell since which of its versions.
-const OF_VALKEY: &[&str] = &["CLIENT CAPA", "COMMANDLOG", "DELIFEQ", "SCRIPT SHOW"];
+const OF_VALKEY: &[&str] = &["CLIENT CAPA", "CLIENT IMPORT-SOURCE", "COMMANDLOG", "DELIFEQ", "SCRIPT SHOW"];
 /// Subcommands in Redis 8.2.
 const SUBCOMMANDS: usize = 130;
 

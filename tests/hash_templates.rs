@@ -92,10 +92,23 @@ fn a_hash_that_shares_its_names_answers_as_one_that_does_not() {
         }
         shared += usize::from(sharing_keys(&mut sharing) > 0);
         if round % 200 == 199 {
+            // What a file makes a listpack of, in a table's order, would differ.
+            for key in (0..6).map(|n| format!("h{n}")) {
+                if plain.ask(&format!("OBJECT ENCODING {key}")) == ["hashtable"] {
+                    for client in [&mut sharing, &mut plain] {
+                        client.ask(&format!("DEL {key}"));
+                    }
+                }
+            }
             let before = plain.ask("DEBUG DIGEST");
             let again = dice.one_of(&["DEBUG RELOAD", "DEBUG LOADAOF", "BGREWRITEAOF"]);
-            sharing.ask(again);
-            plain.ask(again);
+            for client in [&mut sharing, &mut plain] {
+                client.ask(again);
+                // What the log holds then is the same on both.
+                common::wait_until("the log is written", || {
+                    client.ask("INFO persistence").concat().contains("aof_rewrite_in_progress:0")
+                });
+            }
             assert_eq!(sharing.ask("DEBUG DIGEST"), before, "after {again}");
         }
     }

@@ -28,7 +28,7 @@ LIST_MAX_S = 10
 # Options newer than every peer: behind a line that uses one, a block is only ours.
 NEWER_OPTIONS = {
     ("CLIENT", "NOT-DB"), ("CONFIG", "COMMANDLOG-REPLY-LARGER-THAN"), ("EXEC", "IFEQ"), ("GEOSEARCH", "BYPOLYGON"),
-    ("HSETEX", "NX"), ("SISMEMBER", "XX"), ("ZRANGE", "XX"), ("ZUNION", "COUNT"),
+    ("HSETEX", "NX"), ("SISMEMBER", "XX"), ("XADD", "IDMP"), ("ZRANGE", "XX"), ("ZUNION", "COUNT"),
 }
 UNKNOWN = ("(error) ERR unknown command", "(error) ERR unknown subcommand")
 
