@@ -66,18 +66,19 @@ compat: oracles $(SERVER_BUILT) ## every client library and tool, the differenti
 compat-fast: oracles $(SERVER_BUILT) ## the part of compat that takes seconds
 	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
 
-crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, then a kill -9 loop with a ledger: KILLS=200 SEED=1
+crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, orderly ends, then a kill -9 loop with a ledger: KILLS=200 SEED=1
 	rm -rf target/power-cut-samples
 	POWER_SAMPLES=$(CURDIR)/target/power-cut-samples POWER_CUTS=8 POWER_SEED=$(SEED) $(CARGO) test --test power_cut -- --nocapture
 	$(PYTHON) compat/crash/samples.py --server $(SERVER) target/power-cut-samples
 	$(PYTHON) compat/crash/faults.py --server $(SERVER)
+	$(PYTHON) compat/crash/ends.py --server $(SERVER) --seed $(SEED)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1
 	$(PYTHON) compat/replication/run.py --server $(SERVER) $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only "$(ONLY)") --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 replication-fast: oracles ## the part of it that every change runs
-	$(PYTHON) compat/replication/run.py --server $(SERVER) --fast $(ARGS)
+	$(PYTHON) compat/replication/run.py --server $(SERVER) --fast --retries 2 $(ARGS)
 
 diff: oracles $(SERVER_BUILT) ## random command sequences on SERVER and real servers: SECONDS=60 SEED=1
 	$(PYTHON) compat/differential/diff.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED) $(ARGS)

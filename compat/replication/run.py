@@ -37,6 +37,10 @@ def main() -> int:
     for one in chosen:
         started = time.monotonic()
         word, stories = run(one, options)
+        for _ in range(options.retries):
+            if word == "not ok":
+                print(f"# {one.group}.{one.name} failed and is tried again: " + "; ".join(stories), flush=True)
+                word, stories = run(one, options)
         counts[word] += 1
         print(f"{word} - {one.group}.{one.name} ({time.monotonic() - started:.1f} s)" + (f": {one.promise}" if word == "not ok" else ""), flush=True)
         for story in stories:
@@ -53,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="NAME", help="checks with this in GROUP.NAME")
     parser.add_argument("--seconds", type=float, default=60, help="how long the random chain works")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--retries", type=int, default=0, help="how often a check that failed is tried again: for busy machines")
     parser.add_argument("--keep", action="store_true", help="the directories of failed checks")
     parser.add_argument("--list", action="store_true", help="names and promises, nothing is run")
     options = parser.parse_args()
