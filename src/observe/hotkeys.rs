@@ -3,8 +3,8 @@
 //! Each thread counts for itself in a sketch of its own ([`Sketch`]), and whoever asks merges them. A sketch has
 //! [`SKETCH_KEYS`] places for each metric; a key that has none takes that of the least, with what was counted there (the
 //! space-saving algorithm), so that a key with more than that share of the whole is never missing. The first
-//! [`EXACT`] commands of a thread are all counted, of the later ones every [`THINNED`]th by chance, which then stands for
-//! so many: that keeps the cost of a session below a hundredth of what commands take.
+//! [`EXACT`] commands of a thread are all looked at. Of the later ones about one a millisecond is, which then stands for
+//! those left out: so the cost of a session is bounded by time, and is below a hundredth.
 //! Totals over all commands are the statistics' own, at the beginning and at the end. No session costs one look at a flag.
 
 use super::WorkerStats;
@@ -81,13 +81,21 @@ impl Hotkeys {
     }
 
     /// Begins a session; false if there is one that is not over.
-    pub fn start(&self, wanted: Wanted, now: Millis, ends: Option<Millis>, totals: Totals) -> bool {
+    pub fn start(
+        &self,
+        wanted: Wanted,
+        now: Millis,
+        ends: Option<Millis>,
+        totals: Totals,
+        workers: &[&WorkerStats],
+    ) -> bool {
         let mut session = self.session.lock();
         if session.as_ref().is_some_and(|session| session.is_active(now)) {
             return false;
         }
         *session = Some(Session { wanted, started: now, ends, stopped: None, before: totals, after: totals });
         self.number.fetch_add(1, Relaxed);
+        workers.iter().for_each(|worker| worker.left_out.store(0, Relaxed));
         self.is_on.store(true, Relaxed);
         true
     }
@@ -154,22 +162,29 @@ impl Hotkeys {
         workers.iter().map(|worker| worker.hot.lock().heap_bytes()).sum()
     }
 
-    /// Counts a command that took `ns` and `bytes`, if it is one of those looked at. `keys` visits its keys.
-    #[cold]
+    /// Counts a command that took so many nanoseconds and bytes, if it is one of those looked at. `keys` visits its keys.
+    #[inline]
     pub fn record(&self, stats: &WorkerStats, now: Millis, cost: (u64, u64), keys: impl Fn(&mut dyn FnMut(&[u8]))) {
+        match stats.left_out.load(Relaxed) {
+            0 => self.look(stats, now, cost, keys),
+            more => stats.left_out.store(more - 1, Relaxed),
+        }
+    }
+
+    #[cold]
+    fn look(&self, stats: &WorkerStats, now: Millis, cost: (u64, u64), keys: impl Fn(&mut dyn FnMut(&[u8]))) {
         let number = self.number.load(Relaxed);
         let mut sketch = stats.hot.lock();
         if sketch.session != number {
-            *sketch = Sketch { session: number, wanted: self.wanted(), ..Sketch::default() };
+            *sketch = Sketch { session: number, wanted: self.wanted(), gap: 1, ..Sketch::default() };
         }
-        sketch.commands += 1;
+        let stands_for = sketch.gap;
+        stats.left_out.store(sketch.next_look(now), Relaxed);
         let Some((wanted, ends)) = &sketch.wanted else { return };
         if ends.is_some_and(|ends| now >= ends) {
             return self.is_on.store(false, Relaxed);
         }
-        let thinned = if sketch.commands > EXACT { THINNED } else { 1 };
-        let one_of = wanted.ratio.saturating_mul(thinned);
-        if one_of > 1 && fastrand::u32(..one_of) > 0 {
+        if wanted.ratio > 1 && fastrand::u32(..wanted.ratio) > 0 {
             return;
         }
         let (cpu, net, slots) = (wanted.cpu, wanted.net, wanted.slots.clone());
@@ -180,8 +195,9 @@ impl Hotkeys {
             return;
         }
         // What it stands for, in equal parts for its keys.
-        let (ns, bytes) = (cost.0.saturating_mul(one_of.into()), cost.1.saturating_mul(one_of.into()));
-        (sketch.seen_ns, sketch.seen_bytes) = (sketch.seen_ns + ns, sketch.seen_bytes + bytes);
+        let (ns, bytes) = (cost.0.saturating_mul(stands_for.into()), cost.1.saturating_mul(stands_for.into()));
+        sketch.seen_ns = sketch.seen_ns.saturating_add(ns);
+        sketch.seen_bytes = sketch.seen_bytes.saturating_add(bytes);
         keys(&mut |key| {
             if is_wanted(key) {
                 if cpu {
@@ -210,7 +226,11 @@ impl Session {
 pub struct Sketch {
     session: u64,
     wanted: Option<(Wanted, Option<Millis>)>,
-    commands: u64,
+    looks: u64,
+    /// When the last command was looked at.
+    looked: Millis,
+    /// One in so many commands is looked at.
+    gap: u32,
     time: Places,
     bytes: Places,
     seen_ns: u64,
@@ -218,6 +238,22 @@ pub struct Sketch {
 }
 
 impl Sketch {
+    /// How many commands to leave out now: by chance, on average one less than the gap, which widens while there is more
+    /// than one look in a millisecond.
+    fn next_look(&mut self, now: Millis) -> u32 {
+        self.looks += 1;
+        if self.looks <= EXACT {
+            return 0;
+        }
+        self.gap = match now.saturating_sub(self.looked) {
+            ..=0 => (self.gap * 2).min(GAP_MAX),
+            1 => self.gap,
+            _ => (self.gap / 2).max(1),
+        };
+        self.looked = now;
+        fastrand::u32(..2 * self.gap - 1)
+    }
+
     fn heap_bytes(&self) -> usize {
         self.time.heap_bytes() + self.bytes.heap_bytes()
     }
@@ -261,10 +297,10 @@ impl Places {
 const PLACE_BYTES: usize = 32;
 /// Several times as many as are ever shown.
 const SKETCH_KEYS: usize = 256;
-/// Commands of a thread that are all counted.
-const EXACT: u64 = 4096;
-/// Of the later ones, one in so many.
-const THINNED: u32 = 32;
+/// Commands of a thread that are all looked at.
+const EXACT: u64 = 1024;
+/// Of the later ones at least one in so many is.
+const GAP_MAX: u32 = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -277,8 +313,8 @@ mod tests {
     #[test]
     fn the_hottest_keys_of_all_threads_are_found_among_many() {
         let (hotkeys, workers) = (Hotkeys::default(), [WorkerStats::new(1), WorkerStats::new(1)]);
-        assert!(hotkeys.start(wanted(), 5, None, Totals::default()));
-        assert!(!hotkeys.start(wanted(), 6, None, Totals::default()));
+        assert!(hotkeys.start(wanted(), 5, None, Totals::default(), &[]));
+        assert!(!hotkeys.start(wanted(), 6, None, Totals::default(), &[]));
         for n in 0..200_000u64 {
             let key = match n % 10 {
                 0..3 => "hot".to_owned(),
@@ -286,10 +322,11 @@ mod tests {
                 _ => format!("cold {n}"),
             };
             let cost = (1000, if key == "warm" { 900 } else { 100 });
-            hotkeys.record(&workers[n as usize / 7 % 2], 7, cost, |visit| visit(key.as_bytes()));
+            // A hundred a millisecond.
+            hotkeys.record(&workers[n as usize / 7 % 2], n as i64 / 100, cost, |visit| visit(key.as_bytes()));
         }
         let lent: Vec<&WorkerStats> = workers.iter().collect();
-        let session = hotkeys.session(8, Totals::default()).unwrap();
+        let session = hotkeys.session(5000, Totals::default()).unwrap();
         let found = hotkeys.hottest(&session, &lent);
         let names =
             |counts: &[(Box<[u8]>, u64)]| counts.iter().take(2).map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
@@ -299,21 +336,23 @@ mod tests {
         // 60,000 commands of a microsecond; what was left out is made up for.
         assert!((50_000_000..70_000_000).contains(&found.by_time[0].1), "{found:?}");
         assert!(
-            !hotkeys.reset(9, &lent) && hotkeys.stop(10, Totals::default()) && !hotkeys.stop(11, Totals::default())
+            !hotkeys.reset(5000, &lent)
+                && hotkeys.stop(5000, Totals::default())
+                && !hotkeys.stop(5000, Totals::default())
         );
-        assert!(hotkeys.reset(12, &lent) && hotkeys.session(13, Totals::default()).is_none());
+        assert!(hotkeys.reset(5000, &lent) && hotkeys.session(5000, Totals::default()).is_none());
     }
 
     #[test]
     fn a_session_ends_by_itself_and_the_next_one_begins_anew() {
         let (hotkeys, worker) = (Hotkeys::default(), WorkerStats::new(1));
-        assert!(hotkeys.start(wanted(), 0, Some(100), Totals::default()));
+        assert!(hotkeys.start(wanted(), 0, Some(100), Totals::default(), &[]));
         hotkeys.record(&worker, 50, (1, 1), |visit| visit(b"a"));
         hotkeys.record(&worker, 100, (1, 1), |visit| visit(b"late"));
         assert!(!hotkeys.is_on());
         let session = hotkeys.session(200, Totals::default()).unwrap();
         assert_eq!((session.stopped, hotkeys.hottest(&session, &[&worker]).by_time.len()), (Some(100), 1));
-        assert!(hotkeys.start(wanted(), 300, None, Totals::default()));
+        assert!(hotkeys.start(wanted(), 300, None, Totals::default(), &[]));
         let session = hotkeys.session(301, Totals::default()).unwrap();
         assert!(hotkeys.hottest(&session, &[&worker]).by_time.is_empty());
         hotkeys.record(&worker, 302, (6, 1), |visit| ["b", "c"].iter().for_each(|key| visit(key.as_bytes())));

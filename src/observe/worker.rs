@@ -13,7 +13,7 @@ use super::histogram::{Histogram, Snapshot};
 use super::hotkeys::Sketch;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The statistics of one worker.
 pub struct WorkerStats {
@@ -30,6 +30,8 @@ pub struct WorkerStats {
     tracking: AtomicBool,
     /// What it has counted for HOTKEYS: locked by itself, and by who reads it.
     pub(super) hot: Mutex<Sketch>,
+    /// Commands that HOTKEYS leaves out before it looks at one.
+    pub(super) left_out: AtomicU32,
 }
 
 impl WorkerStats {
@@ -44,6 +46,7 @@ impl WorkerStats {
             commands: (0..commands).map(|_| OnceLock::new()).collect(),
             tracking: AtomicBool::new(true),
             hot: Mutex::default(),
+            left_out: AtomicU32::new(0),
         }
     }
 

@@ -101,7 +101,7 @@ fn start(ctx: &mut Ctx<'_, '_>) -> Outcome {
         Some(count) if count != i64::from(wanted.cpu) + i64::from(wanted.net) => return Err(MISCOUNTED),
         Some(_) => {}
     }
-    match node.observatory.hotkeys.start(wanted, db.now(), ends, totals(node)) {
+    match node.observatory.hotkeys.start(wanted, db.now(), ends, totals(node), &workers(node)) {
         true => out.ok(),
         false => Err(STARTED),
     }
