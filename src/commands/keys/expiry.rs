@@ -5,7 +5,6 @@
 
 use crate::clock::Millis;
 use crate::command::*;
-use smallvec::SmallVec;
 
 pub const EXPIRE: Command = Command {
     name: "EXPIRE",
@@ -158,11 +157,9 @@ fn expire(ctx: &mut Ctx<'_, '_>, base: Base, unit_ms: i64) -> Outcome {
     }
     db.set_expiry(key, Some(at), "expire");
     out.int(1)?;
-    if base == Base::Now || unit_ms != 1 {
-        let mut digits = itoa::Buffer::new();
-        let mut said: SmallVec<[&[u8]; 5]> = SmallVec::from_slice(&[b"PEXPIREAT", key, digits.format(at).as_bytes()]);
-        said.extend(args.from(3));
-        ctx.propagate(&said);
+    if base == Base::Now || unit_ms != 1 || args.len() > 3 {
+        // Without the condition, which held: replicas before 7.0 know none.
+        ctx.propagate(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
     }
     Ok(())
 }
