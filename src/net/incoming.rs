@@ -5,7 +5,7 @@
 
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::resp::argv::record;
+use crate::resp::argv::{RECORD_BYTES, record};
 use crate::resp::block::Receiving;
 use crate::resp::parse::REQUEST_BYTES_MAX;
 use crate::resp::{Block, HalfRead, LONG_BYTES, Limits, Parser, Span, Step};
@@ -57,10 +57,17 @@ impl Incoming {
         }
     }
 
-    /// Bytes read that are not understood yet.
+    /// Bytes read that are not understood yet: of a long argument all, until the end of its line is there.
     pub fn not_understood(&self) -> usize {
         let received = self.receiving.as_ref().map_or(0, Receiving::received);
-        (self.bytes.len() + received).saturating_sub(self.consumed + self.half_read().bytes)
+        let (kept, record) = if self.unended() > 0 { (self.unended(), RECORD_BYTES) } else { (0, 0) };
+        (self.bytes.len() + received + kept).saturating_sub(self.consumed + self.half_read().bytes + record)
+    }
+
+    /// Bytes of the long argument that is all there but for the end of its line.
+    fn unended(&self) -> usize {
+        let last = self.long.last().filter(|_| self.half_read().is_elsewhere);
+        last.map_or(0, |block| block.len())
     }
 
     /// Memory held.
@@ -70,7 +77,7 @@ impl Incoming {
 
     /// Bytes of understood arguments of a request that is not all there.
     pub fn args_bytes(&self) -> usize {
-        self.half_read().args_bytes + self.long_bytes()
+        self.half_read().args_bytes + self.long_bytes() - self.unended()
     }
 
     /// Bytes of the long arguments.
@@ -87,13 +94,14 @@ impl Incoming {
     /// Reads once. How many bytes came; 0 if the peer has left.
     #[inline]
     pub fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Result<usize>> {
-        if self.is_in_long() {
-            return self.poll_read_long(stream, cx);
+        let half = self.half_read();
+        if self.receiving.is_some() || self.begins_long(half) {
+            return self.poll_read_long(half, stream, cx, worker);
         }
         if self.bytes.capacity() == 0 {
             self.bytes = worker.take_buffer();
         }
-        self.bytes.reserve(READ_BYTES);
+        self.bytes.reserve(if half.is_elsewhere { LINE_END_BYTES } else { READ_BYTES });
         let read = read_into(stream, cx, &mut self.bytes, usize::MAX);
         if read.is_pending() && self.bytes.is_empty() {
             worker.give_buffer(std::mem::take(&mut self.bytes));
@@ -101,21 +109,27 @@ impl Incoming {
         read
     }
 
-    /// A long argument is being read, of which more than the end of its line is missing.
+    /// A long argument is next, of which more than the end of its line is missing.
     #[inline]
-    fn is_in_long(&self) -> bool {
-        let half = self.half_read();
-        let missing = || half.bulk_len > self.bytes.len() - self.consumed - half.bytes;
-        self.receiving.is_some() || half.bulk_len >= LONG_BYTES && missing()
+    fn begins_long(&self, half: HalfRead) -> bool {
+        half.bulk_len >= LONG_BYTES && half.bulk_len > self.bytes.len() - self.consumed - half.bytes
     }
 
     #[cold]
-    fn poll_read_long(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let half = self.half_read();
-        let start = self.consumed + half.bytes;
-        let begin = || Receiving::new(half.bulk_len, &self.bytes[start..]);
-        let mut receiving = self.receiving.take().unwrap_or_else(begin);
-        self.bytes.truncate(start);
+    fn poll_read_long(
+        &mut self,
+        half: HalfRead,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+    ) -> Poll<io::Result<usize>> {
+        let mut receiving = self.receiving.take().unwrap_or_else(|| {
+            let (head, first) = self.bytes.split_at(self.consumed + half.bytes);
+            let (head, receiving) = (head.to_vec(), Receiving::new(half.bulk_len, first));
+            // What is understood is some words: others have better use for the buffer.
+            worker.give_buffer(std::mem::replace(&mut self.bytes, head));
+            receiving
+        });
         let (bytes, missing) = receiving.room();
         let read = read_into(stream, cx, bytes, missing.min(READ_LONG_BYTES));
         if let Poll::Ready(Ok(n)) = read {
@@ -189,3 +203,5 @@ fn read_into(stream: &mut Stream, cx: &mut Context<'_>, to: &mut Vec<u8>, max: u
 pub const READ_BYTES: usize = 16 << 10;
 /// The same for a long argument; others get their turn behind it.
 const READ_LONG_BYTES: usize = 256 << 10;
+/// The same where only the end of a long argument's line is missing.
+const LINE_END_BYTES: usize = 32;

@@ -96,6 +96,8 @@ pub struct HalfRead {
     pub args_bytes: usize,
     /// The length of the argument that is being read, 0 if none is, its length is not there yet, or it is kept elsewhere.
     pub bulk_len: usize,
+    /// All of that argument is kept elsewhere; the end of its line is missing.
+    pub is_elsewhere: bool,
 }
 
 /// The parser's memory between two reads of one connection.
@@ -157,7 +159,7 @@ impl Parser {
     pub fn half_read(&self) -> HalfRead {
         let Some(half) = &self.half else { return HalfRead::default() };
         let bulk_len = if half.is_elsewhere { 0 } else { half.bulk_len.unwrap_or(0) };
-        HalfRead { bytes: half.at, args_bytes: half.args_bytes, bulk_len }
+        HalfRead { bytes: half.at, args_bytes: half.args_bytes, bulk_len, is_elsewhere: half.is_elsewhere }
     }
 
     #[inline]
