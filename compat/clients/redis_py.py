@@ -228,9 +228,50 @@ def expect_error(run, text):
     raise AssertionError(f"no error with {text!r}")
 
 
+@check
+def what_redis_8_4_to_8_10_added(r):
+    assert r.himport_prepare("layout", ["name", "age"]) and r.himport_set("h", "layout", ["bob", "3"])
+    assert r.hgetall("h") == {b"name": b"bob", b"age": b"3"} and r.himport_discard("layout") == 1
+    assert r.himport_discard_all() == 0
+    assert r.increx("n", byint=3, ubound=10, ex=100) == [3, 3] and r.increx("n", byint=9, ubound=10) == [3, 0]
+    assert [float(number) for number in r.increx("f", byfloat=1.5)] == [1.5, 1.5]
+    assert r.msetex({"a": "1", "b": "2"}, ex=10) == 1 and r.delex("a", ifeq="1") == 1 and r.delex("b", ifne="2") == 0
+    assert r.digest("b") == b"fb95a7322f5da314"
+    r.rpush("l", 1, 2, 3, 4)
+    assert r.lmovem("l", "m", "LEFT", "RIGHT", count=2, mode="COUNT", ordering="BULK") == [b"1", b"2"]
+    assert r.blmovem("l", "m", 1, "LEFT", "RIGHT", count=2, mode="EXACTLY", ordering="OBO") == [b"3", b"4"]
+    r.sadd("s1", 1, 2, 3)
+    r.sadd("s2", 3, 4)
+    assert (r.sunioncard(2, ["s1", "s2"]), r.sunioncard(2, ["s1", "s2"], approx=True)) == (4, 4)
+    assert r.sdiffcard(2, ["s1", "s2"]) == 2
+    r.zadd("z1", {"a": 1, "b": 2})
+    r.zadd("z2", {"b": 5})
+    assert [tuple(pair) for pair in r.zunion(["z1", "z2"], aggregate="COUNT", withscores=True)] == [(b"a", 1.0), (b"b", 2.0)]
+
+
+@check
+def streams_and_hot_keys_of_redis_8_4_to_8_10(r):
+    first = r.xadd("x", {"a": 1}, idmp=("producer", b"1"))
+    assert r.xadd("x", {"a": 1}, idmp=("producer", b"1")) == first and r.xlen("x") == 1
+    assert r.xadd("x", {"a": 2}, idmpauto="producer") == r.xadd("x", {"a": 2}, idmpauto="producer") and r.xlen("x") == 2
+    assert r.xcfgset("x", idmp_duration=50) and r.xinfo_stream("x")["idmp-duration"] == 50
+    r.xgroup_create("x", "g", "0")
+    r.xreadgroup("g", "c", {"x": ">"}, count=1)
+    claimed = r.xreadgroup("g", "d", {"x": ">"}, claim_min_idle_time=0)
+    entries = claimed[b"x"][0] if isinstance(claimed, dict) else claimed[0][1]
+    assert [len(entry) for entry in entries] == [4, 2] and entries[0][0] == first
+    assert r.xnack("x", "g", "FAIL", first) == 1 and r.xdelex("x", first) == [1]
+    metrics = redis.commands.core.HotkeysMetricsTypes
+    assert r.hotkeys_start([metrics.CPU, metrics.NET], count=5)
+    r.get("hot")
+    found = r.hotkeys_get()[0]
+    assert found[b"tracking-active"] == 1 and b"hot" in found[b"by-net-bytes"]
+    assert r.hotkeys_stop() and r.hotkeys_reset()
+
+
 async def asyncio_checks(port):
     """The asynchronous client: many tasks over one pool, a transaction, a pipeline, a lost connection."""
-    r = redis.asyncio.Redis(port=port, protocol=3)
+    r = redis.asyncio.Redis(port=port, protocol=3, max_connections=1000)
     try:
         await r.flushall()
         await report("asyncio tasks", asyncio_tasks(r))
