@@ -10,7 +10,7 @@ source=$(cd "$here/../.." && pwd)
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
-make -s -C "$source" install BINARY="$binary" DESTDIR="$tree" PREFIX=/usr SYSCONFDIR=/etc STATEDIR=/var/lib UNITDIR=/usr/lib/systemd/system
+make -s --no-print-directory -C "$source" install BINARY="$binary" DESTDIR="$tree" PREFIX=/usr SYSCONFDIR=/etc STATEDIR=/var/lib UNITDIR=/usr/lib/systemd/system >&2
 # redis-tools has commands of these names.
 rm "$tree/usr/bin/redis-check-aof" "$tree/usr/bin/redis-check-rdb"
 install -D -m 644 "$source/LICENSE" "$tree/usr/share/doc/memkv-server/copyright"

@@ -61,6 +61,8 @@ pub struct Connection {
     waker: Option<Waker>,
     /// The socket took no more of the output.
     is_blocked: bool,
+    /// It may take more, but others had to get their turn.
+    is_sending: bool,
     /// What the requests read so far are waiting for when the next batch begins.
     before_batch: Cause,
     timeline: Timeline,
@@ -109,6 +111,7 @@ impl Connection {
             soft_limit_timer: None,
             waker: None,
             is_blocked: false,
+            is_sending: false,
             before_batch: Cause::Queue,
             timeline: Timeline::default(),
             pause_timer: None,
@@ -255,12 +258,13 @@ impl Connection {
         if self.is_blocked {
             self.timeline.until(clock::ticks(), Cause::Peer);
         }
-        self.is_blocked = false;
+        (self.is_blocked, self.is_sending) = (false, false);
         let mut written = 0;
         while self.outgoing.unsent() > 0 {
             if written >= WRITE_BYTES_MAX {
                 // The others get their turn.
                 self.timeline.until(clock::ticks(), Cause::Write);
+                self.is_sending = true;
                 return give_way(cx);
             }
             match self.outgoing.poll_write(&mut self.stream, cx, WRITE_BYTES_MAX) {
@@ -711,6 +715,10 @@ impl Connection {
             this.session.client.facts.paused.store(false, Relaxed);
         }
         this.collect_mail(cx);
+        // What it was sending goes first: what runs meanwhile would be held beside it.
+        if this.is_sending && (this.must_wait_for_journal(cx) || this.poll_flush(cx).is_pending() && this.is_sending) {
+            return Poll::Pending;
+        }
         let mut has_input = this.incoming.has_more();
         loop {
             if this.state == State::Closed {
@@ -742,6 +750,7 @@ impl Connection {
             match this.state {
                 State::Closed => return Poll::Ready(()),
                 State::Closing => return if flushed.is_ready() { Poll::Ready(()) } else { Poll::Pending },
+                State::Open if this.is_sending => return Poll::Pending,
                 State::Open => {}
             }
             match ran {
