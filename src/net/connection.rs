@@ -305,6 +305,19 @@ impl Connection {
         }
     }
 
+    /// True while a reply is being sent piece by piece: what ran meanwhile would be held beside it. A socket that is full is
+    /// no reason to wait.
+    fn must_go_on_sending(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_sending {
+            return false;
+        }
+        if self.must_wait_for_journal(cx) {
+            return true;
+        }
+        let _ = self.poll_flush(cx);
+        self.is_sending
+    }
+
     /// Reads once. `Ready(true)` if bytes came.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match self.incoming.poll_read(&mut self.stream, cx, &self.worker) {
@@ -715,8 +728,7 @@ impl Connection {
             this.session.client.facts.paused.store(false, Relaxed);
         }
         this.collect_mail(cx);
-        // What it was sending goes first: what runs meanwhile would be held beside it.
-        if this.is_sending && (this.must_wait_for_journal(cx) || this.poll_flush(cx).is_pending() && this.is_sending) {
+        if this.must_go_on_sending(cx) {
             return Poll::Pending;
         }
         let mut has_input = this.incoming.has_more();
