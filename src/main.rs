@@ -11,14 +11,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 #[global_allocator]
 static ALLOCATOR: memkv::memory::Counting = memkv::memory::Counting;
 
-/// jemalloc would give memory of 8 MiB and more back to the kernel as soon as it is freed, and take it anew, page by page,
-/// for the next value of that size: a SET of 32 MiB then costs twice to three times the CPU. With this it is reused like
-/// smaller memory, and goes back when it was not needed for some seconds.
-// SAFETY: jemalloc reads a pointer to a C string under this name.
-#[unsafe(export_name = "_rjem_malloc_conf")]
-#[used]
-static MALLOC_CONF: &[u8; 21] = b"oversize_threshold:0\0";
-
 fn main() {
     crash::remember_start();
     let words: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
