@@ -7,7 +7,7 @@ use super::monitor;
 use super::session::Session;
 use super::stray;
 use super::table::Row;
-use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, RUNS_SCRIPT, SKIP_SLOWLOG, WRITE, keys};
+use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, RUNS_SCRIPT, SKIP_SLOWLOG, WRITE};
 use crate::clock;
 use crate::node::Node;
 use crate::observe::{Observatory, Slowlog, WorkerStats};
@@ -93,11 +93,7 @@ fn note_cost(ctx: &Ctx<'_, '_>, ns: u64, bytes: u64) {
         return;
     }
     ctx.node.observatory.hotkeys.record(ctx.stats, ctx.db.now(), (ns, bytes), |visit| {
-        keys.for_each(argv, &mut |i, flags| {
-            if flags & keys::NOT_KEY == 0 {
-                visit(argv.get(i));
-            }
-        });
+        keys.for_each(argv, &mut |i, _| visit(argv.get(i)));
     });
 }
 
@@ -110,11 +106,7 @@ fn note_keys(ctx: &mut Ctx<'_, '_>) {
     // What a script reads is noted when it does.
     if row.command.has(READONLY) && !row.command.has(RUNS_SCRIPT) && tracking.notes() {
         let argv = args.view();
-        row.command.keys.for_each(argv, &mut |i, flags| {
-            if flags & keys::NOT_KEY == 0 {
-                db.track(argv.get(i), &tracking.tracker);
-            }
-        });
+        row.command.keys.for_each(argv, &mut |i, _| db.track(argv.get(i), &tracking.tracker));
     }
     // CLIENT CACHING holds for one command, or one transaction.
     if !in_multi && ctx.may_wait && !row.command.name.starts_with("CLIENT ") {
