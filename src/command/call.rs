@@ -65,6 +65,7 @@ fn dispatch_any(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_
         return Called::Done;
     };
     let called = pass_and_run(turn, session, Parts { row, argv, canonical, again: None }, out);
+    turn.look_at_role();
     turn.ask_gates(session);
     called
 }

@@ -20,8 +20,12 @@ pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Er
 }
 
 fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
+    if session.is_replayed() {
+        return Ok(());
+    }
     let limit = turn.config.maxmemory;
-    if session.is_replayed() || excess(turn.node, limit) <= 0 {
+    let to_free = excess(turn.node, limit);
+    if to_free <= 0 {
         return Ok(());
     }
     if leaves_it_to_the_primary(turn) {
@@ -32,19 +36,19 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
         return Ok(());
     }
     let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
-    if make_room(turn, limit) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
+    if make_room(turn, limit, to_free) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
 }
 
 /// Evicts while no command asks for memory: after `CONFIG SET maxmemory`, or when memory grew by itself. Returns whether
 /// there is more to do.
 pub fn relieve(turn: &mut Turn<'_>) -> bool {
     let limit = turn.config.maxmemory;
-    let over = |turn: &Turn<'_>| limit > 0 && excess(turn.node, limit) > 0;
-    over(turn)
+    let to_free = if limit > 0 { excess(turn.node, limit) } else { 0 };
+    to_free > 0
         && !leaves_it_to_the_primary(turn)
         && turn.node.clients.paused(turn.now) == Pause::None
-        && make_room(turn, limit)
-        && over(turn)
+        && make_room(turn, limit, to_free)
+        && excess(turn.node, limit) > 0
 }
 
 /// `replica-ignore-maxmemory`: what the primary evicts is gone here as well. `import-mode`: so is what the source removes.
@@ -68,11 +72,9 @@ fn excess(node: &Node, limit: u64) -> i64 {
     if excess <= 0 { excess } else { excess - node.clients.trackers.waiting_bytes() as i64 }
 }
 
-/// Evicts until the limit is kept, or would be if the evictions had told nobody, or the patience is over. True unless
-/// nothing can be evicted.
-fn make_room(turn: &mut Turn<'_>, limit: u64) -> bool {
+/// Evicts `to_free` bytes, or until the limit is kept, or the patience is over. True unless nothing can be evicted.
+fn make_room(turn: &mut Turn<'_>, limit: u64, mut to_free: i64) -> bool {
     let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
-    let mut to_free = excess(turn.node, limit);
     for _ in 0..EVICTIONS_MAX {
         // A value that is freed elsewhere, and what tells of the eviction, make the figure lag behind.
         if to_free <= 0 || excess(turn.node, limit) <= 0 {

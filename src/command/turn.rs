@@ -148,8 +148,9 @@ impl<'n> Turn<'n> {
         turn
     }
 
+    /// Behind a command that may have changed it.
     #[inline]
-    fn look_at_role(&mut self) {
+    pub(super) fn look_at_role(&mut self) {
         self.is_replica = self.node.replication.is_replica();
         let is_paused = self.node.clients.paused(self.now) != Pause::None;
         self.hides_expired = self.is_replica || is_paused || self.config.import_mode;
@@ -208,7 +209,6 @@ impl<'n> Turn<'n> {
     /// Asks the gates once for the plain commands that follow.
     #[inline]
     pub fn ask_gates(&mut self, session: &Session) {
-        self.look_at_role();
         self.quiet = self.inside.is_some() && gates::are_quiet(&gates::Look::of(self, session));
     }
 
