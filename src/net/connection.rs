@@ -34,6 +34,7 @@ use crate::replication::Joined;
 use crate::resp::parse::ProtocolError::InvalidBulkLength;
 use crate::resp::{self, Argv, ArgvView, Limits, Out, Span, Step, block, encode_request};
 use crate::types::Value;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -152,15 +153,20 @@ impl Connection {
         if let Some(served) = mail.served
             && self.session.waiting.take().is_some()
         {
-            if let Some(session) = served.session.and_then(|session| session.downcast::<Session>().ok()) {
-                self.session = *session;
-            }
+            self.take_back(served.session);
             self.journal_end = self.journal_end.max(served.journal_end);
             self.end_wait(|out| out.extend_from_slice(&served.reply));
         }
         self.render(mail.late);
         if self.session.waiting.is_some() {
             self.unblock = mail.unblock.or(self.unblock);
+        }
+    }
+
+    /// The session that a command took along into another thread.
+    fn take_back(&mut self, session: Option<Box<dyn Any + Send>>) {
+        if let Some(session) = session.and_then(|session| session.downcast::<Session>().ok()) {
+            self.session = *session;
         }
     }
 
@@ -664,9 +670,8 @@ impl Drop for Connection {
     /// Watches are taken back when the peer is gone, and a command that waits gives up.
     fn drop(&mut self) {
         self.stream.end();
-        if let Some(session) = self.session.client.end().and_then(|session| session.downcast::<Session>().ok()) {
-            self.session = *session;
-        }
+        let session = self.session.client.end();
+        self.take_back(session);
         self.session.unsubscribe_all(&self.worker.node.pubsub);
         self.session.stop_tracking(self.worker.node);
         if self.session.watch.is_some() || self.session.waiting.is_some() {

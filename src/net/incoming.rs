@@ -60,8 +60,9 @@ impl Incoming {
     /// Bytes read that are not understood yet: of a long argument all, until the end of its line is there.
     pub fn not_understood(&self) -> usize {
         let received = self.receiving.as_ref().map_or(0, Receiving::received);
-        let (kept, record) = if self.unended() > 0 { (self.unended(), RECORD_BYTES) } else { (0, 0) };
-        (self.bytes.len() + received + kept).saturating_sub(self.consumed + self.half_read().bytes + record)
+        // A record stands for it already.
+        let unended = self.unended().saturating_sub(RECORD_BYTES);
+        (self.bytes.len() + received + unended).saturating_sub(self.consumed + self.half_read().bytes)
     }
 
     /// Bytes of the long argument that is all there but for the end of its line.
