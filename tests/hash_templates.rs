@@ -3,21 +3,7 @@
 
 mod common;
 
-use common::{Client, Server};
-
-/// A small generator of numbers, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.below(words.len() as u64) as usize]
-    }
-}
+use common::{Client, Dice, Server};
 
 /// How many hashes share their names.
 fn sharing_keys(client: &mut Client) -> usize {

@@ -3,28 +3,9 @@
 
 mod common;
 
-use common::{Client, Server, request, wait_until};
+use common::{Client, Dice, Server, request, wait_until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-
-/// A small generator of numbers, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn one_of(&mut self, numbers: &[usize]) -> usize {
-        numbers[self.next() as usize % numbers.len()]
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let words = (0..len.div_ceil(8)).flat_map(|_| (self.next() ^ self.next() << 31).to_le_bytes());
-        words.take(len).collect()
-    }
-}
 
 #[derive(Debug, PartialEq)]
 enum Reply {
