@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from harness.promises import Skipped, kept, name_of  # noqa: E402
 from harness.resp import Connection  # noqa: E402
 from harness.server import free_port  # noqa: E402
 
@@ -31,10 +32,6 @@ usr/share/fish/vendor_completions.d/memkv-server.fish usr/lib/systemd/system/mem
 etc/logrotate.d/memkv-server etc/memkv/memkv.conf usr/share/memkv/redis-server.override.conf usr/share/memkv/alerts.yml
 usr/share/memkv/grafana.json usr/share/memkv/memkv.conf.sample usr/share/doc/memkv-server/migration.md
 """.split()
-
-
-class Skipped(Exception):
-    """This machine lacks what the promise needs."""
 
 
 def run(*command, **options) -> str:
@@ -206,23 +203,16 @@ PROMISES = (everything_is_in_its_place, the_installed_server_serves, files_of_th
             the_entrypoint_keeps_the_contract_of_the_redis_image, the_entrypoint_gives_the_data_to_its_user)
 
 
+def in_a_directory(promise, server: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="memkv-install-") as directory:
+        promise(server, Path(directory))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True)
     server = str(Path(parser.parse_args().server).absolute())
-    failed = 0
-    for promise in PROMISES:
-        name = promise.__name__.replace("_", " ")
-        try:
-            with tempfile.TemporaryDirectory(prefix="memkv-install-") as directory:
-                promise(server, Path(directory))
-            print(f"ok - {name}")
-        except Skipped as why:
-            print(f"ok - {name} # skipped, {why}")
-        except Exception as e:  # noqa: BLE001 - any failure is the promise's
-            failed = 1
-            print(f"not ok - {name}: {type(e).__name__}: {e}")
-    return failed
+    return 0 if all([kept(name_of(promise), in_a_directory, promise, server) for promise in PROMISES]) else 1
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from harness.promises import Skipped, kept  # noqa: E402
 from harness.resp import Connection  # noqa: E402
 from harness.server import PEERS, free_port  # noqa: E402
 
@@ -87,6 +88,8 @@ def words_of(users: list) -> list:
 
 
 def is_taken_over(peer: str, server: str, replica: bool) -> None:
+    if not shutil.which(peer):
+        raise Skipped(f"there is no {peer}")
     with tempfile.TemporaryDirectory(prefix="memkv-rewritten-") as directory:
         conf = Path(directory) / "redis.conf"
         lines = DEBIAN.read_text().splitlines() if DEBIAN.exists() else []
@@ -126,20 +129,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True)
     server = str(Path(parser.parse_args().server).absolute())
-    failed = 0
-    for name, peer in PEERS.items():
-        for replica in (False, True):
-            promise = f"a file of {name}{', a replica,' if replica else ''} is taken over"
-            if not shutil.which(peer):
-                print(f"ok - {promise} # skipped, there is no {peer}")
-                continue
-            try:
-                is_taken_over(peer, server, replica)
-                print(f"ok - {promise}")
-            except Exception as e:  # noqa: BLE001 - any failure is the promise's
-                failed = 1
-                print(f"not ok - {promise}: {type(e).__name__}: {e}")
-    return failed
+    cases = [(f"a file of {name}{', a replica,' if replica else ''} is taken over", peer, replica)
+             for name, peer in PEERS.items() for replica in (False, True)]
+    return 0 if all([kept(name, is_taken_over, peer, server, replica) for name, peer, replica in cases]) else 1
 
 
 if __name__ == "__main__":
