@@ -31,7 +31,7 @@ fn shapes(scale: f64) -> Vec<Shape> {
     vec![
         shape("key and value of 16 B", "SET key:{key} {value}", 1, 16, 60.0, Some(66.0)),
         shape("value of 64 B with TTL", "SET key:{key} {value} EX 1000000", 1, 64, 134.0, Some(142.0)),
-        shape("hash of 10 small fields", "HSET key:{key} [field{n} val{n}]*10", 1, 8, 200.0, None),
+        shape("hash of 10 small fields", "HSET key:{key} [field{n} val{n}]*10", 1, 8, 130.0, None),
         shape("member of a large zset", "ZADD z [{key} key:{again}]*100", 100, 8, 72.0, None),
         shape("field of a large hash", "HSET h [key:{key} {value}]*100", 100, 8, 61.0, None),
         shape("member of a large set", "SADD s [key:{key}]*100", 100, 8, 36.0, None),

@@ -192,7 +192,7 @@ impl Server {
         Ok(found.ok_or_else(|| io::Error::other(format!("{} has no INFO field {field}", self.spec.name)))?.to_owned())
     }
 
-    /// Sends so many requests of a recipe, deeply pipelined, and reads all replies.
+    /// Sends `count` requests of a recipe, deeply pipelined, and reads all replies.
     pub fn fill(&self, recipe: &Recipe, count: u64) -> io::Result<()> {
         let mut peer = TcpStream::connect(("127.0.0.1", self.port))?;
         let mut write = recipe.writer(self.spec.dialect());

@@ -216,7 +216,7 @@ impl PretendedPrimary {
         Ok(this)
     }
 
-    /// Sends so many requests of a recipe, and waits until the replica has them all.
+    /// Sends `count` requests of a recipe, and waits until the replica has them all.
     fn send_all(&mut self, recipe: &Recipe, count: u64) -> io::Result<()> {
         let (mut write, mut out, mut written) = (recipe.writer(Dialect::Resp), Vec::new(), 0);
         self.send(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n")?;

@@ -167,7 +167,7 @@ def stale(t: Trial) -> None:
 
 @check(fast=True)
 def writable(t: Trial) -> None:
-    """`replica-read-only no`: own writes work, expire, go to nobody, and end with the next full sync."""
+    """`replica-read-only no`: own writes work and expire, reach no other server, and end with the next full sync."""
     one, two = linked(t, replica_read_only="no")
     three = t.node(t.server if t.server.ours else t.peer if t.peer.follows(t.server) else t.server)
     three.follow(two)

@@ -60,7 +60,7 @@ def run(t: Trial, kinds: list[Kind], seconds: float, kill_every: float) -> None:
         for node in chain.nodes:
             t.need(node.alive(), f"{node} died: {node.tail()}")
         if time.monotonic() > at:
-            # The first one is killed too: what it lost nobody may keep.
+            # The first one is killed too: what it lost, no other server may keep.
             chain.kill(chain.nodes[kills % len(chain.nodes)])
             kills += 1
             at = time.monotonic() + kill_every
@@ -94,5 +94,5 @@ def often_killed(t: Trial) -> None:
 
 @check()
 def brief(t: Trial) -> None:
-    """real -> SERVER -> SERVER for five seconds, links cut, nobody killed: one full sync each."""
+    """real -> SERVER -> SERVER for five seconds, links cut, no server killed: one full sync each."""
     run(t, [t.peer, t.server, t.server], 5, 60)

@@ -234,7 +234,7 @@ class Trial:
             raise Failure(story)
 
     def in_step(self, primary: Node, replica: Node, seconds: float = SETTLE_S) -> None:
-        """Waits until the link is up and the offsets are equal, which they become when nobody writes."""
+        """Waits until the link is up and the offsets are equal, which they become when no client writes."""
         def equal():
             theirs, mine = primary.info(), replica.info()
             up = mine.get("master_link_status") == "up" and mine.get("slave_repl_offset") == theirs.get("master_repl_offset")
@@ -360,7 +360,7 @@ UNEVEN = {b"entries", b"radix-tree-keys", b"radix-tree-nodes", b"active-time", b
 
 
 def groups(node: Node, database: int, key: bytes) -> str:
-    """A stream's counters, its groups, who has what pending."""
+    """A stream's counters, its groups, and the entries pending for each consumer."""
     about = node.many([["SELECT", database], ["XINFO", "STREAM", key, "FULL", "COUNT", 0]])[1]
     return repr(_plain(about))
 

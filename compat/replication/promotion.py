@@ -1,4 +1,4 @@
-"""Who is primary changes: by REPLICAOF NO ONE and by FAILOVER, in both directions, and nothing is lost or done twice."""
+"""The primary changes, by REPLICAOF NO ONE and by FAILOVER, in both directions, and nothing is lost or done twice."""
 
 import signal
 import time
@@ -312,7 +312,7 @@ def failover_by_hand(t: Trial) -> None:
         t.same(ours, theirs, words)
 
 
-# The first has nobody to hand over to but a replica that never answers, so all that follow meet a failover in progress.
+# The first could hand over only to a replica that never answers, so all that follow meet a failover in progress.
 REFUSED = ("FAILOVER", "FAILOVER TO 127.0.0.1 1", "FAILOVER TO 127.0.0.1 1 FORCE", "FAILOVER TO 127.0.0.1 1 TIMEOUT 0", "FAILOVER TIMEOUT 1 TIMEOUT 2", "FAILOVER ABORT TO 127.0.0.1 1",
            "FAILOVER FORCE", "FAILOVER FORCE TIMEOUT 5", "FAILOVER TO 127.0.0.1 99999", "FAILOVER TIMEOUT -5", "FAILOVER x", "FAILOVER TO localhost", "FAILOVER ABORT x", "FAILOVER ABORT")
 
