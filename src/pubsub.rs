@@ -1,8 +1,8 @@
 //! Channels, patterns and their subscribers: the way of a message from PUBLISH to the clients that hear it.
 //!
 //! A channel lives in one of [`SHARDS`] maps, chosen by its name, each under a lock of its own; publishing takes it for
-//! reading, so that no global lock is on the way. Patterns are one list, which a publisher goes through from the
-//! beginning. A message is encoded once for each form in which it is heard: once for a channel's subscribers, and one
+//! reading, so that no global lock is on the way. Patterns are found by the bytes in front of their first special
+//! character; a publisher matches only those whose beginning its channel has. A message is encoded once for each form in which it is heard: once for a channel's subscribers, and one
 //! shared tail for all patterns.
 //! Invariant: a client is in a channel's list exactly while its session holds the subscription; a channel without
 //! subscribers is not in its map. Per publisher and subscriber the order is kept.
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -32,7 +32,7 @@ pub enum Kind {
 pub struct PubSub {
     channels: Channels,
     shard_channels: Channels,
-    patterns: RwLock<Vec<Pattern>>,
+    patterns: RwLock<Patterns>,
     /// Subscriptions to channels and patterns: while there are none, keyspace events cost nothing.
     heard: AtomicUsize,
     /// Clients with a subscription of any kind.
@@ -54,6 +54,14 @@ type Map = HashMap<Box<[u8]>, Subscribers, RandomState>;
 struct Channels {
     shards: Box<[CachePadded<RwLock<Map>>]>,
     hasher: RandomState,
+}
+
+/// Patterns by their literal prefix, the bytes in front of the first special character.
+struct Patterns {
+    by_prefix: HashMap<Box<[u8]>, Vec<Pattern>, RandomState>,
+    /// Prefixes of each length.
+    lengths: BTreeMap<usize, usize>,
+    len: usize,
 }
 
 struct Pattern {
@@ -103,6 +111,68 @@ impl Channels {
     }
 }
 
+impl Default for Patterns {
+    fn default() -> Self {
+        let by_prefix = HashMap::with_hasher(crate::table::keyed_hasher());
+        Self { by_prefix, lengths: BTreeMap::new(), len: 0 }
+    }
+}
+
+impl Patterns {
+    /// Those that match a channel, by the length of their prefix. O(L+M) in the lengths and the patterns with a prefix of
+    /// the channel.
+    fn matching(&self, channel: &[u8]) -> impl Iterator<Item = &Pattern> {
+        let prefixes = self.lengths.range(..=channel.len()).map(|(len, _)| &channel[..*len]);
+        let begin_alike = prefixes.filter_map(|prefix| self.by_prefix.get(prefix)).flatten();
+        begin_alike.filter(move |p| glob::matches(&p.pattern, channel, false))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Pattern> {
+        self.by_prefix.values().flatten()
+    }
+
+    fn add(&mut self, name: &[u8], client: &Arc<Client>) {
+        let prefix = literal_prefix(name);
+        let alike = self.by_prefix.entry(prefix.into()).or_insert_with(|| {
+            *self.lengths.entry(prefix.len()).or_default() += 1;
+            Vec::new()
+        });
+        let at = alike.iter().position(|p| *p.pattern == *name).unwrap_or_else(|| {
+            let mut head = b"$8\r\npmessage\r\n".to_vec();
+            push_bulk(&mut head, name);
+            alike.push(Pattern { pattern: name.into(), head: head.into(), subscribers: Vec::new() });
+            self.len += 1;
+            alike.len() - 1
+        });
+        add(&mut alike[at].subscribers, client);
+    }
+
+    fn remove(&mut self, name: &[u8], client: &Client) {
+        let prefix = literal_prefix(name);
+        let Some(alike) = self.by_prefix.get_mut(prefix) else { return };
+        let Some(at) = alike.iter().position(|p| *p.pattern == *name) else { return };
+        remove(&mut alike[at].subscribers, client);
+        if !alike[at].subscribers.is_empty() {
+            return;
+        }
+        alike.remove(at);
+        self.len -= 1;
+        if alike.is_empty() {
+            self.by_prefix.remove(prefix);
+            if let Some(count) = self.lengths.get_mut(&prefix.len()) {
+                *count -= 1;
+            }
+            self.lengths.retain(|_, count| *count > 0);
+        }
+    }
+}
+
+/// What a pattern's matches begin with.
+fn literal_prefix(pattern: &[u8]) -> &[u8] {
+    let end = pattern.iter().position(|byte| b"*?[\\".contains(byte));
+    &pattern[..end.unwrap_or(pattern.len())]
+}
+
 /// Channel and payload, encoded when the first subscriber is found.
 struct Tail<'m> {
     channel: &'m [u8],
@@ -125,16 +195,7 @@ impl PubSub {
     pub fn subscribe(&self, kind: Kind, name: &[u8], client: &Arc<Client>) {
         match self.channels_of(kind) {
             Some(channels) => add(channels.of(name).write().entry(name.into()).or_default(), client),
-            None => {
-                let mut patterns = self.patterns.write();
-                let at = patterns.iter().position(|p| *p.pattern == *name).unwrap_or_else(|| {
-                    let mut head = b"$8\r\npmessage\r\n".to_vec();
-                    push_bulk(&mut head, name);
-                    patterns.push(Pattern { pattern: name.into(), head: head.into(), subscribers: Vec::new() });
-                    patterns.len() - 1
-                });
-                add(&mut patterns[at].subscribers, client);
-            }
+            None => self.patterns.write().add(name, client),
         }
         if kind != Kind::Shard {
             self.heard.fetch_add(1, Relaxed);
@@ -158,14 +219,7 @@ impl PubSub {
                     map.remove(name);
                 }
             }
-            None => {
-                let mut patterns = self.patterns.write();
-                let Some(at) = patterns.iter().position(|p| *p.pattern == *name) else { return };
-                remove(&mut patterns[at].subscribers, client);
-                if patterns[at].subscribers.is_empty() {
-                    patterns.remove(at);
-                }
-            }
+            None => self.patterns.write().remove(name, client),
         }
         if kind != Kind::Shard {
             self.heard.fetch_sub(1, Relaxed);
@@ -256,7 +310,7 @@ impl PubSub {
     pub fn publish(&self, clients: &Clients, channel: &[u8], payload: &[u8], journal_end: u64) -> usize {
         let tail = Tail::of(channel, payload);
         let mut sent = self.channels.send(clients, b"$7\r\nmessage\r\n", channel, &tail, journal_end);
-        for p in self.patterns.read().iter().filter(|p| glob::matches(&p.pattern, channel, false)) {
+        for p in self.patterns.read().matching(channel) {
             let push = Push::Elements { len: 4, head: p.head.clone(), tail: tail.get() };
             p.subscribers.iter().for_each(|client| clients.push(client, &push, journal_end));
             sent += p.subscribers.len();
@@ -272,13 +326,10 @@ impl PubSub {
 
     /// How many times a message would be sent now.
     pub fn receivers(&self, kind: Kind, channel: &[u8]) -> usize {
-        let of_patterns = |patterns: &[Pattern]| {
-            let matching = patterns.iter().filter(|p| glob::matches(&p.pattern, channel, false));
-            matching.map(|p| p.subscribers.len()).sum::<usize>()
-        };
+        let of_patterns = || self.patterns.read().matching(channel).map(|p| p.subscribers.len()).sum::<usize>();
         match kind {
             Kind::Shard => self.shard_channels.count(channel),
-            _ => self.channels.count(channel) + of_patterns(&self.patterns.read()),
+            _ => self.channels.count(channel) + of_patterns(),
         }
     }
 
@@ -294,7 +345,7 @@ impl PubSub {
 
     /// Channels with subscribers, or patterns.
     pub fn len(&self, kind: Kind) -> usize {
-        self.channels_of(kind).map_or_else(|| self.patterns.read().len(), Channels::len)
+        self.channels_of(kind).map_or_else(|| self.patterns.read().len, Channels::len)
     }
 
     /// Clients with a subscription.
@@ -323,6 +374,7 @@ const SUBSCRIPTION_BYTES: usize = 2 * size_of::<Box<[u8]>>() + size_of::<Vec<Arc
 mod tests {
     use super::*;
     use crate::resp::Proto;
+    use proptest::prelude::*;
 
     fn client(id: u64) -> Arc<Client> {
         Client::new(id, String::new(), String::new(), false, 0)
@@ -369,5 +421,24 @@ mod tests {
         (0..100).for_each(|_| _ = pubsub.publish(&clients, b"c", &[b'x'; 100], 0));
         let mail = slow.collect(None);
         assert!(mail.close && mail.overflowed && mail.pushes.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_patterns_of_a_channel_are_those_that_match_it(
+            names in prop::collection::btree_set("[ab*?^\\[\\]\\\\-]{0,5}", 0..30),
+            gone in 0usize..30,
+            channel in "[ab\\]]{0,6}",
+        ) {
+            let (listener, mut patterns) = (client(1), Patterns::default());
+            names.iter().for_each(|name| patterns.add(name.as_bytes(), &listener));
+            names.iter().take(gone).for_each(|name| patterns.remove(name.as_bytes(), &listener));
+            let left = || names.iter().skip(gone).map(String::as_bytes);
+            prop_assert_eq!(patterns.len, left().count());
+            let found: BTreeSet<&[u8]> = patterns.matching(channel.as_bytes()).map(|p| &*p.pattern).collect();
+            prop_assert_eq!(found, left().filter(|name| glob::matches(name, channel.as_bytes(), false)).collect());
+            left().for_each(|name| patterns.remove(name, &listener));
+            prop_assert!(patterns.len == 0 && patterns.lengths.is_empty() && patterns.by_prefix.is_empty());
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::keyspace::Edit;
 use crate::num;
-use crate::types::stream::{self, Delivery, Id, Owner, Stream};
+use crate::types::stream::{self, Delivery, Entry, Id, Owner, Stream};
 
 pub const XAUTOCLAIM: Command = Command {
     name: "XAUTOCLAIM",
@@ -212,27 +212,27 @@ fn claim_one(
     idle_min: i64,
     options: &Options,
 ) -> bool {
-    if hands.stream.find(id).is_none() {
+    let (now, delivery) = (hands.stream.now(), hands.delivery(id));
+    let Some(entry) = hands.stream.find(id) else {
         hands.drop_pending(id);
         return false;
-    }
-    let now = hands.stream.now();
-    let deliveries = match hands.delivery(id) {
+    };
+    let deliveries = match delivery {
         Some(Delivery { at, owner: Some(_), .. }) if idle_min > 0 && now.saturating_sub(at) < idle_min => return false,
         Some(delivery) => delivery.count,
         None if options.force => 1,
         None => return false,
     };
     let counted = if options.just_id { deliveries } else { deliveries.saturating_add(1) };
+    answer(out, &entry, options.just_id);
     hands.take(id, at, options.count.unwrap_or(counted));
-    answer(out, &hands.stream, id, options.just_id);
     true
 }
 
-fn answer(out: &mut Reply<'_>, stream: &Stream, id: Id, just_id: bool) {
-    match stream.find(id) {
-        Some(entry) if !just_id => ids::put_entry(out, &entry),
-        _ => ids::put(out, id),
+fn answer(out: &mut Reply<'_>, entry: &Entry<'_>, just_id: bool) {
+    match just_id {
+        true => ids::put(out, entry.id),
+        false => ids::put_entry(out, entry),
     }
 }
 
@@ -304,25 +304,29 @@ fn swept(hands: &mut Hands<'_, '_, '_>, out: &mut Reply<'_>, sweep: &Sweep) -> V
     let (now, mut from, mut left, mut gone) = (hands.stream.now(), Some(sweep.start), sweep.count, Vec::new());
     let place = out.0.later();
     let (hole, mut claimed) = (out.0.later(), 0);
-    for _ in 0..sweep.count.saturating_mul(LOOKS_PER_CLAIM) {
-        let Some((id, delivery)) = from.filter(|_| left > 0).and_then(|from| hands.group().pending_from(from).next())
-        else {
+    let mut looks = sweep.count.saturating_mul(LOOKS_PER_CLAIM);
+    while let Some(start) = from.filter(|_| left > 0 && looks > 0) {
+        let some: Vec<_> = hands.group().pending_from(start).take(left.min(looks).min(LOOKS_AT_ONCE)).collect();
+        if some.is_empty() {
             break;
-        };
-        from = id.next();
-        if hands.stream.find(id).is_none() {
-            hands.drop_pending(id);
-            gone.push(id);
-            left -= 1;
-            continue;
         }
-        if delivery.owner.is_some() && sweep.idle_min > 0 && now.saturating_sub(delivery.at) < sweep.idle_min {
-            continue;
+        looks -= some.len();
+        for (id, delivery) in some {
+            from = id.next();
+            let Some(entry) = hands.stream.find(id) else {
+                hands.drop_pending(id);
+                gone.push(id);
+                left -= 1;
+                continue;
+            };
+            if delivery.owner.is_some() && sweep.idle_min > 0 && now.saturating_sub(delivery.at) < sweep.idle_min {
+                continue;
+            }
+            answer(out, &entry, sweep.just_id);
+            let count = if sweep.just_id { delivery.count } else { delivery.count.saturating_add(1) };
+            hands.take(id, now, count);
+            (left, claimed) = (left - 1, claimed + 1);
         }
-        let count = if sweep.just_id { delivery.count } else { delivery.count.saturating_add(1) };
-        hands.take(id, now, count);
-        answer(out, &hands.stream, id, sweep.just_id);
-        (left, claimed) = (left - 1, claimed + 1);
     }
     out.0.fill_array(hole, claimed);
     let next = from.and_then(|from| hands.group().pending_from(from).next()).map_or(Id::ZERO, |(id, _)| id);
@@ -341,3 +345,5 @@ const COUNT_DEFAULT: usize = 100;
 const COUNT_MAX: i64 = i64::MAX / 16;
 /// Pending entries looked at for each that may be claimed.
 const LOOKS_PER_CLAIM: usize = 10;
+/// Pending entries that are looked up together.
+const LOOKS_AT_ONCE: usize = 64;

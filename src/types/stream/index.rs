@@ -355,6 +355,8 @@ impl Ids {
     /// Ids below this one.
     fn lower(&self, base_ms: u64, id: Id) -> usize {
         match self {
+            // Most are asked for at the end.
+            Self::Near(ids) if ids.last().is_some_and(|last| Self::far(base_ms, *last) < id) => ids.len(),
             Self::Near(ids) => ids.partition_point(|near| Self::far(base_ms, *near) < id),
             Self::Far(ids) => ids.partition_point(|far| *far < id),
         }
@@ -363,6 +365,7 @@ impl Ids {
     /// Ids not above this one.
     fn upper(&self, base_ms: u64, id: Id) -> usize {
         match self {
+            Self::Near(ids) if ids.last().is_some_and(|last| Self::far(base_ms, *last) <= id) => ids.len(),
             Self::Near(ids) => ids.partition_point(|near| Self::far(base_ms, *near) <= id),
             Self::Far(ids) => ids.partition_point(|far| *far <= id),
         }
