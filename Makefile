@@ -109,6 +109,10 @@ bench: oracles ## criterion on the hot core, then everything beside real servers
 bench-quick: oracles ## GET, SET and MGET beside real servers, in a few minutes; narrowed like bench
 	$(LOAD) compare --work $(or $(WORK),core) --rounds 2 --scale 0.25 $(BENCH_ARGS)
 
+bench-tls: oracles ## CPU of TLS beside Debian's redis-server, and of a user with rules: ROUNDS=3 SCALE=1
+	$(CARGO) build --release
+	compat/work/venv/bin/python benches/secure.py --server $(RELEASE) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE))
+
 instructions: ## instructions per command of GET and SET, against the recorded ones; UPDATE=1 records
 	scripts/instructions.sh
 
@@ -141,5 +145,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast install deb crash replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench \
+.PHONY: help run test check compat compat-fast install deb crash replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
 	bench-quick instructions sanitize doc release oracles FORCE

@@ -273,6 +273,29 @@ fn stalls_beside_gets() {
 }
 
 #[test]
+fn a_long_command_is_in_the_figures_of_those_behind_it() {
+    in_some_attempt(gets_beside_long_commands);
+}
+
+fn gets_beside_long_commands() {
+    let server = Server::start(&["--threads", "1"]);
+    // Each of these keys keeps the pattern busy until the work for one match is used up.
+    let (long, pattern) = ("a".repeat(20_000), format!("*{}b", "[^b]".repeat(2000)));
+    for n in 0..16 {
+        server.ask(&[b"SET", format!("{long}{n}").as_bytes(), b"v"]);
+    }
+    let measured = beside(&server, &[b"GET", b"k"], || {
+        for _ in 0..2 {
+            assert_eq!(Client::new(&server).command(&[b"KEYS", pattern.as_bytes()]), "*0");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let get = &Client::new(&server).latency()["commands"]["get"];
+    check_tail("a long command", get, measured);
+    assert!(get["causes"]["queue"].as_f64().unwrap() > 0.9, "behind the long command: {get}");
+}
+
+#[test]
 fn each_stall_stands_under_its_own_cause() {
     in_some_attempt(stalls_of_each_cause);
 }
