@@ -138,8 +138,8 @@ step_browser() {
     command -v chromium >/dev/null || { say "installing chromium"; as_root apt-get update; apt_install_without_services chromium; }
     ensure_venv
     "$work/venv/bin/python" -c 'import playwright' 2>/dev/null && { say "browser: there"; return; }
-    say "installing playwright"
-    "$work/venv/bin/python" -m pip install --quiet playwright==1.55.0
+    say "installing playwright and pillow"
+    "$work/venv/bin/python" -m pip install --quiet playwright==1.55.0 pillow==11.3.0
 }
 
 mkdir -p "$work"

@@ -29,7 +29,7 @@ fn after(commands: &[&[&str]]) -> &'static Node {
     let mut session = Session::new(Client::new(1, String::new(), String::new(), false, 0), true);
     let (stats, mut out) = (node.observatory.worker(0), Vec::new());
     let mut turn = Turn::begin(node, &stats, registry, 0);
-    for words in commands {
+    for &words in commands {
         let argv = Argv::of(words);
         let request = turn.prepare(argv.view(), false);
         call(&mut turn, &mut session, request, &mut out);
