@@ -167,7 +167,7 @@ def sections_have_content_on_every_screen(server: str, seconds: float, screensho
 def make_small(picture: Path) -> None:
     from PIL import Image
     with Image.open(picture) as image:
-        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
     size = picture.stat().st_size
     assert size <= SCREENSHOT_BYTES_MAX, f"{picture.name} has {size} bytes"
 
