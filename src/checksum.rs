@@ -93,9 +93,14 @@ pub fn sha1_hex(bytes: &[u8]) -> String {
     hex(&Sha1::digest(bytes))
 }
 
+/// SHA-256 as it is.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// SHA-256 in 64 lowercase hexadecimal digits: how ACLs keep passwords.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(&sha256(bytes))
 }
 
 /// XXH3 of 64 bits, seed 0: the digest of DIGEST, IFDEQ and IFDNE.

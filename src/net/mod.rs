@@ -5,7 +5,7 @@
 //! wake-up brings, [`service_time`] where the time of its requests went, [`worker`] what the
 //! connections of a thread share: buffers, statistics, and the flush of the journal at the end of a turn. [`admin`] is
 //! a listener of its own that tells monitoring systems how the server does: [`metrics`] in the form of [`exposition`], and
-//! [`health`].
+//! [`health`]; and people, by [`page`], with the [`figures`] of the last minutes from [`history`].
 //! A TLS connection passes through [`handshakes`] on its way to its worker, where [`tls`] is one more kind of socket.
 
 pub mod admin;
@@ -13,12 +13,15 @@ pub mod batch;
 pub mod connection;
 pub mod exposition;
 mod feed;
+pub mod figures;
 pub mod handshakes;
 pub mod health;
+pub mod history;
 mod incoming;
 pub mod listen;
 pub mod metrics;
 mod outgoing;
+pub mod page;
 pub mod service_time;
 pub mod stream;
 pub mod tls;

@@ -52,6 +52,10 @@ pub struct Observatory {
     readings: Mutex<Readings>,
 }
 
+/// What somebody who keeps a history of service times has read so far.
+#[derive(Default)]
+pub struct Seen(ByCommand);
+
 struct Readings {
     windows: Windows,
     sampler: Sampler,
@@ -168,6 +172,13 @@ impl Observatory {
         let windows = windows.map(|(name, slot)| self.window_report(name, slot)).collect();
         let loops = self.workers.iter().map(|worker| worker.turns()).filter(|turns| turns.count() > 0).collect();
         LatencyReport { windows, loops }
+    }
+
+    /// Service times by command since `seen` was last brought up to date, whatever was reset meanwhile; brings it up to
+    /// date. Commands without any are left out.
+    pub fn serviced(&self, seen: &mut Seen) -> Vec<(&str, ServiceTotals)> {
+        let commands = window::advance(&mut seen.0, &self.workers, self.names.len());
+        commands.into_iter().map(|(command, totals)| (self.names[command].as_str(), totals)).collect()
     }
 
     /// `latency-tracking`.

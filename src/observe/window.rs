@@ -67,17 +67,8 @@ impl Windows {
             return;
         }
         self.previous_ms = now_ms;
-        let mut slot = Slot { span_ms, commands: ByCommand::new() };
-        for command in 0..commands {
-            let serviced: u64 = workers.iter().map(|worker| worker.serviced(command)).sum();
-            if serviced == self.previous.get(&command).map_or(0, ServiceTotals::count) {
-                continue;
-            }
-            let now = read(workers, command);
-            let before = self.previous.insert(command, now.clone()).unwrap_or_default();
-            slot.commands.insert(command, now.since(&before));
-        }
-        self.rotate(slot);
+        let commands = advance(&mut self.previous, workers, commands);
+        self.rotate(Slot { span_ms, commands });
     }
 
     /// Forgets all slots; what the workers counted up to this reading will not show.
@@ -115,6 +106,21 @@ impl Windows {
         self.tens_open = 0;
         push(&mut self.minutes, sum(&self.tens), MINUTES);
     }
+}
+
+/// What was serviced since a former reading, which becomes the present one.
+pub(super) fn advance(previous: &mut ByCommand, workers: &[Arc<WorkerStats>], commands: usize) -> ByCommand {
+    let mut serviced = ByCommand::new();
+    for command in 0..commands {
+        let count: u64 = workers.iter().map(|worker| worker.serviced(command)).sum();
+        if count == previous.get(&command).map_or(0, ServiceTotals::count) {
+            continue;
+        }
+        let now = read(workers, command);
+        let before = previous.insert(command, now.clone()).unwrap_or_default();
+        serviced.insert(command, now.since(&before));
+    }
+    serviced
 }
 
 /// One command's service totals over all workers, now.

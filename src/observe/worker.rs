@@ -85,7 +85,7 @@ impl WorkerStats {
     }
 
     /// How long the turns of this worker's loop took, since start. Empty for a thread that is no worker.
-    pub(super) fn turns(&self) -> Snapshot {
+    pub fn turns(&self) -> Snapshot {
         let mut turns = Snapshot::default();
         self.turns.merge_into(&mut turns);
         turns

@@ -2,11 +2,12 @@
 
 use super::fields;
 use crate::checksum::SLOTS;
+use crate::clock::Millis;
 use crate::command::ctx::Reply;
 use crate::command::error::NOT_INT;
 use crate::command::*;
 use crate::node::Node;
-use crate::observe::{Costs, Totals, Wanted, WorkerStats};
+use crate::observe::{Costs, Hottest, Session, Totals, Wanted, WorkerStats};
 use crate::usage;
 
 pub const HOTKEYS: Command = Command {
@@ -129,9 +130,7 @@ pub const STOP: Command = Command {
 
 fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { node, db, out, .. } = ctx;
-    let hotkeys = &node.observatory.hotkeys;
-    let Some(session) = hotkeys.session(db.now(), totals(node)) else { return out.null() };
-    let found = hotkeys.hottest(&session, &workers(node));
+    let Some((session, found)) = present(node, db.now()) else { return out.null() };
     let (wanted, end) = (&session.wanted, session.stopped.unwrap_or(db.now()));
     let (before, after) = (session.before, session.after);
     let net_bytes = after.net_bytes.saturating_sub(before.net_bytes);
@@ -173,6 +172,14 @@ fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
         put_costs(out, "by-net-bytes", &found.by_bytes, 1);
     }
     Ok(())
+}
+
+/// The session that is going on or was stopped, and what it found.
+pub fn present(node: &Node, now: Millis) -> Option<(Session, Hottest)> {
+    let hotkeys = &node.observatory.hotkeys;
+    let session = hotkeys.session(now, totals(node))?;
+    let found = hotkeys.hottest(&session, &workers(node));
+    Some((session, found))
 }
 
 /// Keys and their cost in a unit.

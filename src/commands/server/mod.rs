@@ -8,7 +8,7 @@ mod debug;
 mod digest;
 mod faults;
 mod fields;
-mod hotkeys;
+pub mod hotkeys;
 pub mod info;
 mod latency;
 mod memory;

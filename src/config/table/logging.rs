@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Param] = &[
     row("admin-bind", text(at!(admin_bind)), "127.0.0.1", IMMUTABLE | EXTENSION,
         "Address of the admin listener."),
     row("admin-port", int(num!(admin_port), 0, 65_535), "0", IMMUTABLE | EXTENSION,
-        "Port of the admin listener (/metrics, /latency.json, /healthz, /readyz); 0 for none."),
+        "Port of the admin listener (a page at /, /metrics, /latency.json, /healthz, /readyz); 0 for none."),
     row("admin-tls", Kind::Flag(at!(admin_tls)), "no", IMMUTABLE | EXTENSION,
         "The admin listener speaks TLS, with the certificates and the rules for clients of tls-port."),
     row("admin-token", Kind::Secret(at!(admin_token)), "", MODIFIABLE | EXTENSION | SENSITIVE,
