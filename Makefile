@@ -58,7 +58,7 @@ check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --test tidy
-	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/harness compat/operation compat/replication compat/run.py
+	$(PYTHON) -m compileall -q compat/suite compat/differential compat/crash compat/exchange compat/clients compat/apps compat/harness compat/operation compat/replication compat/run.py
 
 compat: oracles $(SERVER_BUILT) ## every client library and tool, the differential, against SERVER
 	$(PYTHON) compat/run.py --server $(SERVER) $(ARGS)

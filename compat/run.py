@@ -20,7 +20,10 @@ from harness.server import PEERS, Server
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"
 CLIENTS = HERE / "clients"
+APPS = HERE / "apps"
 VENV_PYTHON = str(WORK / "venv" / "bin" / "python")
+APPS_PYTHON = str(WORK / "apps" / "venv" / "bin" / "python")
+NODE_PATH = ":".join(str(WORK / place / "node_modules") for place in ("node", "apps"))
 CLIENT_MAX_S = 180
 RESULT = re.compile(r"^(ok|not ok) - (.*)$", re.M)
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed", re.M)
@@ -53,6 +56,7 @@ def clients(fast: bool) -> list[Client]:
         Client("hiredis", [str(WORK / "hiredis-client"), "{port}"], fast=True),
         Client("cluster", [VENV_PYTHON, str(CLIENTS / "cluster.py"), "--server", "{server}"], own_server=True),
         Client("TLS", [VENV_PYTHON, str(CLIENTS / "tls.py"), "--server", "{server}"], own_server=True),
+        *applications(),
         Client("examples", [python, str(HERE / "differential" / "examples.py"), "--server", "{server}"], fast=True, own_server=True),
         Client("file checks", [python, str(HERE / "exchange" / "check.py"), "--server", "{server}", *(["--fast"] if fast else [])],
                fast=True, own_server=True),
@@ -69,10 +73,24 @@ def clients(fast: bool) -> list[Client]:
     ]
 
 
+def applications() -> list[Client]:
+    """Programs that live by the server, each with a real workload; all of them are named so, for --only."""
+    python = {"rq": "rq_jobs.py", "locks": "locks.py", "Celery": "celery_tasks.py", "Channels": "channels_layers.py"}
+    node = {"BullMQ": "bullmq.js", "rate-limiter-flexible": "rate_limiter.js", "redlock": "redlock.js"}
+    commands = {
+        **{name: [APPS_PYTHON, str(APPS / file)] for name, file in python.items()},
+        **{name: ["node", str(APPS / file)] for name, file in node.items()},
+        "Sidekiq": ["ruby", str(APPS / "sidekiq_jobs.rb")],
+    }
+    return [Client(f"application {name}", [*command, "{port}"]) for name, command in commands.items()]
+
+
 def main() -> int:
     options = arguments()
     chosen = [client for client in clients(options.fast) if (client.fast or not options.fast) and options.only in client.name]
     build_hiredis_client()
+    if any(client in applications() for client in chosen):
+        subprocess.run([str(HERE.parent / "scripts" / "oracles.sh"), "apps"], check=True)
     passed = failed = 0
     for client in chosen:
         if client.name == "examples" and not prints_examples(options.server):
@@ -121,7 +139,7 @@ def run(client: Client, server_path: str) -> tuple[int, list[str]]:
 
 
 def verdict(client: Client, command: list[str]) -> tuple[int, list[str]]:
-    environment = {**os.environ, "NODE_PATH": str(WORK / "node" / "node_modules")}
+    environment = {**os.environ, "NODE_PATH": NODE_PATH}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_MAX_S, env=environment, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:

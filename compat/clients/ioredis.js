@@ -1,10 +1,15 @@
-// ioredis against a server: `node ioredis.js PORT`. Prints `ok - NAME` or `not ok - NAME: why` per promise.
+// ioredis against a server: `node ioredis.js PORT`, or over TLS with an authority's and a client's certificate:
+// `node ioredis.js PORT CA CERT KEY`. Prints `ok - NAME` or `not ok - NAME: why` per promise.
 // Uses the library's own API: promises, pipelines, MULTI, scan streams, automatic pipelining, reconnection.
 'use strict';
 const assert = require('node:assert');
+const fs = require('node:fs');
 const Redis = require('ioredis');
 
-const port = Number(process.argv[2]);
+const [port, ...papers] = process.argv.slice(2);
+const [ca, cert, key] = papers.map((path) => fs.readFileSync(path));
+const tls = ca && { ca, cert, key };
+const connect = (options) => new Redis({ port: Number(port), tls, ...options });
 const checks = {
   async strings(r) {
     assert.strictEqual(await r.set('s', 'v'), 'OK');
@@ -50,7 +55,7 @@ const checks = {
     assert.deepStrictEqual(await r.xpending('x', 'g'), [1, '1-1', '1-1', [['c', '1']]]);
     assert.deepStrictEqual(await r.xautoclaim('x', 'g', 'd', 0, 0, 'JUSTID'), ['0-0', ['1-1'], []]);
     assert.strictEqual(await r.xack('x', 'g', '1-1'), 1);
-    const other = new Redis(port);
+    const other = connect();
     const waits = other.xread('BLOCK', 5000, 'STREAMS', 'x', '$');
     while (!/cmd=xread /.test(await r.client('LIST'))) await new Promise((done) => setTimeout(done, 5));
     const id = await r.xadd('x', '*', 'late', 1);
@@ -59,7 +64,7 @@ const checks = {
   },
   async transactions(r) {
     assert.deepStrictEqual(await r.multi().set('a', 1).incr('a').get('a').exec(), [[null, 'OK'], [null, 2], [null, '2']]);
-    const other = new Redis(port);
+    const other = connect();
     await r.watch('a');
     await other.set('a', 9);
     assert.strictEqual(await r.multi().set('a', 10).exec(), null);
@@ -72,7 +77,7 @@ const checks = {
     for (let i = 0; i < 5000; i++) pipe.incr('n');
     const results = await pipe.exec();
     assert.deepStrictEqual(results.at(-1), [null, 5000]);
-    const auto = new Redis(port, { enableAutoPipelining: true });
+    const auto = connect({ enableAutoPipelining: true });
     assert.strictEqual((await Promise.all(Array.from({ length: 500 }, () => auto.incr('n')))).at(-1), 5500);
     await auto.quit();
   },
@@ -80,7 +85,7 @@ const checks = {
     assert.strictEqual(await r.ping(), 'PONG');
     assert.strictEqual(await r.client('SETNAME', 'tester'), 'OK');
     assert.match(await r.client('LIST'), /name=tester/);
-    const named = new Redis(port, { connectionName: 'named', db: 4 });
+    const named = connect({ connectionName: 'named', db: 4 });
     await named.set('only', 'here');
     assert.strictEqual(await r.exists('only'), 0);
     assert.strictEqual(await named.client('GETNAME'), 'named');
@@ -88,7 +93,7 @@ const checks = {
     await named.quit();
   },
   async publish_and_subscribe(r) {
-    const listener = new Redis(port);
+    const listener = connect();
     const heard = [];
     listener.on('message', (channel, message) => heard.push(`${channel} ${message}`));
     listener.on('pmessage', (pattern, channel, message) => heard.push(`${pattern} ${channel} ${message}`));
@@ -108,7 +113,7 @@ const checks = {
     listener.disconnect();
   },
   async reconnects_after_client_kill(r) {
-    const victim = new Redis(port, { retryStrategy: () => 10 });
+    const victim = connect({ retryStrategy: () => 10 });
     const id = await victim.client('ID');
     await r.client('KILL', 'ID', id);
     assert.strictEqual(await victim.ping(), 'PONG');
@@ -123,9 +128,38 @@ const checks = {
   },
 };
 
+// What only a server with TLS and `tls-auth-clients yes` can be asked.
+const checksOfTls = {
+  async wrong_papers_are_refused(r) {
+    const once = { retryStrategy: null, maxRetriesPerRequest: 0 };
+    const attempt = async (tls) => {
+      const stranger = connect({ ...once, tls });
+      const why = new Promise((done) => stranger.once('error', (error) => done(error.code || error.message)));
+      await assert.rejects(stranger.ping());
+      stranger.disconnect();
+      return why;
+    };
+    // With 1.3 the client learns of the refusal from the alert, if it comes before the end of the connection.
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3']) assert.match(await attempt({ ca, maxVersion }), /ALERT|ECONNRESET|EPIPE|closed/i);
+    // OpenSSL sends the authority's certificate along.
+    assert.match(await attempt({ cert, key }), /^(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/);
+    assert.strictEqual(await attempt({ ca, cert, key, servername: 'elsewhere', checkServerIdentity: () => new Error('another name') }), 'another name');
+    assert.strictEqual(await r.ping(), 'PONG');
+  },
+  async either_version_is_spoken() {
+    for (const version of ['TLSv1.2', 'TLSv1.3']) {
+      const r = connect({ tls: { ...tls, minVersion: version, maxVersion: version } });
+      assert.strictEqual(await r.ping(), 'PONG');
+      assert.strictEqual(r.stream.getProtocol(), version);
+      assert.ok(r.stream.authorized);
+      await r.quit();
+    }
+  },
+};
+
 async function main() {
-  const r = new Redis(port);
-  for (const [name, check] of Object.entries(checks)) {
+  const r = connect();
+  for (const [name, check] of Object.entries(tls ? { ...checks, ...checksOfTls } : checks)) {
     await r.flushall();
     try {
       await check(r);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""TLS with Debian's tools and redis-py, beside Debian's redis-server: `tls.py --server PATH`.
+"""TLS with Debian's tools, redis-py and ioredis, beside Debian's redis-server: `tls.py --server PATH`.
 
 Both servers get the same certificates and directives. Each promise is a function that asks one of them and returns what it
 saw; ours must have seen what Redis did. What is meant to differ is not asked here. Certificates are made by openssl, as
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from harness.server import Server, free_port
+from harness.server import WORK, Server, free_port
 
 import redis
 import redis.asyncio
@@ -204,13 +204,22 @@ def redis_py_speaks_tls(side: Side):
 
 def redis_py_asyncio_speaks_tls(side: Side):
     async def talk():
-        client = redis.asyncio.Redis(**side.options())
+        client = redis.asyncio.Redis(**side.options(), max_connections=200)
         await asyncio.gather(*(client.set(f"k{i}", "v" * i) for i in range(200)))
         lengths = await asyncio.gather(*(client.strlen(f"k{i}") for i in range(200)))
         await client.aclose()
         return lengths == list(range(200))
 
     return asyncio.run(talk())
+
+
+def ioredis_keeps_its_promises_over_tls(side: Side):
+    papers, modules = side.papers, os.environ.get("NODE_PATH", str(WORK / "node" / "node_modules"))
+    done = subprocess.run(["node", str(Path(__file__).with_name("ioredis.js")), str(side.tls_port), papers.ca_crt, papers.client_crt,
+                           papers.client_key], env={**os.environ, "NODE_PATH": modules}, capture_output=True, text=True, timeout=COMMAND_MAX_S)
+    lines = done.stdout.splitlines()
+    assert len(lines) > 10 and all(line.startswith("ok - ") for line in lines), (done.stdout + done.stderr)[-600:]
+    return lines
 
 
 def versions_are_those_that_are_safe(side: Side):
@@ -267,7 +276,7 @@ def many_silent_peers_hold_nobody_up(side: Side):
 PROMISES = [
     redis_cli_speaks_tls, who_has_no_certificate_is_shut_out, who_speaks_no_tls_gets_no_answer, clients_and_info_look_as_in_redis,
     directives_are_told_and_changed_as_in_redis, certificates_are_exchanged, ports_can_be_exchanged, redis_benchmark_runs,
-    redis_py_speaks_tls, redis_py_asyncio_speaks_tls, versions_are_those_that_are_safe,
+    redis_py_speaks_tls, redis_py_asyncio_speaks_tls, ioredis_keeps_its_promises_over_tls, versions_are_those_that_are_safe,
     renegotiation_is_refused_and_the_server_lives, sessions_are_resumed, many_silent_peers_hold_nobody_up,
 ]
 
