@@ -133,8 +133,10 @@ fn slow_log(node: &Node, config: &Config) -> Value {
 /// Bytes as text of bounded length: what is not UTF-8 as `\xHH`; as `\u{HHHH}` what controls a terminal or the direction of
 /// writing, or is not to be seen.
 fn plain(bytes: &[u8]) -> String {
+    let (head, is_cut) =
+        bytes.split_at_checked(TEXT_BYTES_MAX).map_or((bytes, false), |(head, rest)| (head, !rest.is_empty()));
     let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
+    for chunk in head.utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
                 '\u{ad}'
@@ -142,19 +144,14 @@ fn plain(bytes: &[u8]) -> String {
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' => {
-                    text.extend(letter.escape_unicode());
-                }
+                | '\u{feff}' => text.extend(letter.escape_unicode()),
                 _ if letter.is_control() => text.extend(letter.escape_unicode()),
                 _ => text.push(letter),
-            }
-            if text.len() >= TEXT_BYTES_MAX {
-                return text + "…";
             }
         }
         chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02x}"));
     }
-    text
+    if is_cut { text + "…" } else { text }
 }
 
 /// Fields of INFO that the page shows.
@@ -198,7 +195,7 @@ const INFO: &[&str] = &[
 const PREFIXES_MAX: usize = 12;
 const HOT_KEYS_MAX: usize = 12;
 const SLOW_MAX: usize = 20;
-/// Bytes after which a text ends: enough for a line or two.
+/// Bytes of which a text is made: enough for a line or two. Escaped, they are six times as many at most.
 const TEXT_BYTES_MAX: usize = 240;
 /// Keys looked at for the prefixes: a millisecond, or a few.
 const KEYS_SAMPLED: usize = 4096;
@@ -214,6 +211,7 @@ mod tests {
         assert_eq!(plain(b"a\xff\xfe\x00\x1b[0m"), "a\\xff\\xfe\\u{0}\\u{1b}[0m");
         assert_eq!(plain("\u{202e}evil\u{feff}".as_bytes()), "\\u{202e}evil\\u{feff}");
         assert!(plain(&[b'x'; 1 << 20]).len() < TEXT_BYTES_MAX + 16);
-        assert!(plain(&[0xff; 1 << 20]).len() < TEXT_BYTES_MAX + 16);
+        assert!(plain(&[0xff; 1 << 20]).len() < 6 * TEXT_BYTES_MAX + 16);
+        assert!(plain(&[1; 1 << 20]).len() < 6 * TEXT_BYTES_MAX + 16);
     }
 }

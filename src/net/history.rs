@@ -4,7 +4,7 @@
 //! reset disturbs it. All service times are told in one row of buckets, those of each command by their percentiles and only
 //! for the commands that took the most time. Times are nanoseconds, the rest is counts and bytes.
 //! Invariant: no more than [`SAMPLES_MAX`] samples, and their numbers have no gaps. Not here: who reads them (`figures`).
-//! Cost: some ten microseconds for each worker and busy command, on the admin thread.
+//! Cost: less than a millisecond for a sample, on the admin thread, and nothing unless there is one.
 
 use crate::clock::{self, Millis};
 use crate::memory;
