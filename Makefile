@@ -72,6 +72,7 @@ crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, ord
 	$(PYTHON) compat/crash/samples.py --server $(SERVER) target/power-cut-samples
 	$(PYTHON) compat/crash/faults.py --server $(SERVER)
 	$(PYTHON) compat/crash/ends.py --server $(SERVER) --seed $(SEED)
+	$(PYTHON) compat/crash/scripts.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1

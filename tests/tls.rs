@@ -13,6 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,
 };
+use redis::Commands;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -198,6 +199,41 @@ fn who_must_show_a_certificate_is_the_directives_choice() {
             let is = [&known, &unknown, &nobody].map(|config| guarded.serves(config));
             assert_eq!(is, served, "{choice} {version:?}");
         }
+    }
+}
+
+#[test]
+fn the_client_redis_shows_its_certificate() {
+    let (town, elsewhere) = (Town::found(), Town::found());
+    let guarded = town.serve(&["--tls-auth-clients", "yes"]);
+    let client = |authority: &Town, papers: Option<Papers>, protocol: &str| {
+        let client_tls = papers.map(|papers| redis::ClientTlsConfig {
+            client_cert: papers.certificate.into_bytes(),
+            client_key: papers.key.into_bytes(),
+        });
+        let root_cert = Some(authority.authority.pem().into_bytes());
+        let url = format!("rediss://localhost:{}/?protocol={protocol}", guarded.port);
+        redis::Client::build_with_tls(url, redis::TlsCertificates { client_tls, root_cert }).unwrap()
+    };
+    let ping = |client: redis::Client| redis::cmd("PING").query::<String>(&mut client.get_connection()?);
+    let blob: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for protocol in ["resp2", "resp3"] {
+        let known = client(&town, Some(town.papers("someone")), protocol);
+        let mut connection = known.get_connection().unwrap();
+        let () = connection.set("blob", &blob).unwrap();
+        assert!(connection.get::<_, Vec<u8>>("blob").unwrap() == blob);
+        runtime.block_on(async {
+            let mut shared = known.get_multiplexed_async_connection().await.unwrap();
+            let mut pipeline = redis::pipe();
+            (0..1000).for_each(|i| _ = pipeline.set(i, i).ignore());
+            let (last,): (i64,) = pipeline.get(999).query_async(&mut shared).await.unwrap();
+            assert_eq!(last, 999);
+        });
+        assert!(ping(client(&town, None, protocol)).is_err());
+        assert!(ping(client(&town, Some(elsewhere.papers("someone")), protocol)).is_err());
+        assert!(ping(client(&elsewhere, Some(town.papers("someone")), protocol)).is_err());
+        assert_eq!(ping(known).unwrap(), "PONG");
     }
 }
 
