@@ -72,8 +72,10 @@ crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, ord
 	$(PYTHON) compat/crash/samples.py --server $(SERVER) target/power-cut-samples
 	$(PYTHON) compat/crash/faults.py --server $(SERVER)
 	$(PYTHON) compat/crash/ends.py --server $(SERVER) --seed $(SEED)
-	$(PYTHON) compat/crash/scripts.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+fuzz-scripts: oracles $(SERVER_BUILT) ## random Lua on SERVER and real servers; it still finds differences of the libraries: SECONDS=60 SEED=1
+	$(PYTHON) compat/crash/scripts.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED)
 
 replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1
 	$(PYTHON) compat/replication/run.py --server $(SERVER) $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only "$(ONLY)") --seconds $(SECONDS) --seed $(SEED) $(ARGS)
@@ -146,5 +148,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast install deb crash replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
+.PHONY: help run test check compat compat-fast install deb crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
 	bench-quick instructions sanitize doc release oracles FORCE

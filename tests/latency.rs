@@ -279,10 +279,16 @@ fn a_long_command_is_in_the_figures_of_those_behind_it() {
 
 fn gets_beside_long_commands() {
     let server = Server::start(&["--threads", "1"]);
-    // Each of these keys keeps the pattern busy until the work for one match is used up.
+    // Each key keeps the pattern busy until the work for one match is used up; as many as make the command long here.
     let (long, pattern) = ("a".repeat(20_000), format!("*{}b", "[^b]".repeat(2000)));
-    for n in 0..16 {
-        server.ask(&[b"SET", format!("{long}{n}").as_bytes(), b"v"]);
+    let mut keys = 0;
+    while keys < 1024 && {
+        let started = Instant::now();
+        server.ask(&[b"KEYS", pattern.as_bytes()]);
+        started.elapsed() < Duration::from_millis(250)
+    } {
+        (0..16).for_each(|n| _ = server.ask(&[b"SET", format!("{long}{}", keys + n).as_bytes(), b"v"]));
+        keys += 16;
     }
     let measured = beside(&server, &[b"GET", b"k"], || {
         for _ in 0..2 {
