@@ -2,8 +2,8 @@
 //!
 //! A channel lives in one of [`SHARDS`] maps, chosen by its name, each under a lock of its own; publishing takes it for
 //! reading, so that no global lock is on the way. Patterns are found by the bytes in front of their first special
-//! character; a publisher matches only those whose beginning its channel has. A message is encoded once for each form in which it is heard: once for a channel's subscribers, and one
-//! shared tail for all patterns.
+//! character; a publisher matches only those whose beginning its channel has. A message is encoded once for each form in
+//! which it is heard: once for a channel's subscribers, and one shared tail for all patterns.
 //! Invariant: a client is in a channel's list exactly while its session holds the subscription; a channel without
 //! subscribers is not in its map. Per publisher and subscriber the order is kept.
 //! Not here: the commands (`commands::pubsub`), what a client may have unread (`clients`).

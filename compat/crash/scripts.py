@@ -7,7 +7,7 @@ Each script runs on empty databases, from a seed of its own (`lua.py` makes it);
 must answer PING on a new connection, and its memory must be bounded. A script that gets no answer must be one that SCRIPT
 KILL ends. A reply must be that of 7.0.15 or, where Redis has changed its mind since, that of 8.2.3; a script that gets
 another is made smaller, line by line, and printed. `--only N` runs the script of that number
-and prints it; `--alone` compares with nobody. Prints `N passed, N failed` in scripts.
+and prints it; `--alone` asks no real server. Prints `N passed, N failed`, counted in scripts.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ADDRESS = re.compile(rb"0x[0-9a-f]{6,16}")
 
 
 class Side:
-    """One of the two servers."""
+    """A server that is asked."""
 
     def __init__(self, binary: str):
         self.binary = binary
@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("--server", required=True, help="the binary to test (or 7.0, 8.2, valkey)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--alone", action="store_true", help="compare with nobody")
+    parser.add_argument("--alone", action="store_true", help="ask no real server")
     parser.add_argument("--only", type=int, metavar="N", help="this script of the seed")
     options = parser.parse_args()
     search = Search(options)

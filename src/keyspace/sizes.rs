@@ -93,7 +93,7 @@ impl Keyspace {
         prefixes
     }
 
-    /// Visits so many entries of a database, or all if there are no more; how many.
+    /// Visits about `keys_max` entries of a database, or all if it has no more. Returns the number visited.
     fn sample(&self, db: usize, keys_max: usize, visit: &mut dyn FnMut(Entry)) -> usize {
         let (keys, mut seen) = (self.counts(db).0, 0);
         for stripe in 0..self.stripes() {

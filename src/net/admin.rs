@@ -1,13 +1,15 @@
 //! The admin listener: figures and health over HTTP, for operators and monitoring and not for clients.
 //!
-//! `GET /` a page to look at · `/figures.json` what it shows: now, and over the last five minutes · `/metrics` OpenMetrics, or Prometheus's text, as asked for · `/latency.json` the latency section as LATENCY JSON
-//! gives it · `/healthz` 200 while the workers' loops turn, 503 when one is stuck · `/readyz` 200 once data is loaded,
+//! `GET /` a page to look at · `/figures.json` what it shows: now, and over the last five minutes · `/metrics`
+//! OpenMetrics, or Prometheus's text, as asked for · `/latency.json` the latency section as LATENCY JSON gives it ·
+//! `/healthz` 200 while the workers' loops turn, 503 when one is stuck · `/readyz` 200 once data is loaded,
 //! 503 before. Anything else is 404; other methods are 405.
 //!
 //! It has a thread and a runtime of its own: it must answer while the main thread is busy loading, and a scrape must not
 //! delay anybody's accept. It is off unless `admin-port` is set, and on the loopback unless `admin-bind` says otherwise.
 //! Nothing can be changed through it. With `admin-token` the figures are for who shows it (`Authorization: Bearer`), and
-//! health, and the page without its figures, are for everybody; with `admin-tls` all of it is encrypted, by the certificates that clients see.
+//! health, and the page without its figures, are for everybody; with `admin-tls` all of it is encrypted, by the
+//! certificates that clients see.
 //!
 //! Bounds, so that a hostile peer costs nothing: connections, header bytes and count, time for a handshake and for a
 //! header, time for a connection. A request's body is never read. Not here: what the figures are (`metrics`, `figures`,

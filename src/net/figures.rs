@@ -2,7 +2,7 @@
 //!
 //! The samples of [`History`] that the page does not have yet (`?after=NUMBER`), and how things are now: fields of INFO
 //! under their own names, hot keys, the slow log, keys by prefix. Bounds: rows of each list, bytes of each text, and the
-//! keys that are sampled, which is done for somebody who looks and every ten seconds at most.
+//! keys that are sampled, which a request for the figures does, at most every ten seconds.
 //! Keys, arguments and names of clients come from anybody: they are told as text in which nothing is invisible
 //! ([`plain`]), and the page must not read them as anything else.
 

@@ -52,7 +52,7 @@ pub struct Observatory {
     readings: Mutex<Readings>,
 }
 
-/// What somebody who keeps a history of service times has read so far.
+/// The service times that a history has read so far.
 #[derive(Default)]
 pub struct Seen(ByCommand);
 
