@@ -1,5 +1,6 @@
 //! The access clock of a key: 24 bits of LRU seconds, or LFU minutes and a logarithmic counter, as in Redis. Under an LRM
-//! policy (least recently modified) the seconds are those of the last write.
+//! policy (least recently modified) the seconds are those of the last write. A 25th bit tells which of the two a word is,
+//! so that a word from before a change of policy is converted when it is read: Redis takes one for the other.
 
 use super::stripe::Settings;
 use crate::clock::Millis;
@@ -26,7 +27,7 @@ impl Settings {
     /// The access word of a new key.
     #[inline]
     pub fn created(&self, now: Millis) -> u32 {
-        if self.is_lfu() { lfu_minutes(now) << 8 | LFU_INIT } else { lru_clock(now) }
+        if self.is_lfu() { lfu_word(now, LFU_INIT) } else { lru_clock(now) }
     }
 
     /// The access word of a key that is read now.
@@ -46,7 +47,7 @@ impl Settings {
 
     fn counted(&self, access: u32, now: Millis) -> u32 {
         let counter = self.lfu_decayed(access, now);
-        lfu_minutes(now) << 8 | self.lfu_incremented(counter)
+        lfu_word(now, self.lfu_incremented(counter))
     }
 
     /// The LFU counter after the decay for the minutes it was not used.
@@ -67,29 +68,64 @@ impl Settings {
 /// Seconds, modulo 24 bits.
 #[inline]
 pub fn lru_clock(now: Millis) -> u32 {
-    (now / 1000) as u32 & 0x00ff_ffff
+    (now / 1000) as u32 & CLOCK
 }
 
-/// The LFU counter when it loses one for every so many minutes without use.
+/// The LFU counter when it loses one for every so many minutes without use. A key that no LFU policy counted begins as a new
+/// one did, at the time of its last use.
 pub fn lfu_decayed(access: u32, now: Millis, decay_minutes: u32) -> u32 {
-    let (then, counter) = (access >> 8 & 0xffff, access & 0xff);
-    let elapsed = lfu_minutes(now).wrapping_sub(then) & 0xffff;
+    let (elapsed, counter) = if access & COUNTED == 0 {
+        ((idle_seconds(access, now) / 60) as u32, LFU_INIT)
+    } else {
+        (minutes_since(access, now), access & 0xff)
+    };
     counter.saturating_sub(elapsed.checked_div(decay_minutes).unwrap_or(0))
 }
 
 /// An access word with this counter, as of now.
 pub fn lfu_word(now: Millis, counter: u32) -> u32 {
-    lfu_minutes(now) << 8 | counter
+    COUNTED | lfu_minutes(now) << 8 | counter
 }
 
 fn lfu_minutes(now: Millis) -> u32 {
     (now / 60_000) as u32 & 0xffff
 }
 
-/// Seconds since a key was used, from its LRU word.
-pub fn idle_seconds(access: u32, now: Millis) -> u64 {
-    u64::from(lru_clock(now).wrapping_sub(access) & 0x00ff_ffff)
+fn minutes_since(counted: u32, now: Millis) -> u32 {
+    lfu_minutes(now).wrapping_sub(counted >> 8) & 0xffff
 }
 
+/// Seconds since a key was used; to the minute, if an LFU policy counted the last use.
+pub fn idle_seconds(access: u32, now: Millis) -> u64 {
+    if access & COUNTED != 0 {
+        return u64::from(minutes_since(access, now)) * 60;
+    }
+    u64::from(lru_clock(now).wrapping_sub(access) & CLOCK)
+}
+
+/// What Redis keeps of an access word.
+pub const CLOCK: u32 = (1 << 24) - 1;
+/// The word holds LFU minutes and a counter.
+const COUNTED: u32 = 1 << 24;
 /// New keys start here, so that they are not the first to go.
 const LFU_INIT: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_from_before_a_change_of_policy_is_converted() {
+        let (then, settings) = (1_700_000_000_000, Settings::default());
+        settings.lfu_decay_minutes.store(1, Relaxed);
+        let used = settings.created(then);
+        settings.tracks.store(Tracks::Frequency as u8, Relaxed);
+        for (minutes, counter) in [(0, 5), (3, 2), (90, 0)] {
+            assert_eq!(settings.lfu_decayed(used, then + minutes * 60_000), counter);
+        }
+        let counted = lfu_word(then, 200);
+        settings.tracks.store(Tracks::Use as u8, Relaxed);
+        assert_eq!(idle_seconds(counted, then + 7 * 60_000), 420);
+        assert_eq!(idle_seconds(settings.read(counted, then), then + 9_000), 9);
+    }
+}

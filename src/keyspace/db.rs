@@ -8,9 +8,10 @@
 //! unit's own effects. Fields of a hash likewise, a few at a time: see `edit.rs`, where collections are. Strings:
 //! `strings.rs`. The whole keyspace: `walk.rs`.
 
+use super::databases::Part;
 use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::generic::BROADCAST;
-use super::stripe::{Held, Keyspace, Part, Place};
+use super::stripe::{Held, Keyspace, Place};
 use super::tracking::Noted;
 use super::walk::Flushed;
 use crate::clock::Millis;
@@ -363,7 +364,7 @@ impl<'k> Db<'k> {
             part.rebuild_due(epoch);
         }
         if self.held.holds(place.stripe as usize) {
-            self.keyspace().stripe(place.stripe as usize).shared[self.index].volatile.store(volatile, Relaxed);
+            self.keyspace().obtain_shared(place.stripe as usize, self.index).volatile.store(volatile, Relaxed);
         }
     }
 
@@ -373,7 +374,7 @@ impl<'k> Db<'k> {
             return;
         }
         let index = self.index;
-        let shared = &self.keyspace().stripe(place.stripe as usize).shared[index];
+        let shared = self.keyspace().obtain_shared(place.stripe as usize, index);
         let keyspace = self.keyspace();
         let table = &mut self.part(place).table;
         shared.probe.publish(table);
@@ -632,8 +633,9 @@ impl<'k> Db<'k> {
 
 /// The expiry index, for `expire.rs`.
 impl Db<'_> {
-    pub(super) fn part_count(&mut self, stripe: usize) -> usize {
-        self.held.data(stripe).parts.len()
+    /// Databases of which a stripe has a part.
+    pub(super) fn databases_in(&mut self, stripe: usize) -> SmallVec<[usize; 4]> {
+        self.held.data(stripe).parts.iter().map(|(db, _)| db).collect()
     }
 
     pub(super) fn pop_due(&mut self, stripe: usize, now: Millis) -> Option<u32> {
@@ -682,7 +684,7 @@ impl Db<'_> {
     pub(super) fn refresh_next_due(&mut self, stripe: usize) -> Millis {
         let epoch = self.keyspace().epoch;
         let parts = &self.held.data(stripe).parts;
-        let next = parts.iter().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
+        let next = parts.values().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
         self.keyspace().set_next_due(stripe, next);
         next
     }

@@ -15,7 +15,6 @@ use super::db::Db;
 use super::entry::Entry;
 use super::stripe::{Keyspace, StripeData};
 use crate::mover::Mover;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// One walk over everything, between two visits.
 #[derive(Default)]
@@ -45,7 +44,7 @@ impl Db<'_> {
         let retired = self.held.visit(stripe, |held| {
             let data = held.data(stripe);
             pass.visit(keyspace, data, mover);
-            data.parts.iter_mut().flat_map(|part| part.table.take_retired()).collect::<Vec<_>>()
+            data.parts.values_mut().flat_map(|part| part.table.take_retired()).collect::<Vec<_>>()
         });
         if !retired.is_empty() {
             keyspace.bury(retired);
@@ -56,7 +55,7 @@ impl Db<'_> {
 
 impl Keyspace {
     fn has_keys(&self, stripe: usize) -> bool {
-        (0..self.databases()).filter_map(|db| self.stripe(stripe).shared.get(db)).any(|part| part.len.load(Relaxed) > 0)
+        (0..self.databases_used()).any(|db| self.keys_in(stripe, db) > 0)
     }
 }
 
@@ -68,8 +67,8 @@ impl Pass {
 
     /// Goes on in the stripe until the mover is tired or the stripe is through.
     fn visit(&mut self, keyspace: &Keyspace, data: &mut StripeData, mover: &mut Mover) {
-        while let Some(part) = data.parts.get_mut(self.db) {
-            loop {
+        while self.db < keyspace.databases_used() {
+            while let Some(part) = data.parts.get_mut(self.db) {
                 while let Some((key, place)) = self.begun.pop() {
                     let found = part.table.find(keyspace.hash(&key), |word| entry(word).key() == &*key);
                     let value = found.and_then(|slot| entry(part.table.word(slot)).value_mut());

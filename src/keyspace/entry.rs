@@ -3,7 +3,7 @@
 //! ```text
 //! Head 8 | integer 8, or Value 16, or lengths of a wide string 8 | expiry 8, if any | key | string, to the allocation's end
 //! ```
-//! The header keeps the access word (24 bits of LRU clock or LFU counter, as Redis), flags and key length. A string up to
+//! The header keeps the access word (LRU clock or LFU counter), flags and key length. A string up to
 //! [`INLINE_BYTES_MAX`] lives behind its key and is overwritten in place while it fits; longer ones are a
 //! [`Value::Str`], so that EXPIRE or RENAME never copy them. Of most strings the header holds all lengths (8 bits for the
 //! key's, 12 for the string's, 10 for the allocation's in words); where one does not fit, the string is a wide one. A
@@ -30,7 +30,7 @@ unsafe impl Send for Entry {}
 
 #[repr(C)]
 struct Head {
-    /// 24 bits of access clock, 8 bits of flags.
+    /// 25 bits of access word, 7 bits of flags.
     access: u32,
     /// The key's length; of an inline string that is not wide all [`Lengths`].
     lengths: u32,
@@ -415,7 +415,7 @@ impl Entry {
         head.access = if yes { head.access | bit } else { head.access & !bit };
     }
 
-    /// 24 bits: LRU clock in seconds, or LFU minutes and counter.
+    /// LRU clock in seconds, or LFU minutes and counter; see [`super::access`].
     #[inline]
     pub fn access(self) -> u32 {
         self.head().access & ACCESS_MASK
@@ -499,7 +499,7 @@ fn key_offset(flags: u32) -> usize {
 
 /// What a client sends is short enough to be a key or a member; files are asked ([`MEMBER_BYTES_MAX`]).
 const _: () = assert!(REQUEST_BYTES_MAX as usize <= MEMBER_BYTES_MAX);
-const FLAGS_SHIFT: u32 = 24;
+const FLAGS_SHIFT: u32 = 25;
 const ACCESS_MASK: u32 = (1 << FLAGS_SHIFT) - 1;
 const EXPIRES: u32 = 1;
 const BODY: u32 = 0b110;

@@ -11,10 +11,11 @@
 //! others. Random policies are fair, and look at one.
 
 use super::access::idle_seconds;
+use super::databases::{Part, PartShared, Parts};
 use super::db::Db;
 use super::entry::Entry;
 use super::expire::{Due, like_bits};
-use super::stripe::{Held, Keyspace, Part, PartShared, PerDb};
+use super::stripe::{Held, Keyspace};
 use crate::clock::Millis;
 use crate::table::prefetch;
 use smallvec::SmallVec;
@@ -140,7 +141,7 @@ impl Keyspace {
     /// Keys of a stripe that qualify.
     fn qualifying(&self, stripe: usize, policy: Policy) -> usize {
         let count = |shared: &PartShared| if policy.volatile { &shared.volatile } else { &shared.len }.load(Relaxed);
-        self.stripe(stripe).shared.iter().take(self.databases_used()).map(count).sum()
+        (0..self.databases_used()).filter_map(|db| self.shared(stripe, db)).map(count).sum()
     }
 
     /// Offers up to `samples` keys of a stripe; how many there were.
@@ -150,8 +151,8 @@ impl Keyspace {
         }
         let Some(mut held) = self.lock_one_soon(stripe) else { return 0 };
         let mut met = 0;
-        for db in 0..self.databases_used() {
-            for entry in draw(held.part(stripe, db), policy, samples - met) {
+        for (db, part) in held.data(stripe).parts.iter() {
+            for entry in draw(part, policy, samples - met) {
                 let score = self.score(entry, policy.rank, now);
                 met += 1;
                 pool.offer(score, || Candidate {
@@ -257,8 +258,8 @@ impl Db<'_> {
         part.due = Due::default();
         self.publish(place);
         let data = self.held.data(stripe);
-        if data.parts.iter().all(|part| part.table.buckets() == 0) {
-            data.parts = PerDb::default();
+        if data.parts.values().all(|part| part.table.buckets() == 0) {
+            data.parts = Parts::default();
         }
         self.refresh_next_due(stripe);
     }

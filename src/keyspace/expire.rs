@@ -12,9 +12,10 @@
 //! millisecond stop nobody; so are the fields of one hash, whoever meets it. Cost: 8 bytes a key, one heap push for a
 //! new expiry.
 
+use super::databases::Part;
 use super::db::Db;
 use super::entry::Entry;
-use super::stripe::{DUE_GROUP, Keyspace, Part};
+use super::stripe::{DUE_GROUP, Keyspace};
 use crate::clock::Millis;
 use crate::table::Table;
 use std::cmp::Reverse;
@@ -124,7 +125,7 @@ pub struct Slice {
 /// stripe.
 pub fn expire_slice(db: &mut Db<'_>, stripe: usize, now: Millis, keys_max: usize) -> Slice {
     let (mut slice, mut left) = (Slice::default(), keys_max);
-    for index in 0..db.part_count(stripe) {
+    for index in db.databases_in(stripe) {
         db.select(index);
         while left > 0 {
             let Some(bits) = db.pop_due(stripe, now) else { break };
@@ -173,7 +174,8 @@ impl Keyspace {
         let mut found = vec![(0i64, 0i64); self.databases()];
         for stripe in (0..TTL_STRIPES).map(|i| (ticket * TTL_STRIPES + i) % self.stripes()) {
             let Some(mut held) = self.lock_one_soon(stripe) else { continue };
-            for (part, (sum, count)) in held.data(stripe).parts.iter().zip(&mut found) {
+            for (db, part) in held.data(stripe).parts.iter() {
+                let (sum, count) = &mut found[db];
                 for at in part.due.some_times(TTL_RECORDS) {
                     *sum += (self.epoch + at - now).max(0);
                     *count += 1;
@@ -283,7 +285,7 @@ impl Keyspace {
 
     fn stripe_has_timed_fields(&self, stripe: usize) -> bool {
         let mut held = self.lock_one(stripe);
-        held.data(stripe).parts.iter().any(|part| part.has_timed_fields())
+        held.data(stripe).parts.values().any(|part| part.has_timed_fields())
     }
 }
 

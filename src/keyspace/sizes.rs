@@ -13,7 +13,6 @@ use crate::types::set::Set;
 use crate::types::zset::Zset;
 use crate::types::{Collection, Kind, Value};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Values by size: how many are of size 0, and from each power of two on up to the next.
 pub struct Histogram([u64; CLASSES]);
@@ -97,8 +96,7 @@ impl Keyspace {
     fn sample(&self, db: usize, keys_max: usize, visit: &mut dyn FnMut(Entry)) -> usize {
         let (keys, mut seen) = (self.counts(db).0, 0);
         for stripe in 0..self.stripes() {
-            let Some(shared) = self.stripe(stripe).shared.get(db) else { continue };
-            let share = shared.len.load(Relaxed) as u128 * keys_max as u128 / keys.max(1) as u128;
+            let share = self.keys_in(stripe, db) as u128 * keys_max as u128 / keys.max(1) as u128;
             let wanted = if keys <= keys_max { usize::MAX } else { share as usize };
             if wanted > 0 {
                 seen += self.see_some(stripe, db, wanted, visit);

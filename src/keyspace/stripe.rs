@@ -15,16 +15,17 @@
 //! while holding a stripe, except for the journal's buffer and, when changing a big value that a snapshot is reading, for
 //! the piece it is at (`types::cut`).
 
+use super::databases::{OtherShared, Part, PartShared, Parts};
 use super::entry::Entry;
 use super::evict::Pool;
-use super::expire::{Alarm, Due};
+use super::expire::Alarm;
 use super::snapshot::{Captures, Numbers};
 use super::tracking::{Tracked, TrackedKeys};
 use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
 use crate::clock;
-use crate::table::{Probe, Retired, Table, keyed_hasher};
+use crate::table::{Retired, keyed_hasher};
 use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex, RawMutexTimed as Timed};
 use parking_lot::{Mutex, RawMutex as StripeLock};
@@ -42,6 +43,7 @@ pub struct Place {
 /// All databases.
 pub struct Keyspace {
     stripes: Box<[CachePadded<Stripe>]>,
+    other_shared: OtherShared,
     hasher: ahash::RandomState,
     databases: usize,
     pub gate: Gate,
@@ -76,7 +78,6 @@ pub struct Keyspace {
 /// What the keyspace needs of the configuration; written by CONFIG SET, read without a lock.
 #[derive(Default)]
 pub struct Settings {
-    /// The maxmemory policy keeps LFU counters in place of LRU clocks.
     /// What the access clocks tell: a [`Tracks`](super::access::Tracks).
     pub tracks: AtomicU8,
     pub lfu_log_factor: AtomicU64,
@@ -96,90 +97,16 @@ pub(super) struct Stripe {
     lock: StripeLock,
     /// Earliest time at which something here is due, in ms; `i64::MAX` for never. Read without the lock.
     pub next_due: AtomicI64,
-    /// For readers without the lock.
-    pub shared: PerDb<PartShared>,
+    /// The first database's, for readers without the lock; see [`Keyspace::shared`].
+    shared: PartShared,
     data: UnsafeCell<StripeData>,
-}
-
-/// One for each database; the first, which is all that most servers use, in place.
-#[repr(C)]
-#[derive(Default)]
-pub(super) struct PerDb<T> {
-    first: T,
-    others: Vec<T>,
-}
-
-impl<T: Default> PerDb<T> {
-    fn of(databases: usize) -> Self {
-        let mut all = Self::default();
-        all.others.resize_with(databases.saturating_sub(1), T::default);
-        all
-    }
-
-    pub fn len(&self) -> usize {
-        1 + self.others.len()
-    }
-
-    #[inline]
-    pub fn get(&self, db: usize) -> Option<&T> {
-        if db == 0 { Some(&self.first) } else { self.others.get(db - 1) }
-    }
-
-    #[inline]
-    pub fn get_mut(&mut self, db: usize) -> Option<&mut T> {
-        if db == 0 { Some(&mut self.first) } else { self.others.get_mut(db - 1) }
-    }
-
-    /// The one of a database, made if it is not there yet.
-    #[inline]
-    fn obtain(&mut self, db: usize) -> &mut T {
-        if db == 0 {
-            return &mut self.first;
-        }
-        if self.others.len() < db {
-            self.others.resize_with(db, T::default);
-        }
-        &mut self.others[db - 1]
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        std::iter::once(&self.first).chain(&self.others)
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        std::iter::once(&mut self.first).chain(&mut self.others)
-    }
-
-    pub fn swap(&mut self, a: usize, b: usize) {
-        match (a.min(b), a.max(b)) {
-            (a, b) if a == b => {}
-            (0, b) => std::mem::swap(&mut self.first, &mut self.others[b - 1]),
-            (a, b) => self.others.swap(a - 1, b - 1),
-        }
-    }
-}
-
-impl<T: Default> std::ops::Index<usize> for PerDb<T> {
-    type Output = T;
-
-    #[inline]
-    fn index(&self, db: usize) -> &T {
-        self.get(db).expect("a database of this stripe")
-    }
-}
-
-#[derive(Default)]
-pub(super) struct PartShared {
-    pub probe: Probe,
-    pub len: AtomicUsize,
-    pub volatile: AtomicUsize,
 }
 
 /// What a stripe's lock protects.
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct StripeData {
-    pub parts: PerDb<Part>,
+    pub parts: Parts,
     pub watchers: Watchers,
     pub waiters: Waiters,
     pub tracked: TrackedKeys,
@@ -191,16 +118,6 @@ impl StripeData {
     pub fn is_observed(&self) -> bool {
         !self.watchers.is_empty() || !self.waiters.is_empty() || !self.tracked.is_empty()
     }
-}
-
-/// A stripe's share of one database.
-#[repr(C)]
-#[derive(Default)]
-pub(super) struct Part {
-    pub table: Table,
-    pub due: Due,
-    /// Keys with an expiry.
-    pub volatile: usize,
 }
 
 // SAFETY: `data` is only reached through `Held`, which owns the stripe's lock or the whole gate.
@@ -240,13 +157,14 @@ impl Keyspace {
             CachePadded::new(Stripe {
                 lock: StripeLock::INIT,
                 next_due: AtomicI64::new(i64::MAX),
-                shared: PerDb::of(databases),
+                shared: PartShared::default(),
                 data: UnsafeCell::default(),
             })
         };
         let stripes = stripes.clamp(1, STRIPES_MAX).next_power_of_two();
         Self {
             stripes: (0..stripes).map(stripe).collect(),
+            other_shared: OtherShared::new(databases, stripes),
             hasher: keyed_hasher(),
             databases,
             gate: Gate::new(gate_slots),
@@ -304,6 +222,23 @@ impl Keyspace {
         &self.stripes[index]
     }
 
+    /// What may be known of a stripe's part of a database without its lock; `None` of a database that was never used.
+    #[inline]
+    pub(super) fn shared(&self, stripe: usize, db: usize) -> Option<&PartShared> {
+        if db == 0 { Some(&self.stripes[stripe].shared) } else { self.other_shared.get(stripe, db) }
+    }
+
+    /// The same, made if it is not there yet.
+    #[inline]
+    pub(super) fn obtain_shared(&self, stripe: usize, db: usize) -> &PartShared {
+        if db == 0 { &self.stripes[stripe].shared } else { self.other_shared.obtain(stripe, db) }
+    }
+
+    /// Keys in a stripe's part of a database.
+    pub(super) fn keys_in(&self, stripe: usize, db: usize) -> usize {
+        self.shared(stripe, db).map_or(0, |shared| shared.len.load(Relaxed))
+    }
+
     /// Asks for the cache lines of a key's stripe header: first of the three steps of overlapping memory misses.
     #[inline]
     pub fn prefetch_stripe(&self, place: Place) {
@@ -312,14 +247,14 @@ impl Keyspace {
 
     #[inline]
     pub fn prefetch_bucket(&self, db: usize, place: Place) {
-        if let Some(shared) = self.stripes[place.stripe as usize].shared.get(db) {
+        if let Some(shared) = self.shared(place.stripe as usize, db) {
             shared.probe.prefetch_bucket(place.hash);
         }
     }
 
     #[inline]
     pub fn prefetch_entry(&self, db: usize, place: Place) {
-        if let Some(shared) = self.stripes[place.stripe as usize].shared.get(db) {
+        if let Some(shared) = self.shared(place.stripe as usize, db) {
             shared.probe.prefetch_words(place.hash, |word| {
                 Entry::prefetch(word);
             });
@@ -348,7 +283,7 @@ impl Keyspace {
         if db >= self.databases_used.load(Relaxed) {
             return (0, 0);
         }
-        self.stripes.iter().filter_map(|s| s.shared.get(db)).fold((0, 0), |(keys, volatile), part| {
+        (0..self.stripes()).filter_map(|stripe| self.shared(stripe, db)).fold((0, 0), |(keys, volatile), part| {
             (keys + part.len.load(Relaxed), volatile + part.volatile.load(Relaxed))
         })
     }
@@ -358,7 +293,7 @@ impl Keyspace {
         (0..self.stripes())
             .map(|i| {
                 let Some(mut held) = self.lock_one_soon(i) else { return 0 };
-                held.data(i).parts.iter().map(|p| p.table.heap_bytes()).sum::<usize>()
+                held.data(i).parts.values().map(|p| p.table.heap_bytes()).sum::<usize>()
             })
             .sum()
     }
@@ -429,14 +364,11 @@ impl Keyspace {
         Held::of(self, Mode::Many(set))
     }
 
-    /// Locks every stripe, in order, and then lets go those that are not `wanted`. The caller holds none.
-    pub(super) fn lock_each(
-        &self,
-        wanted: impl Fn(&PerDb<PartShared>) -> bool,
-    ) -> impl Iterator<Item = (usize, Held<'_>)> {
+    /// Locks every stripe, in order, and then lets go those that hold no key of a database. The caller holds none.
+    pub(super) fn lock_each(&self, db: usize) -> impl Iterator<Item = (usize, Held<'_>)> {
         let mut all: Vec<(usize, Held<'_>)> =
             (0..self.stripes()).map(|stripe| (stripe, self.lock_one(stripe))).collect();
-        all.retain(|(stripe, _)| wanted(&self.stripe(*stripe).shared));
+        all.retain(|(stripe, _)| self.keys_in(*stripe, db) > 0);
         all.into_iter()
     }
 
@@ -756,7 +688,7 @@ thread_local! {
 impl StripeData {
     /// Frees what the tables own, at their end.
     fn free_entries(&mut self) {
-        for part in self.parts.iter() {
+        for part in self.parts.values() {
             // SAFETY: words in a keyspace table are entries, owned by it.
             part.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
         }

@@ -612,3 +612,32 @@ fn something_due_earlier_wakes_who_expires() {
         drop(go);
     });
 }
+
+#[test]
+fn of_many_databases_those_that_are_used_take_memory() {
+    let keyspace = Keyspace::new(10_000, 16, 1, START);
+    let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
+        let exclusive = keyspace.gate.exclusive();
+        work(&mut Db::new(keyspace.own_world(&exclusive), 9_999, START, Manner::default()));
+    };
+    let parts = || -> Vec<usize> {
+        let mut seen: Vec<_> = (0..16)
+            .flat_map(|stripe| {
+                keyspace.lock_one(stripe).data(stripe).parts.iter().map(|(db, _)| db).collect::<Vec<_>>()
+            })
+            .collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen
+    };
+    run(&mut |db| (0..100u32).for_each(|n| db.set_string(n.to_string().as_bytes(), b"v", Expiry::At(START + 5))));
+    assert_eq!((parts(), keyspace.counts(9_999), keyspace.counts(5_000)), (vec![0, 9_999], (100, 100), (0, 0)));
+    assert!(keyspace.shared(0, 5_000).is_none() && keyspace.shared(0, 9_999).is_some());
+    run(&mut |db| db.swap(9_999, 5_000));
+    assert_eq!((keyspace.counts(9_999), keyspace.counts(5_000)), ((0, 0), (100, 100)));
+    run(&mut |db| {
+        db.select(5_000);
+        assert_eq!(db.flush().len(), 16);
+    });
+    assert_eq!((parts(), keyspace.counts(5_000)), (vec![0, 5_000, 9_999], (0, 0)));
+}

@@ -3,14 +3,14 @@
 //! KEYS sees one instant. Other walks lock one stripe at a time, or none when the unit owns the world. A cursor is the table's scan cursor with the
 //! stripe's number in its low bits; stripes are walked in order, so the guarantee of the table's scan is SCAN's.
 
+use super::databases::Part;
 use super::db::{Db, Notice};
 use super::entry::Entry;
-use super::stripe::{Held, Part};
+use super::stripe::Held;
 use super::watch::Presence;
 use crate::clock::Millis;
 use crate::table::Word;
 use crate::types::{Kind, Value};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A key met on a walk.
 pub struct Met<'a> {
@@ -30,7 +30,7 @@ impl Db<'_> {
         let (mut seen, mut buckets) = (0, 0);
         let (removes, mut met_due) = (self.manner.removes_due(), Vec::new());
         while stripe < stripes {
-            if position == 0 && self.keyspace().stripe(stripe).shared[index].len.load(Relaxed) == 0 {
+            if position == 0 && self.keyspace().keys_in(stripe, index) == 0 {
                 stripe += 1;
                 continue;
             }
@@ -90,7 +90,7 @@ impl Db<'_> {
         if self.held.is_world() {
             return (0..keyspace.stripes()).for_each(|stripe| see(&mut self.held, stripe));
         }
-        for (stripe, mut held) in keyspace.lock_each(|shared| shared[index].len.load(Relaxed) > 0) {
+        for (stripe, mut held) in keyspace.lock_each(index) {
             see(&mut held, stripe);
         }
     }
@@ -124,7 +124,7 @@ impl Db<'_> {
         let index = self.index;
         let keyspace = self.keyspace();
         for _ in 0..RANDOM_TRIES {
-            let lens = (0..keyspace.stripes()).map(|s| keyspace.stripe(s).shared[index].len.load(Relaxed));
+            let lens = (0..keyspace.stripes()).map(|s| keyspace.keys_in(s, index));
             let total: usize = lens.clone().sum();
             if total == 0 {
                 return None;
@@ -184,11 +184,9 @@ impl Db<'_> {
                 self.changes.seldom().ready.extend(awaited);
             }
             self.refresh_next_due(stripe);
-            let shared = &self.keyspace().stripe(stripe).shared[index];
-            let empty = Part::default();
-            shared.probe.publish(&empty.table);
-            shared.len.store(0, Relaxed);
-            shared.volatile.store(0, Relaxed);
+            if let Some(shared) = self.keyspace().shared(stripe, index) {
+                shared.tell(&Part::default());
+            }
         }
         self.changes.seldom().notices.push(Notice::AllStale);
         keyspace.captures.hand_over(keyspace.numbers.at_cut(index), flushed)
@@ -199,12 +197,14 @@ impl Db<'_> {
         self.keyspace().numbers.swap(a, b);
         let now = self.now;
         for stripe in 0..self.keyspace().stripes() {
-            self.held.part(stripe, a.max(b));
+            [a, b].into_iter().for_each(|db| _ = self.held.part(stripe, db));
             let keyspace = self.keyspace();
             let data = self.held.data(stripe);
             let (watchers, parts) = (&mut data.watchers, &data.parts);
             for (db, other) in [(a, b), (b, a)] {
-                let state = |db: usize, key: &[u8]| presence(&parts[db], keyspace, key, now);
+                let state = |db: usize, key: &[u8]| {
+                    parts.get(db).map_or(Presence::Absent, |part| presence(part, keyspace, key, now))
+                };
                 watchers.touch_all(db, |key| (state(db, key), state(other, key)));
             }
             data.parts.swap(a, b);
@@ -216,10 +216,7 @@ impl Db<'_> {
                 }
             }
             for db in [a, b] {
-                let shared = &keyspace.stripe(stripe).shared[db];
-                shared.probe.publish(&data.parts[db].table);
-                shared.len.store(data.parts[db].table.len(), Relaxed);
-                shared.volatile.store(data.parts[db].volatile, Relaxed);
+                keyspace.obtain_shared(stripe, db).tell(data.parts.obtain(db));
             }
         }
         self.changes.dirty += 1;

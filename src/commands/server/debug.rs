@@ -9,7 +9,7 @@ use crate::command::*;
 use crate::config::Config;
 use crate::glob;
 use crate::keyspace::Expiry;
-use crate::keyspace::access::idle_seconds;
+use crate::keyspace::access::{CLOCK, idle_seconds};
 use crate::keyspace::entry::Entry;
 use crate::log;
 use crate::num;
@@ -190,7 +190,7 @@ fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
         entry.word(),
         ctx.config.shown_encoding(entry.kind(), entry.encoding()),
         serialized_len(entry, ctx.config),
-        entry.access(),
+        entry.access() & CLOCK,
         idle_seconds(entry.access(), ctx.db.now()),
     );
     ctx.out.simple(&text)

@@ -7,8 +7,9 @@ use super::info::{Field, Reading, Section, Value};
 use super::memory::ratio;
 use super::replication;
 use crate::clients::Facts;
-use crate::clock::{self, Millis};
+use crate::clock;
 use crate::config::{self, cli};
+use crate::keyspace::access::lru_clock;
 use crate::keyspace::sizes::Histogram;
 use crate::num;
 use crate::observe::{self, Snapshot};
@@ -70,7 +71,7 @@ const SERVER: &[Field] = &[
     field("uptime_in_days", |r| (uptime_seconds(r) / 86_400).into()),
     field("hz", |r| r.config.hz.into()),
     field("configured_hz", |r| r.config.hz.into()),
-    field("lru_clock", |r| lru_clock(r.now).into()),
+    field("lru_clock", |r| i64::from(lru_clock(r.now)).into()),
     field("executable", |_| executable().into()),
     field("config_file", |r| config_file(r).into()),
     field("io_threads_active", zero),
@@ -421,11 +422,6 @@ fn policy(r: &Reading<'_>) -> String {
 
 fn uptime_seconds(r: &Reading<'_>) -> i64 {
     r.now.saturating_sub(r.node.life.started_ms).max(0) / 1000
-}
-
-/// Seconds, in the 24 bits that keys keep of their last access.
-fn lru_clock(now: Millis) -> i64 {
-    (now / 1000) & 0x00ff_ffff
 }
 
 fn executable() -> String {

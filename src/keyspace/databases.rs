@@ -1,0 +1,151 @@
+//! What a stripe keeps for each database. Most servers use the first alone, whose part lies in place; the part of another
+//! is made when that database is first used, so that a server may be given thousands and pay for those that hold keys.
+
+use super::expire::Due;
+use crate::table::{Probe, Table};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// A stripe's share of one database.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Part {
+    pub table: Table,
+    pub due: Due,
+    /// Keys with an expiry.
+    pub volatile: usize,
+}
+
+/// What readers without the stripe's lock see of a [`Part`].
+#[derive(Default)]
+pub(super) struct PartShared {
+    pub probe: Probe,
+    pub len: AtomicUsize,
+    pub volatile: AtomicUsize,
+}
+
+impl PartShared {
+    /// Tells all of a part anew.
+    pub fn tell(&self, part: &Part) {
+        self.probe.publish(&part.table);
+        self.len.store(part.table.len(), Relaxed);
+        self.volatile.store(part.volatile, Relaxed);
+    }
+}
+
+/// The databases' parts of one stripe.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Parts {
+    first: Part,
+    /// With their databases' numbers, ascending.
+    others: Vec<(usize, Part)>,
+}
+
+impl Parts {
+    #[inline]
+    pub fn get(&self, db: usize) -> Option<&Part> {
+        if db == 0 {
+            return Some(&self.first);
+        }
+        self.index(db).ok().map(|at| &self.others[at].1)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, db: usize) -> Option<&mut Part> {
+        if db == 0 {
+            return Some(&mut self.first);
+        }
+        self.index(db).ok().map(|at| &mut self.others[at].1)
+    }
+
+    /// The part of a database, made if it is not there yet.
+    #[inline]
+    pub fn obtain(&mut self, db: usize) -> &mut Part {
+        if db == 0 {
+            return &mut self.first;
+        }
+        let at = self.index(db).unwrap_or_else(|at| {
+            self.others.insert(at, (db, Part::default()));
+            at
+        });
+        &mut self.others[at].1
+    }
+
+    fn index(&self, db: usize) -> Result<usize, usize> {
+        self.others.binary_search_by_key(&db, |(number, _)| *number)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Part)> {
+        std::iter::once((0, &self.first)).chain(self.others.iter().map(|(db, part)| (*db, part)))
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Part> {
+        self.iter().map(|(_, part)| part)
+    }
+
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        std::iter::once(&mut self.first).chain(self.others.iter_mut().map(|(_, part)| part))
+    }
+
+    pub fn swap(&mut self, a: usize, b: usize) {
+        if a != b {
+            let was_a = std::mem::take(self.obtain(a));
+            let was_b = std::mem::replace(self.obtain(b), was_a);
+            *self.obtain(a) = was_b;
+        }
+    }
+}
+
+/// The shared parts of all databases but the first, whose are in the stripes.
+pub(super) struct OtherShared {
+    stripes: usize,
+    /// For each database one part a stripe.
+    databases: Box<[OnceLock<Box<[PartShared]>>]>,
+}
+
+impl OtherShared {
+    pub fn new(databases: usize, stripes: usize) -> Self {
+        Self { stripes, databases: (1..databases).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// `None` of a database that was never used.
+    #[inline]
+    pub fn get(&self, stripe: usize, db: usize) -> Option<&PartShared> {
+        self.databases.get(db - 1)?.get()?.get(stripe)
+    }
+
+    #[inline]
+    pub fn obtain(&self, stripe: usize, db: usize) -> &PartShared {
+        let make = || (0..self.stripes).map(|_| PartShared::default()).collect();
+        &self.databases[db - 1].get_or_init(make)[stripe]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_those_of_a_map() {
+        let (mut parts, mut model) = (Parts::default(), std::collections::BTreeMap::from([(0, 0)]));
+        for round in 1..2000 {
+            let (a, b) = (fastrand::usize(..12), fastrand::usize(..12));
+            if round % 7 == 0 {
+                parts.swap(a, b);
+                let (was_a, was_b) = (model.get(&a).copied(), model.get(&b).copied());
+                model.insert(a, was_b.unwrap_or(0));
+                model.insert(b, was_a.unwrap_or(0));
+            } else {
+                parts.obtain(a).volatile = round;
+                model.insert(a, round);
+            }
+            for db in 0..12 {
+                let held = model.get(&db).copied();
+                assert_eq!(parts.get(db).map_or(0, |part| part.volatile), held.unwrap_or(0));
+                assert_eq!(parts.get_mut(db).map_or(0, |part| part.volatile), held.unwrap_or(0));
+            }
+            assert!(parts.iter().map(|(db, _)| db).is_sorted());
+        }
+    }
+}
