@@ -180,7 +180,7 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
 
 fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &Pace) {
     let stats = node.observatory.worker(slots.rewriter);
-    let mut last_ping_ms = clock::now_ms();
+    let (mut last_ping_ms, mut is_over) = (clock::now_ms(), false);
     loop {
         std::thread::sleep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
@@ -189,7 +189,9 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
         node.keyspace.sweep_graveyard();
         close_idle_clients(node, &config, now);
         evict::relieve(node, registry, &stats, &config);
-        if config.maxmemory > 0 && !node.life.is_loading() {
+        let was_over = std::mem::replace(&mut is_over, room::is_over(node, config.maxmemory));
+        // At two looks in a row: what a command takes while it builds its reply is soon known as its client's.
+        if was_over && !node.life.is_loading() {
             // A slice for each turn, so that a command may come in between.
             while room::relieve(&mut Turn::begin(node, &stats, registry, slots.main)) {}
         }

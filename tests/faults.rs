@@ -32,6 +32,42 @@ fn nothing_is_evicted_while_writes_are_paused() {
     });
 }
 
+/// Replies that nobody read evicted every key (as in Redis). A reader that goes on reading is not closed for it.
+#[test]
+fn a_reader_that_stands_still_goes_before_the_keys() {
+    for reads in [false, true] {
+        let server = Server::start(&["--threads", "1", "--maxmemory-policy", "allkeys-lru"]);
+        let fill: String = (0..20_000).map(|n| format!("SET key:{n} {}\r\n", "v".repeat(200))).collect();
+        server.tell(fill.as_bytes());
+        let push: Vec<&[u8]> = [&b"RPUSH"[..], b"l"].into_iter().chain([&[b'e'; 1000][..]; 1000]).collect();
+        assert_eq!(server.ask(&push), ":1000\r\n");
+        let used: u64 = field(&server, "memory", "used_memory").parse().unwrap();
+        let limit = (used + (4 << 20)).to_string();
+        assert_eq!(server.ask(&[b"CONFIG", b"SET", b"maxmemory", limit.as_bytes()]), "+OK\r\n");
+        let mut reader = server.connect();
+        reader.write_all(format!("MULTI\r\n{}EXEC\r\n", "LRANGE l 0 -1\r\n".repeat(30)).as_bytes()).unwrap();
+        if reads {
+            let mut buffer = vec![0; 32 << 10];
+            wait_until("its keys go meanwhile", || {
+                reader.read_exact(&mut buffer).expect("a client that reads is not closed");
+                std::thread::sleep(Duration::from_millis(10));
+                server.tell(b"GET key:1\r\n");
+                server.ask(&[b"DBSIZE"]) != ":20001\r\n"
+            });
+            assert_eq!(field(&server, "stats", "evicted_clients"), "0");
+        } else {
+            wait_until("the reader is closed", || {
+                server.tell(b"SET key:1 v\r\n");
+                field(&server, "stats", "evicted_clients") == "1"
+            });
+            server.tell("SET key:1 v\r\n".repeat(50).as_bytes());
+            // While EXEC builds its replies other threads cannot know whose memory it is, and may evict some.
+            let keys: u32 = server.ask(&[b"DBSIZE"])[1..].trim().parse().unwrap();
+            assert!(keys > 15_000, "{keys} keys are left");
+        }
+    }
+}
+
 /// Two megabytes due soon, two megabytes due late: the policy means the one that is due soon.
 #[test]
 fn of_two_keys_the_one_goes_that_the_policy_means() {

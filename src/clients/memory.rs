@@ -4,6 +4,7 @@
 //! a client that asks for its own line sees the buffers it is using. Others may see them a moment old.
 //! The arguments of a half-read request lie in the read buffer: they are shown apart and counted once.
 
+use super::readers::Progress;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 #[derive(Default)]
@@ -36,6 +37,7 @@ pub struct Memory {
     pub unsent: AtomicUsize,
     /// Pushes from other threads that are not in it yet.
     pub outbox: AtomicUsize,
+    pub(super) progress: Progress,
     /// The total as the sum over all clients has it.
     pub(super) told: AtomicUsize,
     /// What it held when `maxmemory-clients` closed it, until it is gone.

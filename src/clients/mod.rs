@@ -13,11 +13,13 @@ mod limits;
 mod memory;
 mod monitors;
 mod outbox;
+mod readers;
 mod tracker;
 
 pub use limits::{ClientClass, OutputLimit, OutputLimits};
 pub use memory::Memory;
 pub use outbox::Push;
+pub use readers::Unread;
 pub use tracker::{Tracker, Trackers};
 
 use crate::acl::DEFAULT;
@@ -25,7 +27,8 @@ use crate::clock::Millis;
 use limits::HardLimits;
 use monitors::Monitors;
 use outbox::Outbox;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use readers::Readers;
 use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -162,6 +165,12 @@ pub struct Mail {
 }
 
 impl Facts {
+    /// Neither under CLIENT NO-EVICT, nor about to go, nor another server.
+    fn may_be_evicted(&self) -> bool {
+        let not = [&self.no_evict, &self.close_asap, &self.is_replica, &self.is_primary];
+        not.into_iter().all(|flag| !flag.load(Relaxed))
+    }
+
     /// What the connection is used for. MONITOR makes no class of its own, as in Redis.
     pub fn class(&self) -> ClientClass {
         if self.is_replica.load(Relaxed) {
@@ -371,6 +380,7 @@ pub struct Clients {
     pause_until_ms: AtomicI64,
     pause_wakers: Mutex<Vec<Waker>>,
     hard_limits: HardLimits,
+    readers: Readers,
     pub monitors: Monitors,
     pub trackers: Trackers,
 }
@@ -465,9 +475,7 @@ impl Clients {
         let mut all = self.all.lock();
         let told = |client: &Client| client.facts.memory.told.load(Relaxed);
         let mut total: usize = all.values().map(|client| told(client)).sum();
-        let is_server = |f: &Facts| f.is_replica.load(Relaxed) || f.is_primary.load(Relaxed);
-        let may_go = |f: &Facts| !f.no_evict.load(Relaxed) && !f.close_asap.load(Relaxed) && !is_server(f);
-        let may_go = all.values().filter(|client| may_go(&client.facts));
+        let may_go = all.values().filter(|client| client.facts.may_be_evicted());
         // Of equals the oldest goes first, as in Redis.
         let mut sized: Vec<_> = may_go.map(|client| (told(client), Reverse(client.id))).collect();
         sized.sort_unstable();
@@ -476,18 +484,28 @@ impl Clients {
             && let Some((bytes, Reverse(id))) = sized.pop()
         {
             total -= bytes;
-            let Some(client) = all.remove(&id) else { continue };
-            // Under the lock: its connection, which takes this back when it ends, needs the lock first.
-            client.facts.memory.leaving.store(bytes, Relaxed);
-            self.leaving_bytes.fetch_add(bytes, Relaxed);
-            taken.push(client);
+            taken.extend(self.take(&mut all, id));
         }
         drop(all);
-        for client in &taken {
+        self.forget_taken(&taken);
+        taken
+    }
+
+    /// Takes a client off the list; what it holds is about to be free. Under the lock: its connection, which takes this back
+    /// when it ends, needs the lock first.
+    fn take(&self, all: &mut MutexGuard<'_, BTreeMap<u64, Arc<Client>>>, id: u64) -> Option<Arc<Client>> {
+        let client = all.remove(&id)?;
+        let bytes = client.facts.memory.told.load(Relaxed);
+        client.facts.memory.leaving.store(bytes, Relaxed);
+        self.leaving_bytes.fetch_add(bytes, Relaxed);
+        Some(client)
+    }
+
+    fn forget_taken(&self, taken: &[Arc<Client>]) {
+        for client in taken {
             self.forget(client);
             self.tell(client, 0);
         }
-        taken
     }
 
     /// Holds commands back until a time. A pause in force is never shortened, and ALL is not weakened to WRITE.

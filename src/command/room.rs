@@ -3,16 +3,20 @@
 //! Evictions are units of their own: each locks its key's stripe, propagates a DEL, and is counted. They happen before
 //! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that nobody waits for a storm.
 
-use super::table::Row;
+use super::line::Viewer;
+use super::table::{Registry, Row};
 use super::turn::Turn;
 use super::unit;
 use super::{DENYOOM, Error, RUNS_QUEUE, Session};
-use crate::clients::Pause;
+use crate::clients::{Client, Pause, Unread};
+use crate::clock::Millis;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::evict::{Policy, Rank};
 use crate::keyspace::{Db, Manner};
 use crate::memory;
 use crate::node::Node;
+use crate::observe::WorkerStats;
+use std::sync::Arc;
 
 #[inline(always)]
 pub fn ensure(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(), Error> {
@@ -36,19 +40,29 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
         return Ok(());
     }
     let wants = row.command.has(DENYOOM) || (row.command.has(RUNS_QUEUE) && queue_wants(session));
-    if make_room(turn, limit, to_free) || !wants { Ok(()) } else { Err(OUT_OF_MEMORY) }
+    if readers_go_first(turn, to_free) || make_room(turn, limit, to_free) || !wants {
+        Ok(())
+    } else {
+        Err(OUT_OF_MEMORY)
+    }
 }
 
 /// Evicts while no command asks for memory: after `CONFIG SET maxmemory`, or when memory grew by itself. Returns whether
 /// there is more to do.
 pub fn relieve(turn: &mut Turn<'_>) -> bool {
     let limit = turn.config.maxmemory;
-    let to_free = if limit > 0 { excess(turn.node, limit) } else { 0 };
-    to_free > 0
+    let to_free = excess(turn.node, limit);
+    is_over(turn.node, limit)
         && !leaves_it_to_the_primary(turn)
         && turn.node.clients.paused(turn.now) == Pause::None
+        && !readers_go_first(turn, to_free)
         && make_room(turn, limit, to_free)
-        && excess(turn.node, limit) > 0
+        && is_over(turn.node, limit)
+}
+
+/// Whether the limit is passed.
+pub fn is_over(node: &Node, maxmemory: u64) -> bool {
+    maxmemory > 0 && excess(node, maxmemory) > 0
 }
 
 /// `replica-ignore-maxmemory`: what the primary evicts is gone here as well. `import-mode`: so is what the source removes.
@@ -70,6 +84,32 @@ fn queue_wants(session: &Session) -> bool {
 fn excess(node: &Node, limit: u64) -> i64 {
     let excess = counted(node) as i64 - limit.min(i64::MAX as u64) as i64;
     if excess <= 0 { excess } else { excess - node.clients.trackers.waiting_bytes() as i64 }
+}
+
+/// Closes clients that do not read what takes the memory. True if that, or that they will, is reason enough to keep the keys.
+fn readers_go_first(turn: &Turn<'_>, to_free: i64) -> bool {
+    let (clients, to_free) = (&turn.node.clients, usize::try_from(to_free).unwrap_or(0));
+    if clients.told_bytes() < to_free {
+        return false;
+    }
+    match clients.take_unread(to_free, turn.now) {
+        Unread::Little => false,
+        Unread::Wait => turn.config.maxmemory_policy != MaxmemoryPolicy::Noeviction,
+        Unread::Taken(readers) => {
+            evict_clients(turn.registry, turn.stats, turn.now, &readers);
+            true
+        }
+    }
+}
+
+/// Closes clients that were taken off the list for what they hold.
+pub fn evict_clients(registry: &'static Registry, stats: &WorkerStats, now: Millis, taken: &[Arc<Client>]) {
+    let viewer = Viewer::server(registry, now);
+    for client in taken {
+        crate::log::notice!("Evicting client: {}", viewer.line(client));
+        stats.counters.evicted_clients.add(1);
+        client.close();
+    }
 }
 
 /// Evicts `to_free` bytes, or until the limit is kept, or the patience is over. True unless nothing can be evicted.

@@ -5,8 +5,7 @@
 //! at its mail.
 
 use crate::clock;
-use crate::command::Registry;
-use crate::command::line::Viewer;
+use crate::command::{Registry, room};
 use crate::config::Config;
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -22,13 +21,8 @@ pub fn relieve(node: &Node, registry: &'static Registry, stats: &WorkerStats, co
 
 #[cold]
 fn close_largest(node: &Node, registry: &'static Registry, stats: &WorkerStats, limit: usize) {
-    let viewer = Viewer::server(registry, clock::now_ms());
     let taken = node.clients.take_largest(limit);
-    for client in &taken {
-        crate::log::notice!("Evicting client: {}", viewer.line(client));
-        stats.counters.evicted_clients.add(1);
-        client.close();
-    }
+    room::evict_clients(registry, stats, clock::now_ms(), &taken);
     // Once for each time that somebody went, not ten times a second for as long as it lasts.
     if !taken.is_empty() && node.clients.told_bytes() >= limit {
         crate::log::warning!("Over client maxmemory after evicting all evictable clients");
