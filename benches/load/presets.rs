@@ -255,7 +255,7 @@ pub fn scripts() -> Suite {
     };
     let key = "1 key:{key}";
     let function = "FCALL bench_get 1 key:{key}";
-    let limit = "1 limit:{key} 60000 100";
+    let limit = "60000 100";
     let works = vec![
         called("EVALSHA GET P1", SCRIPTED_GET, key, 1, 200_000).cpu(0.95),
         called("EVALSHA GET", SCRIPTED_GET, key, 16, 800_000).cpu(0.5),
@@ -263,10 +263,11 @@ pub fn scripts() -> Suite {
         Work::new("FCALL GET P1", function, 1, 200_000).cpu(0.95),
         Work::new("FCALL GET", function, 16, 800_000).cpu(0.5),
         Work::new("FCALL GET", function, 64, 1_600_000).cpu(0.5),
-        called("limiter, INCR and PEXPIRE", COUNTING_LIMITER, limit, 16, 400_000).cpu(0.7),
+        called("limiter, INCR and PEXPIRE", COUNTING_LIMITER, &format!("1 count:{{key}} {limit}"), 16, 400_000)
+            .cpu(0.7),
         // Windows that are full soon: what is asked then is what a limiter is there for.
-        called("limiter, sliding window", SLIDING_LIMITER, limit, 16, 400_000)
-            .prepare(Fill::new("DEL [limit:{key}]*1000", 1))
+        called("limiter, sliding window", SLIDING_LIMITER, &format!("1 window:{{key}} {limit}"), 16, 400_000)
+            .prepare(Fill::new("DEL [window:{key}]*1000", 1))
             .keys(Keys::uniform(1_000))
             .cpu(0.7),
         called("1,000 calls in a script", THOUSAND_CALLS, key, 1, 4_000).cpu(0.4),
