@@ -66,15 +66,16 @@ compat: oracles $(SERVER_BUILT) ## every client library and tool, the differenti
 compat-fast: oracles $(SERVER_BUILT) ## the part of compat that takes seconds
 	$(PYTHON) compat/run.py --server $(SERVER) --fast $(ARGS)
 
-crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, orderly ends, then a kill -9 loop with a ledger: KILLS=200 SEED=1
+crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, orderly ends, random scripts, then a kill -9 loop with a ledger: KILLS=200 SEED=1
 	rm -rf target/power-cut-samples
 	POWER_SAMPLES=$(CURDIR)/target/power-cut-samples POWER_CUTS=8 POWER_SEED=$(SEED) $(CARGO) test --test power_cut -- --nocapture
 	$(PYTHON) compat/crash/samples.py --server $(SERVER) target/power-cut-samples
 	$(PYTHON) compat/crash/faults.py --server $(SERVER)
 	$(PYTHON) compat/crash/ends.py --server $(SERVER) --seed $(SEED)
+	$(PYTHON) compat/crash/scripts.py --server $(SERVER) --scripts 4000 --seed $(SEED)
 	$(PYTHON) compat/crash/loop.py --server $(SERVER) --kills $(KILLS) --seed $(SEED) $(ARGS)
 
-fuzz-scripts: oracles $(SERVER_BUILT) ## random Lua on SERVER and real servers; it still finds differences of the libraries: SECONDS=60 SEED=1
+fuzz-scripts: oracles $(SERVER_BUILT) ## random Lua on SERVER and real servers, for longer than crash does it: SECONDS=60 SEED=1
 	$(PYTHON) compat/crash/scripts.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED)
 
 replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1

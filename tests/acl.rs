@@ -412,6 +412,9 @@ fn a_script_runs_with_its_caller_s_rights_to_its_end() {
     let asks =
         "local may = redis.acl_check_cmd return {may('set','k1','v'), may('set','x','v') or 0, may('del','k1') or 0}";
     assert_eq!(s.ask(&format!("EVAL \"{asks}\" 0")), ["1", "0", "0"]);
+    // Too many or too few arguments are no matter of rights.
+    let asks = "local may = redis.acl_check_cmd return {may('set','k1'), may('set'), may('get','x','y') or 0, may('del') or 0}";
+    assert_eq!(s.ask(&format!("EVAL \"{asks}\" 0")), ["1", "1", "0", "0"]);
     let entries = admin.ask("ACL LOG").join(" ");
     assert!(entries.contains("reason command context lua object del username s"), "{entries}");
 }

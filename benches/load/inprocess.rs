@@ -8,6 +8,7 @@
 use crate::compare::Plan;
 use crate::cpu;
 use crate::keys::Keys;
+use crate::presets::{COUNTING_LIMITER, evalsha};
 use crate::report::{Against, Bound, Measure, Row, Target};
 use crate::request::{Dialect, Pool, Recipe};
 use memkv::boot;
@@ -150,20 +151,41 @@ fn pool(lines: &[(f64, &str)], keys: Keys, requests: u64) -> io::Result<Pool> {
 
 /// One worker, then two, the same work for each, in turn.
 pub fn two_workers(plan: &Plan) -> io::Result<Vec<Row>> {
-    let name = "GET/SET mix in-process, workers";
+    let lines = [(1.0, "GET key:{key}"), (1.0, "SET key:{key} {value}")];
+    two_beside_one(plan, "GET/SET mix in-process, workers", 1.85, &[], &[&lines])
+}
+
+/// The same with a script whose keys no two workers share.
+pub fn two_workers_with_scripts(plan: &Plan) -> io::Result<Vec<Row>> {
+    let load = format!("SCRIPT LOAD {COUNTING_LIMITER}");
+    let [one, two] = ["one", "two"].map(|name| evalsha(COUNTING_LIMITER, &format!("1 {name}:{{key}} 60000 100")));
+    two_beside_one(plan, "limiter in-process, workers", 1.8, &[&load], &[&[(1.0, &one)], &[(1.0, &two)]])
+}
+
+/// `first` is asked once; then each worker asks its own of `lines`, or all the same.
+fn two_beside_one(
+    plan: &Plan,
+    name: &str,
+    ratio: f64,
+    first: &[&str],
+    lines: &[&[(f64, &str)]],
+) -> io::Result<Vec<Row>> {
     if !plan.wants(name) {
         return Ok(Vec::new());
     }
-    let bound = Bound::AtLeast(1.85);
+    let bound = Bound::AtLeast(ratio);
     let target = Target { measure: Measure::TwoWorkersK, against: Against::Own(Measure::OneWorkerK), bound };
     let mut row = Row::new(name, &plan.specs[..1], &[target]);
     let (node, registry) = server(KEYS)?;
-    let pool = pool(&[(1.0, "GET key:{key}"), (1.0, "SET key:{key} {value}")], Keys::uniform(KEYS), u64::MAX)?;
+    for line in first {
+        Worker::new(node, registry, 0).run(pool(&[(1.0, line)], Keys::sequence(), 1)?.slice(0..1));
+    }
+    let pools = lines.iter().map(|lines| pool(lines, Keys::uniform(KEYS), u64::MAX)).collect::<io::Result<Vec<_>>>()?;
     let batches = crate::presets::scaled(WORKER_BATCHES, plan.scale) as usize;
     let cores = [plan.place.core, plan.generator_core];
     for round in 0..=plan.rounds {
         let rate = |workers: usize| {
-            let seconds = together(node, registry, &pool, batches, &cores[..workers])?;
+            let seconds = together(node, registry, &pools, batches, &cores[..workers])?;
             io::Result::Ok((workers * batches * PIPELINE) as f64 / seconds / 1000.0)
         };
         let (one, two) = (rate(1)?, rate(2)?);
@@ -179,7 +201,7 @@ pub fn two_workers(plan: &Plan) -> io::Result<Vec<Row>> {
 fn together(
     node: &'static Node,
     registry: &'static Registry,
-    pool: &Pool,
+    pools: &[Pool],
     batches: usize,
     cores: &[usize],
 ) -> io::Result<f64> {
@@ -187,6 +209,7 @@ fn together(
     let work = |slot: usize, core: usize| {
         cpu::pin(core)?;
         let mut worker = Worker::new(node, registry, slot);
+        let pool = &pools[slot % pools.len()];
         let (all, first) = (pool.len() / PIPELINE, slot * pool.len() / PIPELINE / 2);
         barrier.wait();
         let began = Instant::now();

@@ -129,6 +129,8 @@ enum Work {
     Types,
     /// Streams and their groups.
     Streams,
+    /// Scripts and functions, and two workers beside one with them.
+    Scripts,
     /// GET and SET of 4 and 32 MiB.
     Large,
     /// Two workers beside one, in-process.
@@ -272,6 +274,9 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
     if is(&[Work::Streams]) {
         suites.push(presets::streams(plan.scale));
     }
+    if is(&[Work::Scripts]) {
+        suites.push(presets::scripts());
+    }
     if is(&[Work::Large]) {
         suites.push(presets::large());
     }
@@ -280,8 +285,9 @@ fn rows(work: Work, plan: &Plan) -> io::Result<Vec<Row>> {
         rows.extend(compare::run(suite, plan)?);
     }
     type Run = fn(&Plan) -> io::Result<Vec<Row>>;
-    let others: [(Work, Run); 9] = [
+    let others: [(Work, Run); 10] = [
         (Work::Workers, inprocess::two_workers),
+        (Work::Scripts, inprocess::two_workers_with_scripts),
         (Work::Memory, memory::run),
         (Work::Start, persistence::start),
         (Work::Save, persistence::save),

@@ -5,6 +5,7 @@
 
 use crate::keys::Keys;
 use crate::report::{Against, Bound, Measure, Target};
+use memkv::checksum::sha1_hex;
 
 /// Servers started alike, filled once, and what is asked of them in turn.
 pub struct Suite {
@@ -247,6 +248,45 @@ pub fn streams(scale: f64) -> Suite {
     Suite { name: "streams", directives: NO_AOF, fill, works }
 }
 
+/// Scripts and a function: one call in each, rate limiters, many calls, and none.
+pub fn scripts() -> Suite {
+    let called = |name: &str, script: &str, rest: &str, pipeline: usize, requests: u64| {
+        Work::new(name, &evalsha(script, rest), pipeline, requests)
+    };
+    let key = "1 key:{key}";
+    let function = "FCALL bench_get 1 key:{key}";
+    let limit = "60000 100";
+    let works = vec![
+        called("EVALSHA GET P1", SCRIPTED_GET, key, 1, 200_000).cpu(0.95),
+        called("EVALSHA GET", SCRIPTED_GET, key, 16, 800_000).cpu(0.5),
+        called("EVALSHA GET", SCRIPTED_GET, key, 64, 1_600_000).cpu(0.5),
+        Work::new("FCALL GET P1", function, 1, 200_000).cpu(0.95),
+        Work::new("FCALL GET", function, 16, 800_000).cpu(0.5),
+        Work::new("FCALL GET", function, 64, 1_600_000).cpu(0.5),
+        called("limiter, INCR and PEXPIRE", COUNTING_LIMITER, &format!("1 count:{{key}} {limit}"), 16, 400_000)
+            .cpu(0.7),
+        // Windows that are full soon: what is asked then is what a limiter is there for.
+        called("limiter, sliding window", SLIDING_LIMITER, &format!("1 window:{{key}} {limit}"), 16, 400_000)
+            .prepare(Fill::new("DEL [window:{key}]*1000", 1))
+            .keys(Keys::uniform(1_000))
+            .cpu(0.7),
+        called("1,000 calls in a script", THOUSAND_CALLS, key, 1, 4_000).cpu(0.4),
+        called("a computing loop of 100,000", COMPUTING, "0", 1, 2_000).cpu(1.0),
+    ];
+    let mut fill = strings_fill();
+    fill.push(Fill::new(FUNCTION_GET, 1));
+    fill.extend(
+        [SCRIPTED_GET, COUNTING_LIMITER, SLIDING_LIMITER, THOUSAND_CALLS, COMPUTING]
+            .map(|script| Fill::new(&format!("SCRIPT LOAD {script}"), 1)),
+    );
+    Suite { name: "scripts", directives: NO_AOF, fill, works }
+}
+
+/// The call of a script that is loaded.
+pub fn evalsha(script: &str, rest: &str) -> String {
+    format!("EVALSHA {} {rest}", sha1_hex(script.as_bytes()))
+}
+
 /// Values of megabytes, as KV caches of LLM serving have them, over few connections and many.
 pub fn large() -> Suite {
     let mib = |mib: usize, connections: usize| {
@@ -269,6 +309,21 @@ pub fn scaled(count: u64, scale: f64) -> u64 {
     ((count as f64 * scale) as u64).max(1)
 }
 
+// Scripts are one word of a template: what separates theirs is a newline.
+const SCRIPTED_GET: &str = "return\nredis.call('GET',KEYS[1])";
+/// A count that ends with its window: key, milliseconds, limit.
+pub const COUNTING_LIMITER: &str = "local\nn=redis.call('INCR',KEYS[1])\n\
+    if\nn==1\nthen\nredis.call('PEXPIRE',KEYS[1],ARGV[1])\nend\n\
+    return\nn<=tonumber(ARGV[2])";
+/// The times of what was let through: key, milliseconds, limit.
+const SLIDING_LIMITER: &str = "local\nt=redis.call('TIME')\nlocal\nnow=t[1]*1000000+t[2]\n\
+    redis.call('ZREMRANGEBYSCORE',KEYS[1],0,now-ARGV[1]*1000)\n\
+    if\nredis.call('ZCARD',KEYS[1])>=tonumber(ARGV[2])\nthen\nreturn\n0\nend\n\
+    redis.call('ZADD',KEYS[1],now,now)\nredis.call('PEXPIRE',KEYS[1],ARGV[1])\nreturn\n1";
+const THOUSAND_CALLS: &str = "for\ni=1,1000\ndo\nredis.call('SET',KEYS[1],i)\nend";
+const COMPUTING: &str = "local\ns=0\nfor\ni=1,100000\ndo\ns=s+i%7\nend\nreturn\ns";
+const FUNCTION_GET: &str = "FUNCTION LOAD REPLACE #!lua\tname=bench\n\
+    redis.register_function('bench_get',function(keys)\nreturn\nredis.call('GET',keys[1])\nend)";
 const GET: &str = "GET key:{key}";
 const SET: &str = "SET key:{key} {value}";
 const KEYS: u64 = 100_000;
@@ -302,6 +357,7 @@ mod tests {
             evicting("volatile-ttl"),
             types(0.01),
             streams(0.01),
+            scripts(),
         ]
     }
 

@@ -6,6 +6,7 @@ outlive a script.
 """
 
 import random
+import re
 
 from differential import grammar
 from differential.pattern import Pattern, Words
@@ -50,6 +51,9 @@ PACKS = [b"\x00", b"\x7f", b"\xff", b"\xe0", b"\x80", b"\x81\xa1a\x01", b"\x90",
          b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", b"\xd0\x80", b"\xd1\x80\x00", b"\xd2\x80\x00\x00\x00", b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00", b"\xd4\x01\x02",
          b"\xd9\x03abc", b"\xda\x00\x03abc", b"\xdb\x00\x00\x00\x01a", b"\xdb\xff\xff\xff\xff", b"\xdc\x00\x01\x01", b"\xdd\x00\x00\x00\x01\x01", b"\xdd\xff\xff\xff\xff",
          b"\xde\x00\x01\x01\x02", b"\xdf\x00\x00\x00\x01\x01\x02", b"\xdf\x7f\xff\xff\xff", b"\x91" * 100 + b"\x01", b"\x81\xc0\x01", b"\x81\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\x01"]
+
+# A use of the function f, which must not be in its own body.
+RECURSION = re.compile(r"\bf(?=[(,)])")
 
 
 def quoted(text: bytes) -> str:
@@ -186,7 +190,7 @@ class Lua:
             f"do {inner} end",
             f"b = {{pcall(function() {inner} end)}}",
             f"b = {{xpcall(function() {inner} end, function(e) return {self.pick(['e', '1', 'error(e)', 'type(e)', 'nil .. e'])} end)}}",
-            f"f = function(...) {inner} return {self.pick(['...', 'select(' + repr('#') + ', ...)', one])} end",
+            "f = function(...) " + RECURSION.sub("type", f"{inner} return {self.pick(['...', 'select(' + repr('#') + ', ...)', one])} end"),
             f"local n{depth} = 0 while n{depth} < 3 do n{depth} = n{depth} + 1 {inner} end",
             f"local n{depth} = 0 repeat n{depth} = n{depth} + 1 {inner} until n{depth} > 2 or {one}",
             f"b = coroutine.wrap(function(...) {inner} coroutine.yield({one}) return {two} end) c = {{b(1), pcall(b), pcall(b)}}",

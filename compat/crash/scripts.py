@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Random scripts and inputs of cjson, cmsgpack and struct: the server lives, and answers as redis-server does.
 
-  scripts.py --server PATH [--seed 1] [--seconds 60] [--alone] [--only N]
+  scripts.py --server PATH [--seed 1] [--seconds 60 | --scripts N] [--alone] [--only N]
 
 Each script runs on empty databases, from a seed of its own (`lua.py` makes it); half speak RESP3. After each batch the server
 must answer PING on a new connection, and its memory must be bounded. A script that gets no answer must be one that SCRIPT
 KILL ends. A reply must be that of 7.0.15 or, where Redis has changed its mind since, that of 8.2.3; a script that gets
-another is made smaller, line by line, and printed. `--only N` runs the script of that number
-and prints it; `--alone` asks no real server. Prints `N passed, N failed`, counted in scripts.
+another is made smaller, line by line, and printed. Where a script ends a real server, the other one judges it; where it
+freezes one, nobody does.
+`--scripts N` runs so many, however long they take; `--only N` runs the script of that number and prints it; `--alone`
+asks no real server. Prints `N passed, N failed`, counted in scripts.
 """
 
 import argparse
@@ -118,7 +120,9 @@ class Search:
 
     def go(self) -> None:
         deadline, number = time.monotonic() + self.options.seconds, 0
-        while time.monotonic() < deadline and len(self.failures) < FAILURES_MAX:
+        wanted = self.options.scripts
+        more = lambda: number < wanted if wanted else time.monotonic() < deadline  # noqa: E731
+        while more() and len(self.failures) < FAILURES_MAX:
             for number in range(number, number + BATCH):
                 self.one(number)
             number += 1
@@ -151,23 +155,24 @@ class Search:
             stopped = self.ours.ends()
             if not stopped:
                 self.ours.again()
-            frozen = stopped and any(self.theirs(peer, script, words, protocol) is None for peer in self.peers)
+            frozen = stopped and any(self.theirs(peer, script, words, protocol) in (SILENT, EOF) for peer in self.peers)
             return "" if frozen else f"no answer in {REPLY_MAX_S} s, SCRIPT KILL {'helps' if stopped else 'does not help'}"
         answers = []
-        for peer in self.peers:
+        for name, peer in zip(PEERS, self.peers):
             theirs = self.theirs(peer, script, words, protocol)
-            if theirs is None or settled(own) == settled(theirs):
+            if theirs == EOF:
+                continue
+            if theirs == SILENT or settled(own) == settled(theirs):
                 return ""
-            answers.append(cut(theirs))
-        return "\n".join([f"ours: {cut(own)}", *(f"{name}:  {text}" for name, text in zip(PEERS, answers))]) if answers else ""
+            answers.append(f"{name}:  {cut(theirs)}")
+        return "\n".join([f"ours: {cut(own)}", *answers]) if answers else ""
 
-    def theirs(self, peer: Side, script: bytes, words: list[bytes], protocol: int) -> tuple | None:
-        """A real server's answer; None where the script froze or ended it."""
+    def theirs(self, peer: Side, script: bytes, words: list[bytes], protocol: int) -> tuple:
+        """A real server's answer. It is started anew where the script froze or ended it."""
         tree = peer.run(script, words, protocol)
         if tree in (SILENT, EOF):
             self.skipped += 1
             peer.again()
-            return None
         return tree
 
     def smaller(self, lines: list[bytes], words: list[bytes], protocol: int) -> list[bytes]:
@@ -200,6 +205,7 @@ def main() -> int:
     parser.add_argument("--server", required=True, help="the binary to test (or 7.0, 8.2, valkey)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--scripts", type=int, metavar="N", help=f"a number of scripts instead, in batches of {BATCH}")
     parser.add_argument("--alone", action="store_true", help="ask no real server")
     parser.add_argument("--only", type=int, metavar="N", help="this script of the seed")
     options = parser.parse_args()

@@ -60,7 +60,7 @@ fn dispatch_any(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_
             return Called::Done;
         }
         let error = turn.registry.why_not(argv);
-        let row = turn.registry.blamed(argv);
+        let row = turn.registry.named(argv);
         refuse(turn, session, row, &error, out);
         return Called::Done;
     };

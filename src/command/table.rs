@@ -153,9 +153,9 @@ impl Registry {
         }
     }
 
-    /// The row whose statistics count a request that [`Self::lookup`] finds no row for: none for an unknown subcommand.
+    /// The row a request names, whatever its arity: none for an unknown subcommand.
     #[cold]
-    pub fn blamed(&self, argv: ArgvView<'_>) -> Option<Row> {
+    pub fn named(&self, argv: ArgvView<'_>) -> Option<Row> {
         let row = self.find(argv.get(0))?;
         if row.command.has(CONTAINER) && argv.len() > 1 { self.subcommand(row, argv.get(1)) } else { Some(row) }
     }

@@ -113,7 +113,7 @@ fn dryrun(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let name = args.get(2);
     let user = node.acl.get(name).ok_or_else(|| not_found("User", name))?;
     let argv = Argv::of(args.from(3));
-    let row = registry.blamed(argv.view()).ok_or_else(|| not_found("Command", args.get(3)))?;
+    let row = registry.named(argv.view()).ok_or_else(|| not_found("Command", args.get(3)))?;
     if !row.command.accepts(argv.view().len()) {
         return Err(error::wrong_arity(&row.command.full_name()));
     }

@@ -1,56 +1,63 @@
-//! The library `cjson` 2.1.0: JSON, as in Redis. Settings belong to the state, as its module's do there.
+//! The library `cjson` 2.1.0: JSON, as in Redis. `cjson.new` makes another table of it, with settings of its own; those of
+//! the global one belong to the state and outlive scripts, as they do there.
 //!
 //! A table is an array if all its keys are integers from 1 on, holes being null; an empty one is an object. `null` is a
 //! light userdata. Decoding takes a little more than JSON: `nan`, `inf`, hexadecimal, zeros in front.
 
 use super::decimal::{self, push_g};
 use super::ffi::{self, lua_State};
+use super::reply::c_string;
 use super::vm::{Fault, Lua, Results, enter, fault};
 use std::ffi::{CStr, c_int};
 
-/// What the library's functions change.
+/// What the library's functions change. Each table of the library has its own.
+#[derive(Clone, Copy)]
 pub struct Settings {
     sparse_convert: bool,
-    sparse_ratio: i64,
-    sparse_safe: i64,
-    encode_max_depth: i64,
-    decode_max_depth: i64,
+    sparse_ratio: i32,
+    sparse_safe: i32,
+    encode_max_depth: i32,
+    decode_max_depth: i32,
     /// 0: an error, 1: as they are, 2: null.
     encode_invalid: usize,
     decode_invalid: bool,
     keep_buffer: bool,
-    precision: i64,
+    precision: i32,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            sparse_convert: false,
-            sparse_ratio: 2,
-            sparse_safe: 10,
-            encode_max_depth: 1000,
-            decode_max_depth: 1000,
-            encode_invalid: 0,
-            decode_invalid: true,
-            keep_buffer: true,
-            precision: 14,
-        }
-    }
-}
+const DEFAULTS: Settings = Settings {
+    sparse_convert: false,
+    sparse_ratio: 2,
+    sparse_safe: 10,
+    encode_max_depth: 1000,
+    decode_max_depth: 1000,
+    encode_invalid: 0,
+    decode_invalid: true,
+    keep_buffer: true,
+    precision: 14,
+};
 
-/// Pushes the library's table.
+/// Pushes a table of the library, with settings of its own.
 pub fn open(lua: Lua) {
+    let functions: [(&CStr, ffi::Function); 10] = [
+        (c"encode", encode),
+        (c"decode", decode),
+        (c"encode_sparse_array", encode_sparse_array),
+        (c"encode_max_depth", encode_max_depth),
+        (c"decode_max_depth", decode_max_depth),
+        (c"encode_number_precision", encode_number_precision),
+        (c"encode_keep_buffer", encode_keep_buffer),
+        (c"encode_invalid_numbers", encode_invalid_numbers),
+        (c"decode_invalid_numbers", decode_invalid_numbers),
+        (c"new", new),
+    ];
     lua.push_table(0, 13);
-    lua.set_function(c"encode", encode);
-    lua.set_function(c"decode", decode);
-    lua.set_function(c"encode_sparse_array", encode_sparse_array);
-    lua.set_function(c"encode_max_depth", encode_max_depth);
-    lua.set_function(c"decode_max_depth", decode_max_depth);
-    lua.set_function(c"encode_number_precision", encode_number_precision);
-    lua.set_function(c"encode_keep_buffer", encode_keep_buffer);
-    lua.set_function(c"encode_invalid_numbers", encode_invalid_numbers);
-    lua.set_function(c"decode_invalid_numbers", decode_invalid_numbers);
-    lua.set_function(c"new", new);
+    lua.push_settings(DEFAULTS);
+    for (name, function) in functions {
+        lua.push_function_with_settings(function, -1);
+        lua.set_field(-3, name);
+    }
+    lua.pop(1);
     lua.push_null();
     lua.set_field(-2, c"null");
     lua.set_text(c"_NAME", b"cjson");
@@ -72,36 +79,30 @@ fn arguments(lua: Lua, n: c_int) {
     lua.set_top(n);
 }
 
-fn integer_option(lua: Lua, i: c_int, setting: fn(&mut Settings) -> &mut i64, least: i64, most: i64) {
+/// A number is cut to 32 bits.
+fn integer_option(lua: Lua, i: c_int, setting: fn(&mut Settings) -> &mut i32, least: i32, most: i32) {
     if lua.kind(i) != ffi::NIL {
-        let value = lua.check_integer(i);
+        let value = lua.check_integer(i) as i32;
         if value < least || value > most {
-            let mut text = [0u8; 64];
-            let _ = std::io::Write::write_fmt(
-                &mut &mut text[..63],
-                format_args!("expected integer between {least} and {most}"),
-            );
-            lua.argument_error(1, CStr::from_bytes_until_nul(&text).unwrap_or_default());
+            let fault = fault(lua, format_args!("expected integer between {least} and {most}"));
+            lua.argument_error_of(1, &[fault.text(lua)]);
         }
-        *setting(&mut lua.shared().json) = value;
+        *setting(lua.settings()) = value;
     }
-    lua.push_number(*setting(&mut lua.shared().json) as f64);
+    lua.push_number(f64::from(*setting(lua.settings())));
 }
 
-/// A boolean, or one of the words.
+/// A boolean, or one of the words, the first two of which stand for booleans. Pushes what is chosen.
 fn choice(lua: Lua, i: c_int, words: &[&CStr], now: usize) -> usize {
     let chosen = match lua.kind(i) {
         ffi::NIL => now,
         ffi::BOOLEAN => usize::from(lua.boolean(i)),
         _ => {
-            let word = lua.check_bytes(i);
-            match words.iter().position(|known| known.to_bytes() == word) {
-                Some(at) => at,
-                None => {
-                    lua.argument_error(i, c"invalid option");
-                    now
-                }
-            }
+            let word = c_string(lua.check_bytes(i));
+            words.iter().position(|known| known.to_bytes() == word).unwrap_or_else(|| {
+                lua.argument_error_of(i, &[b"invalid option '", word, b"'"]);
+                now
+            })
         }
     };
     if chosen <= 1 {
@@ -112,57 +113,58 @@ fn choice(lua: Lua, i: c_int, words: &[&CStr], now: usize) -> usize {
     chosen
 }
 
+fn switch(lua: Lua, i: c_int, setting: fn(&mut Settings) -> &mut bool) {
+    let now = usize::from(*setting(lua.settings()));
+    *setting(lua.settings()) = choice(lua, i, &[c"off", c"on"], now) == 1;
+}
+
 extern "C-unwind" fn encode_sparse_array(l: *mut lua_State) -> c_int {
     enter(l, |lua| {
         arguments(lua, 3);
-        let convert = choice(lua, 1, &[], usize::from(lua.shared().json.sparse_convert));
-        lua.shared().json.sparse_convert = convert == 1;
-        integer_option(lua, 2, |s| &mut s.sparse_ratio, 0, INT_MAX);
-        integer_option(lua, 3, |s| &mut s.sparse_safe, 0, INT_MAX);
+        switch(lua, 1, |s| &mut s.sparse_convert);
+        integer_option(lua, 2, |s| &mut s.sparse_ratio, 0, i32::MAX);
+        integer_option(lua, 3, |s| &mut s.sparse_safe, 0, i32::MAX);
         Ok(3)
     })
 }
 
 extern "C-unwind" fn encode_max_depth(l: *mut lua_State) -> c_int {
-    enter(l, |lua| one_integer(lua, |s| &mut s.encode_max_depth, INT_MAX))
+    enter(l, |lua| one_integer(lua, |s| &mut s.encode_max_depth, i32::MAX))
 }
 
 extern "C-unwind" fn decode_max_depth(l: *mut lua_State) -> c_int {
-    enter(l, |lua| one_integer(lua, |s| &mut s.decode_max_depth, INT_MAX))
+    enter(l, |lua| one_integer(lua, |s| &mut s.decode_max_depth, i32::MAX))
 }
 
 extern "C-unwind" fn encode_number_precision(l: *mut lua_State) -> c_int {
     enter(l, |lua| one_integer(lua, |s| &mut s.precision, 14))
 }
 
-fn one_integer(lua: Lua, setting: fn(&mut Settings) -> &mut i64, most: i64) -> Results {
+fn one_integer(lua: Lua, setting: fn(&mut Settings) -> &mut i32, most: i32) -> Results {
     arguments(lua, 1);
     integer_option(lua, 1, setting, 1, most);
     Ok(1)
 }
 
 extern "C-unwind" fn encode_keep_buffer(l: *mut lua_State) -> c_int {
-    enter(l, |lua| {
-        arguments(lua, 1);
-        lua.shared().json.keep_buffer = choice(lua, 1, &[], usize::from(lua.shared().json.keep_buffer)) == 1;
-        Ok(1)
-    })
+    enter(l, |lua| one_switch(lua, |s| &mut s.keep_buffer))
+}
+
+extern "C-unwind" fn decode_invalid_numbers(l: *mut lua_State) -> c_int {
+    enter(l, |lua| one_switch(lua, |s| &mut s.decode_invalid))
+}
+
+fn one_switch(lua: Lua, setting: fn(&mut Settings) -> &mut bool) -> Results {
+    arguments(lua, 1);
+    switch(lua, 1, setting);
+    Ok(1)
 }
 
 extern "C-unwind" fn encode_invalid_numbers(l: *mut lua_State) -> c_int {
     enter(l, |lua| {
         arguments(lua, 1);
-        let now = lua.shared().json.encode_invalid;
-        lua.shared().json.encode_invalid = choice(lua, 1, &[c"off", c"on", c"null"], now);
-        Ok(1)
-    })
-}
-
-extern "C-unwind" fn decode_invalid_numbers(l: *mut lua_State) -> c_int {
-    enter(l, |lua| {
-        arguments(lua, 1);
-        let now = usize::from(lua.shared().json.decode_invalid);
-        lua.shared().json.decode_invalid = choice(lua, 1, &[c"off", c"on"], now) == 1;
+        let now = lua.settings().encode_invalid;
+        lua.settings().encode_invalid = choice(lua, 1, &[c"off", c"on", c"null"], now);
         Ok(1)
     })
 }
@@ -189,7 +191,7 @@ fn cannot(lua: Lua, i: c_int, why: &str) -> Fault {
 }
 
 /// Writes the value on top.
-fn write(lua: Lua, depth: i64) -> Result<(), Fault> {
+fn write(lua: Lua, depth: i32) -> Result<(), Fault> {
     match lua.kind(-1) {
         ffi::STRING => write_text(&mut lua.shared().buffer, lua.bytes(-1).unwrap_or_default()),
         ffi::NUMBER => write_number(lua, -1)?,
@@ -199,7 +201,7 @@ fn write(lua: Lua, depth: i64) -> Result<(), Fault> {
         }
         ffi::TABLE => {
             let depth = depth + 1;
-            if depth > lua.shared().json.encode_max_depth || !lua.has_room(3) {
+            if depth > lua.settings().encode_max_depth || !lua.has_room(3) {
                 return Err(fault(lua, format_args!("Cannot serialise, excessive nesting ({depth})")));
             }
             match array_len(lua)? {
@@ -214,9 +216,10 @@ fn write(lua: Lua, depth: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The greatest key of the table on top if it is an array, else 0.
-fn array_len(lua: Lua) -> Result<i64, Fault> {
-    let (mut greatest, mut items) = (0.0f64, 0i64);
+/// The greatest key of the table on top if it is an array, else 0. In 32 bits: a key that has more counts as the least
+/// number, so that the one after it is the greatest again.
+fn array_len(lua: Lua) -> Result<i32, Fault> {
+    let (mut greatest, mut items) = (0i32, 0i32);
     lua.push_nil();
     while lua.next(-2) {
         let n = if lua.kind(-2) == ffi::NUMBER { lua.number(-2) } else { 0.0 };
@@ -224,27 +227,30 @@ fn array_len(lua: Lua) -> Result<i64, Fault> {
             lua.pop(2);
             return Ok(0);
         }
-        greatest = greatest.max(n);
+        if n > f64::from(greatest) {
+            greatest = decimal::to_i32(n);
+        }
         items += 1;
         lua.pop(1);
     }
-    let settings = &lua.shared().json;
+    let settings = lua.settings();
     let sparse = settings.sparse_ratio > 0
-        && greatest > items as f64 * settings.sparse_ratio as f64
-        && greatest > settings.sparse_safe as f64;
-    if sparse {
-        return if settings.sparse_convert { Ok(0) } else { Err(cannot(lua, -1, "excessively sparse array")) };
+        && greatest > items.wrapping_mul(settings.sparse_ratio)
+        && greatest > settings.sparse_safe;
+    match sparse {
+        false => Ok(greatest.max(0)),
+        true if settings.sparse_convert => Ok(0),
+        true => Err(cannot(lua, -1, "excessively sparse array")),
     }
-    Ok(greatest.min(INT_MAX as f64) as i64)
 }
 
-fn write_array(lua: Lua, len: i64, depth: i64) -> Result<(), Fault> {
+fn write_array(lua: Lua, len: i32, depth: i32) -> Result<(), Fault> {
     lua.shared().buffer.push(b'[');
     for i in 1..=len {
         if i > 1 {
             lua.shared().buffer.push(b',');
         }
-        lua.raw_get_at(-1, i as c_int);
+        lua.raw_get_at(-1, i);
         write(lua, depth)?;
         lua.pop(1);
         lua.tick(1);
@@ -253,7 +259,7 @@ fn write_array(lua: Lua, len: i64, depth: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn write_object(lua: Lua, depth: i64) -> Result<(), Fault> {
+fn write_object(lua: Lua, depth: i32) -> Result<(), Fault> {
     lua.shared().buffer.push(b'{');
     let mut first = true;
     lua.push_nil();
@@ -281,17 +287,18 @@ fn write_object(lua: Lua, depth: i64) -> Result<(), Fault> {
 
 fn write_number(lua: Lua, i: c_int) -> Result<(), Fault> {
     let n = lua.number(i);
-    let shared = lua.shared();
-    let word: &[u8] = match shared.json.encode_invalid {
+    let settings = lua.settings();
+    let buffer = &mut lua.shared().buffer;
+    let word: &[u8] = match settings.encode_invalid {
         0 if !n.is_finite() => return Err(cannot(lua, i, "must not be NaN or Inf")),
         1 if n.is_nan() => b"nan",
         2 if !n.is_finite() => b"null",
         _ => {
-            push_g(&mut shared.buffer, n, shared.json.precision as u8);
+            push_g(buffer, n, settings.precision as u8);
             return Ok(());
         }
     };
-    shared.buffer.extend_from_slice(word);
+    buffer.extend_from_slice(word);
     Ok(())
 }
 
@@ -346,7 +353,7 @@ struct Json<'a> {
     lua: Lua,
     text: &'a [u8],
     at: usize,
-    depth: i64,
+    depth: i32,
 }
 
 struct Token {
@@ -429,7 +436,7 @@ impl Json<'_> {
     /// `plain`: it begins like any number; else it is one only if it is one that JSON does not know.
     fn number(&mut self, at: usize, plain: bool) -> Token {
         let rest = &self.text[at..];
-        let allowed = self.lua.shared().json.decode_invalid;
+        let allowed = self.lua.settings().decode_invalid;
         let invalid = is_invalid_number(rest);
         let is_number = plain || allowed && invalid;
         if !is_number {
@@ -529,7 +536,7 @@ impl Json<'_> {
 
     fn descend(&mut self, slots: c_int) -> Result<(), Fault> {
         self.depth += 1;
-        if self.depth <= self.lua.shared().json.decode_max_depth && self.lua.has_room(slots) {
+        if self.depth <= self.lua.settings().decode_max_depth && self.lua.has_room(slots) {
             return Ok(());
         }
         let (depth, at) = (self.depth, self.at);
@@ -605,7 +612,6 @@ fn is_invalid_number(text: &[u8]) -> bool {
     }
 }
 
-const INT_MAX: i64 = i32::MAX as i64;
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A number that equals its 64-bit integer is one, in its smallest form; else a float if that is exact, else a double.
 //! A table whose keys are exactly 1..n is an array, any other a map; below [`NESTING_MAX`] tables it is nil, as are
-//! functions. Binary and extension types are refused.
+//! functions. Binary and extension types are refused. Reading, tables nest as deeply as the Lua stack allows.
 
 use super::ffi::{self, lua_State};
 use super::vm::{Fault, Lua, Results, enter, fault};
@@ -185,16 +185,19 @@ fn unpack_some(lua: Lua, limit: i64, offset: i64) -> Results {
     let data = lua.check_bytes(1);
     if offset < 0 || limit < 0 {
         let len = data.len();
-        return Err(fault(lua, format_args!("Invalid request to unpack with offset of {offset} and limit of {len}.")));
+        return Err(fault(
+            lua,
+            format_args!("Invalid request to unpack with offset of {} and limit of {len}.", offset as i32),
+        ));
     }
     let Some(mut rest) = data.get(offset as usize..) else {
         let len = data.len();
-        return Err(fault(lua, format_args!("Start offset {offset} greater than input length {len}.")));
+        return Err(fault(lua, format_args!("Start offset {} greater than input length {len}.", offset as i32)));
     };
     let all = limit == 0 && offset == 0;
     let mut values = 0;
     while !rest.is_empty() && (all || values < limit) {
-        read(lua, &mut rest, 0)?;
+        read(lua, &mut rest)?;
         values += 1;
     }
     if !all {
@@ -207,8 +210,65 @@ fn unpack_some(lua: Lua, limit: i64, offset: i64) -> Results {
     Ok(values as c_int)
 }
 
-/// Reads one value and pushes it.
-fn read(lua: Lua, rest: &mut &[u8], depth: usize) -> Result<(), Fault> {
+/// A table that is being read. It stands on the Lua stack, and on it what is to come before the next of its values: an
+/// index, or a key.
+pub struct Begun {
+    /// Values to come; keys are values too.
+    missing: u64,
+    /// Of an array, the index of the value to come; 0 of a map.
+    index: u32,
+}
+
+/// Reads one value and pushes it. No recursion: the tables around it are listed, and the Lua stack has its limit.
+fn read(lua: Lua, rest: &mut &[u8]) -> Result<(), Fault> {
+    lua.shared().begun.clear();
+    loop {
+        let mut whole = begin(lua, rest)?;
+        while whole {
+            let Some(table) = lua.shared().begun.pop() else { return Ok(()) };
+            whole = put(lua, table);
+        }
+    }
+}
+
+/// Puts the value on top into the table around it, and says whether that has become whole by it.
+fn put(lua: Lua, mut table: Begun) -> bool {
+    table.missing -= 1;
+    let is_key = table.index == 0 && table.missing % 2 == 1;
+    if !is_key {
+        // A key that is nil or NaN raises Lua's own error.
+        lua.raw_set(-3);
+        lua.tick(1);
+    }
+    if table.missing == 0 {
+        return true;
+    }
+    if table.index > 0 {
+        table.index += 1;
+        lua.push_number(f64::from(table.index));
+    }
+    lua.shared().begun.push(table);
+    false
+}
+
+/// Pushes a table that grows as Redis's does, for `pairs` shows that, and says whether it is whole.
+fn begin_table(lua: Lua, missing: u64, is_array: bool) -> bool {
+    lua.push_table(0, 0);
+    if is_array {
+        lua.need_room(1, c"in function mp_decode_to_lua_array");
+    }
+    if missing == 0 {
+        return true;
+    }
+    if is_array {
+        lua.push_number(1.0);
+    }
+    lua.shared().begun.push(Begun { missing, index: u32::from(is_array) });
+    false
+}
+
+/// Reads a value, or the beginning of a table, and says whether what it pushes is whole.
+fn begin(lua: Lua, rest: &mut &[u8]) -> Result<bool, Fault> {
     lua.need_room(1, c"too many return values at once; use unpack_one or unpack_limit instead.");
     let mark = take(lua, rest, 1)?[0];
     match mark {
@@ -230,19 +290,19 @@ fn read(lua: Lua, rest: &mut &[u8], depth: usize) -> Result<(), Fault> {
             let len = unsigned(lua, rest, 1 << (mark - 0xd9))? as usize;
             lua.push(take(lua, rest, len)?);
         }
-        0x90..=0x9f => read_array(lua, rest, usize::from(mark & 0xf), depth)?,
+        0x90..=0x9f => return Ok(begin_table(lua, u64::from(mark & 0xf), true)),
         0xdc | 0xdd => {
-            let len = unsigned(lua, rest, 2 << (mark - 0xdc))? as usize;
-            read_array(lua, rest, len, depth)?;
+            let len = unsigned(lua, rest, 2 << (mark - 0xdc))?;
+            return Ok(begin_table(lua, len, true));
         }
-        0x80..=0x8f => read_map(lua, rest, usize::from(mark & 0xf), depth)?,
+        0x80..=0x8f => return Ok(begin_table(lua, 2 * u64::from(mark & 0xf), false)),
         0xde | 0xdf => {
-            let len = unsigned(lua, rest, 2 << (mark - 0xde))? as usize;
-            read_map(lua, rest, len, depth)?;
+            let len = unsigned(lua, rest, 2 << (mark - 0xde))?;
+            return Ok(begin_table(lua, 2 * len, false));
         }
         _ => return Err(fault(lua, format_args!("Bad data format in input."))),
     }
-    Ok(())
+    Ok(true)
 }
 
 fn take<'a>(lua: Lua, rest: &mut &'a [u8], n: usize) -> Result<&'a [u8], Fault> {
@@ -259,40 +319,7 @@ fn unsigned(lua: Lua, rest: &mut &[u8], n: usize) -> Result<u64, Fault> {
     Ok(take(lua, rest, n)?.iter().fold(0, |all, &byte| all << 8 | u64::from(byte)))
 }
 
-fn read_array(lua: Lua, rest: &mut &[u8], len: usize, depth: usize) -> Result<(), Fault> {
-    descend(lua, depth)?;
-    lua.push_table(len.min(rest.len()).min(MADE_AT_ONCE_MAX), 0);
-    for i in 1..=len {
-        read(lua, rest, depth + 1)?;
-        lua.raw_set_at(-2, i as c_int);
-        lua.tick(1);
-    }
-    Ok(())
-}
-
-fn read_map(lua: Lua, rest: &mut &[u8], len: usize, depth: usize) -> Result<(), Fault> {
-    descend(lua, depth)?;
-    lua.push_table(0, len.min(rest.len()).min(MADE_AT_ONCE_MAX));
-    for _ in 0..len {
-        read(lua, rest, depth + 1)?;
-        read(lua, rest, depth + 1)?;
-        // A key that is nil or NaN raises Lua's own error.
-        lua.raw_set(-3);
-        lua.tick(1);
-    }
-    Ok(())
-}
-
-/// Every level takes some of the C stack.
-fn descend(lua: Lua, depth: usize) -> Result<(), Fault> {
-    lua.need_room(3, c"in function mp_decode_to_lua_type");
-    if depth < READ_NESTING_MAX { Ok(()) } else { Err(fault(lua, format_args!("Bad data format in input."))) }
-}
-
 const NESTING_MAX: usize = 16;
-/// The Lua stack's own limit comes first in most cases.
-const READ_NESTING_MAX: usize = 2000;
-const MADE_AT_ONCE_MAX: usize = 1024;
 const TWO_63: f64 = 9_223_372_036_854_775_808.0;
 const KEY_MAX: f64 = 2_147_483_647.0;
 

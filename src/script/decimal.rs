@@ -1,4 +1,5 @@
-//! Numbers as C writes and reads them: `%.14g`, `%.17g`, `strtod`. Scripts and their libraries see exactly these.
+//! Numbers as C writes, reads and converts them: `%.14g`, `%.17g`, `strtod`, a double cast to an integer as x86-64 does it.
+//! Scripts and their libraries see exactly these.
 
 use std::ffi::{c_char, c_int};
 
@@ -34,6 +35,21 @@ pub fn parse_prefix(text: &[u8]) -> Option<(f64, usize)> {
     (len > 0).then_some((number, len))
 }
 
+/// A double cast to `long`: one that has no such integer becomes the least one.
+pub fn to_i64(n: f64) -> i64 {
+    if (-TWO_63..TWO_63).contains(&n) { n as i64 } else { i64::MIN }
+}
+
+/// A double cast to `int`: one that has no such integer becomes the least one.
+pub fn to_i32(n: f64) -> i32 {
+    if (f64::from(i32::MIN)..TWO_31).contains(&n.trunc()) { n as i32 } else { i32::MIN }
+}
+
+/// A double cast to `unsigned long`: a negative one becomes its 64-bit complement, one from 2^64 on 0.
+pub fn to_u64(n: f64) -> u64 {
+    if n >= TWO_63 { (to_i64(n - TWO_63) as u64).wrapping_add(1 << 63) } else { to_i64(n) as u64 }
+}
+
 /// Digits, signs, points, exponents, `0x`, `inf`, `infinity`, `nan(...)`.
 fn is_of_number(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'(' | b')' | b'_')
@@ -43,6 +59,8 @@ fn is_of_number(byte: u8) -> bool {
 const NUMBER_BYTES_MAX: usize = 1024;
 /// Below this every whole number has at most 14 digits.
 const DIGITS_EXACT: f64 = 1e14;
+const TWO_31: f64 = 2_147_483_648.0;
+const TWO_63: f64 = 9_223_372_036_854_775_808.0;
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +78,15 @@ mod tests {
         assert_eq!(written(0.1, 17), "0.10000000000000001");
         assert_eq!(written(12_345_678.0, 17), "12345678");
         assert_eq!(written(1e15, 17), "1000000000000000");
+    }
+
+    #[test]
+    fn doubles_become_integers_as_c_casts_them() {
+        assert_eq!([3.99, -3.99, f64::NAN, TWO_63, -1e300].map(to_i64), [3, -3, i64::MIN, i64::MIN, i64::MIN]);
+        assert_eq!([-2_147_483_648.5, TWO_31, f64::NAN].map(to_i32), [i32::MIN; 3]);
+        assert_eq!([TWO_31 - 1.0, -1.5].map(to_i32), [i32::MAX, -1]);
+        assert_eq!([-1.0, TWO_63, 2.0 * TWO_63, f64::INFINITY].map(to_u64), [u64::MAX, 1 << 63, 0, 0]);
+        assert_eq!([f64::NAN, f64::NEG_INFINITY].map(to_u64), [1 << 63; 2]);
     }
 
     #[test]

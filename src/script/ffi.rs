@@ -36,6 +36,8 @@ pub struct Activation {
 
 pub const REGISTRY: c_int = -10000;
 pub const GLOBALS: c_int = -10002;
+/// The running function's first upvalue.
+pub const UPVALUE: c_int = GLOBALS - 1;
 pub const MULTIPLE: c_int = -1;
 
 pub const NONE: c_int = -1;
@@ -77,6 +79,7 @@ unsafe extern "C-unwind" {
     pub fn lua_pushlstring(l: *mut lua_State, bytes: *const c_char, len: usize);
     pub fn lua_pushcclosure(l: *mut lua_State, f: Function, upvalues: c_int);
     pub fn lua_pushboolean(l: *mut lua_State, b: c_int);
+    pub fn lua_newuserdata(l: *mut lua_State, size: usize) -> *mut c_void;
     pub fn lua_pushlightuserdata(l: *mut lua_State, p: *mut c_void);
     pub fn lua_getfield(l: *mut lua_State, i: c_int, name: *const c_char);
     pub fn lua_gettable(l: *mut lua_State, i: c_int);
@@ -115,5 +118,7 @@ unsafe extern "C-unwind" {
     /// The script is to end: protected calls pass errors on, and no error handler runs.
     pub fn memkv_kill(l: *mut lua_State, on: c_int);
     pub fn memkv_killed(l: *mut lua_State) -> c_int;
+    /// Adds to the number of nested C calls that the running call counts as.
+    pub fn memkv_nest(l: *mut lua_State, n: c_int);
     pub fn memkv_ticks(l: *mut lua_State, n: c_int);
 }

@@ -30,7 +30,7 @@ pub const HUNKS: &[(&str, &str, &str)] = &[
     ("lstate.h", "  lu_byte gcstate;  /* state of garbage collector */", "  lu_byte killed;\n  lu_byte gcstate;"),
     ("lstate.c", "  g->gcstate = GCSpause;", "  g->killed = 0;\n  g->gcstate = GCSpause;"),
     ("lua.h", "LUA_API int lua_sethook", "LUA_API void memkv_ticks (lua_State *L, int n);\nLUA_API int memkv_killed (lua_State *L);\nLUA_API int lua_sethook"),
-    ("ldebug.c", "LUA_API int lua_sethook", "void memkv_ticks (lua_State *L, int n) {\n  if ((L->hookmask & LUA_MASKCOUNT) && (L->hookcount -= n) <= 0) { resethookcount(L); luaD_callhook(L, LUA_HOOKCOUNT, -1); }\n}\nint memkv_killed (lua_State *L) { return G(L)->killed; }\nvoid memkv_kill (lua_State *L, int on) { G(L)->killed = (lu_byte)on; }\nLUA_API int lua_sethook"),
+    ("ldebug.c", "LUA_API int lua_sethook", "void memkv_ticks (lua_State *L, int n) {\n  if ((L->hookmask & LUA_MASKCOUNT) && (L->hookcount -= n) <= 0) { resethookcount(L); luaD_callhook(L, LUA_HOOKCOUNT, -1); }\n}\nint memkv_killed (lua_State *L) { return G(L)->killed; }\nvoid memkv_kill (lua_State *L, int on) { G(L)->killed = (lu_byte)on; }\nvoid memkv_nest (lua_State *L, int n) { L->nCcalls += n; }\nLUA_API int lua_sethook"),
     ("ldebug.c", "  if (L->errfunc != 0) {", "  if (L->errfunc != 0 && !G(L)->killed) {"),
     ("lbaselib.c", "  status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);", "  status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);\n  if (status && memkv_killed(L)) return lua_error(L);"),
     ("lbaselib.c", "  status = lua_pcall(L, 0, LUA_MULTRET, 1);", "  status = lua_pcall(L, 0, LUA_MULTRET, 1);\n  if (status && memkv_killed(L)) return lua_error(L);"),
@@ -47,9 +47,8 @@ pub const HUNKS: &[(&str, &str, &str)] = &[
     ("lcode.c", "    while ((next = getjump(fs, list)) != NO_JUMP)  /* find last element */", "    while ((next = getjump(fs, list)) != NO_JUMP && (memkv_ticks(fs->L, 1), 1))"),
     // 200 nested C calls then fit a stack of 512 KiB (with BUFSIZ they need over 1 MiB)
     ("luaconf.h", "#define LUAL_BUFFERSIZE\t\tBUFSIZ", "#define LUAL_BUFFERSIZE\t\t1024"),
+    // a run has one call of our own around the script: the limit that scripts meet stays 20,000
+    ("luaconf.h", "#define LUAI_MAXCALLS\t20000", "#define LUAI_MAXCALLS\t20001"),
     // every byte of a string enters its hash
     ("lstring.c", "  size_t step = (l>>5)+1;", "  size_t step = 1;"),
-    // a run has one call of our own around the script: the limits that scripts meet stay 200 and 20,000
-    ("luaconf.h", "#define LUAI_MAXCALLS\t20000", "#define LUAI_MAXCALLS\t20001"),
-    ("luaconf.h", "#define LUAI_MAXCCALLS\t\t200", "#define LUAI_MAXCCALLS\t\t201"),
 ];

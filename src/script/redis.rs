@@ -1,7 +1,7 @@
 //! The table `redis`: what a script asks of the server. Every function here ends in a value or in an error of the form
 //! that scripts see: a table with the field `err`.
 
-use super::decimal::push_g;
+use super::decimal::{push_g, to_i32};
 use super::ffi::{self, lua_State};
 use super::state::{End, Kind, Options};
 use super::vm::{Lua, Results, enter};
@@ -131,7 +131,7 @@ extern "C-unwind" fn setresp(l: *mut lua_State) -> c_int {
         if lua.top() != 1 {
             return throw(lua, "redis.setresp() requires one argument.");
         }
-        match lua.number(1) as i64 {
+        match to_i32(lua.number(1)) {
             2 => lua.shared().resp3 = false,
             3 => lua.shared().resp3 = true,
             _ => return throw(lua, "RESP version must be 2 or 3."),
@@ -195,7 +195,7 @@ extern "C-unwind" fn set_repl(l: *mut lua_State) -> c_int {
         if lua.top() != 1 {
             return throw(lua, "redis.set_repl() requires two arguments.");
         }
-        let flags = lua.number(1) as i64;
+        let flags = to_i32(lua.number(1));
         match u8::try_from(flags) {
             Ok(flags) if flags & !(REPL_AOF | REPL_REPLICA) == 0 => {
                 lua.shared().host().into_iter().for_each(|host| host.set_repl(flags));
@@ -235,7 +235,7 @@ extern "C-unwind" fn log(l: *mut lua_State) -> c_int {
         if !lua.is_number(1) {
             return throw(lua, "First argument must be a number (log level).");
         }
-        let level = match lua.number(1) as i64 {
+        let level = match to_i32(lua.number(1)) {
             level @ 0..=3 => level as u8,
             _ => return throw(lua, "Invalid debug level."),
         };

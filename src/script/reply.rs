@@ -6,6 +6,7 @@
 //! Back: numbers are cut to integers, `true` is 1, `false` and nil are null, a table is what one of those fields says, or
 //! an array up to its first hole. Reading a table is raw: no metamethod runs.
 
+use super::decimal;
 use super::ffi;
 use super::state::End;
 use super::vm::Lua;
@@ -203,9 +204,8 @@ pub fn write_error(lua: Lua) -> bool {
     }
     lua.need_room(4, c"no room for an error");
     lua.raw_get_name(-1, b"err");
-    if lua.is_string(-1) {
-        lua.shared().out.extend_from_slice(c_string(lua.bytes(-1).unwrap_or_default()));
-    }
+    let text = if lua.is_string(-1) { c_string(lua.bytes(-1).unwrap_or_default()) } else { b"ERR unknown error" };
+    lua.shared().out.extend_from_slice(text);
     lua.pop(1);
     lua.raw_get_name(-1, b"source");
     lua.raw_get_name(-2, b"line");
@@ -263,16 +263,11 @@ fn write_value(lua: Lua) {
         ffi::STRING => out(lua).bulk(lua.bytes(-1).unwrap_or_default()),
         ffi::BOOLEAN if lua.shared().resp3 => out(lua).bool(lua.boolean(-1)),
         ffi::BOOLEAN if lua.boolean(-1) => out(lua).int(1),
-        ffi::NUMBER => out(lua).int(to_integer(lua.number(-1))),
+        ffi::NUMBER => out(lua).int(decimal::to_i64(lua.number(-1))),
         ffi::TABLE => write_table(lua),
         _ => out(lua).null(),
     }
     lua.pop(1);
-}
-
-/// As C's conversion does on x86-64: what has no integer is the least one.
-fn to_integer(n: f64) -> i64 {
-    if (-TWO_63..TWO_63).contains(&n) { n as i64 } else { i64::MIN }
 }
 
 /// Writes the table on top by what one of its fields says, else as an array; leaves it there.
@@ -386,16 +381,4 @@ fn write_array(lua: Lua) {
     }
 }
 
-const TWO_63: f64 = 9_223_372_036_854_775_808.0;
 const ERROR_SHOWN_MAX: usize = 100;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_cut_to_integers() {
-        assert_eq!([to_integer(3.99), to_integer(-3.99), to_integer(f64::NAN)], [3, -3, i64::MIN]);
-        assert_eq!([to_integer(TWO_63), to_integer(-1e300)], [i64::MIN, i64::MIN]);
-    }
-}

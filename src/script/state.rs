@@ -7,7 +7,7 @@
 use super::ffi::{self, lua_State};
 use super::library::Loading;
 use super::vm::{Lua, Results, enter};
-use super::{Host, Tick, cjson, reply, sandbox};
+use super::{Host, Tick, cmsgpack, reply, sandbox};
 use crate::resp::{Argv, Proto};
 use corosensei::Yielder;
 use std::alloc::{Layout, alloc, dealloc, realloc};
@@ -54,7 +54,8 @@ pub struct Shared {
     /// The command that is being called, and its reply.
     pub(super) request: Argv,
     pub(super) reply: Vec<u8>,
-    pub(super) json: cjson::Settings,
+    /// The tables that a decoder is within.
+    pub(super) begun: Vec<cmsgpack::Begun>,
     /// Who serves the running script; there is one only while it runs.
     pub(super) host: Option<NonNull<dyn Host>>,
     pub(super) yielder: *const Yielder<(), ()>,
@@ -127,7 +128,7 @@ impl State {
             buffer: Vec::new(),
             request: Argv::new(),
             reply: Vec::new(),
-            json: cjson::Settings::default(),
+            begun: Vec::new(),
             host: None,
             yielder: std::ptr::null(),
             resp3: false,
@@ -243,7 +244,7 @@ extern "C-unwind" fn main(l: *mut lua_State) -> c_int {
             2
         };
         lua.set_hook(Some(hook), ffi::MASK_COUNT, INSTRUCTIONS_PER_TICK);
-        let status = lua.protected_call(arguments, 1, 1);
+        let status = lua.protected_call_in_place(arguments, 1, 1);
         lua.set_hook(None, 0, 0);
         if lua.is_killed() && lua.shared().job.end == End::Abandoned {
             return Ok(0);

@@ -2,8 +2,10 @@
 //!
 //! `< > ![n]` byte order and greatest alignment, `b B h H l L T i[n] I[n]` integers, `f d` floats, `x` padding, `c[n]`
 //! `s` strings. Native order and no alignment at first. Integers wrap to their size; `c0` takes the number before it as
-//! its length; `unpack` gives the next position behind the values.
+//! its length; `unpack` gives the next position behind the values. Doubles become integers, lengths and positions as C
+//! casts them, so that a negative length is a great one.
 
+use super::decimal::to_u64;
 use super::ffi::lua_State;
 use super::vm::{Fault, Lua, Results, enter, fault};
 use std::ffi::c_int;
@@ -83,10 +85,7 @@ impl<'a> Format<'a> {
                 self.align = align;
             }
             _ => {
-                let mut text = *b"invalid format option '?'\0";
-                text[23] = option;
-                let text = std::ffi::CStr::from_bytes_until_nul(&text).unwrap_or(c"invalid format option");
-                lua.argument_error(1, text);
+                lua.argument_error_of(1, &[b"invalid format option '", &[option], b"'"]);
             }
         }
         Ok(())
@@ -108,11 +107,12 @@ extern "C-unwind" fn pack(l: *mut lua_State) -> c_int {
 
 fn pack_all(lua: Lua) -> Results {
     let mut format = Format::of(lua);
+    // What an option finds behind the last argument.
+    lua.push_nil();
     lua.shared().buffer.clear();
     let mut argument = 2;
     while let Some((option, size)) = format.next(lua)? {
         let at = lua.shared().buffer.len();
-        room(lua, at, size)?;
         let padding = format.padding(at, option, size);
         lua.shared().buffer.resize(at + padding, 0);
         match option {
@@ -163,8 +163,7 @@ fn room(lua: Lua, at: usize, more: usize) -> Result<(), Fault> {
 }
 
 fn put_integer(buffer: &mut Vec<u8>, n: f64, size: usize, little: bool) {
-    let value = if n < 0.0 { n as i64 as u64 } else { n as u64 };
-    put(buffer, value, size, little);
+    put(buffer, to_u64(n), size, little);
 }
 
 fn put(buffer: &mut Vec<u8>, value: u64, size: usize, little: bool) {
@@ -183,13 +182,14 @@ fn unpack_all(lua: Lua) -> Results {
     let mut format = Format::of(lua);
     let data = lua.check_bytes(2);
     let from = if lua.top() < 3 || lua.kind(3) == super::ffi::NIL { 1 } else { lua.check_integer(3) };
-    if from < 1 {
+    if from == 0 {
         lua.argument_error(3, c"offset must be 1 or greater");
     }
-    let mut at = from as usize - 1;
+    // A negative one is behind every text.
+    let mut at = (from as usize).wrapping_sub(1);
     let mut values = 0;
     while let Some((option, mut size)) = format.next(lua)? {
-        at = at.saturating_add(format.padding(at, option, size));
+        at = at.wrapping_add(format.padding(at, option, size));
         if size > data.len() || at > data.len() - size {
             lua.argument_error(2, c"data string too short");
         }
@@ -207,7 +207,7 @@ fn unpack_all(lua: Lua) -> Results {
                     if values == 1 || !lua.is_number(-1) {
                         return Err(fault(lua, format_args!("format 'c0' needs a previous size")));
                     }
-                    size = lua.number(-1) as usize;
+                    size = to_u64(lua.number(-1)) as usize;
                     lua.pop(1);
                     values -= 1;
                     if size > data.len() || at > data.len() - size {
@@ -232,7 +232,7 @@ fn unpack_all(lua: Lua) -> Results {
         }
         at += size;
     }
-    lua.push_number((at + 1) as f64);
+    lua.push_number(at.wrapping_add(1) as isize as f64);
     Ok(values + 1)
 }
 

@@ -323,6 +323,10 @@ fn replies_and_values_turn_into_each_other() {
     check("return {double=3.25}", "$4 3.25 ");
     check("return {KEYS[1], ARGV[2]}", "*2 $1 a $1 y ");
     check("return {1, {err='ERR x\\r\\n+OK'}}", "*2 :1 -ERR x  +OK ");
+    check("error({})", "-ERR unknown error script: sha, on @user_script:1.");
+    check("error(setmetatable({err={}}, {__tostring=error}))", "-ERR unknown error script: sha, on @user_script:1.");
+    check("error({err=1})", "-1 script: sha, on @user_script:1.");
+    check("error({err=''})", "- script: sha, on @user_script:1.");
     check("return redis.call('nope')", "-ERR Unknown Redis command called from script script: sha, on @user_script:1.");
     check("return redis.pcall('nope')['err']", "$44 ERR Unknown Redis command called from script ");
     check("return {pcall(redis.call,'nope')}", "*2 $-1 $44 ERR Unknown Redis command called from script ");

@@ -5,6 +5,7 @@
 //! owns nothing on its stack that wants dropping (scratch buffers live in [`Shared`]), and bytes borrowed from Lua are
 //! used only while their value is on the Lua stack.
 
+use super::cjson::Settings;
 use super::ffi::{self, lua_State};
 use super::state::Shared;
 use std::ffi::{CStr, c_char, c_int};
@@ -17,6 +18,13 @@ pub struct Lua(*mut lua_State);
 pub struct Fault {
     /// The place in the script is put in front, as `luaL_error` does.
     located: bool,
+}
+
+impl Fault {
+    /// What it says, without a place.
+    pub fn text<'a>(&self, lua: Lua) -> &'a [u8] {
+        lua.shared().text.as_bytes()
+    }
 }
 
 pub type Results = Result<c_int, Fault>;
@@ -183,6 +191,27 @@ impl Lua {
         unsafe { ffi::lua_pushcclosure(self.0, f, 0) }
     }
 
+    /// Pushes settings of cjson, in Lua's own memory: they are collected, not dropped.
+    pub fn push_settings(self, settings: Settings) {
+        // SAFETY: as above; the block is as long as the settings, aligned as a double is, and collected as plain bytes.
+        unsafe { ffi::lua_newuserdata(self.0, size_of::<Settings>()).cast::<Settings>().write(settings) }
+    }
+
+    /// Pushes a function that has the settings at `i` as its own.
+    pub fn push_function_with_settings(self, f: ffi::Function, i: c_int) {
+        self.push_copy(i);
+        // SAFETY: as above.
+        unsafe { ffi::lua_pushcclosure(self.0, f, 1) }
+    }
+
+    /// The settings of the running function, which was pushed with some.
+    pub fn settings<'a>(self) -> &'a mut Settings {
+        // SAFETY: the contract; no function but those with settings has an upvalue, and that lives while it runs.
+        // References to it are taken for single steps.
+        let settings = unsafe { ffi::lua_touserdata(self.0, ffi::UPVALUE).cast::<Settings>().as_mut() };
+        settings.expect("a function of cjson is pushed with settings")
+    }
+
     #[inline]
     pub fn push_copy(self, i: c_int) {
         // SAFETY: as above.
@@ -343,6 +372,16 @@ impl Lua {
         unsafe { ffi::luaL_argerror(self.0, i, text.as_ptr()) }
     }
 
+    /// As [`Lua::argument_error`], with a text of several pieces.
+    pub fn argument_error_of(self, i: c_int, pieces: &[&[u8]]) -> c_int {
+        let buffer = &mut self.shared().buffer;
+        buffer.clear();
+        pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
+        self.push(&self.shared().buffer);
+        // SAFETY: the contract; the text on top of the stack ends in a zero.
+        unsafe { ffi::luaL_argerror(self.0, i, ffi::lua_tolstring(self.0, -1, std::ptr::null_mut())) }
+    }
+
     pub fn collect(self) {
         // SAFETY: the contract.
         unsafe { ffi::lua_gc(self.0, ffi::GC_COLLECT, 0) };
@@ -357,6 +396,17 @@ impl Lua {
     pub fn tick(self, n: usize) {
         // SAFETY: the contract.
         unsafe { ffi::memkv_ticks(self.0, n.min(1 << 20) as c_int) }
+    }
+
+    /// A protected call that counts as if it stood in the place of the callback that makes it: so the limits of nesting
+    /// that a script meets are those of Lua.
+    pub fn protected_call_in_place(self, args: c_int, results: c_int, handler: c_int) -> c_int {
+        // SAFETY: the contract; the running callback has been counted.
+        unsafe { ffi::memkv_nest(self.0, -1) };
+        let status = self.protected_call(args, results, handler);
+        // SAFETY: as above; the protected call, however it ended, has left the count as it was.
+        unsafe { ffi::memkv_nest(self.0, 1) };
+        status
     }
 
     pub fn is_killed(self) -> bool {
