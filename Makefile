@@ -105,8 +105,8 @@ suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
 suite-cluster: oracles $(SERVER_BUILT) ## Redis's Cluster tests
 	$(PYTHON) compat/suite/run.py --runner cluster --server $(SERVER) $(ARGS) $(FILES)
 
-bench: oracles ## criterion on the hot core, then everything beside real servers: WORK=all ONLY= ROUNDS=5 SCALE=1 PEERS=8.2,valkey
-	$(if $(WORK)$(ONLY),,$(CARGO) bench --bench core)
+bench: oracles ## criterion on the hot core, then everything beside real servers; says whether the machine is busy: WORK=all ONLY= ROUNDS=5 SCALE=1 PEERS=8.2,valkey
+	$(if $(WORK)$(ONLY),,$(LOAD) machine && $(CARGO) bench --bench core)
 	$(LOAD) compare --work $(or $(WORK),all) $(BENCH_ARGS)
 
 bench-quick: oracles ## GET, SET and MGET beside real servers, in a few minutes; narrowed like bench
