@@ -14,6 +14,7 @@ FILES    ?=
 JOBS     ?=
 ARGS     ?=
 WORK     ?=
+FRESH    ?= /var/tmp/memkv-fresh
 ONLY     ?=
 PEER     ?=
 ROUNDS   ?=
@@ -53,6 +54,9 @@ test: ## unit, integration and repository tests, then the fast black-box ones; s
 	@scripts/oracles.sh missing
 	$(CARGO) test
 	$(MAKE) compat-fast replication-fast suite-fast SERVER=target/debug/memkv-server
+
+fresh: ## a bare Debian root by debootstrap with a Rust toolchain, and in it make run and make test: FRESH=DIRECTORY
+	scripts/fresh-root.sh $(FRESH)
 
 check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
@@ -148,5 +152,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast install deb crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
+.PHONY: help run test fresh check compat compat-fast install deb crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
 	bench-quick instructions sanitize doc release oracles FORCE
