@@ -15,6 +15,7 @@ JOBS     ?=
 ARGS     ?=
 WORK     ?=
 FRESH    ?= /var/tmp/memkv-fresh
+BOOT     ?= /var/tmp/memkv-boot
 ONLY     ?=
 PEER     ?=
 ROUNDS   ?=
@@ -144,6 +145,9 @@ deb: $(if $(filter $(RELEASE),$(BINARY)),$(RELEASE)) ## a Debian package in targ
 	mkdir -p target/dist
 	dist/debian/build.sh "$(abspath $(BINARY))" $(VERSION) target/dist
 
+boot: deb ## the package's service in a small Debian that systemd-nspawn boots: BOOT=DIRECTORY BINARY=
+	scripts/boot.sh $(BOOT) target/dist/memkv-server_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null).deb
+
 oracles: ## fetch what the black-box tests compare with (quick when it is there)
 	@scripts/oracles.sh
 
@@ -152,5 +156,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test fresh check compat compat-fast install deb crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
+.PHONY: help run test fresh check compat compat-fast install deb boot crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
 	bench-quick instructions sanitize doc release oracles FORCE
