@@ -14,6 +14,8 @@ FILES    ?=
 JOBS     ?=
 ARGS     ?=
 WORK     ?=
+FRESH    ?= /var/tmp/memkv-fresh
+BOOT     ?= /var/tmp/memkv-boot
 ONLY     ?=
 PEER     ?=
 ROUNDS   ?=
@@ -53,6 +55,9 @@ test: ## unit, integration and repository tests, then the fast black-box ones; s
 	@scripts/oracles.sh missing
 	$(CARGO) test
 	$(MAKE) compat-fast replication-fast suite-fast SERVER=target/debug/memkv-server
+
+fresh: ## a bare Debian root by debootstrap with a Rust toolchain, and in it make run and make test: FRESH=DIRECTORY
+	scripts/fresh-root.sh $(FRESH)
 
 check: ## formatting, clippy without a warning, the repository's rules
 	$(CARGO) fmt --check
@@ -106,8 +111,8 @@ suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
 suite-cluster: oracles $(SERVER_BUILT) ## Redis's Cluster tests
 	$(PYTHON) compat/suite/run.py --runner cluster --server $(SERVER) $(ARGS) $(FILES)
 
-bench: oracles ## criterion on the hot core, then everything beside real servers: WORK=all ONLY= ROUNDS=5 SCALE=1 PEERS=8.2,valkey
-	$(if $(WORK)$(ONLY),,$(CARGO) bench --bench core)
+bench: oracles ## criterion on the hot core, then everything beside real servers; says whether the machine is busy: WORK=all ONLY= ROUNDS=5 SCALE=1 PEERS=8.2,valkey
+	$(if $(WORK)$(ONLY),,$(LOAD) machine && $(CARGO) bench --bench core)
 	$(LOAD) compare --work $(or $(WORK),all) $(BENCH_ARGS)
 
 bench-quick: oracles ## GET, SET and MGET beside real servers, in a few minutes; narrowed like bench
@@ -141,6 +146,9 @@ deb: $(if $(filter $(RELEASE),$(BINARY)),$(RELEASE)) ## a Debian package in targ
 	mkdir -p target/dist
 	dist/debian/build.sh "$(abspath $(BINARY))" $(VERSION) target/dist
 
+boot: deb ## the package's service in a small Debian that systemd-nspawn boots: BOOT=DIRECTORY BINARY=
+	scripts/boot.sh $(BOOT) target/dist/memkv-server_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null).deb
+
 oracles: ## fetch what the black-box tests compare with (quick when it is there)
 	@scripts/oracles.sh
 
@@ -149,5 +157,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test check compat compat-fast install deb crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
+.PHONY: help run test fresh check compat compat-fast install deb boot crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
 	bench-quick instructions sanitize doc release oracles FORCE

@@ -65,6 +65,7 @@ def clients(fast: bool) -> list[Client]:
         Client("metrics", [VENV_PYTHON, str(HERE / "operation" / "metrics.py"), "--server", "{server}"], own_server=True),
         Client("page", [VENV_PYTHON, str(HERE / "operation" / "page.py"), "--server", "{server}"], own_server=True),
         Client("rewritten files", [python, str(HERE / "operation" / "rewritten.py"), "--server", "{server}"], fast=True, own_server=True),
+        Client("held ports", [python, str(HERE / "operation" / "held_ports.py"), "--server", "{server}"], fast=True, own_server=True),
         Client("installation", [python, str(HERE / "operation" / "install.py"), "--server", "{server}"], fast=True, own_server=True),
         Client("eviction", [python, str(HERE / "differential" / "eviction.py"), "--server", "{server}", *(["--fast"] if fast else [])],
                fast=True, own_server=True),

@@ -8,6 +8,8 @@ mod cpu;
 mod generator;
 #[path = "../benches/load/keys.rs"]
 mod keys;
+#[path = "../benches/load/machine.rs"]
+mod machine;
 #[path = "../benches/load/open.rs"]
 mod open;
 #[path = "../benches/load/peers.rs"]
@@ -20,3 +22,5 @@ mod replies;
 mod report;
 #[path = "../benches/load/request.rs"]
 mod request;
+#[path = "../benches/load/summary.rs"]
+mod summary;

@@ -67,11 +67,21 @@ fn ticks_ns(path: &str) -> io::Result<u64> {
     Ok(stat_ticks(&fs::read_to_string(path)?).unwrap_or(0) * NS_PER_TICK)
 }
 
-/// utime + stime of a `stat` line. The name in parentheses may contain anything, also blanks and parentheses.
-fn stat_ticks(text: &str) -> Option<u64> {
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
-    Some(user + system)
+/// utime + stime of a `stat` line.
+pub fn stat_ticks(text: &str) -> Option<u64> {
+    times(text, 2)
+}
+
+/// The same with the times of children that were waited for.
+pub fn family_ticks(text: &str) -> Option<u64> {
+    times(text, 4)
+}
+
+/// utime, stime, cutime, cstime. The name in parentheses before them may contain anything, also blanks and parentheses.
+fn times(text: &str, how_many: usize) -> Option<u64> {
+    let fields = text.rsplit_once(')')?.1.split_whitespace().skip(11).take(how_many);
+    let ticks = fields.map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+    (ticks.len() == how_many).then(|| ticks.iter().sum())
 }
 
 /// Ties the calling thread, and what it starts from now on, to one core.
@@ -91,7 +101,7 @@ pub fn on_core<R>(core: usize, work: impl FnOnce() -> io::Result<R>) -> io::Resu
 }
 
 /// USER_HZ, which the kernel's interface fixes at 100.
-const NS_PER_TICK: u64 = 10_000_000;
+pub const NS_PER_TICK: u64 = 10_000_000;
 
 #[cfg(test)]
 #[allow(unused)] // A bench without a test runner sees them too.
@@ -102,6 +112,8 @@ mod tests {
     fn ticks_are_found_behind_a_name_with_blanks_and_parentheses() {
         let line = "17 (a) b (c)) S 1 17 17 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 1 0 9 10 11";
         assert_eq!(stat_ticks(line), Some(300));
+        assert_eq!(family_ticks(line), Some(315));
+        assert_eq!(stat_ticks("17 (a) S 1"), None);
     }
 
     #[test]

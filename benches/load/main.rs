@@ -2,7 +2,8 @@
 //!
 //! `compare` runs presets on all servers in interleaved rounds; `closed` and `open` load one running server; `null` is the
 //! yardstick. The generator has one core, the server another. Modules: `request` and `replies` speak the protocols,
-//! `generator` and `open` are the two loops, `presets` says what is measured, `report` what came of it.
+//! `generator` and `open` are the two loops, `presets` says what is measured, `report` and `summary` what came of it, `machine`
+//! who else uses the machine.
 
 mod compare;
 mod cpu;
@@ -23,6 +24,7 @@ mod replication;
 mod replies;
 mod report;
 mod request;
+mod summary;
 mod tail;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -55,6 +57,8 @@ struct Cli {
 enum Action {
     /// memkv beside its peers, in interleaved rounds.
     Compare(Compare),
+    /// Whether other processes keep this machine busy.
+    Machine,
     /// A closed loop on a running server.
     Closed(Closed),
     /// An open loop on a running server: a fixed rate, latency from when requests were due.
@@ -206,6 +210,10 @@ struct Open {
 fn main() {
     let result = match Cli::parse().action {
         Action::Compare(options) => compare(&options),
+        Action::Machine => {
+            println!("{}", machine::Others::in_a_second().warning());
+            Ok(())
+        }
         Action::Closed(options) => closed(&options),
         Action::Open(options) => open_loop(&options),
         Action::Instructions { command, journal, batches } => inprocess::instructions(&command, journal, batches),
@@ -218,7 +226,9 @@ fn main() {
 }
 
 fn compare(options: &Compare) -> io::Result<()> {
-    let clock = Clock::of_this_machine();
+    println!("{}", machine::Others::in_a_second().warning());
+    peers::end_with_ctrl_c();
+    let (clock, since) = (Clock::of_this_machine(), machine::Since::now());
     std::fs::create_dir_all(&options.scratch)?;
     cpu::pin(options.generator_core)?;
     let plan = Plan {
@@ -231,8 +241,10 @@ fn compare(options: &Compare) -> io::Result<()> {
         only: options.only.clone(),
     };
     let rows = rows(options.work, &plan)?;
-    report::print_summary(&rows);
-    store(options, &rows, &plan.specs, clock)
+    let others = since.others();
+    store(options, &rows, &plan.specs, clock)?;
+    summary::print(&rows, &others.verdict());
+    Ok(())
 }
 
 /// memkv and the peers that are there; the others are told.

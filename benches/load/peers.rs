@@ -6,6 +6,8 @@
 use crate::cpu;
 use crate::replies::Replies;
 use crate::request::{Dialect, Recipe};
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -137,6 +139,7 @@ impl Server {
         let mut command = spec.command(port, dir, directives);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = cpu::on_core(place.core, || command.spawn())?;
+        RUNNING.lock().push((child.id(), dir.to_owned()));
         let mut server = Self { spec: spec.clone(), port, child, dir: dir.to_owned(), keep_dir: true };
         server.wait_ready()?;
         Ok(server)
@@ -225,12 +228,38 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        RUNNING.lock().retain(|(pid, _)| *pid != self.child.id());
         let _ = self.child.wait();
         if !self.keep_dir {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
 }
+
+/// The processes and directories of servers that run.
+static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
+
+/// Ctrl-C ends the servers, removes what they wrote, and ends this process in one line.
+pub fn end_with_ctrl_c() {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        if runtime.block_on(tokio::signal::ctrl_c()).is_err() {
+            return;
+        }
+        // Held until the end: no server is started any more.
+        let running = RUNNING.lock();
+        for (pid, dir) in running.iter() {
+            let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        eprintln!("\nload: interrupted");
+        std::process::exit(INTERRUPTED);
+    });
+}
+
+/// As a shell says of a process that SIGINT has ended.
+const INTERRUPTED: i32 = 130;
 
 /// A port from `first` on that nobody listens on.
 fn free_port(first: u16) -> io::Result<u16> {

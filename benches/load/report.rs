@@ -219,7 +219,8 @@ impl Row {
         found
     }
 
-    fn of_family(&self, family: Family, measure: Measure) -> Vec<(&str, f64)> {
+    /// The medians of the servers of a family.
+    pub fn of_family(&self, family: Family, measure: Measure) -> Vec<(&str, f64)> {
         let servers = self.servers.iter().filter(|s| s.family == family);
         servers.filter_map(|s| Some((s.server.as_str(), s.median(measure)?))).collect()
     }
@@ -343,17 +344,6 @@ pub fn document(rows: &[Row], specs: &[Spec], machine: &Value) -> Value {
     let server = |s: &Spec| (s.name.clone(), json!({"version": s.version(), "binary": s.binary}));
     let servers: serde_json::Map<String, Value> = specs.iter().map(server).collect();
     json!({"machine": machine, "servers": servers, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()})
-}
-
-/// The last lines of a run: how many targets were reached, and which were not.
-pub fn print_summary(rows: &[Row]) {
-    let verdicts: Vec<(&str, Verdict)> =
-        rows.iter().flat_map(|row| row.verdicts().into_iter().map(|v| (row.name.as_str(), v))).collect();
-    let reached = verdicts.iter().filter(|(_, v)| v.reached).count();
-    println!("\n{reached} of {} targets reached", verdicts.len());
-    for (name, verdict) in verdicts.iter().filter(|(_, v)| !v.reached) {
-        println!("  {name}: {}", verdict.text);
-    }
 }
 
 /// CPU time is brought up to date once a scheduler tick, up to 10 ms: readings shorter than this err by several percent.

@@ -19,6 +19,7 @@ COMPAT = Path(__file__).resolve().parent.parent
 WORK = COMPAT / "work"
 READY_WAIT_S = 30.0
 STOP_WAIT_S = 10.0
+PORT_TRIES = 3
 # Below the ephemeral range, above what people run by hand; COMPAT_PORTS moves it ("21200-21299").
 FIRST_PORT, LAST_PORT = (int(p) for p in os.environ.get("COMPAT_PORTS", "21200-21299").split("-"))
 
@@ -32,20 +33,34 @@ _alive: set["Server"] = set()
 _next_port = FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT + 1)
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on it, on the loopback or on all addresses."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+
+def next_in_range(port: int, steps: int = 1) -> int:
+    return FIRST_PORT + (port + steps - FIRST_PORT) % (LAST_PORT - FIRST_PORT + 1)
+
+
 def free_port() -> int:
     """A port nobody listens on, walking the range so that two servers of one run never meet."""
     global _next_port
     for _ in range(LAST_PORT - FIRST_PORT + 1):
         port = _next_port
-        _next_port = FIRST_PORT if port >= LAST_PORT else port + 1
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        _next_port = next_in_range(port)
+        if is_free(port):
             return port
     raise RuntimeError(f"no free port in {FIRST_PORT}-{LAST_PORT}")
+
+
+class PortTaken(RuntimeError):
+    """Somebody was faster between finding a free port and listening on it."""
 
 
 class Server:
@@ -64,7 +79,16 @@ class Server:
 
     def start(self, ready: bool = True) -> "Server":
         """Starts and waits until it answers PING, or, with `ready=False`, until it accepts connections."""
+        for _ in range(PORT_TRIES - 1):
+            try:
+                return self._start(ready)
+            except PortTaken:
+                continue
+        return self._start(ready)
+
+    def _start(self, ready: bool) -> "Server":
         self.port = free_port()
+        begin = self.log.stat().st_size if self.log.exists() else 0
         command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         for name, value in self.directives.items():
             command += [f"--{name}", value]
@@ -72,14 +96,15 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                             cwd=self.directory, user=self.user)
         _alive.add(self)
-        self._wait_ready(b"+PONG" if ready else b"")
+        self._wait_ready(b"+PONG" if ready else b"", begin)
         return self
 
-    def _wait_ready(self, greeting: bytes) -> None:
+    def _wait_ready(self, greeting: bytes, begin: int = 0) -> None:
         deadline = time.monotonic() + READY_WAIT_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self.binary} ended at start: {self.tail()}")
+                taken = b"already in use" in self.log.read_bytes()[begin:]
+                raise (PortTaken if taken else RuntimeError)(f"{self.binary} ended at start: {self.tail()}")
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
                     probe.sendall(b"PING\r\n")

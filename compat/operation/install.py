@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness.promises import Skipped, kept, name_of  # noqa: E402
 from harness.resp import Connection  # noqa: E402
-from harness.server import free_port  # noqa: E402
+from harness.server import Server, free_port  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = """
@@ -78,6 +78,10 @@ def the_installed_server_serves(server: str, root: Path) -> None:
 def files_of_the_system_pass_their_checkers(server: str, root: Path) -> None:
     install(server, root)
     tried = 0
+    for unit in (root / "usr/lib/systemd/system/memkv-server.service", root / "usr/share/memkv/redis-server.override.conf"):
+        programs = re.findall(r"^Exec\w+=[-+!@:]*(/\S+)", unit.read_text(), re.M)
+        # A small Debian has no /bin/kill.
+        assert set(programs) == {"/usr/bin/memkv-server", "/bin/sh"}, programs
     if shutil.which("systemd-analyze"):
         unit = root / "usr/lib/systemd/system/memkv-server.service"
         # The paths of the root, as they are to the checker.
@@ -169,6 +173,21 @@ def the_entrypoint_gives_the_data_to_its_user(server: str, root: Path) -> None:
         assert client.call("CONFIG", "GET", "dir")[1][1] == ("$", str(data).encode())
 
 
+def the_health_check_of_the_image_tells_a_living_server(server: str, root: Path) -> None:
+    """With the redis-cli of this Debian, whose options are fewer than a newer one's."""
+    if not shutil.which("redis-cli"):
+        raise Skipped("no redis-cli")
+    check = re.search(r"^HEALTHCHECK .*\\\n +CMD (.*)$", (ROOT / "dist/docker/Dockerfile").read_text(), re.M)[1]
+    port = free_port()
+    command = ["sh", "-c", check.replace("redis-cli", f"redis-cli -p {port}")]
+    for directives in ({}, {"requirepass": "secret"}):
+        # One that asks for a password does not answer PONG.
+        with Server(server, directives).start(ready=False) as alive:
+            healthy = [word.replace(str(port), str(alive.port)) for word in command]
+            assert subprocess.run(healthy, capture_output=True).returncode == 0, directives
+    assert subprocess.run(command, capture_output=True).returncode != 0, "nobody listens"
+
+
 class serving:
     """A server that is started by a command, and ended by SHUTDOWN."""
 
@@ -200,7 +219,8 @@ class serving:
 
 
 PROMISES = (everything_is_in_its_place, the_installed_server_serves, files_of_the_system_pass_their_checkers, the_debian_package_is_whole,
-            the_entrypoint_keeps_the_contract_of_the_redis_image, the_entrypoint_gives_the_data_to_its_user)
+            the_entrypoint_keeps_the_contract_of_the_redis_image, the_entrypoint_gives_the_data_to_its_user,
+            the_health_check_of_the_image_tells_a_living_server)
 
 
 def in_a_directory(promise, server: str) -> None:

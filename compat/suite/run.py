@@ -9,7 +9,7 @@ with failures nobody listed is run once more, alone, because the suite measures 
 Prints one line per file and `N passed, N failed, N skipped of M`; M counts the tests the real server passes.
 Exit 1 when something fails that known-failures.txt does not list, or something listed passes. `--fast` runs the files
 of fast.txt; `--score` keeps a full run's counts in score.json; `--tls` is the suite's TLS mode (Debian's tcl-tls).
-Results: compat/work/suite/RUNNER/{result.json, output/FILE.txt, servers/FILE/}.
+Results: --home/{result.json, output/FILE.txt, servers/FILE/}, by default in compat/work/suite/RUNNER.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from pathlib import Path
 
 import ledger
 import output
+import ports
 from tree import Tree
 
 HERE = Path(__file__).resolve().parent
@@ -34,8 +35,8 @@ WORK = HERE.parent / "work"
 SOURCE = WORK / "redis-src" / "redis-7.0.15"
 RUNNERS = {"redis": "runtest", "sentinel": "runtest-sentinel", "cluster": "runtest-cluster"}
 
-BASE_PORT = int(os.environ.get("SUITE_BASEPORT", "22000"))
-PORT_COUNT = int(os.environ.get("SUITE_PORTCOUNT", "4000"))
+# Where the Sentinel and Cluster runners put their servers; they cannot be told otherwise.
+FIXED_PORTS = [base + number for base in (20000, 30000) for number in range(40)]
 # A file may take this much longer than on the real server before it counts as hung; on a shared machine a
 # neighbour's build easily doubles a run.
 PATIENCE = 4
@@ -67,7 +68,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("files", nargs="*", help="files such as unit/type/string; none: all")
     parser.add_argument("--server", type=Path, required=True, help="the binary to test")
     parser.add_argument("--runner", choices=RUNNERS, default="redis")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="files at the same time")
+    parser.add_argument("--home", type=Path, help="where the trees and results go; by default compat/work/suite/RUNNER")
+    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 2, max(ports.JOBS_MAX, 1)), help="files at the same time")
     parser.add_argument("--retries", type=int, default=1, help="runs more for a file with surprises")
     parser.add_argument("--strict", action="store_true", help="leave out --durable: the first error ends a file")
     parser.add_argument("--fast", action="store_true", help="the files of fast.txt")
@@ -75,12 +77,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--score", action="store_true", help="keep the counts of a full run in score.json")
     parser.add_argument("--record", action="store_true", help="SERVER is the real one: add this run to expected.json")
     options = parser.parse_args()
+    options.home = (options.home or WORK / "suite" / options.runner).absolute()
     if not options.server.exists():
         parser.error(f"{options.server}: no such file")
     if not (SOURCE / "runtest").exists():
         parser.error("the suite's source is missing: run scripts/oracles.sh")
     if options.runner != "redis":
-        options.jobs = 1  # these runners choose their ports themselves
+        options.jobs = 1
+        if taken := ports.held(FIXED_PORTS):
+            parser.error(f"somebody listens on port {taken[0]}, where the {options.runner} runner starts its servers")
     return options
 
 
@@ -100,18 +105,18 @@ class Suite:
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
-        self.home = WORK / "suite" / options.runner
+        self.home = options.home
         for part in ("output", "servers"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
         self.expected = ledger.expected(options.runner)
         self.known = ledger.known()
         self.runners: set[int] = set()
         self.slots = queue.Queue()
-        for number in range(options.jobs):
+        for number, window in enumerate(ports.windows(options.jobs)):
             tree = Tree(self.home / f"slot{number}", SOURCE, options.server)
             if options.tls:
                 tree.make_certificates()
-            self.slots.put((tree, BASE_PORT + number * (PORT_COUNT // options.jobs)))
+            self.slots.put((tree, window))
 
     def run(self, files: list[str]) -> dict[str, dict]:
         results = {}
@@ -149,12 +154,12 @@ class Suite:
 
     def one(self, file: str) -> dict:
         """Runs one file in a free slot and judges it."""
-        tree, port = self.slots.get()
+        tree, window = self.slots.get()
         try:
             tree.clean()
             started = time.monotonic()
             path = self.home / "output" / (file.replace("/", "_") + ".txt")
-            ended = self.execute(tree, file, port, path)
+            ended = self.execute(tree, file, window, path)
             seconds = time.monotonic() - started
             left = tree.sweep()
             outcome = output.read(file, path.read_text(errors="replace"))
@@ -164,21 +169,25 @@ class Suite:
                 outcome.aborted = "the runner ended without a word"
             crash = self.keep_logs(tree, file) if outcome.failed or outcome.aborted or outcome.outside else []
         finally:
-            self.slots.put((tree, port))
+            self.slots.put((tree, window))
         tests = self.expected.get(file, {}).get("tests", {})
         verdict = ledger.judge(tests, outcome, self.known.get(file, {}))
         return {"file": file, "seconds": seconds, "outcome": outcome, "verdict": verdict, "crash": crash,
                 "left": left, "flaky": []}
 
-    def execute(self, tree: Tree, file: str, port: int, path: Path) -> str:
+    def execute(self, tree: Tree, file: str, window: ports.Window, path: Path) -> str:
         """Runs the suite on one file; returns why we had to end it, or nothing."""
         known = self.expected.get(file, {})
         limit = PATIENCE * known["seconds"] + PATIENCE_FLOOR_S if known else UNKNOWN_FILE_S
         quiet = PATIENCE * known["longest_ms"] // 1000 + PATIENCE_FLOOR_S if known else UNKNOWN_FILE_S
         command = [f"./{RUNNERS[self.options.runner]}", "--single", file, "--dont-clean"]
         if self.options.runner == "redis":
-            count = PORT_COUNT // self.options.jobs
-            command += ["--clients", "1", "--baseport", str(port), "--portcount", str(count), "--timeout", str(quiet)]
+            stretch = window.stretch()
+            if stretch is None:
+                path.write_text("")
+                return f"no free ports in {window.first}-{window.first + ports.WINDOW - 1}"
+            command += ["--clients", "1", "--baseport", str(stretch[0]), "--portcount", str(stretch[1])]
+            command += ["--timeout", str(quiet)]
             command += [] if self.options.strict else ["--durable"]
             command += ["--tls"] if self.options.tls else []
             for name in ledger.spoilers(self.known.get(file, {})):
@@ -274,7 +283,7 @@ def report(options: argparse.Namespace, results: dict[str, dict], seconds: float
     result = {"runner": options.runner, "server": options.server.name, "strict": options.strict,
               "seconds": round(seconds), **totals, "whole": whole, "unexpected": surprises,
               "files": {file: plain(result) for file, result in sorted(results.items())}}
-    path = WORK / "suite" / options.runner / "result.json"
+    path = options.home / "result.json"
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     missing = totals["total"] - totals["passed"] - totals["failed"] - totals["skipped"]
     assert missing == 0, "every expected test is passed, failed or skipped"

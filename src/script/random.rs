@@ -20,6 +20,7 @@ fn after(x: u64) -> u64 {
 }
 
 /// The sequence's next 31 bits.
+#[allow(deprecated)] // the new name of fetch_update is younger than our rust-version
 fn lrand48() -> i32 {
     let before = SEQUENCE.fetch_update(Relaxed, Relaxed, |x| Some(after(x))).unwrap_or_default();
     (after(before) >> 17) as i32

@@ -145,6 +145,7 @@ impl Runs {
     }
 
     /// A thread for a script that leaves its worker, by number, of `max`; `None` if all are taken.
+    #[allow(deprecated)] // the new name of fetch_update is younger than our rust-version
     pub fn take_thread(&self, max: usize) -> Option<usize> {
         let taken = self.threads.fetch_update(Relaxed, Relaxed, |taken| {
             let free = taken.trailing_ones();
