@@ -193,8 +193,9 @@ fn replies_that_wait_for_the_log_and_the_times_of_its_fsyncs_are_told() {
     };
     assert_eq!(field("aof_waiting_clients"), 0);
     server.ask(&[b"SET", b"k", b"v"]);
-    let ascending = ["p50", "p99", "p99.9"].map(|p| field(&format!("aof_fsync_usec_{p}")));
-    assert!(field("aof_fsyncs") > 0 && ascending[2] > 0 && ascending.is_sorted(), "{ascending:?}");
+    // On a file system in memory an fsync takes less than a microsecond.
+    let ascending = ["p50", "p99", "p99.9", "max"].map(|p| field(&format!("aof_fsync_usec_{p}")));
+    assert!(field("aof_fsyncs") > 0 && ascending.is_sorted(), "{ascending:?}");
     // Each write to the file takes half a second more: while it does, three replies wait.
     server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"500000"]);
     let mut writers = [(); 3].map(|()| Client::new(&server));

@@ -5,6 +5,7 @@ use super::entry::{Body, New};
 use super::{Db, Notice, Seldom};
 use crate::clock::Millis;
 use crate::types::Value;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What a key held before a unit changed it.
 pub struct Before {
@@ -34,12 +35,18 @@ impl Before {
 }
 
 impl Db<'_> {
-    /// Whether the unit may touch the key: its stripe is held, or was free and is held from now on. Nothing is waited
-    /// for, so that the order of locking cannot be broken.
+    /// The stripe of a key that the unit may touch: it is held, or was free and is held from now on. The stripe as an error
+    /// where another unit has it: nothing is waited for, so that the order of locking cannot be broken.
     #[inline]
-    pub fn reach(&mut self, key: &[u8]) -> bool {
-        let place = self.place(key);
-        self.held.try_add(place.stripe as usize)
+    pub fn reach(&mut self, key: &[u8]) -> Result<u32, u32> {
+        let stripe = self.place(key).stripe;
+        if self.held.try_add(stripe as usize) { Ok(stripe) } else { Err(stripe) }
+    }
+
+    /// Whether anything in a stripe, which is held, may be due.
+    #[inline]
+    pub fn may_be_due(&self, stripe: u32) -> bool {
+        self.keyspace().stripe(stripe as usize).next_due.load(Relaxed) <= self.now
     }
 
     /// The stripe of a key, for a unit that is to begin anew with it.
@@ -138,9 +145,9 @@ mod tests {
         let other = keys.iter().find(|key| stripe(key) != stripe(mine)).expect("another stripe");
         let mut db = Db::new(keyspace.lock_one(stripe(mine) as usize), 0, 0, Manner::default());
         let held = keyspace.lock_one(stripe(other) as usize);
-        assert!(db.reach(mine) && !db.reach(other));
+        assert!(db.reach(mine).is_ok() && db.reach(other).is_err());
         drop(held);
-        assert!(db.reach(other));
+        assert!(db.reach(other).is_ok());
         drop(db);
         // Both are free again.
         keyspace.lock([stripe(mine), stripe(other)].into_iter());

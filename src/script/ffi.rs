@@ -50,7 +50,6 @@ pub const TABLE: c_int = 5;
 pub const FUNCTION: c_int = 6;
 
 pub const GC_COLLECT: c_int = 2;
-pub const GC_STEP: c_int = 5;
 pub const MASK_LINE: c_int = 4;
 pub const MASK_COUNT: c_int = 8;
 

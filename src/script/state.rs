@@ -69,7 +69,8 @@ pub struct Shared {
     pub(super) kind: Kind,
     /// The error handler, in the registry.
     pub(super) handler: c_int,
-    runs: u32,
+    /// The strings `KEYS` and `ARGV`, there as well.
+    names: [c_int; 2],
     /// What of `used` is in the sum of all states.
     reported: usize,
 }
@@ -144,7 +145,7 @@ impl State {
             out: Vec::new(),
             kind: options.kind,
             handler: 0,
-            runs: 0,
+            names: [0; 2],
             reported: 0,
         });
         let data: *mut Shared = &raw mut *shared;
@@ -160,6 +161,10 @@ impl State {
         sandbox::furnish(vm, options);
         vm.push_function(sandbox::error_handler);
         state.shared.handler = vm.keep();
+        state.shared.names = [&b"KEYS"[..], b"ARGV"].map(|name| {
+            vm.push(name);
+            vm.keep()
+        });
         vm.push_function(main);
         state.main = vm.keep();
         state.shared.limit = options.memory_max;
@@ -191,10 +196,6 @@ impl State {
         vm.set_hook(None, 0, 0);
         vm.set_killed(false);
         vm.set_top(0);
-        self.shared.runs += 1;
-        if self.shared.runs.is_multiple_of(RUNS_PER_COLLECTION) {
-            self.unlimited(|vm| vm.collect_some(RUNS_PER_COLLECTION as c_int));
-        }
         self.shared.report();
     }
 
@@ -236,8 +237,8 @@ extern "C-unwind" fn main(l: *mut lua_State) -> c_int {
         push_list(lua, lua.shared().job.arguments);
         let arguments = if lua.shared().kind == Kind::Eval {
             lua.set_read_only(ffi::GLOBALS, false);
-            lua.set_field(ffi::GLOBALS, c"ARGV");
-            lua.set_field(ffi::GLOBALS, c"KEYS");
+            set_global(lua, lua.shared().names[1]);
+            set_global(lua, lua.shared().names[0]);
             lua.set_read_only(ffi::GLOBALS, true);
             0
         } else {
@@ -251,6 +252,13 @@ extern "C-unwind" fn main(l: *mut lua_State) -> c_int {
         }
         finish(lua, status)
     })
+}
+
+/// The value on top becomes the global whose name the registry holds.
+fn set_global(lua: Lua, name: c_int) {
+    lua.raw_get_at(ffi::REGISTRY, name);
+    lua.insert(-2);
+    lua.raw_set(ffi::GLOBALS);
 }
 
 fn finish(lua: Lua, status: c_int) -> Results {
@@ -381,4 +389,3 @@ const NO_WORDS: &[&[u8]] = &[];
 const ALIGNMENT: usize = 8;
 /// As in Redis.
 pub(super) const INSTRUCTIONS_PER_TICK: c_int = 100_000;
-const RUNS_PER_COLLECTION: u32 = 50;

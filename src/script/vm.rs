@@ -387,11 +387,6 @@ impl Lua {
         unsafe { ffi::lua_gc(self.0, ffi::GC_COLLECT, 0) };
     }
 
-    pub fn collect_some(self, steps: c_int) {
-        // SAFETY: the contract.
-        unsafe { ffi::lua_gc(self.0, ffi::GC_STEP, steps) };
-    }
-
     /// Counts work of our own loops towards the count hook, which may raise or suspend.
     pub fn tick(self, n: usize) {
         // SAFETY: the contract.

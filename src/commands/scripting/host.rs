@@ -16,6 +16,7 @@ use crate::resp::{ArgvView, Proto};
 use crate::script::functions::log_script;
 use crate::script::running::{Kill, Run, Told};
 use crate::script::{Called, Host, REPL_AOF, REPL_REPLICA, Tick};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -42,11 +43,11 @@ pub struct State {
     /// What was found due stays removed if the script is taken back.
     kept: Effects,
     /// Stripes of the keys it touched.
-    reached: Vec<u32>,
+    reached: SmallVec<[u32; STRIPES_INLINE]>,
     anew: Option<Anew>,
     began_ns: u64,
     is_function: bool,
-    name: Vec<u8>,
+    name: SmallVec<[u8; NAME_INLINE]>,
     /// It has lasted long enough for others to hear of it.
     run: Option<Arc<Run>>,
     /// The process ends.
@@ -79,11 +80,11 @@ impl State {
             audience: Audience::ALL,
             before: Vec::new(),
             kept: Effects::default(),
-            reached: Vec::new(),
+            reached: SmallVec::new(),
             anew: None,
             began_ns: now_ns(),
             is_function,
-            name: name.to_vec(),
+            name: name.into(),
             run: None,
             ended: false,
         }
@@ -116,7 +117,7 @@ impl State {
     #[cold]
     fn register(&mut self, ctx: &Ctx<'_, '_>) -> Arc<Run> {
         let run = Run::new(Told {
-            name: self.name.clone(),
+            name: self.name.to_vec(),
             command: ctx.args.view().iter().map(<[u8]>::to_vec).collect(),
             is_function: self.is_function,
             began_ms: self.began_ns / 1_000_000,
@@ -193,8 +194,9 @@ impl Running<'_, '_, '_> {
         let mut anew = None;
         command.keys.for_each(request, &mut |i, flags| {
             let key = request.get(i);
-            let stripe = ctx.db.stripe_of(key);
-            if !ctx.db.reach(key) {
+            let found = ctx.db.reach(key);
+            let (Ok(stripe) | Err(stripe)) = found;
+            if found.is_err() {
                 reached.push(stripe);
                 // The keys behind it are needed as well.
                 anew.get_or_insert(Anew::Stripes(Vec::new()));
@@ -203,9 +205,11 @@ impl Running<'_, '_, '_> {
                     reached.push(stripe);
                     run.iter().for_each(|run| run.holds_too(stripe));
                 }
-                // Removes it if it is due, before anything is copied.
-                ctx.db.kind(key);
-                ctx.keep_expired(kept);
+                if ctx.db.may_be_due(stripe) {
+                    // Removes it if it is due, before anything is copied.
+                    ctx.db.kind(key);
+                    ctx.keep_expired(kept);
+                }
                 let db = ctx.db.index();
                 if writes && flags & keys::RO == 0 && !before.iter().any(|before| before.is_of(db, key)) {
                     match ctx.db.copy_before(key) {
@@ -217,7 +221,7 @@ impl Running<'_, '_, '_> {
         });
         match anew {
             None => Ok(()),
-            Some(Anew::Stripes(_)) => Err(Anew::Stripes(std::mem::take(reached))),
+            Some(Anew::Stripes(_)) => Err(Anew::Stripes(std::mem::take(reached).into_vec())),
             Some(world) => Err(world),
         }
     }
@@ -281,6 +285,10 @@ impl Host for Running<'_, '_, '_> {
     }
 }
 
+/// Most scripts touch no more stripes.
+const STRIPES_INLINE: usize = 8;
+/// The digest that names a script, and most names of functions.
+const NAME_INLINE: usize = 40;
 /// A script that lasts longer leaves its worker, if it can.
 const LONG_MS: u64 = 5;
 const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
