@@ -28,29 +28,29 @@ pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Conf
     load_files(node, registry, config, slots)?;
     if config.cluster_enabled && (1..node.keyspace.databases()).any(|db| node.keyspace.counts(db).0 > 0) {
         let text = "You can't have keys in a DB different than DB 0 when in Cluster mode. Exiting.";
-        return Err(fatal(io::Error::other(text)));
+        return Err(io::Error::other(text));
     }
     Ok(())
 }
 
 fn load_files(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
     if !config.appendonly {
-        return load_snapshot(node, registry, config, slots).map_err(fatal);
+        return load_snapshot(node, registry, config, slots);
     }
     let started = std::time::Instant::now();
-    let mut files = AofDir::open(config, &node.aof.storage).map_err(fatal)?;
+    let mut files = AofDir::open(config, &node.aof.storage)?;
     let mut replay = Replay::new(node, registry, slots.main);
     let loaded = load::load(&files, config, &node.rdb.loading, &mut replay);
     drop(replay);
-    loaded.map_err(fatal)?;
+    loaded?;
     let (keys, _) =
         (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db)).fold((0, 0), |a, c| (a.0 + c.0, 0));
     if files.manifest.to_load().next().is_some() {
         notice!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64());
         notice!("{keys} keys loaded");
     }
-    let (file, len) = files.open_last_incr(config).map_err(fatal)?;
-    files.delete_history().map_err(fatal)?;
+    let (file, len) = files.open_last_incr(config)?;
+    files.delete_history()?;
     let size = files.size();
     node.journal.stats.base_bytes.store(size, Relaxed);
     node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);
@@ -122,12 +122,6 @@ pub fn load_sync(
 pub fn load_library(node: &Node, text: &[u8]) -> Result<(), String> {
     let loaded = node.scripts.load_library(text, false, None);
     loaded.map(drop).map_err(|text| format!("Failed creating the library: {}", String::from_utf8_lossy(&text)))
-}
-
-/// The operator reads the log; the exit code is the caller's.
-fn fatal(e: io::Error) -> io::Error {
-    warning!("{e}");
-    e
 }
 
 /// The log's commands, run through the one road.

@@ -230,3 +230,52 @@ fn statistics_and_logs_tell_what_real_servers_tell() {
     assert!(server.ask(&[b"HELLO", b"2", b"AUTH", b"secret"]).starts_with("-ERR Syntax error in HELLO option 'AUTH'"));
     assert!(!server.ask(&[b"SLOWLOG", b"GET"]).contains("secret"));
 }
+
+/// What Valkey's own suite found: a command that waits was counted at once, keys whose end is waited for never.
+#[test]
+fn commands_that_wait_are_told_as_real_servers_tell_them() {
+    let server = Server::start(&[]);
+    server.ask(&[b"XGROUP", b"CREATE", b"s", b"g", b"$", b"MKSTREAM"]);
+    let mut waits = server.connect();
+    waits.write_all(b"PING\r\nXREADGROUP GROUP g c BLOCK 0 STREAMS s >\r\n").unwrap();
+    wait_until("it waits", || field(&server, "clients", "total_blocking_keys_on_nokey") == "1");
+    let commands =
+        || server.ask(&[b"CLIENT", b"LIST"]).lines().any(|l| l.contains("cmd=xreadgroup") && l.contains("tot-cmds=1"));
+    assert!(commands(), "{}", server.ask(&[b"CLIENT", b"LIST"]));
+    server.ask(&[b"DEL", b"s"]);
+    wait_until("it is answered", || {
+        server.ask(&[b"CLIENT", b"LIST"]).lines().any(|l| l.contains("cmd=xreadgroup") && l.contains("tot-cmds=2"))
+    });
+    assert_eq!(field(&server, "clients", "total_blocking_keys_on_nokey"), "0");
+    assert_eq!(field(&server, "clients", "total_blocking_keys"), "0");
+}
+
+/// A walk hid expired keys from the connection that imports them, and OFF was refused when the import was over.
+#[test]
+fn an_import_source_sees_expired_keys_on_every_walk() {
+    let server = Server::start(&["--import-mode", "yes", "--enable-debug-command", "yes"]);
+    let walks = "CLIENT IMPORT-SOURCE ON\r\nRANDOMKEY\r\nKEYS *\r\nSCAN 0\r\nCONFIG SET import-mode no\r\nCLIENT IMPORT-SOURCE OFF\r\n";
+    server.tell(b"SET k v PX 1\r\n");
+    std::thread::sleep(Duration::from_millis(20));
+    let said = server.tell(walks.as_bytes());
+    assert_eq!(said, "+OK\r\n$1\r\nk\r\n*1\r\n$1\r\nk\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n+OK\r\n+OK\r\n");
+    assert_eq!(server.ask(&[b"KEYS", b"*"]), "*0\r\n");
+}
+
+/// The reason was a client's, and not the script's.
+#[test]
+fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {
+    let server = Server::start(&["--replica-serve-stale-data", "no", "--replicaof", "127.0.0.1 1"]);
+    let script = b"#!lua flags=allow-stale,no-writes\nreturn redis.call('get','x')";
+    let said = server.ask(&[b"EVAL", script, b"1", b"x"]);
+    assert!(said.starts_with("-ERR Can not execute the command on a stale replica script: "), "{said}");
+    assert!(server.ask(&[b"GET", b"x"]).starts_with("-MASTERDOWN "));
+}
+
+/// A reason for not starting was logged twice.
+#[test]
+fn why_the_server_does_not_start_is_logged_once() {
+    let said = ends_at_start(b"REDIS9999", &[]).expect("no server starts on that");
+    assert_eq!(said.matches("Can't handle RDB format version 9999").count(), 1, "{said}");
+    assert_eq!(said.matches("Fatal error loading the DB").count(), 1, "{said}");
+}

@@ -223,6 +223,8 @@ fn read_only(r: &Request<'_>) -> Result<(), Error> {
     if is_read_only && writes(r) && replication.failover.lock().is_none() { Err(READ_ONLY) } else { Ok(()) }
 }
 
+const STALE_IN_SCRIPT: Error = Error::new("ERR Can not execute the command on a stale replica");
+
 /// `replica-serve-stale-data no`: what the primary has by now is not known.
 fn stale(r: &Request<'_>) -> Result<(), Error> {
     let is_stale = r.node.replication.is_stale() && !r.config.replica_serve_stale_data;
@@ -231,7 +233,11 @@ fn stale(r: &Request<'_>) -> Result<(), Error> {
     }
     let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands).all(|(row, _)| row.command.has(STALE));
     let may_run = r.row.command.has(STALE) && (!r.row.command.has(RUNS_QUEUE) || queued());
-    if may_run { Ok(()) } else { Err(PRIMARY_IS_DOWN) }
+    match may_run {
+        true => Ok(()),
+        false if r.within.is_some() => Err(STALE_IN_SCRIPT),
+        false => Err(PRIMARY_IS_DOWN),
+    }
 }
 
 fn subscribed(r: &Request<'_>) -> Result<(), Error> {

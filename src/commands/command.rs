@@ -107,7 +107,7 @@ fn get_keys(ctx: &mut Ctx<'_, '_>, with_flags: bool) -> Outcome {
     if !row.command.accepts(args.len() - 2) {
         return Err(BAD_COUNT);
     }
-    if !row.command.keys.fit(argv.view(), row.command.has(NO_MANDATORY_KEYS)) {
+    if !row.command.has(NO_MANDATORY_KEYS) && !row.command.keys.fit(argv.view()) {
         return Err(BAD_ARGUMENTS);
     }
     let mut found: Vec<(usize, u16)> = Vec::new();

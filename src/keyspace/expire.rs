@@ -78,7 +78,9 @@ impl Due {
     /// The times of up to `count` records from all over the index, since the epoch.
     fn some_times(&self, count: usize) -> impl Iterator<Item = i64> {
         let records = self.records.as_slice();
-        records.iter().step_by(records.len().div_ceil(count).max(1)).map(|record| (record.0 >> HASH_BITS) as i64)
+        let times =
+            records.iter().step_by(records.len().div_ceil(count).max(1)).map(|record| (record.0 >> HASH_BITS) as i64);
+        times.filter(|&at| at < TIME_MAX)
     }
 
     /// Takes the earliest record's hash bits if it is due; equal records go with it.
@@ -182,7 +184,14 @@ impl Keyspace {
                 }
             }
         }
-        for (mean, (sum, count)) in self.mean_ttl_ms.iter().zip(found).filter(|(_, (_, count))| *count > 0) {
+        for (db, (mean, (sum, count))) in self.mean_ttl_ms.iter().zip(found).enumerate() {
+            if count == 0 {
+                // Of keys that are gone nothing is known.
+                if mean.load(Relaxed) > 0 && self.counts(db).1 == 0 {
+                    mean.store(0, Relaxed);
+                }
+                continue;
+            }
             let (before, sampled) = (mean.load(Relaxed), sum / count);
             mean.store(if before == 0 { sampled } else { before + (sampled - before) / TTL_SMOOTHING }, Relaxed);
         }

@@ -67,6 +67,8 @@ pub struct Keyspace {
     pub(super) timed_marks: AtomicU64,
     /// Keys that blocked commands wait for.
     pub awaited_keys: AtomicUsize,
+    /// Those of which some command waits to hear that they are gone.
+    pub awaited_ends: AtomicUsize,
     /// How late the last key was removed that expired by itself; 0 when nothing is due.
     pub expiry_lag_ms: AtomicI64,
     /// For each database the mean of what is left to keys with an expiry, from samples; 0 if there were none.
@@ -181,6 +183,7 @@ impl Keyspace {
             timed_fields: AtomicBool::new(false),
             timed_marks: AtomicU64::new(0),
             awaited_keys: AtomicUsize::new(0),
+            awaited_ends: AtomicUsize::new(0),
             expiry_lag_ms: AtomicI64::new(0),
             mean_ttl_ms: (0..databases).map(|_| AtomicI64::new(0)).collect(),
             epoch: now,

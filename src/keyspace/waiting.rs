@@ -116,7 +116,15 @@ impl<C: Cell> Claims<C> {
 
 /// A stripe's waiters, by database and key.
 #[derive(Default)]
-pub(super) struct Waiters(BTreeMap<Awaited, VecDeque<Arc<Waiter>>>);
+pub(super) struct Waiters(BTreeMap<Awaited, Queue>);
+
+/// Those who wait for one key, first come first.
+#[derive(Default)]
+struct Queue {
+    waiters: VecDeque<Arc<Waiter>>,
+    /// How many of them hear of its end.
+    hear_end: usize,
+}
 
 /// A database and a key.
 type Awaited = (usize, Box<[u8]>);
@@ -138,36 +146,37 @@ impl Waiters {
         self.0.keys().filter(move |(d, _)| *d == db).map(|(_, key)| &**key)
     }
 
-    /// Returns how many keys more are waited for: 0 or 1.
-    fn add(&mut self, key: &[u8], waiter: &Arc<Waiter>) -> usize {
+    /// By how much it changes how many keys are waited for, and of how many the end is.
+    fn add(&mut self, key: &[u8], waiter: &Arc<Waiter>) -> (usize, usize) {
         let before = self.0.len();
         let queue = self.0.entry((waiter.db, key.into())).or_default();
         // Numbers are given before the locks are taken, so a later one may come first.
-        let at = queue.partition_point(|other| other.number < waiter.number);
-        queue.insert(at, waiter.clone());
-        self.0.len() - before
+        let at = queue.waiters.partition_point(|other| other.number < waiter.number);
+        queue.waiters.insert(at, waiter.clone());
+        queue.hear_end += usize::from(waiter.hears_end);
+        let first = waiter.hears_end && queue.hear_end == 1;
+        (self.0.len() - before, usize::from(first))
     }
 
-    /// Returns how many keys fewer are waited for: 0 or 1.
-    fn remove(&mut self, key: &[u8], waiter: &Waiter) -> usize {
-        let before = self.0.len();
+    /// The same, for fewer.
+    fn remove(&mut self, key: &[u8], waiter: &Waiter) -> (usize, usize) {
         let name = (waiter.db, Box::from(key));
-        let Some(queue) = self.0.get_mut(&name) else { return 0 };
-        if let Ok(at) = queue.binary_search_by_key(&waiter.number, |other| other.number) {
-            queue.remove(at);
-        }
-        if queue.is_empty() {
+        let Some(queue) = self.0.get_mut(&name) else { return (0, 0) };
+        let Ok(at) = queue.waiters.binary_search_by_key(&waiter.number, |other| other.number) else { return (0, 0) };
+        queue.waiters.remove(at);
+        queue.hear_end -= usize::from(waiter.hears_end);
+        let (none, last) = (queue.waiters.is_empty(), waiter.hears_end && queue.hear_end == 0);
+        if none {
             self.0.remove(&name);
         }
-        let removed = before - self.0.len();
         if self.0.is_empty() {
             self.0 = BTreeMap::new();
         }
-        removed
+        (usize::from(none), usize::from(last))
     }
 
     fn next(&self, db: usize, key: &[u8], after: Option<u64>) -> Option<Arc<Waiter>> {
-        let queue = self.0.get(&(db, Box::from(key)))?;
+        let queue = &self.0.get(&(db, Box::from(key)))?.waiters;
         let at = after.map_or(0, |number| queue.partition_point(|other| other.number <= number));
         queue.get(at).cloned()
     }
@@ -178,8 +187,9 @@ impl Db<'_> {
     pub fn park(&mut self, waiter: &Arc<Waiter>) {
         for key in &waiter.keys {
             let stripe = self.keyspace().place(key).stripe as usize;
-            let more = self.held.data(stripe).waiters.add(key, waiter);
-            self.keyspace().awaited_keys.fetch_add(more, Relaxed);
+            let (keys, ends) = self.held.data(stripe).waiters.add(key, waiter);
+            self.keyspace().awaited_keys.fetch_add(keys, Relaxed);
+            self.keyspace().awaited_ends.fetch_add(ends, Relaxed);
         }
     }
 
@@ -187,8 +197,9 @@ impl Db<'_> {
     pub fn unpark(&mut self, waiter: &Waiter) {
         for key in &waiter.keys {
             let stripe = self.keyspace().place(key).stripe as usize;
-            let fewer = self.held.visit(stripe, |held| held.data(stripe).waiters.remove(key, waiter));
-            self.keyspace().awaited_keys.fetch_sub(fewer, Relaxed);
+            let (keys, ends) = self.held.visit(stripe, |held| held.data(stripe).waiters.remove(key, waiter));
+            self.keyspace().awaited_keys.fetch_sub(keys, Relaxed);
+            self.keyspace().awaited_ends.fetch_sub(ends, Relaxed);
         }
     }
 

@@ -20,13 +20,18 @@ pub struct Met<'a> {
 }
 
 impl Db<'_> {
+    /// What is due by this time is not shown: nothing to who sees expired keys.
+    fn walk_time(&self) -> Millis {
+        if self.manner.keep_expired { Millis::MIN } else { self.now }
+    }
+
     /// One SCAN call: emits the keys of whole buckets until about `count` were seen. Returns the next cursor, 0 at the
     /// end. Due keys are marked, and noted for removal.
     pub fn scan(&mut self, cursor: u64, count: usize, mut emit: impl FnMut(Met<'_>)) -> u64 {
         let stripes = self.keyspace().stripes();
         let bits = stripes.trailing_zeros();
         let (mut stripe, mut position) = ((cursor & (stripes as u64 - 1)) as usize, cursor >> bits);
-        let (index, now) = (self.index, self.now);
+        let (index, now) = (self.index, self.walk_time());
         let (mut seen, mut buckets) = (0, 0);
         let (removes, mut met_due) = (self.manner.removes_due(), Vec::new());
         while stripe < stripes {
@@ -77,7 +82,7 @@ impl Db<'_> {
     /// Every living key of the database, at one instant: that at which all stripes are locked. Each is let go as soon as
     /// it was seen, those without a key of this database first.
     pub fn for_each_key(&mut self, mut visit: impl FnMut(&[u8])) {
-        let (index, now, keyspace) = (self.index, self.now, self.keyspace());
+        let (index, now, keyspace) = (self.index, self.walk_time(), self.keyspace());
         let mut see = |held: &mut Held<'_>, stripe: usize| {
             held.part(stripe, index).table.for_each(|word| {
                 // SAFETY: words in a keyspace table are live entries, and their stripe is held.
@@ -139,7 +144,7 @@ impl Db<'_> {
                 }
             });
             let Some(stripe) = stripe else { continue };
-            let now = self.now;
+            let now = self.walk_time();
             let removes = self.manner.removes_due();
             let changes = &mut self.changes;
             let found = self.held.visit(stripe, |held| {

@@ -188,6 +188,7 @@ impl Connection {
         // The time spent waiting is not the server's.
         self.timeline.begin(clock::ticks());
         self.session.client.facts.last_active_ms.store(clock::now_ms(), Relaxed);
+        self.session.client.facts.commands.fetch_add(1, Relaxed);
     }
 
     /// Looks after the command that waits: its time may be over, or CLIENT UNBLOCK ends it.
@@ -432,7 +433,9 @@ impl Connection {
         self.journal_end = self.journal_end.max(turn.journal_end);
         self.session.client.facts.last_active_ms.store(turn.now, Relaxed);
         worker.stats.counters.commands_processed.add(executed as u64);
-        self.session.client.facts.commands.fetch_add(executed as u64, Relaxed);
+        // One that waits counts when its wait is over.
+        let ended = executed - usize::from(stop == Some(Ran::Waits));
+        self.session.client.facts.commands.fetch_add(ended as u64, Relaxed);
         self.incoming.forget_long();
         stop
     }

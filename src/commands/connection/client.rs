@@ -209,10 +209,10 @@ pub const IMPORT_SOURCE: Command = Command {
     doc: "While `import-mode` is on, lets the connection see and keep keys that have expired: who imports data removes them itself. O(1).",
     examples: "> CLIENT IMPORT-SOURCE ON\n(error) ERR Server is not in import mode",
     run: |ctx| {
-        if !ctx.config.import_mode {
+        let on = on_or_off(ctx)?;
+        if on && !ctx.config.import_mode {
             return Err(NOT_IMPORTING);
         }
-        let on = on_or_off(ctx)?;
         ctx.session.import_source = on;
         ctx.session.client.facts.import_source.store(on, Relaxed);
         ctx.out.ok()

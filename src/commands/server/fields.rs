@@ -98,7 +98,7 @@ const CLIENTS: &[Field] = &[
         r.node.clients.list().iter().map(|c| c.facts.watched.load(Relaxed)).sum::<usize>().into()
     }),
     field("total_blocking_keys", |r| r.node.keyspace.awaited_keys.load(Relaxed).into()),
-    field("total_blocking_keys_on_nokey", zero),
+    field("total_blocking_keys_on_nokey", |r| r.node.keyspace.awaited_ends.load(Relaxed).into()),
 ];
 
 const MEMORY: &[Field] = &[
@@ -167,7 +167,7 @@ const PERSISTENCE: &[Field] = &[
     field("current_cow_size_age", zero),
     field("current_fork_perc", |_| "0.00".into()),
     field("current_save_keys_processed", |r| r.node.keyspace.captures.keys_written.load(Relaxed).into()),
-    field("current_save_keys_total", |r| r.node.keyspace.captures.keys_total.load(Relaxed).into()),
+    field("current_save_keys_total", |r| save_keys_total(r).into()),
     field("rdb_changes_since_last_save", |r| {
         r.counts.changes.saturating_sub(r.node.rdb.changes_saved.load(Relaxed)).into()
     }),
@@ -418,6 +418,15 @@ fn mode(r: &Reading<'_>) -> &'static str {
 fn policy(r: &Reading<'_>) -> String {
     let value = config::lookup(b"maxmemory-policy").map(|(param, _)| param.get(r.config));
     String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+}
+
+/// Keys of the save or rewrite in progress; one that was asked for and has not begun will find those that are there now.
+fn save_keys_total(r: &Reading<'_>) -> usize {
+    let (keyspace, runs) = (&r.node.keyspace, |job| r.node.walks.is_running(job));
+    match keyspace.captures.keys_total.load(Relaxed) {
+        0 if runs(Job::Save) || runs(Job::Rewrite) => (0..keyspace.databases()).map(|db| keyspace.counts(db).0).sum(),
+        total => total,
+    }
 }
 
 fn uptime_seconds(r: &Reading<'_>) -> i64 {
