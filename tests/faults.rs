@@ -279,3 +279,21 @@ fn why_the_server_does_not_start_is_logged_once() {
     assert_eq!(said.matches("Can't handle RDB format version 9999").count(), 1, "{said}");
     assert_eq!(said.matches("Fatal error loading the DB").count(), 1, "{said}");
 }
+
+/// A string longer than the hard limit was left out of the reply, and the next reply was taken for it.
+#[test]
+fn a_reply_beyond_the_output_limit_ends_the_connection() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 200000 0 0"]);
+    server.ask(&[b"SET", b"big", &vec![b'x'; 300_000]]);
+    server.ask(&[b"HSET", b"h", b"f", &vec![b'x'; 300_000]]);
+    for command in ["GET big", "MGET big", "GETRANGE big 0 -1", "HGET h f", "HGETALL h", "GETEX big"] {
+        let mut client = server.connect();
+        client.write_all(format!("{command}\r\nPING\r\n").as_bytes()).unwrap();
+        let mut said = Vec::new();
+        // Ends by EOF, or by a reset if something was still to be read.
+        let _ = client.read_to_end(&mut said);
+        assert!(!said.windows(5).any(|bytes| bytes == b"+PONG"), "{command}: {:?}", String::from_utf8_lossy(&said));
+    }
+    assert_eq!(field(&server, "stats", "client_output_buffer_limit_disconnections"), "6");
+    assert_eq!(server.ask(&[b"PING"]), "+PONG\r\n");
+}

@@ -334,7 +334,7 @@ fn show_title(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
 fn adjust_oom_score(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     node.oom_score.apply(new, node.replication.is_replica()).map_err(|e| {
         log::warning!("Unable to apply oom-score-adj: {e}");
-        "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
+        "Failed to set current oom_score_adj. Check server logs.".to_owned()
     })
 }
 

@@ -503,7 +503,7 @@ impl Connection {
                 // What the command sent to its own client follows its reply.
                 self.render(self.session.client.take_pushes());
             }
-            if (self.outgoing.bytes.capacity() > LARGE_BYTES || block::attached_bytes() > 0) && resp::take_overflow() {
+            if resp::take_overflow() {
                 self.close_over_limit(true);
                 return (i + 1, None);
             }

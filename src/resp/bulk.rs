@@ -34,9 +34,10 @@ pub fn limit_output(bytes: usize) {
     OVERFLOWED.set(false);
 }
 
-/// Whether a bulk string was left out since the limit was set, or since this was last asked.
+/// Whether a bulk string was left out since the limit was set, or since this was last asked. Asked after each command.
+#[inline]
 pub fn take_overflow() -> bool {
-    OVERFLOWED.replace(false)
+    OVERFLOWED.get() && OVERFLOWED.replace(false)
 }
 
 /// Runs `work` without the limit, and without blocks attached to replies: replies to others.
