@@ -297,3 +297,18 @@ fn a_reply_beyond_the_output_limit_ends_the_connection() {
     assert_eq!(field(&server, "stats", "client_output_buffer_limit_disconnections"), "6");
     assert_eq!(server.ask(&[b"PING"]), "+PONG\r\n");
 }
+
+/// Who waited for the log was told that nothing is written, when there was no log any more.
+#[test]
+fn waitaof_hears_that_the_log_was_switched_off() {
+    let options = ["--appendonly", "yes", "--appendfsync", "everysec", "--enable-debug-command", "yes"];
+    let server = Server::start(&options);
+    server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"2000000"]);
+    let mut waits = common::Client::of(&server);
+    waits.ask("SET k v");
+    waits.send("WAITAOF 1 0 0");
+    wait_until("it waits", || field(&server, "clients", "blocked_clients") == "1");
+    assert_eq!(server.ask(&[b"CONFIG", b"SET", b"appendonly", b"no"]), "+OK\r\n");
+    let said = waits.reply().concat();
+    assert!(said.contains("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."), "{said}");
+}

@@ -316,11 +316,17 @@ pub fn serve_acknowledged(node: &Node) {
 pub fn tell_acknowledged(node: &Node, offset: u64, log: Option<LogWait>, out: &mut Out<'_>) {
     let count = i64::try_from(node.replication.acknowledged(offset, log.is_some())).unwrap_or(i64::MAX);
     if let Some(log) = log {
+        if log.offset.is_some() && !node.journal.is_on() {
+            // It was switched off meanwhile.
+            return out.error(NO_LOG.text());
+        }
         out.array(2);
         out.int(i64::from(node.journal.is_on() && node.journal.durable() >= log.end));
     }
     out.int(count);
 }
+
+pub const NO_LOG: Error = Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 
 /// Answers a command that waits for no key, unless its wait is over.
 fn serve_with(waiter: &Waiter, answer: impl FnOnce(&mut Out<'_>)) {

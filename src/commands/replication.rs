@@ -5,7 +5,7 @@
 
 use crate::command::error::{NOT_POSITIVE, SYNTAX};
 use crate::command::session::Then;
-use crate::command::waiting::tell_acknowledged;
+use crate::command::waiting::{NO_LOG, tell_acknowledged};
 use crate::command::*;
 use crate::log::{notice, warning};
 use crate::node::Node;
@@ -420,7 +420,6 @@ const FAILING_OVER: Error = Error::new("ERR REPLICAOF not allowed while failing 
 const NOT_A_REPLICA: Error = Error::new("ERR FAILOVER target HOST and PORT is not a replica.");
 const NO_PRIMARY: Error = Error::new("NOMASTERLINK Can't SYNC while not connected with my master");
 const BAD_LOCAL: Error = Error::new("ERR value is out of range, value must between 0 and 1");
-const NO_LOG: Error = Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 const NO_WAIT_ON_REPLICAS: Error = Error::new(
     "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
 );
