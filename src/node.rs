@@ -204,7 +204,7 @@ impl Node {
     /// Bytes that `maxmemory` leaves out: what waits for the log, and for replicas beyond the backlog, copies that a snapshot has yet to write, and what
     /// clients hold that are being closed for it.
     pub fn not_counted_for_eviction(&self) -> u64 {
-        let soon_free = self.keyspace.captures.bytes() + self.clients.leaving_bytes();
+        let soon_free = self.keyspace.captures.bytes() + self.keyspace.buried_bytes() + self.clients.leaving_bytes();
         self.journal.pending_bytes() + self.journal.stream.beyond_backlog() + soon_free as u64
     }
 

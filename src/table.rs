@@ -70,6 +70,12 @@ pub struct Retired {
 // SAFETY: a retired block is owned memory without references into it.
 unsafe impl Send for Retired {}
 
+impl Retired {
+    pub fn bytes(&self) -> usize {
+        self.layout.size()
+    }
+}
+
 impl Drop for Retired {
     fn drop(&mut self) {
         // SAFETY: allocated by this module with this very layout, and owned here alone.

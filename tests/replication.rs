@@ -296,6 +296,22 @@ fn what_expired_while_a_primary_was_down_goes_at_its_replica_too() {
     assert_eq!(number(&primary, "stats", "sync_partial_ok"), 1);
 }
 
+/// One that was killed had not "left when it was sent that": the next from its address was refused for a minute.
+#[test]
+fn a_replica_that_was_closed_here_is_not_doubted_for_it() {
+    let primary = server();
+    let library = b"#!lua name=lib\nredis.register_function('f', function() return 1 end)";
+    assert_eq!(primary.ask(&[b"FUNCTION", b"LOAD", library]), "$3\r\nlib\r\n");
+    for _ in 0..3 {
+        let mut replica = Client::of(&primary);
+        replica.send("SYNC");
+        wait_until("the snapshot comes", || primary.ask(&[b"INFO", b"replication"]).contains("state=online"));
+        assert_eq!(primary.ask(&[b"CLIENT", b"KILL", b"TYPE", b"replica"]), ":1\r\n");
+        wait_until("it is gone", || number(&primary, "replication", "connected_slaves") == 0);
+    }
+    assert!(!primary.log().contains("is refused"), "{}", primary.log());
+}
+
 #[test]
 fn a_replica_that_shows_nothing_gets_a_snapshot_of_the_old_version_with_the_same_data() {
     let primary = server();

@@ -55,6 +55,7 @@ pub struct Keyspace {
     /// Databases from this one on never held anything.
     databases_used: AtomicUsize,
     graveyard: Mutex<Vec<Retired>>,
+    buried_bytes: AtomicUsize,
     /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
     pub(super) parity: AtomicBool,
     pub captures: Captures,
@@ -175,6 +176,7 @@ impl Keyspace {
             alarm: Alarm::default(),
             databases_used: AtomicUsize::new(1),
             graveyard: Mutex::new(Vec::new()),
+            buried_bytes: AtomicUsize::new(0),
             parity: AtomicBool::new(false),
             captures: Captures::default(),
             tracked: Tracked::default(),
@@ -387,7 +389,13 @@ impl Keyspace {
     }
 
     pub(super) fn bury(&self, retired: Vec<Retired>) {
+        self.buried_bytes.fetch_add(retired.iter().map(Retired::bytes).sum(), Relaxed);
         self.graveyard.lock().extend(retired);
+    }
+
+    /// Retired memory that is still to be freed.
+    pub fn buried_bytes(&self) -> usize {
+        self.buried_bytes.load(Relaxed)
     }
 
     /// Frees retired memory that no reader can see any more. For a service thread outside the gate.
@@ -395,6 +403,7 @@ impl Keyspace {
         let dead = std::mem::take(&mut *self.graveyard.lock());
         if !dead.is_empty() {
             self.gate.grace();
+            self.buried_bytes.fetch_sub(dead.iter().map(Retired::bytes).sum(), Relaxed);
             drop(dead);
         }
     }

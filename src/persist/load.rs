@@ -91,12 +91,12 @@ pub fn load_snapshot(
     let input = io::BufReader::with_capacity(READ_BYTES, file);
     rdb::read::read(input, config, loading, |delivered| {
         if let Delivered::Key(key) = &delivered {
+            let is_due = key.expiry.is_some_and(|at| at <= now);
+            *(if is_due { &mut counts.expired } else { &mut counts.loaded }) += 1;
             // Replicas that go on in the file's history are told of what goes: it expires behind the load.
-            if key.expiry.is_some_and(|at| at <= now) && !loading.tells_history() {
-                counts.expired += 1;
+            if is_due && !loading.tells_history() {
                 return Ok(());
             }
-            counts.loaded += 1;
         }
         put(delivered).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))
     })

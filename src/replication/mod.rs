@@ -210,7 +210,9 @@ impl Replication {
         if replicas.is_empty() {
             self.alone_since_ms.store(now as u64, Relaxed);
         }
-        if replica.is_on_trust() {
+        // Not of one that was closed here, nor of a tool that listens to the stream and loads nothing.
+        let left = !replica.client.facts.close_asap.load(Relaxed) && !replica.is_silent;
+        if replica.is_on_trust() && left {
             let mut doubts = self.doubts.lock();
             doubts.push_front((replica.place(), now));
             doubts.truncate(DOUBTS_MAX);
