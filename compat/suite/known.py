@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Proposes known-failures.txt from the last run: `known.py [--runner redis] [--write]`.
+"""Proposes a runner's list of known failures from the last run: `known.py [--runner redis] [--write]`.
 
 Keeps the reason of every line that still fails, drops what passes now, and for a new failure writes what the suite
 said, for a person to replace by the real reason. Files that the last run did not include keep their lines. Prints the
@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 
 import ledger
-from run import RUNNERS, WORK
+from runners import RUNNERS, WORK
 
 # Which capability a missing command belongs to; the first that matches gives the reason.
 CAPABILITIES = (
@@ -31,17 +31,18 @@ REASON_MAX = 100
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runner", choices=RUNNERS, default="redis")
-    parser.add_argument("--write", action="store_true", help="replace known-failures.txt")
+    parser.add_argument("--write", action="store_true", help="replace the list")
     parser.add_argument("--grow", action="store_true", help="lines may be added")
     options = parser.parse_args()
     result = json.loads((WORK / "suite" / options.runner / "result.json").read_text())
-    before = ledger.known()
+    known = RUNNERS[options.runner].known
+    before = ledger.known(known)
     after = {file: dict(names) for file, names in before.items() if file not in result["files"]}
     for file, judged in result["files"].items():
         if names := propose(judged, before.get(file, {})):
             after[file] = names
     new = [f"{file} :: {name}" for file, names in after.items() for name in names if name not in before.get(file, {})]
-    header = [line for line in ledger.KNOWN.read_text().splitlines() if line.startswith("#")] if ledger.KNOWN.exists() else []
+    header = [line for line in known.read_text().splitlines() if line.startswith("#")] if known.exists() else []
     lines = [ledger.SEPARATOR.join((file, name, reason)) for file in sorted(after) for name, reason in after[file].items()]
     text = "\n".join([*header, *lines]) + "\n"
     if not options.write:
@@ -50,7 +51,7 @@ def main() -> int:
     if new and before and not options.grow:
         print(f"{len(new)} lines would be added, the first: {new[0]}; --grow if that is meant", file=sys.stderr)
         return 1
-    ledger.KNOWN.write_text(text)
+    known.write_text(text)
     print(f"{len(lines)} lines, {len(new)} of them new")
     return 0
 
@@ -81,7 +82,7 @@ def reason(said: str) -> str:
     if "not known in dictionary" in said:
         return "follows an error outside a test"
     # Where in the suite it happened says nothing here, and names this machine's folders.
-    said = re.sub(r"pid:\d+|server\.\d+\.\d+|redis\.conf\.\d+\.\d+", "…", re.split(r" \(context: | while executing ", said)[0])
+    said = re.sub(r"pid:\d+|server\.\d+\.\d+|(?:redis|valkey)\.conf\.\d+\.\d+", "…", re.split(r" \(context: | while executing ", said)[0])
     return said.replace(ledger.SEPARATOR, " ")[:REASON_MAX].strip() or "unknown"
 
 

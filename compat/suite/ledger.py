@@ -1,28 +1,31 @@
 """What is expected: the tests a real server passes, and the failures we know of, with their reasons.
 
 `expected.json`: runner -> file -> {"seconds", "longest_ms", "tests": {name: how often}}, recorded from runs on
-redis-server 7.0.15. `known-failures.txt`: lines `file :: test name :: reason`, or `file :: [abort] :: reason` for a
-file whose run ends early, which then stands for every test not reached. `score.json`: the last full run's counts, which
-the README tells. Invariant: a verdict compares multisets, so a test that vanishes counts as much as one that fails.
+redis-server 7.0.15, and on valkey-server 9.1.2 for its own suite. `known-failures.txt` and `valkey-known-failures.txt`:
+lines `file :: test name :: reason`; `file :: [abort] :: reason` for a file whose run ends early, which then stands for
+every test not reached; `file :: [file] :: reason` for a file, or files (`unit/cluster/*`), that a full run leaves out.
+`score.json`: the last full run's counts, which the README tells. Invariant: a verdict compares multisets, so a test
+that vanishes counts as much as one that fails.
 """
 
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from output import Outcome
 
 HERE = Path(__file__).resolve().parent
 EXPECTED = HERE / "expected.json"
-KNOWN = HERE / "known-failures.txt"
 SCORE = HERE / "score.json"
 FAST = HERE / "fast.txt"
 # How a reason begins; the header of known-failures.txt says what each means.
 SOMETIMES = "sometimes: "
-KINDS = ("needs ", "not built: ", "cannot apply: ", "differs: ", SOMETIMES)
+KINDS = ("needs ", "not built: ", "cannot apply: ", "differs: ", SOMETIMES, "fault: ")
 CANNOT_APPLY_MAX = 24
 ABORT = "[abort]"
+FILE = "[file]"
 SEPARATOR = " :: "
 # These files repeat a test until a time is over; how often says nothing, so each of their names counts once.
 BY_THE_CLOCK = {"integration/psync2-reg"}
@@ -63,8 +66,8 @@ def record(runner: str, files: dict[str, dict]) -> None:
     EXPECTED.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
 
 
-def known(path: Path = KNOWN) -> dict[str, dict[str, str]]:
-    """File -> {test name or [abort]: reason}."""
+def known(path: Path) -> dict[str, dict[str, str]]:
+    """File -> {test name, [abort] or [file]: reason}."""
     lists: dict[str, dict[str, str]] = {}
     if not path.exists():
         return lists
@@ -84,6 +87,11 @@ def known(path: Path = KNOWN) -> dict[str, dict[str, str]]:
     if (cannot := kinds(lists)["cannot apply"]) > CANNOT_APPLY_MAX:
         raise ValueError(f"{path.name}: {cannot} tests cannot apply; at most {CANNOT_APPLY_MAX} may be given up so")
     return lists
+
+
+def left_out(file: str, lists: dict[str, dict[str, str]]) -> bool:
+    """Whether a full run does without the file."""
+    return any(FILE in names and fnmatch(file, pattern) for pattern, names in lists.items())
 
 
 def spoilers(names: dict[str, str]) -> list[str]:
@@ -142,6 +150,8 @@ def reason(name: str, outcome: Outcome) -> str:
 
 def recovered(name: str, tests: dict[str, int], outcome: Outcome, verdict: Verdict) -> bool:
     """A listed failure that no longer is one: it passes, or the suite has no such test any more."""
+    if name == FILE:
+        return False
     if name == ABORT:
         return not outcome.aborted
     return name not in verdict.missed

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs Redis 7.0.15's own test suite, unmodified and in its normal mode, with SERVER as src/redis-server.
+"""Runs Redis 7.0.15's own test suite, unmodified and in its normal mode, with SERVER as src/redis-server; or, with
+`--runner valkey`, Valkey 9.1.2's, with SERVER as src/valkey-server and valkey-known-failures.txt for known-failures.txt.
 
 Each file is one `runtest --single FILE --clients 1` with its own time limit, in a tree of its own per slot (see
 tree.py), so a crash or a hang ends one file and no other. The suite's own `--durable` keeps a file going after a
@@ -28,12 +29,8 @@ from pathlib import Path
 import ledger
 import output
 import ports
+from runners import RUNNERS, WORK
 from tree import Tree
-
-HERE = Path(__file__).resolve().parent
-WORK = HERE.parent / "work"
-SOURCE = WORK / "redis-src" / "redis-7.0.15"
-RUNNERS = {"redis": "runtest", "sentinel": "runtest-sentinel", "cluster": "runtest-cluster"}
 
 # Where the Sentinel and Cluster runners put their servers; they cannot be told otherwise.
 FIXED_PORTS = [base + number for base in (20000, 30000) for number in range(40)]
@@ -52,14 +49,14 @@ CRASH_LINES = 12
 
 def main() -> int:
     options = arguments()
-    files = options.files or (ledger.fast() if options.fast else listing(options.runner))
     suite = Suite(options)
+    files = options.files or (ledger.fast() if options.fast else suite.listing())
     started = time.monotonic()
     results = suite.run(files)
     if options.retries and not options.record:
         results = suite.again(results)
     if options.record:
-        return record(options.runner, results)
+        return record(options.runner.name, results)
     return report(options, results, time.monotonic() - started)
 
 
@@ -77,27 +74,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--score", action="store_true", help="keep the counts of a full run in score.json")
     parser.add_argument("--record", action="store_true", help="SERVER is the real one: add this run to expected.json")
     options = parser.parse_args()
-    options.home = (options.home or WORK / "suite" / options.runner).absolute()
+    options.runner = RUNNERS[options.runner]
+    options.home = (options.home or WORK / "suite" / options.runner.name).absolute()
     if not options.server.exists():
         parser.error(f"{options.server}: no such file")
-    if not (SOURCE / "runtest").exists():
-        parser.error("the suite's source is missing: run scripts/oracles.sh")
-    if options.runner != "redis":
+    if not (options.runner.source / options.runner.script).exists():
+        parser.error(f"the suite's source is missing: run scripts/oracles.sh {options.runner.step}")
+    if options.runner.name != "redis" and (options.fast or options.score):
+        parser.error("--fast and --score are for Redis's suite")
+    if options.runner.instances:
         options.jobs = 1
         if taken := ports.held(FIXED_PORTS):
-            parser.error(f"somebody listens on port {taken[0]}, where the {options.runner} runner starts its servers")
+            parser.error(f"somebody listens on port {taken[0]}, where the {options.runner.name} runner starts its servers")
     return options
-
-
-def listing(runner: str) -> list[str]:
-    """The runner's files, the slowest first so that the slots end together."""
-    if runner == "redis":
-        command = ["tclsh", "tests/test_helper.tcl", "--list-tests"]
-        files = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=True).stdout.split()
-    else:
-        files = sorted(path.stem for path in (SOURCE / "tests" / runner / "tests").glob("*.tcl"))
-    known = ledger.expected(runner)
-    return sorted(files, key=lambda file: -known.get(file, {}).get("seconds", 0))
 
 
 class Suite:
@@ -108,15 +97,27 @@ class Suite:
         self.home = options.home
         for part in ("output", "servers"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
-        self.expected = ledger.expected(options.runner)
-        self.known = ledger.known()
-        self.runners: set[int] = set()
+        self.runner = options.runner
+        self.expected = ledger.expected(self.runner.name)
+        self.known = ledger.known(self.runner.known)
+        self.running: set[int] = set()
         self.slots = queue.Queue()
         for number, window in enumerate(ports.windows(options.jobs)):
-            tree = Tree(self.home / f"slot{number}", SOURCE, options.server)
+            tree = Tree(self.home / f"slot{number}", self.runner, options.server)
             if options.tls:
                 tree.make_certificates()
             self.slots.put((tree, window))
+        self.root = tree.root
+
+    def listing(self) -> list[str]:
+        """The runner's files but those left out, the slowest first so that the slots end together."""
+        if self.runner.instances:
+            files = sorted(path.stem for path in (self.root / "tests" / self.runner.name / "tests").glob("*.tcl"))
+        else:
+            command = ["tclsh", "tests/test_helper.tcl", "--list-tests"]
+            files = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True).stdout.split()
+        files = [file for file in files if not ledger.left_out(file, self.known)]
+        return sorted(files, key=lambda file: -self.expected.get(file, {}).get("seconds", 0))
 
     def run(self, files: list[str]) -> dict[str, dict]:
         results = {}
@@ -131,8 +132,8 @@ class Suite:
             except KeyboardInterrupt:
                 # The pool waits for its threads, and these for the runners.
                 pool.shutdown(wait=False, cancel_futures=True)
-                for runner in self.runners:
-                    os.killpg(runner, signal.SIGKILL)
+                for process in self.running:
+                    os.killpg(process, signal.SIGKILL)
                 raise
         return results
 
@@ -180,8 +181,8 @@ class Suite:
         known = self.expected.get(file, {})
         limit = PATIENCE * known["seconds"] + PATIENCE_FLOOR_S if known else UNKNOWN_FILE_S
         quiet = PATIENCE * known["longest_ms"] // 1000 + PATIENCE_FLOOR_S if known else UNKNOWN_FILE_S
-        command = [f"./{RUNNERS[self.options.runner]}", "--single", file, "--dont-clean"]
-        if self.options.runner == "redis":
+        command = [f"./{self.runner.script}", "--single", file, "--dont-clean", *self.runner.options]
+        if not self.runner.instances:
             stretch = window.stretch()
             if stretch is None:
                 path.write_text("")
@@ -190,14 +191,14 @@ class Suite:
             command += ["--timeout", str(quiet)]
             command += [] if self.options.strict else ["--durable"]
             command += ["--tls"] if self.options.tls else []
-            for name in ledger.spoilers(self.known.get(file, {})):
+            for name in [] if self.options.record else ledger.spoilers(self.known.get(file, {})):
                 command += ["--skiptest", name]
         # A plain terminal keeps colour codes out of the output.
         environment = {**os.environ, "TERM": "dumb"}
         with open(path, "wb") as out:
             child = subprocess.Popen(command, cwd=tree.root, stdin=subprocess.DEVNULL, stdout=out, env=environment,
                                      stderr=subprocess.STDOUT, start_new_session=True)
-            self.runners.add(child.pid)
+            self.running.add(child.pid)
             try:
                 child.wait(timeout=limit)
                 return ""
@@ -206,7 +207,7 @@ class Suite:
                 child.wait()
                 return f"hung: no end after {limit:.0f} s"
             finally:
-                self.runners.discard(child.pid)
+                self.running.discard(child.pid)
 
     def keep_logs(self, tree: Tree, file: str) -> list[str]:
         """Copies the servers' logs aside; returns the first lines of a crash report, if one is there."""
@@ -279,8 +280,8 @@ def report(options: argparse.Namespace, results: dict[str, dict], seconds: float
     totals = {key: sum(getattr(r["verdict"], key) for r in results.values())
               for key in ("passed", "failed", "skipped", "total")}
     surprises = sum(len(r["verdict"].surprises) + len(r["verdict"].recovered) for r in results.values())
-    whole = sum(sum(f["tests"].values()) for f in ledger.expected(options.runner).values())
-    result = {"runner": options.runner, "server": options.server.name, "strict": options.strict,
+    whole = sum(sum(f["tests"].values()) for f in ledger.expected(options.runner.name).values())
+    result = {"runner": options.runner.name, "server": options.server.name, "strict": options.strict,
               "seconds": round(seconds), **totals, "whole": whole, "unexpected": surprises,
               "files": {file: plain(result) for file, result in sorted(results.items())}}
     path = options.home / "result.json"
@@ -290,7 +291,7 @@ def report(options: argparse.Namespace, results: dict[str, dict], seconds: float
     part = "" if totals["total"] == whole else f" ({len(results)} files; the whole suite has {whole})"
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped "
           f"of {totals['total']}{part}")
-    lines = ledger.kinds({file: names for file, names in ledger.known().items() if file in results})
+    lines = ledger.kinds({file: names for file, names in ledger.known(options.runner.known).items() if file in results})
     print("known failures: " + (", ".join(f"{count} {kind}" for kind, count in lines.most_common()) or "none"))
     if options.score:
         assert totals["total"] == whole, "a score is a full run's"

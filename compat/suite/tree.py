@@ -1,4 +1,5 @@
-"""A private copy of the suite's source tree with our server in the place of src/redis-server.
+"""A private copy of the suite's source tree with our server in the place of src/redis-server, or whatever
+the suite calls it.
 
 How: everything of the source package is linked, except tests/ (copied, the suite writes below it) and src/ (made
 here: the server under test is a real copy, so that /proc/PID/exe tells whose child a process is). Nothing of the
@@ -13,33 +14,37 @@ import subprocess
 import time
 from pathlib import Path
 
-TOOLS = ("redis-cli", "redis-benchmark", "redis-sentinel")
+from runners import Runner
+
+# Redis's, under the names that the suite has for them.
+TOOLS = ("cli", "benchmark", "sentinel")
 # The server under test is these, too, under their names.
-OWN_TOOLS = ("redis-check-aof", "redis-check-rdb")
+OWN_TOOLS = ("check-aof", "check-rdb")
 
 
 class Tree:
     """One slot: tests that run side by side each get their own, with their own ports."""
 
-    def __init__(self, root: Path, source: Path, server: Path):
+    def __init__(self, root: Path, runner: Runner, server: Path):
         self.root = root
         if root.exists():
             self.sweep()
             shutil.rmtree(root)
         root.mkdir(parents=True)
-        for entry in source.iterdir():
+        for entry in runner.source.iterdir():
             if entry.name not in ("src", "tests"):
                 (root / entry.name).symlink_to(entry)
-        shutil.copytree(source / "tests", root / "tests", symlinks=True)
+        shutil.copytree(runner.source / "tests", root / "tests", symlinks=True)
         (root / "src").mkdir()
-        shutil.copy2(server.resolve(), root / "src" / "redis-server")
+        name = f"{runner.program}-server"
+        shutil.copy2(server.resolve(), root / "src" / name)
         for tool in OWN_TOOLS:
-            (root / "src" / tool).symlink_to("redis-server")
+            (root / "src" / f"{runner.program}-{tool}").symlink_to(name)
         for tool in TOOLS:
-            found = shutil.which(tool)
+            found = shutil.which(f"redis-{tool}")
             if found is None:
-                raise FileNotFoundError(f"{tool}: not on PATH; run scripts/oracles.sh")
-            shutil.copy2(Path(found).resolve(), root / "src" / tool)
+                raise FileNotFoundError(f"redis-{tool}: not on PATH; run scripts/oracles.sh")
+            shutil.copy2(Path(found).resolve(), root / "src" / f"{runner.program}-{tool}")
 
     def make_certificates(self) -> None:
         """What the suite's TLS mode needs, by the source's own script."""
