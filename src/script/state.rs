@@ -222,7 +222,7 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // SAFETY: live, and nobody else's. Nothing in it has finalizers that raise: there is no userdata.
+        // SAFETY: live, and nobody else's. Nothing in it has finalizers that raise: its userdata has none.
         unsafe { ffi::lua_close(self.lua) };
         self.shared.used_by_all.fetch_sub(self.shared.reported, Relaxed);
     }
