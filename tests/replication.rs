@@ -296,6 +296,22 @@ fn what_expired_while_a_primary_was_down_goes_at_its_replica_too() {
     assert_eq!(number(&primary, "stats", "sync_partial_ok"), 1);
 }
 
+/// A script that declares what it does is a write as a whole, where a transaction is judged as well.
+#[test]
+fn a_script_that_may_write_is_refused_before_a_read_only_transaction_begins() {
+    let server = server();
+    let mut client = Client::of(&server);
+    assert_eq!(client.ask("MULTI").concat(), "OK");
+    assert_eq!(client.ask("EVAL \"#!lua\\nreturn 1\" 0").concat(), "QUEUED");
+    assert_eq!(server.ask(&[b"REPLICAOF", b"127.0.0.1", b"1"]), "+OK\r\n");
+    let refused = "READONLY You can't write against a read only replica.";
+    assert_eq!(client.ask("EXEC").concat(), format!("EXECABORT Transaction discarded because of: {refused}"));
+    assert_eq!(client.ask("MULTI").concat(), "OK");
+    assert_eq!(client.ask("EVAL \"#!lua\\nreturn 1\" 0").concat(), refused);
+    assert_eq!(client.ask("EXEC").concat(), "EXECABORT Transaction discarded because of previous errors.");
+    assert_eq!(client.ask("EVAL \"#!lua flags=no-writes\\nreturn 1\" 0").concat(), "1");
+}
+
 /// One that was killed had not "left when it was sent that": the next from its address was refused for a minute.
 #[test]
 fn a_replica_that_was_closed_here_is_not_doubted_for_it() {

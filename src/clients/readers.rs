@@ -38,12 +38,13 @@ pub enum Unread {
 }
 
 impl Clients {
-    /// Looks at all clients when `to_free` bytes are to be freed: at most once in [`LOOK_INTERVAL_MS`], or when they hold more
-    /// than before.
+    /// Looks at all clients when `to_free` bytes are to be freed: once in [`LOOK_INTERVAL_MS`], and when they hold a quarter
+    /// more than at the last look, which a server that is always at its limit seldom sees.
     pub fn take_unread(&self, to_free: usize, now: Millis) -> Unread {
         let looked = self.readers.looked_ms.load(Relaxed);
         let told = self.told_bytes();
-        let grew = told.saturating_sub(self.readers.told_bytes.load(Relaxed)) >= UNREAD_BYTES_MIN;
+        let before = self.readers.told_bytes.load(Relaxed);
+        let grew = told.saturating_sub(before) >= before / 4 + UNREAD_BYTES_MIN;
         let is_soon = (0..LOOK_INTERVAL_MS).contains(&now.saturating_sub(looked)) && !grew;
         if is_soon || self.readers.looked_ms.compare_exchange(looked, now, Relaxed, Relaxed).is_err() {
             return if self.readers.wait.load(Relaxed) { Unread::Wait } else { Unread::Little };

@@ -189,7 +189,7 @@ fn busy(r: &Request<'_>) -> Result<(), Error> {
 
 /// Writes stop while the log cannot be written.
 fn disk(r: &Request<'_>) -> Result<(), Error> {
-    if !needs_disk(r) {
+    if !r.node.journal.has_failed() || !needs_disk(r) {
         return Ok(());
     }
     match r.node.journal.write_error() {
@@ -296,9 +296,15 @@ fn needs_disk(r: &Request<'_>) -> bool {
     writes(r) || r.row.command.has(TELLS_HEALTH)
 }
 
-/// The command writes, or runs queued ones that do.
+/// The command writes, or runs queued ones that do. What declares that it may is a write, as a whole.
 fn writes(r: &Request<'_>) -> bool {
-    r.row.command.has(WRITE) || runs_queued(r, WRITE)
+    let declared = |row: Row, argv: ArgvView<'_>| super::scripts::declares_writes(r.node, row, argv);
+    let queued =
+        || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, argv)| declared(*row, argv.view()));
+    r.row.command.has(WRITE)
+        || declared(r.row, r.argv)
+        || runs_queued(r, WRITE)
+        || r.row.command.has(RUNS_QUEUE) && queued()
 }
 
 /// A browser that was made to send us a web request (cross-protocol scripting): its request line, or its first header.

@@ -332,16 +332,28 @@ pub static BUSY_FUNCTION: Error =
 
 /// Whether the script that a command runs declares that it only reads.
 pub(super) fn only_reads(node: &Node, row: Row, argv: ArgvView<'_>) -> bool {
+    declared(node, row, argv).is_some_and(|flags| flags & text::NO_WRITES != 0)
+}
+
+/// Whether the script that a command runs declares what it does, and not that it only reads: it counts as a write then.
+pub(super) fn declares_writes(node: &Node, row: Row, argv: ArgvView<'_>) -> bool {
+    declared(node, row, argv).is_some_and(|flags| flags & text::NO_WRITES == 0)
+}
+
+/// The flags that the script of a command declares; none if it declares nothing, or is not there.
+fn declared(node: &Node, row: Row, argv: ArgvView<'_>) -> Option<text::Flags> {
     if !row.command.has(RUNS_SCRIPT) {
-        return false;
+        return None;
     }
     let (scripts, name) = (&node.scripts, argv.get(1));
-    let flags = match row.command.name {
-        "FCALL" => scripts.libraries.current().find(name).map(|(library, i)| library.functions[i].flags),
-        "EVALSHA" => scripts.find(name).map(|script| script.flags),
-        _ => text::script(name).ok().map(|(flags, _)| flags),
+    let flags = if row.command.name.starts_with("FCALL") {
+        scripts.libraries.current().find(name).map(|(library, i)| library.functions[i].flags)
+    } else if row.command.name.starts_with("EVALSHA") {
+        cache::lower(name).and_then(|sha| scripts.find(&sha)).map(|script| script.flags)
+    } else {
+        text::script(name).ok().map(|(flags, _)| flags)
     };
-    flags.is_some_and(|flags| flags & text::NO_WRITES != 0)
+    flags.filter(|flags| flags & text::UNDECLARED == 0)
 }
 
 /// Whether a script needs the world from its start: it did before, or MONITOR is to show what it does, which cannot be

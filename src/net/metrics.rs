@@ -208,7 +208,7 @@ fn persistence(page: &mut Page, node: &Node) {
     let name = "memkv_aof_fsync_seconds";
     page.family(name, "summary", "Times in which the device took the log.");
     for (quantile, percentile) in QUANTILES {
-        page.sample(name, &[("quantile", quantile)], fsyncs.percentile(percentile) as f64 / 1e9);
+        page.sample(name, &[("quantile", quantile)], fsyncs.bounded_percentile(percentile) as f64 / 1e9);
     }
     page.sample("memkv_aof_fsync_seconds_sum", &[], fsyncs.sum() as f64 / 1e9);
     page.sample("memkv_aof_fsync_seconds_count", &[], fsyncs.count());

@@ -217,9 +217,9 @@ const PERSISTENCE: &[Field] = &[
     field("aof_waiting_clients", |r| with_log(r, |r| clients_with(r, |f| f.awaits_journal.load(Relaxed)) as u64)),
     field("aof_fsyncs", |r| fsync_times(r, Snapshot::count)),
     field("aof_fsync_usec_avg", |r| fsync_times(r, |times| times.mean() / 1000)),
-    field("aof_fsync_usec_p50", |r| fsync_times(r, |times| times.percentile(50.0) / 1000)),
-    field("aof_fsync_usec_p99", |r| fsync_times(r, |times| times.percentile(99.0) / 1000)),
-    field("aof_fsync_usec_p99.9", |r| fsync_times(r, |times| times.percentile(99.9) / 1000)),
+    field("aof_fsync_usec_p50", |r| fsync_times(r, |times| times.bounded_percentile(50.0) / 1000)),
+    field("aof_fsync_usec_p99", |r| fsync_times(r, |times| times.bounded_percentile(99.0) / 1000)),
+    field("aof_fsync_usec_p99.9", |r| fsync_times(r, |times| times.bounded_percentile(99.9) / 1000)),
     field("aof_fsync_usec_max", |r| fsync_times(r, |times| times.max() / 1000)),
 ];
 
