@@ -15,8 +15,8 @@ mkdir -p "$1"
 fresh=$(cd "$1" && pwd)
 shift
 : "${PORT:=21190}" "${RELEASE:=bookworm}"
-# What README asks for: a C compiler, make; curl and certificates to fetch the toolchain.
-packages="gcc libc6-dev make curl ca-certificates"
+# What README asks for, and the certificates that cargo needs.
+packages="gcc libc6-dev make ca-certificates"
 certificates=/etc/ssl/certs/ca-certificates.crt
 
 # A shell inside, with processes of its own: all of them end with it.
@@ -28,7 +28,7 @@ inside() {
         mount -t tmpfs tmpfs "$root/tmp"
         mount -t proc proc "$root/proc"
         exec chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 PORT="$port" \
-            PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+            PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             SSL_CERT_FILE=$4 PIP_CERT=$4 NODE_EXTRA_CA_CERTS=$4 bash -euo pipefail -c "$script"
     ' inside "$fresh" "$1" "$PORT" "$certificates"
 }
@@ -55,9 +55,12 @@ step_system() {
 # Where this machine takes Debian's main archive from.
 mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $RELEASE" | head -1; }
 
+# README asks for a Rust toolchain: this machine's, without what its user has configured.
 step_toolchain() {
-    say "the toolchain, as rustup.rs says"
-    inside 'command -v cargo >/dev/null || { curl --proto "=https" -sSf https://static.rust-lang.org/rustup/rustup-init.sh | sh -s -- -y -q --profile minimal; }; cargo --version; cc --version | head -1'
+    say "the toolchain: $(cargo --version)"
+    mkdir -p "$fresh/opt/rust"
+    cp -a "$(rustc --print sysroot)/." "$fresh/opt/rust/"
+    inside 'cargo --version; cc --version | head -1'
 }
 
 step_source() {

@@ -20,7 +20,7 @@ attempts=3
 command -v valgrind >/dev/null || { echo "instructions: valgrind is not installed (make oracles)" >&2; exit 1; }
 
 # The program's path is in cargo's last message.
-program=$(cd "$root" && cargo bench --profile "$profile" --bench load --no-run 2>&1 | tee /dev/stderr |
+program=$(cd "$root" && cargo bench --profile "$profile" --bench load --no-run 2>&1 | tee >(cat >&2) |
     sed -nE 's/.*Executable.*\((.*)\)$/\1/p')
 [ -x "$root/$program" ] || [ -x "$program" ] || { echo "instructions: cargo built no bench" >&2; exit 1; }
 
