@@ -304,11 +304,16 @@ fn waitaof_hears_that_the_log_was_switched_off() {
     let options = ["--appendonly", "yes", "--appendfsync", "everysec", "--enable-debug-command", "yes"];
     let server = Server::start(&options);
     server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"2000000"]);
-    let mut waits = common::Client::of(&server);
-    waits.ask("SET k v");
-    waits.send("WAITAOF 1 0 0");
-    wait_until("it waits", || field(&server, "clients", "blocked_clients") == "1");
+    let mut waiting = None;
+    wait_until("it waits", || {
+        let mut client = common::Client::of(&server);
+        client.ask("SET k v");
+        client.send("WAITAOF 1 0 0");
+        std::thread::sleep(Duration::from_millis(20));
+        waiting = Some(client);
+        field(&server, "clients", "blocked_clients") == "1"
+    });
     assert_eq!(server.ask(&[b"CONFIG", b"SET", b"appendonly", b"no"]), "+OK\r\n");
-    let said = waits.reply().concat();
+    let said = waiting.expect("a client that waits").reply().concat();
     assert!(said.contains("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."), "{said}");
 }
