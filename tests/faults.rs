@@ -301,19 +301,13 @@ fn a_reply_beyond_the_output_limit_ends_the_connection() {
 /// Who waited for the log was told that nothing is written, when there was no log any more.
 #[test]
 fn waitaof_hears_that_the_log_was_switched_off() {
-    let options = ["--appendonly", "yes", "--appendfsync", "everysec", "--enable-debug-command", "yes"];
-    let server = Server::start(&options);
-    server.ask(&[b"DEBUG", b"AOF-FLUSH-SLEEP", b"2000000"]);
-    let mut waiting = None;
-    wait_until("it waits", || {
-        let mut client = common::Client::of(&server);
-        client.ask("SET k v");
-        client.send("WAITAOF 1 0 0");
-        std::thread::sleep(Duration::from_millis(20));
-        waiting = Some(client);
-        field(&server, "clients", "blocked_clients") == "1"
-    });
+    // Nobody syncs it.
+    let server = Server::start(&["--appendonly", "yes", "--appendfsync", "no"]);
+    let mut client = common::Client::of(&server);
+    client.ask("SET k v");
+    client.send("WAITAOF 1 0 0");
+    wait_until("it waits", || field(&server, "clients", "blocked_clients") == "1");
     assert_eq!(server.ask(&[b"CONFIG", b"SET", b"appendonly", b"no"]), "+OK\r\n");
-    let said = waiting.expect("a client that waits").reply().concat();
+    let said = client.reply().concat();
     assert!(said.contains("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."), "{said}");
 }
