@@ -113,7 +113,7 @@ fn cores() -> usize {
     text.lines().filter(|line| line.starts_with("processor")).count().max(1)
 }
 
-/// A desktop that nobody touches takes less.
+/// An idle desktop takes less.
 const QUIET_CORES_MAX: f64 = 0.2;
 
 #[cfg(test)]

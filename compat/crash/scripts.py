@@ -6,9 +6,9 @@
 Each script runs on empty databases, from a seed of its own (`lua.py` makes it); half speak RESP3. After each batch the server
 must answer PING on a new connection, and its memory must be bounded. A script that gets no answer must be one that SCRIPT
 KILL ends. A reply must be that of 7.0.15 or, where Redis has changed its mind since, that of 8.2.3; a script that gets
-another is made smaller, line by line, and printed. Where a script ends a real server, the other one judges it; where it
-freezes one, nobody does.
-`--scripts N` runs so many, however long they take; `--only N` runs the script of that number and prints it; `--alone`
+another is made smaller, line by line, and printed. A script that ends one real server is judged by
+the other one; a script that freezes one is not judged.
+`--scripts N` runs N scripts without a time limit; `--only N` runs the script of that number and prints it; `--alone`
 asks no real server. Prints `N passed, N failed`, counted in scripts.
 """
 

@@ -34,7 +34,7 @@ _next_port = FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT + 1)
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on it, on the loopback or on all addresses."""
+    """Whether the port is free, on the loopback and on all addresses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 class PortTaken(RuntimeError):
-    """Somebody was faster between finding a free port and listening on it."""
+    """The port was taken between finding it free and listening on it."""
 
 
 class Server:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ports that somebody holds make no test fail: `held_ports.py --server PATH`.
+"""Ports that are in use make no test fail: `held_ports.py --server PATH`.
 
 Ports of the tests' default ranges are listened on, on 127.0.0.1 alone, as another server or a second run would. The servers of
 the black-box tests start beside them, also when a port is taken between finding and using it, and Redis's suite passes.

@@ -185,7 +185,7 @@ def the_health_check_of_the_image_tells_a_living_server(server: str, root: Path)
         with Server(server, directives).start(ready=False) as alive:
             healthy = [word.replace(str(port), str(alive.port)) for word in command]
             assert subprocess.run(healthy, capture_output=True).returncode == 0, directives
-    assert subprocess.run(command, capture_output=True).returncode != 0, "nobody listens"
+    assert subprocess.run(command, capture_output=True).returncode != 0, "no server listens"
 
 
 class serving:

@@ -1,8 +1,8 @@
-"""Where the suite's servers may listen: ports that nobody holds, in a window that no other run of the suite uses.
+"""Ports for the suite's servers: free ones, in a window that no other run of the suite uses.
 
 The suite looks for free ports itself, by a socket on all addresses of both families, and is content when one of the
-families is free: whoever listens on 127.0.0.1 alone ends a runner before its first test. So it is given a stretch of
-ports that were free when its file began. A window is claimed by listening on its first port for as long as the run lives.
+families is free: a listener on 127.0.0.1 alone ends a runner before its first test. So each runner gets a range of ports
+that were free when its file began. A window is claimed by listening on its first port for as long as the run lives.
 """
 
 import os
@@ -64,5 +64,5 @@ def windows(wanted: int) -> list[Window]:
 
 
 def held(ports: list[int]) -> list[int]:
-    """Those of them that somebody listens on."""
+    """Those of them that are in use."""
     return [port for port in ports if not is_free(port)]

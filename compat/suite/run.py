@@ -85,7 +85,7 @@ def arguments() -> argparse.Namespace:
     if options.runner.instances:
         options.jobs = 1
         if taken := ports.held(FIXED_PORTS):
-            parser.error(f"somebody listens on port {taken[0]}, where the {options.runner.name} runner starts its servers")
+            parser.error(f"port {taken[0]} is in use, where the {options.runner.name} runner starts its servers")
     return options
 
 

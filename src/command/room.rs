@@ -52,7 +52,8 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
 pub fn relieve(turn: &mut Turn<'_>) -> bool {
     let limit = turn.config.maxmemory;
     let to_free = excess(turn.node, limit);
-    is_over(turn.node, limit)
+    limit > 0
+        && to_free > 0
         && !leaves_it_to_the_primary(turn)
         && turn.node.clients.paused(turn.now) == Pause::None
         && !readers_go_first(turn, to_free)
