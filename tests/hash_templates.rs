@@ -110,9 +110,13 @@ fn a_hash_that_shares_its_names_answers_as_one_that_does_not() {
 fn hashes_share_their_names_from_the_second_of_a_layout_on() {
     let server = Server::start(&["--enable-debug-command", "yes", "--threads", "1"]);
     let mut client = Client::of(&server);
+    // A worker forgets a layout that it met once when it meets another at the same of 64 places, so the two first
+    // hashes of the layout follow each other.
     for user in 0..100 {
         client.ask(&format!("HSET user:{user} name n{user} mail m{user} age 30"));
-        client.ask(&format!("HSET one:{user} field{user} 1 other{user} 2 third{user} 3"));
+        if user > 0 {
+            client.ask(&format!("HSET one:{user} field{user} 1 other{user} 2 third{user} 3"));
+        }
     }
     assert_eq!(sharing_keys(&mut client), 99);
     // Too few fields, and values that are no part of a compact hash.
