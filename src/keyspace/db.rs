@@ -9,7 +9,7 @@
 //! `strings.rs`. The whole keyspace: `walk.rs`.
 
 use super::databases::Part;
-use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
+use super::entry::{Body, Entry, EntryRef, INLINE_BYTES_MAX, New};
 use super::generic::BROADCAST;
 use super::stripe::{Held, Keyspace, Place};
 use super::tracking::Noted;
@@ -485,9 +485,9 @@ impl<'k> Db<'k> {
     }
 
     /// The living entry for introspection, without touching it: OBJECT, DEBUG, MEMORY USAGE.
-    pub fn inspect(&mut self, key: &[u8]) -> Option<Entry> {
+    pub fn inspect(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let place = self.place(key);
-        self.live(place, key).map(|(_, entry)| entry)
+        self.live(place, key).map(|(_, entry)| entry.lent(self))
     }
 
     /// Removes a key; says whether it was there.

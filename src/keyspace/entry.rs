@@ -9,8 +9,9 @@
 //! key's, 12 for the string's, 10 for the allocation's in words); where one does not fit, the string is a wide one. A
 //! 16-byte key with a 16-byte value takes 40 bytes.
 //!
-//! [`Entry`] is a plain pointer: whoever holds the stripe's lock may use it, and whoever takes it out of the table frees
-//! it. All unsafety of the layout is in this file.
+//! [`Entry`] is a plain pointer and stays inside the keyspace, where the stripe's lock is held while it is used and where
+//! what takes an entry out of the table frees it. Commands get an [`EntryRef`], which the compiler ends before the `Db`
+//! can change anything. All unsafety of the layout is in this file.
 
 use crate::clock::Millis;
 use crate::mover::Mover;
@@ -18,12 +19,31 @@ use crate::resp::parse::REQUEST_BYTES_MAX;
 use crate::table::prefetch;
 use crate::types::{Kind, MEMBER_BYTES_MAX, Value};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
 /// A pointer to an entry's allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Entry(NonNull<Head>);
+pub(super) struct Entry(NonNull<Head>);
+
+/// An entry on loan, for reading: it ends before the `Db` that lends it is used again.
+///
+/// ```
+/// fn reads(db: &mut memkv::keyspace::Db<'_>) -> usize {
+///     db.inspect(b"key").map_or(0, |entry| entry.key().len())
+/// }
+/// ```
+/// After a write it is gone:
+/// ```compile_fail,E0499
+/// fn reads(db: &mut memkv::keyspace::Db<'_>) -> usize {
+///     let entry = db.inspect(b"key");
+///     db.remove(b"key");
+///     entry.map_or(0, |entry| entry.key().len())
+/// }
+/// ```
+#[derive(Clone, Copy)]
+pub struct EntryRef<'a>(Entry, PhantomData<&'a Entry>);
 
 // SAFETY: an entry is owned by the table that holds it; access is serialised by the stripe's lock.
 unsafe impl Send for Entry {}
@@ -107,7 +127,55 @@ pub enum New<'a> {
     Value(Value),
 }
 
+impl<'a> EntryRef<'a> {
+    pub fn key(self) -> &'a [u8] {
+        self.0.key()
+    }
+
+    pub fn body(self) -> Body<'a> {
+        self.0.body()
+    }
+
+    pub fn kind(self) -> Kind {
+        self.0.kind()
+    }
+
+    /// The name OBJECT ENCODING answers.
+    pub fn encoding(self) -> &'static str {
+        self.0.encoding()
+    }
+
+    pub fn expiry(self) -> Option<Millis> {
+        self.0.expiry()
+    }
+
+    /// LRU clock in seconds, or LFU minutes and counter; see [`super::access`].
+    pub fn access(self) -> u32 {
+        self.0.access()
+    }
+
+    pub fn marks(self) -> Marks {
+        self.0.marks()
+    }
+
+    /// Bytes of the entry and of what it points to.
+    pub fn heap_bytes(self) -> usize {
+        self.0.heap_bytes()
+    }
+
+    /// Where it stands in memory, for DEBUG OBJECT.
+    pub fn address(self) -> NonZeroU64 {
+        self.0.word()
+    }
+}
+
 impl Entry {
+    /// Lends the entry for as long as `lender`, which holds the stripe's lock, is borrowed.
+    #[inline]
+    pub fn lent<T: ?Sized>(self, _lender: &T) -> EntryRef<'_> {
+        EntryRef(self, PhantomData)
+    }
+
     /// Allocates an entry. `New::Bytes` must be at most [`INLINE_BYTES_MAX`] of room.
     pub fn new(key: &[u8], body: New<'_>, expiry: Option<Millis>, access: u32) -> Self {
         let key_len = u32::try_from(key.len()).expect("a key is shorter than 4 GiB");
@@ -380,7 +448,6 @@ impl Entry {
         }
     }
 
-    /// The name OBJECT ENCODING answers.
     pub fn encoding(self) -> &'static str {
         match self.body() {
             Body::Int(_) => "int",

@@ -3,25 +3,25 @@
 
 use super::access::{lfu_word, lru_clock};
 use super::db::{Db, Event, Notice, raw_body};
-use super::entry::Entry;
+use super::entry::{Entry, EntryRef};
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Db<'_> {
     /// A living entry for a command that looks at the key, not the value (EXISTS, TTL, TYPE): counts a hit or miss and
     /// leaves the access clock alone.
-    pub fn peek(&mut self, key: &[u8]) -> Option<Entry> {
+    pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let place = self.place(key);
         let entry = self.live(place, key).map(|(_, entry)| entry);
         match entry {
             Some(_) => self.changes.hits += 1,
             None => self.missed(key),
         }
-        entry
+        entry.map(|entry| entry.lent(self))
     }
 
     /// A living entry for a command that reads a value of any type.
-    pub fn read_any(&mut self, key: &[u8]) -> Option<Entry> {
-        self.read_entry(key)
+    pub fn read_any(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.read_entry(key).map(|entry| entry.lent(self))
     }
 
     /// Makes a key look unused for so long; without effect under an LFU policy.

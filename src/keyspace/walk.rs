@@ -5,7 +5,7 @@
 
 use super::databases::Part;
 use super::db::{Db, Notice};
-use super::entry::Entry;
+use super::entry::{Entry, EntryRef};
 use super::stripe::Held;
 use super::watch::Presence;
 use crate::clock::Millis;
@@ -101,23 +101,23 @@ impl Db<'_> {
     }
 
     /// Every living entry of the database, for DEBUG DIGEST and the like.
-    pub fn for_each_entry(&mut self, mut visit: impl FnMut(Entry)) {
+    pub fn for_each_entry(&mut self, mut visit: impl FnMut(EntryRef<'_>)) {
         let now = self.now;
         self.for_each_stored(|entry| {
-            if !entry.is_due(now) {
+            if entry.expiry().is_none_or(|at| at > now) {
                 visit(entry);
             }
         });
     }
 
     /// Every entry of the database, due or not.
-    pub fn for_each_stored(&mut self, mut visit: impl FnMut(Entry)) {
+    pub fn for_each_stored(&mut self, mut visit: impl FnMut(EntryRef<'_>)) {
         let index = self.index;
         for stripe in 0..self.keyspace().stripes() {
             self.held.visit(stripe, |held| {
                 let table = &held.part(stripe, index).table;
                 for bucket in 0..table.buckets() {
-                    fetched(|see| table.for_each_in(bucket, see), &mut visit);
+                    fetched(|see| table.for_each_in(bucket, see), &mut |entry| visit(entry.lent(table)));
                 }
             });
         }

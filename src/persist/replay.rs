@@ -9,7 +9,7 @@ use crate::types::hash::Hash;
 use crate::types::set::Set;
 use crate::types::stream::{self, Delivery, Id, Owns, Stream};
 use crate::types::zset::Zset;
-use crate::types::{Collection, Text, Value};
+use crate::types::{Text, View};
 
 /// Appends the commands that make a key as it is.
 pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body: &Body<'_>) {
@@ -17,19 +17,23 @@ pub fn encode_entry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>, body:
     match body {
         Body::Bytes(bytes) => request(out, &[b"SET", key, bytes]),
         Body::Int(n) => request(out, &[b"SET", key, digits.format(*n).as_bytes()]),
-        Body::Value(Value::Str(bytes)) => request(out, &[b"SET", key, bytes]),
-        Body::Value(Value::List(list)) => several(out, &[b"RPUSH", key], list.iter_from(0)),
-        Body::Value(
-            value @ (Value::HashPacked(_) | Value::HashRow(..) | Value::HashTimed(_) | Value::HashTable(_)),
-        ) => hash(out, key, value),
-        Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => set(out, key, value),
-        Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => zset(out, key, value),
-        Body::Value(Value::Stream(stream)) => {
+        Body::Value(value) => encode_view(out, key, value.view()),
+    }
+    encode_expiry(out, key, expiry);
+}
+
+fn encode_view(out: &mut Vec<u8>, key: &[u8], view: View<'_>) {
+    match view {
+        View::Str(bytes) => request(out, &[b"SET", key, bytes]),
+        View::List(list) => several(out, &[b"RPUSH", key], list.iter_from(0)),
+        View::Hash(fields) => hash(out, key, fields),
+        View::Set(members) => set(out, key, members),
+        View::Zset(members) => zset(out, key, members),
+        View::Stream(stream) => {
             let mut walk = stream::Walk::begin();
             while walk.step(stream, |part| stream_part(out, key, part)) {}
         }
     }
-    encode_expiry(out, key, expiry);
 }
 
 pub fn encode_expiry(out: &mut Vec<u8>, key: &[u8], expiry: Option<Millis>) {
@@ -69,15 +73,13 @@ fn request(out: &mut Vec<u8>, args: &[&[u8]]) {
     encode_request(out, args.iter().copied());
 }
 
-fn set(out: &mut Vec<u8>, key: &[u8], value: &Value) {
-    let Some(set) = Set::of(value) else { return };
+fn set(out: &mut Vec<u8>, key: &[u8], set: &Set) {
     let mut members = Vec::new();
     set.for_each(|member| members.push(member.to_vec()));
     several(out, &[b"SADD", key], members.iter().map(|text| Text::Bytes(text)));
 }
 
-fn zset(out: &mut Vec<u8>, key: &[u8], value: &Value) {
-    let Some(zset) = Zset::of(value) else { return };
+fn zset(out: &mut Vec<u8>, key: &[u8], zset: &Zset) {
     let mut pairs = Vec::new();
     for (member, score) in zset.walk(0..zset.len(), false) {
         pairs.extend([score_text(score), member.to_vec()]);
@@ -85,8 +87,7 @@ fn zset(out: &mut Vec<u8>, key: &[u8], value: &Value) {
     several(out, &[b"ZADD", key], pairs.iter().map(|text| Text::Bytes(text)));
 }
 
-fn hash(out: &mut Vec<u8>, key: &[u8], value: &Value) {
-    let Some(fields) = Hash::of(value) else { return };
+fn hash(out: &mut Vec<u8>, key: &[u8], fields: &Hash) {
     let (mut pairs, mut timed) = (Vec::new(), Vec::new());
     fields.for_each(|field, value, due| {
         pairs.extend([field.to_vec(), value.to_vec()]);

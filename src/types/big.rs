@@ -8,7 +8,7 @@ use super::fields::Field;
 use super::nodes::NodesCut;
 use super::packed::Packed;
 use super::piece::Piece;
-use super::stream::{self, Stream};
+use super::stream;
 use super::value::{Kind, Value};
 use crate::clock::Millis;
 use std::sync::Arc;
@@ -34,18 +34,6 @@ pub enum Part<'a> {
 }
 
 impl Value {
-    /// Too big to be copied or written under a lock.
-    pub fn is_big(&self) -> bool {
-        match self {
-            Self::List(list) => list.nodes() > NODES_MAX,
-            Self::HashTable(fields) => fields.len() + fields.gone() > MEMBERS_MAX,
-            Self::SetTable(members) => members.len() > MEMBERS_MAX,
-            Self::ZsetTree(ranked) => ranked.len() > MEMBERS_MAX,
-            Self::Stream(stream) => stream.nodes() > NODES_MAX || pending(stream) > MEMBERS_MAX,
-            _ => false,
-        }
-    }
-
     /// A big value as it is now. One reader at a time.
     pub fn cut(&mut self) -> Option<Big> {
         if !self.is_big() {
@@ -115,13 +103,3 @@ impl Drop for Big {
         }
     }
 }
-
-/// What a stream's groups have pending.
-fn pending(stream: &Stream) -> usize {
-    stream.groups().map(|(_, group)| group.pending() + group.consumers().len()).sum()
-}
-
-/// Members that are written, or copied, in some tens of microseconds.
-const MEMBERS_MAX: usize = 512;
-/// Listpacks of 8 KiB, likewise.
-const NODES_MAX: usize = 8;

@@ -10,6 +10,7 @@
 //! Walking and scanning pass over what is gone, and drawing does while no more than half is.
 
 use super::cut::TableCut;
+use super::encoding::{self, Large};
 use super::items::{Item, Items, Lent};
 use super::piece::Piece;
 use super::rank::Tree;
@@ -168,7 +169,45 @@ pub struct Fields {
     replaced: Vec<Box<[u8]>>,
 }
 
+impl Large for Fields {
+    fn heap_bytes(&self) -> usize {
+        self.items.heap_bytes() + self.alarms.len() * ALARM_BYTES
+    }
+
+    fn allocations(&self) -> usize {
+        self.len() + self.gone
+    }
+
+    fn is_emptied(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn is_big(&self) -> bool {
+        self.len() + self.gone > encoding::MEMBERS_MAX
+    }
+
+    fn is_read(&mut self) -> bool {
+        self.items.is_read()
+    }
+
+    /// What `alarms` is made of stays where it is.
+    fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        let alarms = &mut self.alarms;
+        self.items.relocate_from(place, mover, |before, field| {
+            if let Some((at, after)) = field.alarm() {
+                alarms.remove(|other| other.cmp(&(at, before)));
+                alarms.insert((at, after), |other| other.cmp(&(at, after)));
+            }
+        })
+    }
+}
+
 impl Fields {
+    /// The fields as they are now, those gone too, to be read in pieces while they change.
+    pub fn cut(&mut self) -> Arc<TableCut<Field>> {
+        self.items.cut()
+    }
+
     /// How many there are for whoever asks.
     #[inline]
     pub fn len(&self) -> usize {
@@ -187,31 +226,6 @@ impl Fields {
     /// Names of fields that were gone when they were written, since this was last asked.
     pub fn take_replaced(&mut self) -> Vec<Box<[u8]>> {
         std::mem::take(&mut self.replaced)
-    }
-
-    pub fn heap_bytes(&self) -> usize {
-        self.items.heap_bytes() + self.alarms.len() * ALARM_BYTES
-    }
-
-    /// The fields as they are now, those gone too, to be read in pieces while they change.
-    pub fn cut(&mut self) -> Arc<TableCut<Field>> {
-        self.items.cut()
-    }
-
-    /// Somebody reads the fields as they were.
-    pub fn is_read(&mut self) -> bool {
-        self.items.is_read()
-    }
-
-    /// See [`Items::relocate_from`]. What `alarms` is made of stays where it is.
-    pub fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
-        let alarms = &mut self.alarms;
-        self.items.relocate_from(place, mover, |before, field| {
-            if let Some((at, after)) = field.alarm() {
-                alarms.remove(|other| other.cmp(&(at, before)));
-                alarms.insert((at, after), |other| other.cmp(&(at, after)));
-            }
-        })
     }
 
     /// When the first field to be removed expires, or did.

@@ -6,6 +6,7 @@
 //! Cost: 8 bytes a listpack and 2 an element beside its bytes; inserting in the middle moves one listpack, and shifts
 //! 8 bytes for each one on the shorter side.
 
+use super::encoding::{self, Large};
 use super::nodes::{Nodes, NodesCut};
 use super::packed::{Packed, Position};
 use super::text::Text;
@@ -65,7 +66,38 @@ struct Spot {
     at: Position,
 }
 
+impl Large for List {
+    fn heap_bytes(&self) -> usize {
+        self.nodes.iter().map(Packed::heap_bytes).sum::<usize>() + self.nodes.capacity() * size_of::<Packed>()
+    }
+
+    fn allocations(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn is_emptied(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn is_big(&self) -> bool {
+        self.nodes.len() > encoding::NODES_MAX
+    }
+
+    fn is_read(&mut self) -> bool {
+        self.nodes.is_read()
+    }
+
+    fn relocate_from(&mut self, index: u64, mover: &mut Mover) -> u64 {
+        self.nodes.relocate_from(index, mover)
+    }
+}
+
 impl List {
+    /// The listpacks as they are now, to be read by another thread while the list changes.
+    pub fn cut(&mut self) -> Arc<NodesCut> {
+        self.nodes.cut()
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
@@ -79,21 +111,6 @@ impl List {
         self.nodes.len()
     }
 
-    /// The listpacks as they are now, to be read by another thread while the list changes.
-    pub fn cut(&mut self) -> Arc<NodesCut> {
-        self.nodes.cut()
-    }
-
-    /// Somebody reads the listpacks as they were.
-    pub fn is_read(&mut self) -> bool {
-        self.nodes.is_read()
-    }
-
-    /// See [`Nodes::relocate_from`].
-    pub fn relocate_from(&mut self, index: u64, mover: &mut Mover) -> u64 {
-        self.nodes.relocate_from(index, mover)
-    }
-
     /// The listpacks from the left, for writing to a file.
     pub fn packs(&self) -> impl ExactSizeIterator<Item = &Packed> {
         self.nodes.iter()
@@ -105,10 +122,6 @@ impl List {
             self.len += pack.len();
             self.nodes.push_back(pack);
         }
-    }
-
-    pub fn heap_bytes(&self) -> usize {
-        self.nodes.iter().map(Packed::heap_bytes).sum::<usize>() + self.nodes.capacity() * size_of::<Packed>()
     }
 
     pub fn push(&mut self, end: End, text: &[u8], max: NodeMax) {

@@ -7,6 +7,7 @@ pub mod big;
 pub mod bits;
 mod blob;
 pub mod cut;
+mod encoding;
 pub mod fields;
 pub mod geo;
 pub mod hash;
@@ -36,7 +37,7 @@ pub mod zset;
 pub const MEMBER_BYTES_MAX: usize = blob::BYTES_MAX - 64;
 
 pub use text::{Text, as_int};
-pub use value::{Collection, Kind, Value};
+pub use value::{Collection, Kind, Value, View};
 
 /// Up to where a collection is a listpack: the `*-max-listpack-entries` and `*-max-listpack-value` directives.
 #[derive(Clone, Copy, Debug)]

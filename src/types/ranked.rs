@@ -7,6 +7,7 @@
 //! All unsafety, reading through the tree's pointers, is in this file. Cost: some 21 bytes beside member and table.
 
 use super::cut::TableCut;
+use super::encoding::{self, Large};
 use super::items::{Item, Items};
 use super::piece::Piece;
 use super::rank::{self, Tree};
@@ -65,29 +66,30 @@ impl Slot {
     }
 }
 
-impl Ranked {
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.order.len()
+impl Large for Ranked {
+    /// Members and both indexes.
+    fn heap_bytes(&self) -> usize {
+        self.items.heap_bytes() + self.order.heap_bytes()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+    fn allocations(&self) -> usize {
+        self.len()
     }
 
-    /// The members as they are now, to be read in pieces while they change.
-    pub fn cut(&mut self) -> Arc<TableCut<Member>> {
-        self.items.cut()
+    fn is_emptied(&self) -> bool {
+        self.is_empty()
     }
 
-    /// Somebody reads the members as they were.
-    pub fn is_read(&mut self) -> bool {
+    fn is_big(&self) -> bool {
+        self.len() > encoding::MEMBERS_MAX
+    }
+
+    fn is_read(&mut self) -> bool {
         self.items.is_read()
     }
 
-    /// Moves what is worth it of both indexes and the members from a rank on, a leaf at a time, until the mover is tired;
-    /// the next rank, 0 at the end.
-    pub fn relocate_from(&mut self, rank: u64, mover: &mut Mover) -> u64 {
+    /// Both indexes, and the members from a rank on, a leaf at a time.
+    fn relocate_from(&mut self, rank: u64, mover: &mut Mover) -> u64 {
         self.items.relocate_index(rank, mover);
         let (items, mut rank) = (&mut self.items, rank as usize);
         while rank < self.order.len() {
@@ -100,10 +102,21 @@ impl Ranked {
         }
         if rank < self.order.len() { rank as u64 } else { 0 }
     }
+}
 
-    /// Bytes on the heap: members and both indexes.
-    pub fn heap_bytes(&self) -> usize {
-        self.items.heap_bytes() + self.order.heap_bytes()
+impl Ranked {
+    /// The members as they are now, to be read in pieces while they change.
+    pub fn cut(&mut self) -> Arc<TableCut<Member>> {
+        self.items.cut()
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     #[inline]

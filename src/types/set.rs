@@ -9,6 +9,7 @@
 use super::PackedMax;
 use super::blob::PACKED_BYTES_MAX;
 use super::cut::TableCut;
+use super::encoding::{self, Large};
 use super::intset::Intset;
 use super::items::{BATCH, BATCH_ROOM, Items};
 use super::packed::Packed;
@@ -42,32 +43,44 @@ pub struct Members {
     items: Items<Piece<(), false>>,
 }
 
+impl Large for Members {
+    fn heap_bytes(&self) -> usize {
+        self.items.heap_bytes()
+    }
+
+    fn allocations(&self) -> usize {
+        self.len()
+    }
+
+    fn is_emptied(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn is_big(&self) -> bool {
+        self.len() > encoding::MEMBERS_MAX
+    }
+
+    fn is_read(&mut self) -> bool {
+        self.items.is_read()
+    }
+
+    fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        self.items.relocate_from(place, mover, |_, _| ())
+    }
+}
+
 impl Members {
+    /// The members as they are now, to be read in pieces while they change.
+    pub fn cut(&mut self) -> Arc<TableCut<Piece<(), false>>> {
+        self.items.cut()
+    }
+
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
-    }
-
-    pub fn heap_bytes(&self) -> usize {
-        self.items.heap_bytes()
-    }
-
-    /// The members as they are now, to be read in pieces while they change.
-    pub fn cut(&mut self) -> Arc<TableCut<Piece<(), false>>> {
-        self.items.cut()
-    }
-
-    /// Somebody reads the members as they were.
-    pub fn is_read(&mut self) -> bool {
-        self.items.is_read()
-    }
-
-    /// See [`Items::relocate_from`].
-    pub fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
-        self.items.relocate_from(place, mover, |_, _| ())
     }
 
     /// Adds a member; says whether it is new.

@@ -5,6 +5,7 @@
 //! a variant for each, so that a small value costs no indirection, and a view over them ([`Collection`]): `Hash` *is* a
 //! `Value` that is known to be one of the hash variants.
 
+use super::encoding::Encoding;
 use super::fields::Fields;
 use super::hash::{self, Hash};
 use super::intset::Intset;
@@ -77,15 +78,41 @@ pub enum Value {
     Stream(Box<Stream>),
 }
 
+/// A value by its type, whatever its encoding.
+pub enum View<'a> {
+    Str(&'a [u8]),
+    List(&'a List),
+    Hash(&'a Hash),
+    Set(&'a Set),
+    Zset(&'a Zset),
+    Stream(&'a Stream),
+}
+
 impl Value {
-    pub fn kind(&self) -> Kind {
+    /// The value by its type.
+    #[inline]
+    pub fn view(&self) -> View<'_> {
         match self {
-            Self::Str(_) => Kind::String,
-            Self::List(_) => Kind::List,
-            Self::HashPacked(_) | Self::HashRow(..) | Self::HashTimed(_) | Self::HashTable(_) => Kind::Hash,
-            Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => Kind::Set,
-            Self::ZsetPacked(_) | Self::ZsetTree(_) => Kind::Zset,
-            Self::Stream(_) => Kind::Stream,
+            Self::Str(bytes) => View::Str(bytes),
+            Self::List(list) => View::List(list),
+            Self::HashPacked(_) | Self::HashRow(..) | Self::HashTimed(_) | Self::HashTable(_) => {
+                View::Hash(Hash::ref_cast(self))
+            }
+            Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => View::Set(Set::ref_cast(self)),
+            Self::ZsetPacked(_) | Self::ZsetTree(_) => View::Zset(Zset::ref_cast(self)),
+            Self::Stream(stream) => View::Stream(stream),
+        }
+    }
+
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        match self.view() {
+            View::Str(_) => Kind::String,
+            View::List(_) => Kind::List,
+            View::Hash(_) => Kind::Hash,
+            View::Set(_) => Kind::Set,
+            View::Zset(_) => Kind::Zset,
+            View::Stream(_) => Kind::Stream,
         }
     }
 
@@ -101,88 +128,6 @@ impl Value {
             Self::SetInts(_) => "intset",
             Self::ZsetTree(_) => "skiplist",
             Self::Stream(_) => "stream",
-        }
-    }
-
-    /// Bytes on the heap behind the value's own two words.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Str(s) => s.capacity() + size_of::<Vec<u8>>(),
-            Self::List(list) => list.heap_bytes() + size_of::<List>(),
-            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.heap_bytes(),
-            Self::HashRow(_, row) => row.heap_bytes(),
-            Self::HashTable(fields) => fields.heap_bytes() + size_of::<Fields>(),
-            Self::SetInts(ints) => ints.heap_bytes(),
-            Self::SetTable(members) => members.heap_bytes() + size_of::<Members>(),
-            Self::ZsetTree(ranked) => ranked.heap_bytes() + size_of::<Ranked>(),
-            Self::Stream(stream) => stream.heap_bytes() + size_of::<Stream>(),
-        }
-    }
-
-    /// Where its memory begins, for prefetching: nothing behind the pointer is read.
-    #[inline]
-    pub fn address(&self) -> *const u8 {
-        match self {
-            Self::Str(text) => Arc::as_ptr(text).cast(),
-            Self::List(list) => (&raw const **list).cast(),
-            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.address(),
-            Self::HashRow(_, row) => row.address(),
-            Self::HashTable(fields) => (&raw const **fields).cast(),
-            Self::SetInts(ints) => ints.address(),
-            Self::SetTable(members) => (&raw const **members).cast(),
-            Self::ZsetTree(ranked) => (&raw const **ranked).cast(),
-            Self::Stream(stream) => (&raw const **stream).cast(),
-        }
-    }
-
-    /// Moves what is worth it of a piece of the value, which begins at `place`, 0 for the first. Where the next piece
-    /// begins, 0 behind the last. Small values are one piece; of a big one a piece ends soon after the mover is tired. What a
-    /// snapshot reads stays where it is.
-    pub fn relocate(&mut self, place: u64, mover: &mut Mover) -> u64 {
-        macro_rules! big {
-            ($value:ident) => {{
-                if $value.is_read() {
-                    return 0;
-                }
-                if place == 0 {
-                    mover.boxed($value);
-                }
-                return $value.relocate_from(place, mover);
-            }};
-        }
-        match self {
-            // Of a string the header of what is shared stays; an unshared one's bytes are all but that.
-            Self::Str(s) => Arc::get_mut(s).into_iter().for_each(|bytes| mover.vec(bytes)),
-            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.relocate(mover),
-            Self::HashRow(_, row) => row.relocate(mover),
-            Self::SetInts(ints) => ints.relocate(mover),
-            Self::List(list) => big!(list),
-            Self::HashTable(fields) => big!(fields),
-            Self::SetTable(members) => big!(members),
-            Self::ZsetTree(ranked) => big!(ranked),
-            // What a snapshot reads is shared, and known to be.
-            Self::Stream(stream) => {
-                if place == 0 {
-                    mover.boxed(stream);
-                }
-                return stream.relocate_from(place, mover);
-            }
-        }
-        0
-    }
-
-    /// How many allocations dropping it frees, about: decides whether to free it off the serving path.
-    pub fn free_effort(&self) -> usize {
-        match self {
-            // Unmapping a large block costs like many small ones.
-            Self::Str(s) => 1 + s.capacity() / (256 << 10),
-            Self::List(list) => list.nodes(),
-            Self::HashTable(fields) => fields.len() + fields.gone(),
-            Self::SetTable(members) => members.len(),
-            Self::ZsetTree(ranked) => ranked.len(),
-            Self::Stream(stream) => stream.allocations(),
-            Self::HashPacked(_) | Self::HashRow(..) | Self::HashTimed(_) => 1,
-            Self::SetInts(_) | Self::SetPacked(_) | Self::ZsetPacked(_) => 1,
         }
     }
 
@@ -227,20 +172,98 @@ impl Value {
     pub fn take_replaced_fields(&mut self) -> Vec<Box<[u8]>> {
         if let Self::HashTable(fields) = self { fields.take_replaced() } else { Vec::new() }
     }
+}
+
+/// Runs an expression on a value's content, which is an [`Encoding`] in each variant.
+macro_rules! on_content {
+    ($value:expr, $content:ident => $run:expr) => {
+        match $value {
+            Value::Str($content) => $run,
+            Value::List($content) => $run,
+            Value::HashPacked($content) | Value::HashTimed($content) => $run,
+            Value::HashRow(_, $content) => $run,
+            Value::HashTable($content) => $run,
+            Value::SetInts($content) => $run,
+            Value::SetPacked($content) | Value::ZsetPacked($content) => $run,
+            Value::SetTable($content) => $run,
+            Value::ZsetTree($content) => $run,
+            Value::Stream($content) => $run,
+        }
+    };
+}
+
+impl Value {
+    /// Bytes on the heap behind the value's own two words.
+    pub fn heap_bytes(&self) -> usize {
+        on_content!(self, content => Encoding::heap_bytes(content))
+    }
+
+    /// Where its memory begins, for prefetching: nothing behind the pointer is read.
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        on_content!(self, content => Encoding::address(content))
+    }
+
+    /// Moves what is worth it of a piece of the value, which begins at `place`, 0 for the first. Where the next piece
+    /// begins, 0 behind the last. Small values are one piece; of a big one a piece ends soon after the mover is tired. What a
+    /// snapshot reads stays where it is.
+    pub fn relocate(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        on_content!(self, content => Encoding::relocate(content, place, mover))
+    }
+
+    /// About how many allocations dropping it frees: decides whether to free it off the serving path.
+    pub fn free_effort(&self) -> usize {
+        on_content!(self, content => Encoding::free_effort(content))
+    }
 
     /// True for a collection without members, which must not stay in the keyspace. A stream may.
     pub fn is_empty_collection(&self) -> bool {
-        match self {
-            Self::Str(_) | Self::Stream(_) | Self::HashRow(..) => false,
-            Self::List(list) => list.is_empty(),
-            Self::HashPacked(p) | Self::HashTimed(p) | Self::SetPacked(p) | Self::ZsetPacked(p) => p.is_empty(),
-            Self::HashTable(fields) => fields.is_empty(),
-            Self::SetInts(ints) => ints.is_empty(),
-            Self::SetTable(members) => members.is_empty(),
-            Self::ZsetTree(ranked) => ranked.is_empty(),
-        }
+        on_content!(self, content => Encoding::is_emptied(content))
+    }
+
+    /// Too big to be copied or written under a lock.
+    pub fn is_big(&self) -> bool {
+        on_content!(self, content => Encoding::is_big(content))
     }
 }
+
+/// Of a collection in one allocation. `$is_emptied` says whether one without members is there.
+macro_rules! encoding_of_block {
+    ($block:ty, $is_emptied:expr) => {
+        impl Encoding for $block {
+            fn heap_bytes(&self) -> usize {
+                self.heap_bytes()
+            }
+
+            #[inline]
+            fn address(&self) -> *const u8 {
+                self.address()
+            }
+
+            fn relocate(&mut self, _: u64, mover: &mut Mover) -> u64 {
+                Movable::relocate(self, mover);
+                0
+            }
+
+            fn free_effort(&self) -> usize {
+                1
+            }
+
+            fn is_emptied(&self) -> bool {
+                $is_emptied(self)
+            }
+
+            fn is_big(&self) -> bool {
+                false
+            }
+        }
+    };
+}
+
+encoding_of_block!(Packed, Packed::is_empty);
+encoding_of_block!(Intset, Intset::is_empty);
+// A hash that loses a field leaves its row for a listpack.
+encoding_of_block!(Row, |_: &Row| false);
 
 /// A type that can be reached through [`Value`]; strings are not, they have their own road.
 pub trait Collection: Sized {

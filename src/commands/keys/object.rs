@@ -3,7 +3,7 @@
 use crate::command::*;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::access::idle_seconds;
-use crate::keyspace::entry::Body;
+use crate::keyspace::entry::{Body, EntryRef};
 
 pub const OBJECT: Command = Command {
     name: "OBJECT",
@@ -54,12 +54,12 @@ pub const OBJECT_FREQ: Command = Command {
 
 fn freq(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let Some(entry) = db.peek(args.key(2)) else { return out.null() };
+    let Some(access) = db.peek(args.key(2)).map(EntryRef::access) else { return out.null() };
     let settings = &db.keyspace().settings;
     if !settings.is_lfu() {
         return Err(NOT_LFU);
     }
-    out.int(i64::from(settings.lfu_decayed(entry.access(), db.now())))
+    out.int(i64::from(settings.lfu_decayed(access, db.now())))
 }
 
 pub const OBJECT_HELP: Command = Command {
@@ -90,11 +90,11 @@ pub const OBJECT_IDLETIME: Command = Command {
 
 fn idletime(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Ctx { args, db, out, .. } = ctx;
-    let Some(entry) = db.peek(args.key(2)) else { return out.null() };
+    let Some(access) = db.peek(args.key(2)).map(EntryRef::access) else { return out.null() };
     if db.keyspace().settings.is_lfu() {
         return Err(LFU);
     }
-    out.count(usize::try_from(idle_seconds(entry.access(), db.now())).unwrap_or(usize::MAX))
+    out.count(usize::try_from(idle_seconds(access, db.now())).unwrap_or(usize::MAX))
 }
 
 pub const OBJECT_REFCOUNT: Command = Command {

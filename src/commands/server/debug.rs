@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::glob;
 use crate::keyspace::Expiry;
 use crate::keyspace::access::{CLOCK, idle_seconds};
-use crate::keyspace::entry::Entry;
+use crate::keyspace::entry::EntryRef;
 use crate::log;
 use crate::num;
 use crate::persist::rdb::{Version, value};
@@ -184,20 +184,21 @@ fn write_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let now = ctx.db.now();
     let entry = ctx.db.inspect(ctx.args.get(2)).ok_or(error::NO_SUCH_KEY)?;
     let text = format!(
         "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        entry.word(),
+        entry.address(),
         ctx.config.shown_encoding(entry.kind(), entry.encoding()),
         serialized_len(entry, ctx.config),
         entry.access() & CLOCK,
-        idle_seconds(entry.access(), ctx.db.now()),
+        idle_seconds(entry.access(), now),
     );
     ctx.out.simple(&text)
 }
 
 /// Bytes the value takes in a snapshot, without type and key.
-fn serialized_len(entry: Entry, config: &Config) -> usize {
+fn serialized_len(entry: EntryRef<'_>, config: &Config) -> usize {
     let mut out = Vec::new();
     value::encode(&mut out, &entry.body(), Version::V10, config.rdbcompression);
     out.len()

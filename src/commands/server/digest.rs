@@ -4,13 +4,10 @@
 //! SHA-1 sums of the parts, xored where order does not matter and chained where it does.
 
 use crate::keyspace::Db;
-use crate::keyspace::entry::{Body, Entry};
+use crate::keyspace::entry::{Body, EntryRef};
 use crate::num;
-use crate::types::hash::Hash;
-use crate::types::set::Set;
 use crate::types::stream::Id;
-use crate::types::zset::Zset;
-use crate::types::{Collection, Kind, Text, Value};
+use crate::types::{Kind, Text, View};
 use sha1::{Digest as _, Sha1};
 
 /// A fingerprint in the making.
@@ -41,42 +38,42 @@ impl Digest {
     }
 
     /// Of one key's value and of whether it expires; its name is left out.
-    pub fn of_value(entry: Entry) -> Self {
+    pub fn of_value(entry: EntryRef<'_>) -> Self {
         let mut digest = Self::default();
         digest.add_value(entry);
         digest
     }
 
-    fn add_value(&mut self, entry: Entry) {
+    fn add_value(&mut self, entry: EntryRef<'_>) {
         self.chain(&type_number(entry.kind()).to_be_bytes());
         match entry.body() {
             Body::Bytes(bytes) => self.chain(bytes),
             Body::Int(n) => self.chain(itoa::Buffer::new().format(n).as_bytes()),
-            Body::Value(Value::Str(bytes)) => self.chain(bytes),
-            Body::Value(Value::List(list)) => {
+            Body::Value(value) => self.add_view(value.view()),
+        }
+        if entry.expiry().is_some() {
+            self.add(b"!!expire!!");
+        }
+    }
+
+    fn add_view(&mut self, view: View<'_>) {
+        match view {
+            View::Str(bytes) => self.chain(bytes),
+            View::List(list) => {
                 list.iter_from(0).for_each(|text| self.chain(text.bytes(&mut itoa::Buffer::new())));
             }
-            Body::Value(
-                value @ (Value::HashPacked(_) | Value::HashRow(..) | Value::HashTimed(_) | Value::HashTable(_)),
-            ) => {
-                if let Some(hash) = Hash::of(value) {
-                    hash.for_each(|field, value, due| self.add_members(&[field, value], due.is_some()));
-                }
+            View::Hash(hash) => {
+                hash.for_each(|field, value, due| self.add_members(&[field, value], due.is_some()));
             }
-            Body::Value(value @ (Value::SetInts(_) | Value::SetPacked(_) | Value::SetTable(_))) => {
-                if let Some(set) = Set::of(value) {
-                    set.for_each(|member| self.add(member.bytes(&mut itoa::Buffer::new())));
-                }
-            }
-            Body::Value(value @ (Value::ZsetPacked(_) | Value::ZsetTree(_))) => {
-                let members = Zset::of(value).into_iter().flat_map(|zset| zset.walk(0..zset.len(), false));
-                for (member, score) in members {
+            View::Set(set) => set.for_each(|member| self.add(member.bytes(&mut itoa::Buffer::new()))),
+            View::Zset(zset) => {
+                for (member, score) in zset.walk(0..zset.len(), false) {
                     let mut digits = Vec::new();
                     num::push_g17(&mut digits, score);
                     self.add_members(&[member, Text::Bytes(&digits)], false);
                 }
             }
-            Body::Value(Value::Stream(stream)) => {
+            View::Stream(stream) => {
                 for entry in stream.range(Id::ZERO, Id::MAX) {
                     self.chain(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
                     for text in entry.pairs().flat_map(|(name, value)| [name, value]) {
@@ -84,9 +81,6 @@ impl Digest {
                     }
                 }
             }
-        }
-        if entry.expiry().is_some() {
-            self.add(b"!!expire!!");
         }
     }
 

@@ -25,6 +25,7 @@ pub use load::{Counters, GroupLoader, Loader, Malformed};
 pub use node::{Entry, Node};
 pub use walk::{Cut, Owns, Part, Walk};
 
+use super::encoding::{self, Large};
 use crate::clock::Millis;
 use crate::mover::{Movable, Mover};
 use index::Index;
@@ -74,6 +75,55 @@ pub enum Keep {
     Newest(u64),
     /// Those from an id on.
     From(Id),
+}
+
+impl Large for Stream {
+    fn heap_bytes(&self) -> usize {
+        let groups: usize = self.groups.iter().map(|(name, group)| name.len() + GROUP_BYTES + group.heap_bytes()).sum();
+        let names = self.idempotence().map_or(0, Idempotence::heap_bytes);
+        self.nodes.heap_bytes() + self.node_bytes + groups + names
+    }
+
+    fn allocations(&self) -> usize {
+        let names = self.idempotence().map_or(0, Idempotence::names);
+        1 + 2 * self.nodes.len() + self.groups.values().map(Group::allocations).sum::<usize>() + names
+    }
+
+    fn is_emptied(&self) -> bool {
+        false
+    }
+
+    fn is_big(&self) -> bool {
+        let pending = |group: &Group| group.pending() + group.consumers().len();
+        let pending: usize = self.groups.values().map(pending).sum();
+        self.nodes.len() > encoding::NODES_MAX || pending > encoding::MEMBERS_MAX
+    }
+
+    /// What a cut reads is shared with it, and known to be.
+    fn is_read(&mut self) -> bool {
+        false
+    }
+
+    fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
+        let (place, mut begin) = (place as usize, self.nodes.places());
+        if place < begin {
+            let next = self.nodes.relocate_from(place, mover, |node, mover| node.relocate(mover));
+            if next < begin || mover.is_tired() {
+                return next as u64;
+            }
+        }
+        for group in self.groups.values_mut() {
+            let end = begin + group.places();
+            if place < end {
+                let next = begin + group.relocate_from(place.saturating_sub(begin), mover);
+                if next < end || mover.is_tired() {
+                    return next as u64;
+                }
+            }
+            begin = end;
+        }
+        0
+    }
 }
 
 impl Stream {
@@ -375,43 +425,9 @@ impl Stream {
         self.nodes.iter().map(|(_, node)| node.heap_bytes()).sum()
     }
 
-    pub fn heap_bytes(&self) -> usize {
-        let groups: usize = self.groups.iter().map(|(name, group)| name.len() + GROUP_BYTES + group.heap_bytes()).sum();
-        let names = self.idempotence().map_or(0, Idempotence::heap_bytes);
-        self.nodes.heap_bytes() + self.node_bytes + groups + names
-    }
-
-    /// Allocations, about: what freeing it takes.
-    pub fn allocations(&self) -> usize {
-        let names = self.idempotence().map_or(0, Idempotence::names);
-        1 + 2 * self.nodes.len() + self.groups.values().map(Group::allocations).sum::<usize>() + names
-    }
-
     /// The listpacks' ids, the last first.
     pub fn node_ids_back(&self) -> impl Iterator<Item = Id> {
         self.nodes.back_from(Id::MAX).map(|(id, _)| id)
-    }
-
-    /// Moves what is worth it, from a place on until the mover is tired; the next place, 0 at the end.
-    pub fn relocate_from(&mut self, place: u64, mover: &mut Mover) -> u64 {
-        let (place, mut begin) = (place as usize, self.nodes.places());
-        if place < begin {
-            let next = self.nodes.relocate_from(place, mover, |node, mover| node.relocate(mover));
-            if next < begin || mover.is_tired() {
-                return next as u64;
-            }
-        }
-        for group in self.groups.values_mut() {
-            let end = begin + group.places();
-            if place < end {
-                let next = begin + group.relocate_from(place.saturating_sub(begin), mover);
-                if next < end || mover.is_tired() {
-                    return next as u64;
-                }
-            }
-            begin = end;
-        }
-        0
     }
 }
 
