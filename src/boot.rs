@@ -357,35 +357,30 @@ fn serve(
         if let Some((host, port)) = config.replicaof.clone() {
             node.demote(Primary { host, port });
         }
-        node.life.set_loading(true);
-        let of_load = config.clone();
-        let mut loading = tokio::task::spawn_blocking(move || load_data(node, registry, &of_load, slots));
+        let mut loading = begin_loading(node, registry, config.clone(), slots);
         let soon = tokio::time::timeout(LOADING_GRACE, &mut loading).await;
         if let Ok(loaded) = soon {
             loaded.map_err(io::Error::other)??;
             node.life.set_loading(false);
         }
         let doorkeeper = tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
-        if node.life.is_loading() {
-            // Clients that come meanwhile hear that the data is being loaded.
-            loop {
-                tokio::select! {
-                    loaded = &mut loading => break loaded.map_err(io::Error::other)??,
-                    code = &mut ending => return code.map_err(io::Error::other),
-                    () = tokio::time::sleep(LOADING_TOLD_EACH) => tell_progress(&node.rdb.loading),
+        // Clients that come meanwhile hear that the data is being loaded.
+        while node.life.is_loading() {
+            tokio::select! {
+                loaded = &mut loading => {
+                    loaded.map_err(io::Error::other)??;
+                    node.life.set_loading(false);
                 }
+                code = &mut ending => return code.map_err(io::Error::other),
+                () = tokio::time::sleep(LOADING_TOLD_EACH) => tell_progress(&node.rdb.loading),
             }
-            node.life.set_loading(false);
         }
         batcher::start(&node.journal, pace)?;
         cron::start(node, registry, slots, pace)?;
         link::start(node, registry, slots.linker)?;
         migrator::start(node, registry, slots.migrator)?;
-        if config.port != 0 {
-            notice!("Ready to accept connections tcp");
-        }
-        if config.tls_port != 0 {
-            notice!("Ready to accept connections tls");
+        for (_, kind) in [(config.port, "tcp"), (config.tls_port, "tls")].into_iter().filter(|(port, _)| *port != 0) {
+            notice!("Ready to accept connections {kind}");
         }
         if let Some(listener) = unix {
             let path = config.unixsocket.clone();
@@ -404,6 +399,16 @@ fn serve(
     // A load in progress is not waited for.
     runtime.shutdown_background();
     code
+}
+
+fn begin_loading(
+    node: &'static Node,
+    registry: &'static Registry,
+    config: Config,
+    slots: Slots,
+) -> tokio::task::JoinHandle<io::Result<()>> {
+    node.life.set_loading(true);
+    tokio::task::spawn_blocking(move || load_data(node, registry, &config, slots))
 }
 
 /// Ends the process in order when that is asked for; returns the exit code.

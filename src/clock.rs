@@ -7,6 +7,8 @@
 //! of nanoseconds; `init` is called before the first reading that is kept, since it may change the unit.
 //! Cost: a tick about 10 ns against 16 and more for the monotonic clock; `ticks_to_ns` under 1 ns; `init` 10 ms.
 
+#![allow(unsafe_code)]
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

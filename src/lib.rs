@@ -9,60 +9,74 @@ pub mod clock;
 pub mod glob;
 pub mod lzf;
 pub mod mallctl;
-pub mod memory;
-pub mod mover;
 pub mod num;
 pub mod quote;
+
+// floor 2: what memory there is
+pub mod memory;
+
+// floor 3: moving it
+pub mod mover;
+
+// floor 4: the table that everything is found in
 pub mod table;
 
-// floor 2: wire and values — no tokio, no std::{fs,net,thread}
+// floor 5: wire and values — no tokio, no std::{fs,net,thread}
 pub mod log;
 pub mod resp;
 pub mod types;
 
-// floor 3: who may do what
+// floor 6: who may do what
 pub mod acl;
 
-// floor 4: the clients as all floors above see them: facts, and the way to reach one
+// floor 7: the clients as all floors above see them: facts, and the way to reach one
 pub mod clients;
 
-// floor 5: the data and what serves it — locks, but no I/O
+// floor 8: the data and what serves it — locks, but no I/O
 pub mod config;
 pub mod keyspace;
 pub mod observe;
 pub mod pubsub;
 pub mod script;
 
-// floor 6: one journal — the first floor allowed to touch a disk
-pub mod defrag;
+// floor 9: the process and its sockets
 pub mod listeners;
-pub mod persist;
 pub mod process;
 pub mod tls;
 
-// floor 7: the other servers
+// floor 10: one journal — the first floor allowed to touch a disk
+pub mod defrag;
+pub mod persist;
+
+// floor 11: the other servers
 pub mod cluster;
 pub mod dial;
 pub mod migrations;
 pub mod replication;
 
-// floor 8: the list of services, what the machine says of us, and tools for files
+// floor 12: the list of services, what the machine says of us, and tools for files
 pub mod check;
 pub mod node;
 pub mod usage;
 
-// floor 9: what a command is
+// floor 13: what a command is
 pub mod command;
 
-// floor 10: the commands
+// floor 14: the commands
 pub mod commands;
 
-// floor 11: serving
+// floor 15: serving
 pub mod net;
 
-// floor 12: the process
-pub mod boot;
+// floor 16: what runs beside it
 pub mod cron;
-pub mod link;
-pub mod loading;
 pub mod migrator;
+
+// floor 17: the data at start
+pub mod loading;
+
+// floor 18: the link to a primary
+pub mod link;
+
+// floor 19: the process's beginning and end
+pub mod boot;

@@ -3,6 +3,8 @@
 //! CONFIG SET of a port or `bind` opens the new listeners first, so that a failure is the client's error and the old
 //! ones go on; then [`Doors`] hands them to whoever accepts. An address that stays keeps its socket, and who waits there.
 
+#![allow(unsafe_code)]
+
 use crate::config::Config;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};

@@ -15,6 +15,8 @@
 //!
 //! Cost: a message below the level costs one load of a static; one that is printed costs a `localtime_r` and a write.
 
+#![allow(unsafe_code)]
+
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -5,6 +5,8 @@
 //! clients, know those that only tell or tune and refuse all others as if they were not permitted.
 //! Not here: the statistics of INFO, which have typed readers in tikv-jemalloc-ctl.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;
 use tikv_jemalloc_sys::{mallctl, mallctlbymib, mallctlnametomib};

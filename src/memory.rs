@@ -9,6 +9,8 @@
 //!
 //! Not here: what the allocator keeps beyond that (resident, fragmentation); the allocator's own statistics tell it.
 
+#![allow(unsafe_code)]
+
 use crate::clock::{self, Millis};
 use crossbeam_utils::CachePadded;
 use std::alloc::{GlobalAlloc, Layout};

@@ -16,13 +16,15 @@ use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::rdb::dump::dump;
 use crate::resp::encode_request;
+use bytes::{Buf, BytesMut};
+use redis_protocol::resp2::{decode::decode, types::OwnedFrame};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -178,14 +180,12 @@ async fn converse(
         if let Some(None) = number {
             break;
         }
-        let line = wire.line().await;
-        let line = match line {
-            Ok(line) => line,
+        let error = match wire.reply().await {
+            Ok(reply) => reply.err(),
             // The target's own words say more.
             Err(failed) => return Err(refused.map_or(failed, Failed::Refused)),
         };
         *heard = true;
-        let error = line.strip_prefix('-').map(str::to_owned);
         match number.flatten() {
             None => {
                 before -= 1;
@@ -222,7 +222,9 @@ fn append_restore(place: &Place, bytes: &mut Vec<u8>, db: usize, key: &[u8], ord
 // ---- connections
 
 struct Wire {
-    stream: BufReader<Box<dyn Duplex>>,
+    stream: Box<dyn Duplex>,
+    /// What the target sent and is not read yet: at most [`REPLY_BYTES_MAX`] and one reading.
+    received: BytesMut,
     /// The database that the target is in; none if that is not known.
     db: Option<i64>,
     patience: Duration,
@@ -245,15 +247,23 @@ impl Wire {
         Ok(())
     }
 
-    /// A line without its end.
-    async fn line(&mut self) -> Result<String, Failed> {
-        let mut line = Vec::new();
-        let mut limited = (&mut self.stream).take(LINE_BYTES_MAX);
-        match timeout(self.patience, limited.read_until(b'\n', &mut line)).await {
-            Err(_) => Err(Failed::Reading(std::io::ErrorKind::TimedOut)),
-            Ok(Err(e)) => Err(Failed::Reading(e.kind())),
-            Ok(Ok(_)) if line.last() != Some(&b'\n') => Err(Failed::Reading(std::io::ErrorKind::UnexpectedEof)),
-            Ok(Ok(_)) => Ok(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()),
+    /// The next reply. Of what the target answers only the text of an error matters, which is the inner `Err`.
+    async fn reply(&mut self) -> Result<Result<(), String>, Failed> {
+        loop {
+            match decode(&self.received) {
+                Ok(Some((frame, length))) => {
+                    self.received.advance(length);
+                    return Ok(if let OwnedFrame::Error(words) = frame { Err(words) } else { Ok(()) });
+                }
+                Ok(None) if self.received.len() < REPLY_BYTES_MAX => {}
+                Ok(None) | Err(_) => return Err(Failed::Reading(std::io::ErrorKind::InvalidData)),
+            }
+            match timeout(self.patience, self.stream.read_buf(&mut self.received)).await {
+                Err(_) => return Err(Failed::Reading(std::io::ErrorKind::TimedOut)),
+                Ok(Err(e)) => return Err(Failed::Reading(e.kind())),
+                Ok(Ok(0)) => return Err(Failed::Reading(std::io::ErrorKind::UnexpectedEof)),
+                Ok(Ok(_)) => {}
+            }
         }
     }
 }
@@ -273,7 +283,8 @@ async fn connect(place: &Place, order: &Order<'_>) -> Result<Wire, Failed> {
         dial::over_tls(stream, &host, &config).await.map_err(|_| Failed::Connecting)
     };
     let stream = timeout(order.patience, connected).await.map_err(|_| Failed::Connecting)??;
-    Ok(Wire { stream: BufReader::new(stream), db: None, patience: order.patience, used: Instant::now() })
+    let received = BytesMut::new();
+    Ok(Wire { stream, received, db: None, patience: order.patience, used: Instant::now() })
 }
 
 /// A target: host and port.
@@ -313,8 +324,8 @@ impl Pool {
 const TASKS_MAX: usize = 16;
 /// What is collected before it is sent.
 const PIECE_BYTES: usize = 64 << 10;
-/// An error reply is not longer.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+/// A reply is not longer.
+const REPLY_BYTES_MAX: usize = 64 << 10;
 const KEPT_MAX: usize = 64;
 const KEPT_FOR: Duration = Duration::from_secs(10);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,8 @@
 //! The process as the operating system sees it: descriptors, background, pid file, priorities, title; and, each in a
 //! file, the log's file, the service manager, the crash report, and what the machine can do.
 
+#![allow(unsafe_code)]
+
 pub mod crash;
 pub mod logfile;
 pub mod machine;

@@ -19,6 +19,8 @@
 //! Cost: 64 bytes for 5.5 words on average, 11.6 bytes a word, and chains for the buckets not yet split of this
 //! round (measured: 12.3 in all). A find touches one line, sometimes two.
 
+#![allow(unsafe_code)]
+
 use crate::mover::Mover;
 use smallvec::SmallVec;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

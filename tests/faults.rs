@@ -2,6 +2,8 @@
 //!
 //! What a transcript can say is in `compat/differential/found.txt`; here is what needs a server of its own.
 
+#![allow(unsafe_code)]
+
 mod common;
 
 use common::{Server, wait_until};

@@ -2,6 +2,7 @@
 //! redis-server has it, `MemoryDenyWriteExecute` and `RestrictAddressFamilies`. The filter ends the process at the first
 //! call that it forbids, so a server that lives through everything here made none.
 
+#![allow(unsafe_code)]
 #![cfg(target_os = "linux")]
 
 mod common;

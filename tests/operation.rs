@@ -1,5 +1,7 @@
 //! What an operator meets: start, refusals, signals, rotation of the log, crashes; the server as a process.
 
+#![allow(unsafe_code)]
+
 mod common;
 
 use common::{Client, Server, wait_until};

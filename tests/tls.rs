@@ -2,6 +2,8 @@
 //!
 //! Certificates are made here, by an authority of the test's own.
 
+#![allow(unsafe_code)]
+
 mod common;
 
 use common::{Client, PATIENCE, Server, request, wait_until};

@@ -171,10 +171,6 @@ impl Keys {
         self.specs[0].is_none() && self.custom.is_none()
     }
 
-    pub fn has_custom(&self) -> bool {
-        self.custom.is_some()
-    }
-
     /// The only key's argument number, for the many commands with exactly one key at a fixed place.
     #[inline]
     pub fn single(&self) -> Option<usize> {

@@ -5,6 +5,8 @@
 //! and begins anew: with all stripes that it is known to need, or owning the world. Stripes are never waited for while
 //! others are held out of order, and the world never while a stripe is.
 
+#![allow(unsafe_code)]
+
 use super::Registry;
 use super::call::{abandon_transaction, call};
 use super::ctx::{Ctx, Reply, Surroundings};

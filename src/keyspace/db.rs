@@ -8,6 +8,8 @@
 //! unit's own effects. Fields of a hash likewise, a few at a time: see `edit.rs`, where collections are. Strings:
 //! `strings.rs`. The whole keyspace: `walk.rs`.
 
+#![allow(unsafe_code)]
+
 use super::databases::Part;
 use super::entry::{Body, Entry, EntryRef, INLINE_BYTES_MAX, New};
 use super::generic::BROADCAST;

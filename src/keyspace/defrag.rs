@@ -11,6 +11,8 @@
 //! that a snapshot shares is not unshared for us. Expiries, watchers and waiters know keys by bits or bytes, not by address.
 //! The header of an entry goes along with its parity: a snapshot neither misses it nor meets it twice.
 
+#![allow(unsafe_code)]
+
 use super::db::Db;
 use super::entry::Entry;
 use super::stripe::{Keyspace, StripeData};

@@ -13,6 +13,8 @@
 //! what takes an entry out of the table frees it. Commands get an [`EntryRef`], which the compiler ends before the `Db`
 //! can change anything. All unsafety of the layout is in this file.
 
+#![allow(unsafe_code)]
+
 use crate::clock::Millis;
 use crate::mover::Mover;
 use crate::resp::parse::REQUEST_BYTES_MAX;

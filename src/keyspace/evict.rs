@@ -10,6 +10,8 @@
 //! Volatile policies sample the expiry index where few keys have an expiry, so that those are found at once among many
 //! others. Random policies are fair, and look at one.
 
+#![allow(unsafe_code)]
+
 use super::access::idle_seconds;
 use super::databases::{Part, PartShared, Parts};
 use super::db::Db;

@@ -12,6 +12,8 @@
 //! millisecond stop nobody; so are the fields of one hash, whoever meets it. Cost: 8 bytes a key, one heap push for a
 //! new expiry.
 
+#![allow(unsafe_code)]
+
 use super::databases::Part;
 use super::db::Db;
 use super::entry::Entry;

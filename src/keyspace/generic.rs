@@ -1,6 +1,8 @@
 //! What commands on keys of any type ask of a database: looking without touching, touching without reading, events
 //! that accompany a change, and numbers that must stay text.
 
+#![allow(unsafe_code)]
+
 use super::access::{lfu_word, lru_clock};
 use super::db::{Db, Event, Notice, raw_body};
 use super::entry::{Entry, EntryRef};

@@ -15,6 +15,8 @@
 //! while holding a stripe, except for the journal's buffer and, when changing a big value that a snapshot is reading, for
 //! the piece it is at (`types::cut`).
 
+#![allow(unsafe_code)]
+
 use super::databases::{OtherShared, Part, PartShared, Parts};
 use super::entry::Entry;
 use super::evict::Pool;

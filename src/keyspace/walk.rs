@@ -3,6 +3,8 @@
 //! KEYS sees one instant. Other walks lock one stripe at a time, or none when the unit owns the world. A cursor is the table's scan cursor with the
 //! stripe's number in its low bits; stripes are walked in order, so the guarantee of the table's scan is SCAN's.
 
+#![allow(unsafe_code)]
+
 use super::databases::Part;
 use super::db::{Db, Notice};
 use super::entry::{Entry, EntryRef};

@@ -3,6 +3,8 @@
 //! Once the length of an argument is known to be [`LONG_BYTES`] or more, it is received straight into a block of that
 //! length, and a record stands for it in the buffer. A request with long arguments is a batch of its own.
 
+#![allow(unsafe_code)]
+
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::resp::argv::{RECORD_BYTES, record};

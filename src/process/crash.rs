@@ -10,6 +10,8 @@
 //! the process too. As process 1 of a container, which default actions of signals do not end, the process exits with
 //! 128 + signal.
 
+#![allow(unsafe_code)]
+
 use crate::config::Config;
 use crate::config::cli;
 use crate::memory;

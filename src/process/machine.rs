@@ -1,5 +1,7 @@
 //! What this machine can do: the processor that the program was built for, known troubles of a system, faulty memory.
 
+#![allow(unsafe_code)]
+
 use crate::config::Config;
 use std::fs;
 use std::hint::black_box;

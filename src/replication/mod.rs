@@ -289,12 +289,6 @@ impl Replication {
         let at = waits.iter().position(|wait| std::ptr::eq(&*wait.waiter, waiter))?;
         Some(waits.swap_remove(at))
     }
-
-    /// All waits: the role has changed.
-    pub fn take_waits(&self) -> Vec<OffsetWait> {
-        self.waiting.store(false, Relaxed);
-        std::mem::take(&mut *self.waits.lock())
-    }
 }
 
 /// Replicas beyond this many are trusted again.

@@ -8,6 +8,8 @@
 //! address and length, and its span has a length that reaches beyond any request, so that only the bounds check that each
 //! access has anyway tells it from others.
 
+#![allow(unsafe_code)]
+
 use super::block::{Block, LONG_BYTES};
 use crate::num;
 

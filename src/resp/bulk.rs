@@ -3,6 +3,8 @@
 //! Wide replies (MGET, HGETALL, LRANGE) are thousands of short ones. A short one is written with one look at the buffer's
 //! room and a handful of whole words; three appends to a `Vec`, each with a call of `memcpy`, cost twice as much.
 
+#![allow(unsafe_code)]
+
 use super::block::{attached_bytes, without_blocks};
 use std::cell::Cell;
 

@@ -13,6 +13,8 @@
 //! redis-protocol was measured for this place: 17 times slower (a frame tree per request), re-parsing from zero on
 //! each partial read, and recursing without bound on nested arrays. It is the oracle of the tests instead.
 
+#![allow(unsafe_code)]
+
 use super::argv::{RECORD_BYTES, Span};
 
 /// What a peer may send. Redis's `proto-max-bulk-len` and the small limits that hold before authentication.

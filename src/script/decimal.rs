@@ -1,6 +1,8 @@
 //! Numbers as C writes, reads and converts them: `%.14g`, `%.17g`, `strtod`, a double cast to an integer as x86-64 does it.
 //! Scripts and their libraries see exactly these.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{c_char, c_int};
 
 /// Appends a number as `%.<precision>g` writes it.

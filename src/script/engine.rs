@@ -4,6 +4,8 @@
 //! a comparator, the middle of `string.find`. [`Engine::start`] and [`Engine::resume`] return when it has ended or asked
 //! to be suspended; a suspended engine may go on in any other thread.
 
+#![allow(unsafe_code)]
+
 use super::library::{self, Loaded};
 use super::state::{Compiled, End, Options, State};
 use super::{Host, ffi};

@@ -4,6 +4,8 @@
 //! Any function that allocates or runs code may raise a Lua error, which is a `longjmp` to the nearest protected call:
 //! frames in between must not own anything that wants to be dropped.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{c_char, c_int, c_void};
 
 /// A Lua thread; opaque.

@@ -1,6 +1,8 @@
 //! The table `redis`: what a script asks of the server. Every function here ends in a value or in an error of the form
 //! that scripts see: a table with the field `err`.
 
+#![allow(unsafe_code)]
+
 use super::decimal::{push_g, to_i32};
 use super::ffi::{self, lua_State};
 use super::state::{End, Kind, Options};

@@ -3,6 +3,8 @@
 //! Not there: `io`, `package`, `debug`, `print`, `dofile`, `loadfile`; `getfenv`, `setfenv` and `newproxy` only with
 //! `lua-enable-deprecated-api`. `os` has `clock` alone. `server` is Valkey's name for `redis`; `pairs(_G)` does not show it.
 
+#![allow(unsafe_code)]
+
 use super::ffi::{self, lua_State};
 use super::state::{Kind, Options};
 use super::vm::{Lua, enter, fault};

@@ -4,6 +4,8 @@
 //! a script may catch. Everything that can raise runs inside a protected call: outside of one an error would end the
 //! process.
 
+#![allow(unsafe_code)]
+
 use super::ffi::{self, lua_State};
 use super::library::Loading;
 use super::vm::{Lua, Results, enter};

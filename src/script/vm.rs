@@ -5,6 +5,8 @@
 //! owns nothing on its stack that wants dropping (scratch buffers live in [`Shared`]), and bytes borrowed from Lua are
 //! used only while their value is on the Lua stack.
 
+#![allow(unsafe_code)]
+
 use super::cjson::Settings;
 use super::ffi::{self, lua_State};
 use super::state::Shared;

@@ -4,6 +4,8 @@
 //! as zero. Counting and combining go through memory once, in pieces that stay in the first-level cache, written so that
 //! the compiler uses vector registers. Not here: limits on offsets, argument syntax, replies.
 
+#![allow(unsafe_code)]
+
 /// How BITOP combines its sources, of which the first is X and the others are Y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Combine {

@@ -7,6 +7,8 @@
 //! everything and a value of a few fields pays 4 bytes for it. Growing by a byte at a time reallocates once per class,
 //! four times per doubling. All unsafety of the layout is in this file.
 
+#![allow(unsafe_code)]
+
 use crate::mover::{Movable, Mover};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;

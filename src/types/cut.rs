@@ -10,6 +10,8 @@
 //! table to the cut, which the reader then owns and frees.
 //! Bound: copies of the members that change before the walk has passed them.
 
+#![allow(unsafe_code)]
+
 use super::items::{Item, Items, hash, lent};
 use crate::table::{Table, Word};
 use hashbrown::HashSet;

@@ -9,6 +9,8 @@
 //! Cost: a field that expires takes 8 bytes more and about 24 in `alarms`; setting a time is O(log n) in their number.
 //! Walking and scanning pass over what is gone, and drawing does while no more than half is.
 
+#![allow(unsafe_code)]
+
 use super::cut::TableCut;
 use super::encoding::{self, Large};
 use super::items::{Item, Items, Lent};

@@ -6,6 +6,8 @@
 //! A member looked at costs a memory miss or two. Whoever looks at many does it in batches, whose misses overlap:
 //! [`Items::for_each_batch`], [`Items::contains_each`].
 
+#![allow(unsafe_code)]
+
 use super::cut::TableCut;
 use super::text::Text;
 use crate::mover::{Movable, Mover};

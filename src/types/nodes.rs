@@ -6,6 +6,8 @@
 //! Cost: a cut takes some 10 ns a listpack, a hundredth of what they hold takes to copy; a change while one is read copies
 //! at most the listpacks it touches. Lists that nobody reads pay one comparison a change.
 
+#![allow(unsafe_code)]
+
 use super::packed::Packed;
 use crate::mover::{Movable, Mover};
 use hashbrown::HashSet;

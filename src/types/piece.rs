@@ -6,6 +6,8 @@
 //! A set's member is `Piece<(), false>`: its bytes and one more. A sorted set's has its score in front, a hash's field
 //! has a value behind. All unsafety of the layout is in this file.
 
+#![allow(unsafe_code)]
+
 use super::blob::size_class;
 use super::items::Item;
 use crate::mover::{Movable, Mover};

@@ -6,6 +6,8 @@
 //! where both are told of it.
 //! All unsafety, reading through the tree's pointers, is in this file. Cost: some 21 bytes beside member and table.
 
+#![allow(unsafe_code)]
+
 use super::cut::TableCut;
 use super::encoding::{self, Large};
 use super::items::{Item, Items};

@@ -1,6 +1,7 @@
 //! The server as a process, for tests that look at it from outside: started on a free loopback port, ended by its
 //! process id, asked over sockets.
 
+#![allow(unsafe_code)]
 #![allow(dead_code)] // every test binary uses its own part
 
 use std::fs;

@@ -339,17 +339,8 @@ impl Stream {
         })
     }
 
-    /// The number of living entries of the listpack that an id lies in, or would.
-    pub fn node_live(&self, id: Id) -> usize {
-        self.nodes.at_or_before(id).map_or(0, |(_, node)| node.live())
-    }
-
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
         self.groups.iter().map(|(name, group)| (&**name, group))
-    }
-
-    pub fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
-        self.groups.values_mut()
     }
 
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
