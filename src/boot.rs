@@ -390,7 +390,7 @@ fn serve(
         }
         supervisor::ready(readiness(node));
         let code = ending.await.map_err(io::Error::other);
-        // Nobody is let in who then finds nobody: the doors close before the connections do.
+        // No client is let in that would then not be served: the doors close before the connections do.
         node.doors.close();
         let _ = doorkeeper.await;
         drop(stop);

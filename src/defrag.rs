@@ -227,7 +227,7 @@ const VISIT_LOOKED_MAX: usize = 256;
 const WORK: Duration = Duration::from_millis(1);
 /// How often the waste is looked at while no run is under way.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Between a pass and the look that decides whether the run is over: whoever watches a run should see the shortest.
+/// Between a pass and the look that decides whether the run is over: a reader of INFO should see the shortest.
 const PASS_REST: Duration = Duration::from_millis(200);
 /// How long waste that a pass could not help is left in peace, if it does not grow.
 const FUTILE_REST: Duration = Duration::from_secs(1);

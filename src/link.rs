@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-/// Starts the thread. It sleeps while this server follows nobody.
+/// Starts the thread. It sleeps while this server follows no primary.
 pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
     remove_leftovers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -66,7 +66,7 @@ struct Place {
     slot: usize,
 }
 
-/// Follows whoever is to be followed, for as long as the process lives.
+/// Follows the configured primary, for as long as the process lives.
 async fn follow(place: Place) {
     let replication = &place.node.replication;
     loop {
@@ -326,7 +326,7 @@ async fn psync(wire: &mut Wire, term: u64) -> Result<Answer, String> {
         _ if reply.starts_with('-') => {
             notice!("Master does not support PSYNC or is in error state (reply: {reply}). Retrying with SYNC...");
             wire.send([&b"SYNC"[..]].into_iter()).await?;
-            // A history that nobody goes on with.
+            // A history that ends here.
             Answer::Full(History { id: random_id(), offset: 0, db: 0 })
         }
         _ => return Err(format!("Unexpected reply to PSYNC from master: {reply}")),
@@ -739,7 +739,7 @@ impl Applier {
             if call(turn, &mut self.session, prepared, &mut self.out) != Called::Paused {
                 break;
             }
-            // A long script has what the command needs. Whoever cuts meanwhile must find the units before it in the stream.
+            // A long script has what the command needs. A cut that is made meanwhile must find the units before it in the stream.
             self.pass_on();
             turn.rest(SCRIPT_LOOK_INTERVAL);
         }

@@ -1,7 +1,7 @@
 //! Opening sockets to listen on, as `bind`, `port`, `tls-port` and `unixsocket` ask; and the way to exchange them live.
 //!
 //! CONFIG SET of a port or `bind` opens the new listeners first, so that a failure is the client's error and the old
-//! ones go on; then [`Doors`] hands them to whoever accepts. An address that stays keeps its socket, and who waits there.
+//! ones go on; then [`Doors`] hands them to the accepting task. An address that stays keeps its socket, and the connections that wait there.
 
 #![allow(unsafe_code)]
 
@@ -46,7 +46,7 @@ impl Doors {
         Ok(())
     }
 
-    /// Nobody is let in any more.
+    /// No client is let in any more.
     pub fn close(&self) {
         *self.0.lock() = None;
     }

@@ -1,4 +1,4 @@
-//! The allocator's controls by name, as jemalloc calls them: for defragmentation, and for whoever debugs a server.
+//! The allocator's controls by name, as jemalloc calls them: for defragmentation, and for debugging a server.
 //!
 //! jemalloc checks the size of what is read and written, so a [`Control`] of plain numbers can at worst be refused. What
 //! it does not check are pointers, and some controls destroy memory in use: [`get`] and [`set`], which take names from

@@ -133,7 +133,7 @@ pub fn used() -> u64 {
     u64::try_from(sum).unwrap_or(0)
 }
 
-/// Reads [`used`] and remembers the highest value ever read. Cron calls it, and whoever shows the peak.
+/// Reads [`used`] and remembers the highest value ever read. Cron calls it, and what shows the peak.
 pub fn sample() -> u64 {
     let used = used();
     if PEAK.fetch_max(used, Relaxed) < used {
@@ -183,7 +183,7 @@ pub fn purge() -> bool {
     error == 0
 }
 
-/// What an allocation of so many bytes occupies.
+/// What an allocation of `size` bytes occupies.
 pub fn size_class_of(size: usize, align: usize) -> usize {
     let size = padded_size(size, align);
     if size <= QUANTUM {

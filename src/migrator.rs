@@ -157,7 +157,7 @@ async fn converse(
     if select {
         encode_request(&mut bytes, [&b"SELECT"[..], order.db.to_string().as_bytes()].into_iter());
     }
-    // Until all is well nobody knows where it stands.
+    // Until all is well the target's database is not known.
     wire.db = None;
     let client = waiter.client.id;
     let (keys, mut sent) = (place.node.migrations.keys(client), Vec::new());
@@ -314,7 +314,7 @@ impl Pool {
         }
     }
 
-    /// Closes those that nobody has used for long.
+    /// Closes those that were not used for long.
     fn sweep(&self) {
         self.0.borrow_mut().retain(|_, wire| wire.used.elapsed() < KEPT_FOR);
     }

@@ -85,7 +85,7 @@ impl Mover {
         }
     }
 
-    /// Begins a visit, which may look at about so many allocations.
+    /// Begins a visit, which may look at about `looked_max` allocations.
     pub fn begin_visit(&mut self, looked_max: usize) {
         (self.looked, self.bytes, self.looked_max) = (0, 0, looked_max);
     }
@@ -98,7 +98,7 @@ impl Mover {
     /// Moves an allocation if it is worth it: the old one is free then, and what is returned takes its place.
     ///
     /// # Safety
-    /// `memory` is a live allocation of the global allocator with this layout, the caller owns it, and nobody else
+    /// `memory` is a live allocation of the global allocator with this layout, the caller owns it, and nothing else
     /// keeps its address.
     pub unsafe fn moved(&mut self, memory: NonNull<u8>, layout: Layout) -> Option<NonNull<u8>> {
         // SAFETY: the caller's promise; freed right after it was copied.
@@ -112,7 +112,7 @@ impl Mover {
         }
     }
 
-    /// The same, but the old allocation is left for the caller to free when nobody reads it any more.
+    /// The same, but the old allocation is left for the caller to free when it is no longer read.
     ///
     /// # Safety
     /// As [`Mover::moved`], but for readers of the old one.

@@ -240,7 +240,7 @@ impl Title {
         }
         let area = title_area().map(|Range { start, end }| {
             // SAFETY: the kernel put the arguments and the variables there, one behind the other, in writable memory.
-            // The variables have moved, and nobody reads the arguments any more.
+            // The variables have moved, and the arguments are not read again.
             unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) }
         });
         Self { area: Mutex::new(area), program }

@@ -29,7 +29,7 @@ use std::num::NonZeroU64;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-/// A hasher for names that clients choose: keyed at random, so that nobody can choose names that collide.
+/// A hasher for names that clients choose: keyed at random, so that a client cannot choose names that collide.
 pub fn keyed_hasher() -> ahash::RandomState {
     let mut seeds = [0u8; 32];
     getrandom::fill(&mut seeds).expect("the system's random source answers");

@@ -293,6 +293,22 @@ fn in_circles(edges: &HashMap<String, HashSet<String>>) -> usize {
     edges.keys().filter(|module| reaches_itself(module)).count()
 }
 
+/// Comments name what they speak of: the client, the thread, a number.
+#[test]
+fn comments_name_their_subject() {
+    let riddles = ["so many", "somebody", "whoever"];
+    let mut problems = Vec::new();
+    for (name, text) in sources("src") {
+        for (number, line) in text.lines().enumerate() {
+            let comment = line.split_once("//").map_or(String::new(), |(_, comment)| comment.to_lowercase());
+            for word in riddles.iter().filter(|word| comment.contains(**word)) {
+                problems.push(format!("{name}:{}: `{word}`", number + 1));
+            }
+        }
+    }
+    check(problems);
+}
+
 /// Of commits since the rule is tested; a checkout without a history has none to look at.
 #[test]
 fn commits_have_a_subject_and_a_body() {

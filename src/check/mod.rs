@@ -60,7 +60,7 @@ struct Console<'a> {
 }
 
 impl Console<'_> {
-    /// Says a line. Nobody may be listening, and the check goes on.
+    /// Says a line. If the output is closed, the check goes on.
     fn say(&mut self, line: fmt::Arguments<'_>) {
         let _ = writeln!(self.out, "{line}");
     }

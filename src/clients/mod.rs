@@ -125,7 +125,7 @@ struct Inbox {
     /// A command that waited is being served: pushes from this one on stay behind its reply.
     held: Option<usize>,
     waker: Option<Waker>,
-    /// Nobody collects any more.
+    /// Its messages are no longer collected.
     is_gone: bool,
 }
 
@@ -188,7 +188,7 @@ impl Facts {
         self.blocked.load(Relaxed) || self.paused.load(Relaxed)
     }
 
-    /// MULTI queued one more command; all of them take so many bytes.
+    /// MULTI queued one more command; all of them take `bytes`.
     pub fn queued_more(&self, bytes: usize) {
         self.queued.fetch_add(1, Relaxed);
         self.memory.queue.store(bytes, Relaxed);
@@ -200,7 +200,7 @@ impl Facts {
         self.memory.queue.store(0, Relaxed);
     }
 
-    /// WATCH: so many keys, which take so many bytes; none after UNWATCH and its like.
+    /// WATCH: its number of keys and their bytes; 0 after UNWATCH and its like.
     pub fn watches(&self, keys: usize, bytes: usize) {
         self.watched.store(keys, Relaxed);
         self.memory.watches.store(bytes, Relaxed);
@@ -395,7 +395,7 @@ impl Clients {
         self.count.fetch_add(1, Relaxed);
     }
 
-    /// Takes a client off the list; its connection calls this last of all, whoever was first.
+    /// Takes a client off the list; its connection calls this last of all.
     pub fn remove(&self, client: &Client) {
         let removed = self.all.lock().remove(&client.id);
         if removed.is_some() {

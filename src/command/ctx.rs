@@ -139,7 +139,7 @@ impl<'k> Ctx<'_, 'k> {
         }
     }
 
-    /// False inside EXEC and scripts, where nobody may wait.
+    /// False inside EXEC and scripts, where no command may wait.
     pub fn may_wait(&self) -> bool {
         self.may_wait
     }

@@ -6,7 +6,7 @@
 use super::Error;
 use super::error::OUT_OF_RANGE;
 
-/// So many draws of one reply.
+/// The draws of one reply.
 pub struct Draws {
     pub count: usize,
     begin: usize,
@@ -36,7 +36,7 @@ impl Draws {
 const REPLY_BYTES_MAX: usize = 512 << 20;
 /// An empty bulk string.
 const ELEMENT_BYTES_MIN: usize = 6;
-/// After so many draws each the mean length of a member is known well enough.
+/// Draws after which the mean length of a member is known well enough.
 const PROBE: usize = 1024;
 
 #[cfg(test)]

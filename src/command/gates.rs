@@ -498,7 +498,7 @@ mod tests {
     #[test]
     fn the_first_refusal_wins_and_a_refusal_goes_before_a_pause() {
         let mut world = World::new();
-        // A replica's demand for replicas of its own binds nobody.
+        // A replica's demand for replicas of its own binds no client.
         let apart = ["queued", "read-only replica", "stale"];
         cases().iter().filter(|(name, _)| !apart.contains(name)).for_each(|(_, make)| make(&mut world));
         assert_eq!(world.try_out(&["SET", "k", "v"]), Err("NOAUTH Authentication required.".into()));

@@ -214,7 +214,7 @@ impl Keys {
 }
 
 impl Keys {
-    /// Whether counts of keys are counts, and so many keys are there: what COMMAND GETKEYS asks before it answers.
+    /// Whether counts of keys are counts, and that many keys are there: what COMMAND GETKEYS asks before it answers.
     pub fn fit(&self, argv: ArgvView<'_>) -> bool {
         self.specs().all(|spec| match (spec.begin.find(argv), spec.find) {
             (Some(begin), Find::Counted { at, first, step }) => {

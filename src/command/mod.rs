@@ -51,7 +51,7 @@ pub struct Command {
     pub name: &'static str,
     /// The syntax behind the name, in the notation of [`syntax`].
     pub args: &'static str,
-    /// Number of arguments including the name; negative: at least so many.
+    /// Number of arguments including the name; negative: the least number.
     pub arity: i32,
     pub since: &'static str,
     pub group: Group,

@@ -1,4 +1,4 @@
-//! What a session's user may run and touch: the gate of ACL rules, and whoever else asks the same.
+//! What a session's user may run and touch: for the gate of ACL rules, and all others that ask the same.
 //!
 //! What is checked is what is touched: keys come from the row's one extractor, with the access that each needs. Commands
 //! of a transaction and of a script are checked again when they run, and parked ones when they are served. Each refusal

@@ -1,7 +1,7 @@
 //! `maxmemory`: makes room before a command that may need it, by the policy, or refuses.
 //!
 //! Evictions are units of their own: each locks its key's stripe, propagates a DEL, and is counted. They happen before
-//! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that nobody waits for a storm.
+//! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that no client waits for a storm.
 
 use super::line::Viewer;
 use super::table::{Registry, Row};
@@ -163,5 +163,5 @@ fn policy(policy: MaxmemoryPolicy) -> Option<Policy> {
 }
 
 const OUT_OF_MEMORY: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
-/// One command pays for at most so many evictions; the next one goes on.
+/// Evictions that one command pays for, at most; the next one goes on.
 const EVICTIONS_MAX: usize = 64;

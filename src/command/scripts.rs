@@ -256,7 +256,7 @@ pub(super) fn depart_with_queue(turn: &mut Turn<'_>, session: &mut Session, row:
     }
 }
 
-/// Runs a command that CLIENT PAUSE, a failover or a shutdown may hold back once more. Nobody waits for it meanwhile.
+/// Runs a command that CLIENT PAUSE, a failover or a shutdown may hold back once more. No client waits for it meanwhile.
 fn call_until_run(turn: &mut Turn<'_>, session: &mut Session, argv: ArgvView<'_>, out: &mut Vec<u8>) {
     let request = turn.prepare(argv, false);
     while call(turn, session, request, out) == Called::Paused {

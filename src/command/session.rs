@@ -1,4 +1,4 @@
-//! A connection's own state: what its next command depends on. Nobody else touches it.
+//! A connection's own state: what its next command depends on. Nothing else touches it.
 
 use super::table::Row;
 use super::waiting::Waiting;

@@ -28,7 +28,7 @@ impl Row {
         Self { id, command, key_at, lone_key_at, is_of_collections }
     }
 
-    /// The argument that is the one key of a request of so many arguments; 0 if it has none, or several.
+    /// The argument that is the one key of a request of `argc` arguments; 0 if it has none, or several.
     #[inline]
     pub fn key_at(self, argc: usize) -> usize {
         usize::from(if argc == 2 { self.lone_key_at } else { self.key_at })

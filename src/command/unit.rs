@@ -238,7 +238,7 @@ pub fn note_expired(expired: Vec<Expired>, effects: &mut Effects, stats: &Worker
     }
 }
 
-/// The command that stands for a removal which nobody asked for: UNLINK where `lazyfree-lazy-*` says so, as in Redis.
+/// The command that stands for a removal by the server itself: UNLINK where `lazyfree-lazy-*` says so, as in Redis.
 pub fn removal(lazy: bool) -> &'static [u8] {
     if lazy { b"UNLINK" } else { b"DEL" }
 }

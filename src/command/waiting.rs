@@ -86,7 +86,7 @@ pub enum Awaits {
     Keys,
     /// The end of the process, or of the attempt.
     Shutdown(ShutdownFlags),
-    /// Acknowledgements of an offset in the stream, by so many replicas, and perhaps the own log.
+    /// Acknowledgements of an offset in the stream, by a number of replicas, and perhaps the own log.
     Replicas { offset: u64, count: usize, log: Option<LogWait> },
     /// MIGRATE's keys being sent. The service has the command from the start, and ends the wait ([`go_on`]).
     Migration,
@@ -140,7 +140,7 @@ pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &
     (waiter.no_touch, waiter.hears_end, waiter.user) = (session.no_touch, wait.hears_end, session.user.clone());
     waiter.look_at = wait.look_at.unwrap_or(Millis::MAX).into();
     let waiter = Arc::new(waiter);
-    // What a service has begun nobody unblocks.
+    // What a service has begun is not unblocked.
     client.facts.blocked.store(wait.on != Awaits::Migration, Relaxed);
     client.facts.wait_ends.store(wait.patience.0.is_some(), Relaxed);
     match wait.on {
@@ -203,7 +203,7 @@ fn next_waiter(
     let waiter = of_key.next_waiter(db, key, after)?;
     let kind = of_key.kind(key);
     if of_key.changes.did_seldom() {
-        // Whoever waits for its end is looked at next anyway.
+        // Clients that wait for its end are looked at next anyway.
         unit::end(turn, of_key, 0);
     }
     Some((waiter, kind))

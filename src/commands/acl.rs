@@ -427,7 +427,7 @@ fn close_connections(ctx: &mut Ctx<'_, '_>, gone: &[Arc<User>]) {
     }
 }
 
-/// Closes a user's connections that listen to what the user may not hear any more. Nobody is closed who could hear it
+/// Closes a user's connections that listen to what the user may not hear any more. None is closed that could hear it
 /// only by luck before: where the new rules name all that the old ones did, all may stay.
 fn close_deaf(ctx: &mut Ctx<'_, '_>, user: &User, before: &Rules) {
     let rules = user.rules();

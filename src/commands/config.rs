@@ -291,7 +291,7 @@ fn enter_dir(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     Ok(())
 }
 
-/// `maxclients`: each client is a descriptor, of which the system allows so many.
+/// `maxclients`: each client is a descriptor, whose number the system limits.
 fn allow_clients(_: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     let possible = process::adjust_open_files(new.maxclients, process::worker_threads(new)).unwrap_or(0);
     if possible >= new.maxclients {
@@ -338,7 +338,7 @@ fn adjust_oom_score(node: &Node, _: &Config, new: &mut Config) -> Result<(), Str
     })
 }
 
-/// Held while the configuration is read, changed and swapped. Nobody waits for anything else inside.
+/// Held while the configuration is read, changed and swapped. Nothing else is waited for inside.
 static CHANGING: Mutex<()> = Mutex::new(());
 
 const HELP_LINES: &[&str] = &[

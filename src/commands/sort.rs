@@ -156,7 +156,7 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// LIMIT's part of so many elements.
+    /// LIMIT's part of the elements.
     fn window(&self, len: usize) -> Range<usize> {
         let start = usize::try_from(self.offset.max(0)).unwrap_or(len).min(len);
         let count = usize::try_from(self.count).unwrap_or(len);

@@ -30,7 +30,7 @@ pub enum Action {
     SampleConf,
     /// Print the completions of a shell.
     Completions(Shell),
-    /// Test so many megabytes of memory, as `--test-memory` does.
+    /// Test memory of this many megabytes, as `--test-memory` does.
     TestMemory { megabytes: u64 },
     /// Test the system, as `--check-system` does.
     CheckSystem,

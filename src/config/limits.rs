@@ -5,7 +5,7 @@ use super::{Config, MemoryShare};
 pub use crate::clients::{ClientClass, OutputLimit, OutputLimits};
 
 impl Config {
-    /// `maxmemory-clients` in bytes; `None` for no bound. Never so small that nobody could ask for a larger one.
+    /// `maxmemory-clients` in bytes; `None` for no bound. Never so small that no client could ask for a larger one.
     pub fn clients_bytes_max(&self) -> Option<usize> {
         if self.maxmemory_clients == MemoryShare::default() {
             return None;

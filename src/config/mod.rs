@@ -39,7 +39,7 @@ pub use table::{PARAMS, lookup};
 /// The server whose configuration, errors and defaults these are.
 pub const REDIS_VERSION: &str = "7.0.15";
 
-/// `save <seconds> <changes>`: a snapshot after so many seconds with at least so many changes.
+/// `save <seconds> <changes>`: a snapshot `seconds` after the last one, if there were `changes` or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavePoint {
     pub seconds: u64,
@@ -65,7 +65,7 @@ impl MemoryShare {
     }
 }
 
-/// So many hundredths of an amount, rounded down.
+/// A percentage of an amount, rounded down.
 fn share(amount: u64, percent: u8) -> u64 {
     let part = u128::from(amount) * u128::from(percent) / 100;
     u64::try_from(part).unwrap_or(u64::MAX)

@@ -71,7 +71,7 @@ pub fn lru_clock(now: Millis) -> u32 {
     (now / 1000) as u32 & CLOCK
 }
 
-/// The LFU counter when it loses one for every so many minutes without use. A key that no LFU policy counted begins as a new
+/// The LFU counter, which loses one for every `decay_minutes` without use. A key that no LFU policy counted begins as a new
 /// one did, at the time of its last use.
 pub fn lfu_decayed(access: u32, now: Millis, decay_minutes: u32) -> u32 {
     let (elapsed, counter) = if access & COUNTED == 0 {

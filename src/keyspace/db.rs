@@ -4,7 +4,7 @@
 //! clock; [`Db::changed`] is the one place where a change is stated: dirty count, watches, keyspace event, key ready for
 //! the blocked. What a command did comes out in [`Changes`], for the caller to propagate, count and free.
 //!
-//! An expired key is absent to everyone; whoever meets it removes it, and the removal propagates as a DEL before the
+//! An expired key is absent to everyone; the command that meets it removes it, and the removal propagates as a DEL before the
 //! unit's own effects. Fields of a hash likewise, a few at a time: see `edit.rs`, where collections are. Strings:
 //! `strings.rs`. The whole keyspace: `walk.rs`.
 
@@ -73,7 +73,7 @@ pub struct Expired {
 pub enum Lapsed {
     Key,
     Fields(Vec<Box<[u8]>>),
-    /// All fields that a hash had left, so many: it went as a whole.
+    /// All fields that a hash had left, and their number: it went as a whole.
     Hash(usize),
 }
 
@@ -94,7 +94,7 @@ pub struct Seldom {
     pub expired: Vec<Expired>,
     /// Keys that a walk met due, in stripes it no longer holds: to be looked at once more, each in a unit of its own.
     pub met_due: Vec<(usize, Box<[u8]>)>,
-    /// Keys that changed while somebody waits for them.
+    /// Keys that changed while clients wait for them.
     pub ready: Vec<(usize, Box<[u8]>)>,
     pub notices: Vec<Notice>,
     /// Values too big to free here.

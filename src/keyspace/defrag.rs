@@ -32,7 +32,7 @@ pub struct Pass {
 }
 
 impl Db<'_> {
-    /// One visit: about so many allocations of one stripe. False when all was seen. The unit holds no stripe, or all.
+    /// One visit: about `looked_max` allocations of one stripe. False when all was seen. The unit holds no stripe, or all.
     pub fn relocate(&mut self, pass: &mut Pass, mover: &mut Mover, looked_max: usize) -> bool {
         let keyspace = self.keyspace();
         while pass.stripe < keyspace.stripes() && !keyspace.has_keys(pass.stripe) {

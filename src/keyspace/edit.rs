@@ -2,11 +2,11 @@
 //!
 //! An [`Edit`] lends a key's collection for changing. The handler states what it did ([`Edit::changed`]); when the guard
 //! is dropped, an emptied collection leaves the keyspace, and the expiry index learns of fields that expire.
-//! Nobody sees a field that is due. Whoever meets the hash removes the first few of those, as the expiry cycle does, and
+//! No command sees a field that is due. A command that meets the hash removes the first few of those, as the expiry cycle does, and
 //! the rest is gone already for all who ask ([`crate::types::fields`]). For the log a field is there until it is removed:
 //! that propagates as an HDEL, or, of all that a hash has left, as a DEL of the key, in front of the unit's own effects. So
 //! does the removal of a gone field that is written again. One visit costs O(log n) and [`FIELDS_PER_VISIT`]
-//! removals; at the same time there is one visit only, so that whoever holds a hash does not see it change.
+//! removals; at the same time there is one visit only, so that a hash does not change under its reader.
 
 use super::db::{Db, Expired, FIELDS_PER_VISIT, Lapsed, WrongType};
 use super::entry::{Body, Entry, New};

@@ -584,7 +584,7 @@ const PARITY: u32 = 0b1_0000;
 const FIELDS_EXPIRE: u32 = 0b10_0000;
 /// Longer strings get an allocation of their own.
 pub const INLINE_BYTES_MAX: usize = 4096;
-/// Cache lines of a collection that are asked for: a small hash has about so many, the first two of a large one tell the way.
+/// Cache lines of a collection that are asked for: a small hash has about three, the first two of a large one tell the way.
 const VALUE_LINES: usize = 3;
 const CACHE_LINE_BYTES: usize = 64;
 /// Redis names strings up to here `embstr`.

@@ -267,21 +267,21 @@ impl Db<'_> {
     }
 }
 
-/// Up to so many keys that qualify the choice is exact.
+/// Keys that qualify, up to which the choice is exact.
 const EXACT_MAX: usize = 4096;
 /// Of an exact choice of more keys than this several victims are taken, up to a whole pool.
 const KEYS_PER_EVICTION: usize = 64;
 /// As many as Redis keeps.
 const POOL: usize = 16;
-/// Samples are looked at for so many evictions at once: their neighbourhood has to be found only once.
+/// Evictions that samples are looked at for at once: their neighbourhood has to be found only once.
 const AT_ONCE: usize = 4;
-/// At most so many samples are looked at under one lock.
+/// Samples that are looked at under one lock, at most.
 const SAMPLES_MAX: usize = 64;
 /// What the default of `maxmemory-samples` comes to.
 const SAMPLES_USUAL: usize = 5 * AT_ONCE;
-/// Records of the expiry index may be stale: so many more are looked at.
+/// Records of the expiry index that are looked at in addition, as some may be stale.
 const STALE_EXTRA: usize = 8;
-/// Candidates can all be gone when somebody else evicts too, or all records looked at be stale.
+/// Candidates can all be gone when another thread evicts too, or all records looked at be stale.
 const TRIES: usize = 16;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! when they outnumber the living ([`Due::is_bloated`]), each record is looked up once and the garbage dropped. The
 //! work is in proportion to the records added since, whatever the number of keys without an expiry. Due keys are
 //! removed in slices of a few microseconds each by one service thread, so that a million keys due in the same
-//! millisecond stop nobody; so are the fields of one hash, whoever meets it. Cost: 8 bytes a key, one heap push for a
+//! millisecond stop no client; so are the fields of one hash. Cost: 8 bytes a key, one heap push for a
 //! new expiry.
 
 #![allow(unsafe_code)]
@@ -104,7 +104,7 @@ pub(super) fn like_bits(hash: u64) -> u32 {
 }
 
 fn record(epoch: Millis, at: Millis, bits: u32) -> u64 {
-    // Times beyond 34 years never fire: such a key goes when somebody asks for it. Times before the epoch are due at
+    // Times beyond 34 years never fire: such a key goes when it is asked for. Times before the epoch are due at
     // once.
     let offset = at.saturating_sub(epoch).clamp(0, TIME_MAX) as u64;
     offset << HASH_BITS | u64::from(bits)
@@ -201,7 +201,7 @@ impl Keyspace {
 
     /// Says when something in a stripe, which the caller holds, is due next.
     pub(super) fn set_next_due(&self, stripe: usize, at: Millis) {
-        // In this order for whoever looks at the same time: it raises the group's time first and then asks the stripes.
+        // In this order for a thread that looks at the same time: it raises the group's time first and then asks the stripes.
         self.stripe(stripe).next_due.store(at, SeqCst);
         let group = &self.due_groups[stripe / DUE_GROUP];
         if at < group.load(SeqCst) {

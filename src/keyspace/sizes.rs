@@ -1,8 +1,8 @@
 //! How large the values of a database are, for INFO, a histogram for each type; and what keys with the same prefix take.
 //!
-//! Nothing is kept while commands run, so that they pay nothing: who asks reads the keys. Up to a number of keys that is
-//! all of them; of more it is so many, from all stripes in proportion and from a place by chance in each, and the counts
-//! are what they say of all. One stripe is locked at a time, and one that is held for long is left out.
+//! Nothing is kept while commands run, so that they pay nothing: asking reads the keys. Up to a number of keys that is
+//! all of them; of more it is a sample of that number, from all stripes in proportion and from a place by chance in
+//! each, and the counts are what the sample says of all. One stripe is locked at a time, and one that is held for long is left out.
 
 use super::entry::{Body, Entry};
 use super::stripe::Keyspace;
@@ -105,7 +105,7 @@ impl Keyspace {
         seen
     }
 
-    /// Visits about so many entries of a stripe, a bucket at a time; how many.
+    /// Visits about `wanted` entries of a stripe, a bucket at a time; how many.
     fn see_some(&self, stripe: usize, db: usize, wanted: usize, visit: &mut dyn FnMut(Entry)) -> usize {
         let Some(mut held) = self.lock_one_soon(stripe) else { return 0 };
         let table = &held.part(stripe, db).table;

@@ -5,7 +5,7 @@
 //! write that meets an entry of the old parity first hands a copy of it to [`Captures`] and flips it: each entry of the
 //! cut is delivered exactly once, either by the walker or as a capture.
 //!
-//! Big values are neither copied nor written under a stripe's lock: whoever meets one first, walker or writer, **cuts** it
+//! Big values are neither copied nor written under a stripe's lock: the first to meet one, walker or writer, **cuts** it
 //! (`types::big`) and leaves the cut among the captures, to be read in pieces while the value changes. A long string is
 //! shared instead, and copied once if it changes in place before it is written.
 //!
@@ -209,7 +209,7 @@ impl Walk<'_> {
         self.spent.drain(..).for_each(|mut part| part.free(&mut between));
     }
 
-    /// How many keys each database has, and how many of them an expiry; near enough behind the cut, where nobody waits for
+    /// How many keys each database has, and how many of them an expiry; near enough behind the cut, where no thread waits for
     /// it.
     pub fn count(&self) -> Vec<(usize, usize)> {
         let counts: Vec<_> = (0..self.keyspace.databases()).map(|db| self.keyspace.counts(db)).collect();
@@ -217,7 +217,7 @@ impl Walk<'_> {
         counts
     }
 
-    /// So many more keys are written.
+    /// Counts keys that are written.
     pub fn wrote(&self, keys: usize) {
         self.keyspace.captures.keys_written.fetch_add(keys, Relaxed);
     }
@@ -321,7 +321,7 @@ impl Drop for Walk<'_> {
 
 /// A longer value is shared or cut, and written without its stripe's lock.
 const VISITED_BYTES_MAX: usize = 64 << 10;
-/// Cutting a big value takes as long as visiting so many keys.
+/// Keys that are visited in the time that cutting a big value takes.
 const BIG_VALUE_KEYS: usize = 16;
-/// A value counts as one key more for every so many bytes.
+/// Bytes of a value that count as one more key.
 const KEY_BYTES: usize = 512;

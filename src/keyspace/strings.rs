@@ -189,7 +189,7 @@ impl Db<'_> {
         Ok(changes)
     }
 
-    /// Puts a string that stays `raw`, whatever was there; stated as so many changes. A long one is not copied.
+    /// Puts a string that stays `raw`, whatever was there; stated as `changes`. A long one is not copied.
     pub fn put_raw(&mut self, key: &[u8], bytes: Vec<u8>, expiry: Expiry, event: &'static str, changes: u64) {
         let place = self.place(key);
         let mut entry = match self.live(place, key) {
@@ -214,7 +214,7 @@ impl Db<'_> {
         self.changed_often(place, key, event, changes);
     }
 
-    /// States so many changes of one key; none is no change at all.
+    /// States a number of changes of one key; 0 is no change at all.
     fn changed_often(&mut self, place: Place, key: &[u8], event: &'static str, changes: u64) {
         if changes > 0 {
             self.changed(place, key, b'$', event, true);

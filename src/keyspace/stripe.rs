@@ -11,7 +11,7 @@
 //! * **Grace**: what lock-free readers may still see (retired table memory) is freed after every thread has left the
 //!   gate once ([`Gate::grace`]).
 //!
-//! Invariants: stripes are locked ascending; a thread inside the gate never takes it again; nobody waits for anything
+//! Invariants: stripes are locked ascending; a thread inside the gate never takes it again; no thread waits for anything
 //! while holding a stripe, except for the journal's buffer and, when changing a big value that a snapshot is reading, for
 //! the piece it is at (`types::cut`).
 
@@ -269,7 +269,7 @@ impl Keyspace {
     }
 
     /// Asks for the beginning of the collection under a key, the fourth step. To know where it lies the entry is read,
-    /// under its stripe's lock; a stripe that somebody works on is left alone.
+    /// under its stripe's lock; a stripe that is locked is left alone.
     #[inline]
     pub fn prefetch_value(&self, db: usize, place: Place) {
         if !self.stripes[place.stripe as usize].lock.try_lock() {
@@ -715,15 +715,15 @@ impl Drop for Keyspace {
     }
 }
 
-/// So many stripes say together when something is due.
+/// Stripes per group in the expiry summary.
 pub(super) const DUE_GROUP: usize = 32;
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
-/// So many long scripts have threads of their own at a time; further ones stay on their workers.
+/// Long scripts that have threads of their own at a time; further ones stay on their workers.
 pub const LONG_SLOTS: usize = 16;
 /// A thread that waits for a lock looks this often whether a long script has it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
-/// Batches take less; who has not got a slot by then lets go of the others, and begins again.
+/// Batches take less; a thread without its stripes by then lets go of those it has, and begins again.
 const EXCLUSIVE_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A lock at which shuttle may let another thread go on: for model tests.
@@ -731,7 +731,7 @@ const EXCLUSIVE_PATIENCE: Duration = Duration::from_millis(20);
 pub struct ModelLock(shuttle::sync::atomic::AtomicBool);
 
 #[cfg(test)]
-// SAFETY: whoever turns the flag on holds the lock, and turns it off again.
+// SAFETY: the thread that turns the flag on holds the lock, and turns it off again.
 unsafe impl RawMutex for ModelLock {
     #[allow(clippy::declare_interior_mutable_const)] // The trait asks for it.
     const INIT: Self = Self(shuttle::sync::atomic::AtomicBool::new(false));

@@ -32,7 +32,7 @@ enum Act {
     Flush(usize),
     Swap,
     Pass(i64),
-    /// A visit of defragmentation that looks at so many allocations, all of them worth moving.
+    /// A visit of defragmentation that looks at a few allocations, all of them worth moving.
     Relocate(usize),
     ExpireSlices,
 }
@@ -433,7 +433,7 @@ fn moving_one_expiry_back_and_forth_takes_no_memory() {
     pair.expire_all(10);
 }
 
-/// A big hash, in which so many fields are due 10 ms after the start and one is lasting.
+/// A big hash: `fields` expire 10 ms after the start, one is lasting.
 fn with_due_fields(fields: usize) -> Pair {
     let mut pair = Pair::new();
     let packed = PackedMax { entries: 4, bytes: 64 };
@@ -505,7 +505,7 @@ fn whoever_meets_a_crowd_of_due_fields_sees_none_and_removes_few() {
         left.retain(|name| !removed.contains(name));
         pair.now += 1;
     }
-    // Nobody removes anything else at the same time, and what is written anew was removed before.
+    // Nothing else is removed at the same time, and what is written anew was removed before.
     pair.now -= 1;
     let packed = PackedMax { entries: 4, bytes: 64 };
     let (_, removed) = pair.meet(|db| {

@@ -78,7 +78,7 @@ impl Db<'_> {
         Some(Before { db: self.index, key: key.into(), held })
     }
 
-    /// Puts back what a key held. Nobody is told: for others it never changed.
+    /// Puts back what a key held. No event tells of it: for others it never changed.
     pub fn put_back(&mut self, before: Before) {
         let Before { db, key, held } = before;
         let selected = self.index;
@@ -106,7 +106,7 @@ impl Db<'_> {
         let seldom = self.changes.take_seldom();
         self.changes = super::Changes::default();
         if let Some(seldom) = seldom {
-            // Whoever caches a key was struck off when it first changed: better told in vain than never.
+            // Clients that cache a key were struck off when it first changed: better told in vain than never.
             let stale = |notice: &Notice| matches!(notice, Notice::Stale { .. } | Notice::AllStale);
             let (garbage, notices) = (seldom.garbage, seldom.notices.into_iter().filter(stale).collect());
             *self.changes.seldom() = Seldom { garbage, notices, ..Seldom::default() };

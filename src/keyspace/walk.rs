@@ -236,7 +236,7 @@ impl Db<'_> {
 /// point to, is asked for first, so that the misses overlap.
 pub(super) fn fetched(mut each: impl FnMut(&mut dyn FnMut(Word)), visit: &mut dyn FnMut(Entry)) {
     each(&mut |word| Entry::prefetch(word.get()));
-    // SAFETY: words in a keyspace table are live entries, and their stripe is held by whoever walks.
+    // SAFETY: words in a keyspace table are live entries, and the walker holds their stripe.
     let entry = |word| unsafe { Entry::from_word(word) };
     each(&mut |word| entry(word).prefetch_value());
     each(&mut |word| visit(entry(word)));
@@ -314,5 +314,5 @@ impl Garbage {
 /// Sparse buckets looked at per key asked for, before SCAN answers with fewer (as in Redis).
 const BUCKETS_PER_KEY: usize = 10;
 const RANDOM_TRIES: usize = 100;
-/// Of a database that is freed, between two looks at whether somebody waits.
+/// Of a database that is freed, between two looks at whether a thread waits.
 const FREED_BUCKETS: usize = 32;

@@ -2,7 +2,7 @@
 //!
 //! A stripe keeps the watches of its keys; a change marks their flags under the stripe's lock. EXEC locks the watched
 //! keys' stripes too before it reads its flag, so a change is either seen or happens after the transaction.
-//! Cost: a change looks at one empty list where nobody watches.
+//! Cost: a change looks at one empty list where no key is watched.
 
 use super::db::Db;
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ impl Watchers {
     }
 
     /// FLUSHALL and SWAPDB: `change` tells what a key of `db` is before and after. A key that is due counts as absent
-    /// for whoever watched it so.
+    /// for the clients that watched it so.
     pub fn touch_all(&mut self, db: usize, change: impl Fn(&[u8]) -> (Presence, Presence)) {
         for (key, watches) in &mut self.0 {
             for watch in watches.iter_mut().filter(|w| w.db == db) {

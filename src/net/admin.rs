@@ -91,7 +91,7 @@ async fn accept(node: &'static Node, board: &'static Board, listener: tokio::net
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Whoever comes when all places are taken is closed at once.
+        // A connection that comes when all places are taken is closed at once.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         tokio::spawn(async move {
             // How a monitor's connection ends is its own business.

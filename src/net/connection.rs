@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// What is left for whoever serves the replica that the client turned out to be: the socket, the replica, and the bytes
+    /// What the feed gets of a client that turned out to be a replica: the socket, the replica, and the bytes
     /// behind its last request. None of a connection that has simply ended.
     pub fn as_replica(&mut self) -> Option<(&mut Stream, Joined, Vec<u8>)> {
         let replica = self.session.joining.as_mut()?.replica.take()?;
@@ -384,7 +384,7 @@ impl Connection {
         if self.outgoing.unsent() > self.hard_limit(&config) {
             self.close_over_limit(true);
         }
-        // Whoever has a reply and asks elsewhere finds its connection at rest, as it is once the reply is written.
+        // A client that has its reply and asks over another connection finds this one at rest.
         if self.outgoing.held() <= LARGE_BYTES {
             self.show_held(0, 0);
         }

@@ -1,4 +1,4 @@
-//! A page of metric families in text, for whoever scrapes: OpenMetrics 1.0, or Prometheus's own format 0.0.4.
+//! A page of metric families in text, for scrapers: OpenMetrics 1.0, or Prometheus's own format 0.0.4.
 //!
 //! They differ in a few words: OpenMetrics names a counter's family without `_total` and ends with `# EOF`; the older
 //! format knows neither `info` nor `unknown`. Samples are the same in both.

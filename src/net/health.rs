@@ -1,7 +1,7 @@
 //! Whether the workers' loops turn: what `/healthz` answers.
 //!
 //! A worker marks when a turn of its loop begins and when it ends. One that is in a turn for longer than [`STUCK`]
-//! serves nobody, whatever it does: a command without end, a lock, a device. One that waits for sockets is in no turn.
+//! serves no client, whatever it does: a command without end, a lock, a device. One that waits for sockets is in no turn.
 
 use crate::clock;
 use crate::node::Node;

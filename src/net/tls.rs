@@ -112,7 +112,7 @@ impl TlsStream {
             read => read?,
         };
         let processed = self.tls.process_new_packets();
-        // An alert that says why it ends, or the answer to a change of keys. Nobody waits for it. A peer that does not
+        // An alert that says why it ends, or the answer to a change of keys. No caller waits for it. A peer that does not
         // speak TLS would not understand.
         if !matches!(processed, Err(rustls::Error::InvalidMessage(_)))
             && let Poll::Ready(Err(e)) = self.poll_send(cx)
@@ -141,7 +141,7 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// `Ready` when the kernel has the records of so many bytes. After `Pending` the same bytes must come again, with or
+    /// `Ready` when the kernel has the records of those bytes. After `Pending` the same bytes must come again, with or
     /// without more behind them.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {

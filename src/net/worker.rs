@@ -165,7 +165,7 @@ impl Drop for Serve {
 
 /// Connections that tokio's `LocalSet` polls before it lets the runtime look at the sockets again.
 const TURN_TASKS_MAX: u32 = 61;
-/// Tasks run between two looks at the sockets: a turn is at most so many connections long.
+/// Tasks run between two looks at the sockets, and so the most connections of a turn.
 const EVENT_INTERVAL: u32 = 61;
 const POOLED_BYTES_MAX: usize = 64 << 10;
 const POOL_LEN_MAX: usize = 64;

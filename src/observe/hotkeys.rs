@@ -1,6 +1,6 @@
 //! Which keys cost the most: sessions of HOTKEYS, by execution time and by bytes of requests and replies.
 //!
-//! Each thread counts for itself in a sketch of its own ([`Sketch`]), and whoever asks merges them. A sketch has
+//! Each thread counts for itself in a sketch of its own ([`Sketch`]), and a reader merges them. A sketch has
 //! [`SKETCH_KEYS`] places for each metric; a key that has none takes that of the least, with what was counted there (the
 //! space-saving algorithm), so that a key with more than that share of the whole is never missing. The first
 //! [`EXACT`] commands of a thread are all looked at. Of the later ones about one a millisecond is, which then stands for
@@ -45,7 +45,7 @@ pub struct Wanted {
     pub net: bool,
     /// Keys shown.
     pub count: usize,
-    /// One of so many commands is looked at.
+    /// One command in `ratio` is looked at.
     pub ratio: u32,
     /// Slots looked at, in order; empty for all.
     pub slots: Arc<[u16]>,
@@ -162,7 +162,7 @@ impl Hotkeys {
         workers.iter().map(|worker| worker.hot.lock().heap_bytes()).sum()
     }
 
-    /// Counts a command that took so many nanoseconds and bytes, if it is one of those looked at. `keys` visits its keys.
+    /// Counts a command by its nanoseconds and bytes, if it is one of those looked at. `keys` visits its keys.
     #[inline]
     pub fn record(&self, stats: &WorkerStats, now: Millis, cost: (u64, u64), keys: impl Fn(&mut dyn FnMut(&[u8]))) {
         match stats.left_out.load(Relaxed) {
@@ -229,7 +229,7 @@ pub struct Sketch {
     looks: u64,
     /// When the last command was looked at.
     looked: Millis,
-    /// One in so many commands is looked at.
+    /// One command in `gap` is looked at.
     gap: u32,
     time: Places,
     bytes: Places,
@@ -299,7 +299,7 @@ const PLACE_BYTES: usize = 32;
 const SKETCH_KEYS: usize = 256;
 /// Commands of a thread that are all looked at.
 const EXACT: u64 = 1024;
-/// Of the later ones at least one in so many is.
+/// The largest gap between two commands of a thread that are looked at.
 const GAP_MAX: u32 = 1024;
 
 #[cfg(test)]

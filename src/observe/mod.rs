@@ -4,7 +4,7 @@
 //! rates, windows of service time, totals since start or RESETSTAT. Beside them the error statistics, the slow log and
 //! the latency monitor, which are rare events behind a lock.
 //! How: threads only add to their own ever-growing cells, without locked instructions; everything else is a difference
-//! between two readings, taken by whoever asks. So recording costs a few nanoseconds whatever is shown, and no reset
+//! between two readings, taken when they are asked for. So recording costs a few nanoseconds whatever is shown, and no reset
 //! or window ever touches a worker. Invariants: a `WorkerStats` has one writer; a command is a number below the
 //! length of the table of names given at start. Not here: I/O, gauges (connected clients, memory), OpenMetrics.
 //!

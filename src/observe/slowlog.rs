@@ -39,7 +39,7 @@ impl Slowlog {
         Slowlog(Mutex::new(Log { entries: VecDeque::new(), next_id: 0, max_len }))
     }
 
-    /// Logs a command that ended at `unix_s` and took so many microseconds, or bytes.
+    /// Logs a command that ended at `unix_s` and took `amount` microseconds, or bytes.
     pub fn push<'a>(
         &self,
         unix_s: i64,
@@ -61,7 +61,7 @@ impl Slowlog {
         self.0.lock().entries.iter().take(count).cloned().collect()
     }
 
-    #[allow(clippy::len_without_is_empty)] // SLOWLOG LEN asks; nobody asks for emptiness.
+    #[allow(clippy::len_without_is_empty)] // SLOWLOG LEN asks; emptiness is not asked for.
     pub fn len(&self) -> usize {
         self.0.lock().entries.len()
     }

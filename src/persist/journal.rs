@@ -69,7 +69,7 @@ pub struct Journal<L: Lock = RawMutex> {
     fsync: AtomicU8,
     reply_after: AtomicU8,
     timestamps: AtomicBool,
-    /// Under `memory`: the batcher is rung when so many commands wait.
+    /// Under `memory`: commands that wait before the batcher is rung.
     batch_commands: AtomicU64,
     /// The batcher writes, workers wait.
     slow: AtomicBool,
@@ -566,7 +566,7 @@ impl<L: Lock> Journal<L> {
     /// Writes what is pending to the present file and goes on in another, at this very point of the order. What the present
     /// one cannot take is left to the base that begins here. The gate's owner calls it, so that no record is split. `name`
     /// makes the other file part of the log, quickly and without syncing: when it is called the present one is whole, so
-    /// that whoever reads the log after a kill finds no part of a record but in the last file, which is all that Redis
+    /// that a log read after a kill has no part of a record but in the last file, which is all that Redis
     /// would mend.
     pub fn switch(&self, file: StoredFile, name: impl FnOnce() -> io::Result<Option<Directory>>) -> io::Result<()> {
         let mut sink = self.sink.lock();
@@ -616,7 +616,7 @@ impl<L: Lock> Journal<L> {
         self.bell.ring();
     }
 
-    /// Stops recording: what is pending is written and synced first, if that is possible. Nobody waits for it any more.
+    /// Stops recording: what is pending is written and synced first, if that is possible. No client waits for it any more.
     pub fn detach(&self) {
         self.finish();
         let mut sink = self.sink.lock();

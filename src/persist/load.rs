@@ -105,7 +105,7 @@ pub fn load_snapshot(
 }
 
 /// Rests behind `count` keys or commands more, `loaded` in all, as `key-load-delay` wishes: microseconds for each, or, if
-/// negative, one microsecond for so many. Tests use it to make a load slow.
+/// negative, one microsecond for that many keys. Tests use it to make a load slow.
 pub fn rest(delay: i32, loaded: u64, count: u64) {
     let us = match delay {
         0 => return,

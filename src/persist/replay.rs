@@ -161,7 +161,7 @@ fn score_text(score: f64) -> Vec<u8> {
     text
 }
 
-/// A command for every so many members.
+/// A command for every [`MEMBERS_PER_COMMAND`] members.
 fn several<'a>(out: &mut Vec<u8>, head: &[&[u8]], members: impl Iterator<Item = Text<'a>>) {
     let mut members = members.peekable();
     while members.peek().is_some() {

@@ -130,7 +130,7 @@ impl Job<'_> {
         self.journal.flush();
         self.journal.sync();
         let exclusive = self.keyspace.gate.exclusive();
-        // Whoever turns the log off is inside the gate: from here on the log is on until the cut is made.
+        // The thread that turns the log off is inside the gate: from here on the log is on until the cut is made.
         self.go_on()?;
         let walk = self
             .keyspace

@@ -2,7 +2,7 @@
 //!
 //! The walk visits a few dozen keys under one stripe's lock, and lets go; what it met is written without any lock. A big
 //! value is read in pieces, between which the buffer is written out: memory is bounded by what changes meanwhile. The file
-//! is synced as it grows and at its end. Between its pieces it offers its core to whoever waits for it.
+//! is synced as it grows and at its end. Between its pieces it offers its core to waiting threads.
 
 use super::aof::at;
 use super::rdb::Version;

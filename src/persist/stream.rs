@@ -6,7 +6,7 @@
 //!
 //! Offsets count bytes as Redis does: `end` is the number of bytes so far, and `PSYNC id n` asks for the byte behind `n - 1`.
 //! A history has an id; on promotion the old id stays valid as the *second* one up to the offset of the promotion.
-//! Until somebody asks for the stream it is off, and costs a write one relaxed load.
+//! Without a reader the stream is off, and costs a write one relaxed load.
 
 use super::rdb::write::History;
 use crate::resp::encode_select;
@@ -19,7 +19,7 @@ use std::task::Waker;
 /// See the module's page.
 pub struct Stream {
     on: AtomicBool,
-    /// `inner.end`, for whoever only wants to know.
+    /// `inner.end`, to be read without the lock.
     end: AtomicU64,
     /// A cursor further behind than this is dropped; 0 for no limit.
     lag_max: AtomicU64,
@@ -151,7 +151,7 @@ impl Inner {
         }
     }
 
-    /// Begins anew at an offset: what is kept is forgotten, and whoever reads it is dropped.
+    /// Begins anew at an offset: what is kept is forgotten, and its readers are dropped.
     fn restart(&mut self, at: u64) {
         self.blocks.clear();
         (self.start, self.end, self.db) = (at, at, None);
@@ -392,13 +392,13 @@ impl Stream {
         self.end.store(at, Relaxed);
     }
 
-    /// A new history that nobody knows: DEBUG CHANGE-REPL-ID.
+    /// A new history, unknown to all replicas: DEBUG CHANGE-REPL-ID.
     pub fn change_id(&self) {
         let mut inner = self.inner.lock();
         (inner.id, inner.second) = (random_id(), None);
     }
 
-    /// Ends recording after `repl-backlog-ttl` without replicas. What is written from here on is in nobody's history, so
+    /// Ends recording after `repl-backlog-ttl` without replicas. What is written from here on is in no replica's history, so
     /// the id changes. False if a replica is there.
     pub fn stop(&self) -> bool {
         let mut inner = self.inner.lock();

@@ -228,7 +228,7 @@ fn registers(_: *const libc::c_void) -> Registers {
     Registers::new()
 }
 
-/// The report takes too long, or somebody else sent the alarm.
+/// The report takes too long, or another process sent the alarm.
 extern "C" fn give_up(alarm: i32) {
     match REPORTING.load(SeqCst) {
         0 => die(alarm),

@@ -1,7 +1,7 @@
 //! Where log lines go: standard output or a file, and the system's log besides.
 //!
 //! Before each line the path is looked at; if another file is there, or none, the log is opened anew. A log rotation
-//! that moves the file away needs to tell nobody, and one that copies and truncates finds every line appended. The
+//! that moves the file away needs no signal, and one that copies and truncates finds every line appended. The
 //! descriptor keeps its number through all this, because the crash report knows it. Not here: the shape of a line
 //! (`log`). Cost: one `stat` a line.
 
@@ -112,7 +112,7 @@ impl SystemLog {
         Self { socket: None, path: SYSTEM_LOG, ident, facility: facility(config.syslog_facility) }
     }
 
-    /// A logger that is not there, or does not read, costs the line and nobody's time.
+    /// A logger that is not there, or does not read, costs the line and no client's time.
     fn send(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let Some(log::Line { severity, day, month, time, text }) = log::Line::read(&line) else { return };

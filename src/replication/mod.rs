@@ -169,7 +169,7 @@ impl Replication {
         self.changed.notify_one();
     }
 
-    /// Follows nobody from now on. The caller owns the world.
+    /// Follows no primary from now on. The caller owns the world.
     pub fn promote(&self) {
         *self.link.lock() = Link::default();
         // From now on all keys are its own.

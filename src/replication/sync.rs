@@ -6,7 +6,7 @@
 //!
 //! **Which version of the format.** The handshakes of Redis 6.2, 7.0, 7.2 and 7.4 are the same: `capa eof capa psync2`.
 //! Valkey since 8 tells its version, and reads 10; Redis since 8.2 has `capa rdb-channel-repl`, and reads 12; we say
-//! `capa rdb12`. Whoever shows nothing gets version 9, which all of them read, as long as it carries the data. Libraries of
+//! `capa rdb12`. A replica that shows nothing gets version 9, which all of them read, as long as it carries the data. Libraries of
 //! functions need 10: such a replica is sent it on trust, and if it leaves without a first acknowledgement, which is what
 //! 6.2 does, it is refused in words for a while. Hashes whose fields expire need 12: who does not show to read it is refused
 //! at once, because it would give up its data for a snapshot that it may not be able to load. What comes behind the
@@ -43,7 +43,7 @@ pub struct Job<'a> {
     pub slot: usize,
 }
 
-/// Whether a full sync is to begin now: somebody waits, and has waited long enough for others to come.
+/// Whether a full sync is to begin now: a replica waits, and has waited long enough for others to come.
 pub fn is_due(replication: &Replication, config: &Config, now: i64) -> bool {
     let replicas = replication.replicas();
     let waiting: Vec<_> = replicas.iter().filter(|replica| replica.stage() == Stage::Waits).collect();
@@ -65,7 +65,7 @@ impl Job<'_> {
             }
             Err(e) => {
                 crate::log::warning!("Full sync failed: {e}");
-                // Whoever got no end asks again.
+                // A replica that got no end asks again.
                 let cut_off = replicas.iter().filter(|replica| !replica.is_online());
                 cut_off.for_each(|replica| replica.client.close());
             }

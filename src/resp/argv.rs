@@ -143,7 +143,7 @@ impl Argv {
         self.spans.shrink_to(KEPT_SPANS_MAX);
     }
 
-    /// Whether an argument of so many bytes can be appended.
+    /// Whether an argument of `len` bytes can be appended.
     pub fn has_room(&self, len: usize) -> bool {
         u32::try_from(self.bytes.len().saturating_add(len)).is_ok()
     }

@@ -107,7 +107,7 @@ pub enum Policy {
     Replace,
 }
 
-/// The current set. Whoever changes it owns the world, or is alone while loading.
+/// The current set. A thread that changes it owns the world, or is alone while loading.
 #[derive(Default)]
 pub struct Libraries {
     set: ArcSwap<Set>,

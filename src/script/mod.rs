@@ -8,7 +8,7 @@
 //! table `redis`, `reply.rs` turns replies into values and back, `library.rs` loads libraries of functions; `cjson.rs`,
 //! `cmsgpack.rs`, `structs.rs`, `bit.rs` and `random.rs` are the libraries, `text.rs` reads a script's first line.
 //!
-//! What holds: nobody reaches another script's data through the VM (tables, metatables and globals are read-only, there
+//! What holds: no script reaches another script's data through the VM (tables, metatables and globals are read-only, there
 //! is no `io`, `package`, `debug` or bytecode); memory is bounded and its end is a clean error; whatever a script does,
 //! the count hook comes by within a millisecond or so, and there a script may be stopped or leave its thread.
 

@@ -30,7 +30,7 @@ pub struct Run {
     pub began_ms: u64,
     /// It has called a command that writes.
     pub wrote: AtomicBool,
-    /// The log's own: nobody may kill it.
+    /// The log's own: it may not be killed.
     pub obeyed: bool,
     /// It has lasted longer than `busy-reply-threshold`.
     pub is_busy: AtomicBool,

@@ -224,7 +224,7 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // SAFETY: live, and nobody else's. Nothing in it has finalizers that raise: its userdata has none.
+        // SAFETY: live, and owned here alone. Nothing in it has finalizers that raise: its userdata has none.
         unsafe { ffi::lua_close(self.lua) };
         self.shared.used_by_all.fetch_sub(self.shared.reported, Relaxed);
     }
@@ -284,7 +284,7 @@ fn error_text(lua: Lua, text: &[u8]) {
 }
 
 fn push_list(lua: Lua, list: *const [&'static [u8]]) {
-    // SAFETY: whoever starts the run lends the lists until its first suspension, which comes after this.
+    // SAFETY: the caller that starts the run lends the lists until its first suspension, which comes after this.
     let list = unsafe { &*list };
     lua.push_table(list.len(), 0);
     for (i, item) in list.iter().enumerate() {

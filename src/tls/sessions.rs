@@ -1,6 +1,6 @@
 //! The sessions that clients may resume: bounded in number, and forgotten after a while.
 //!
-//! Each set of [`Settings`](super::Settings) has its own, so that whoever was let in by an authority that is trusted no
+//! Each set of [`Settings`](super::Settings) has its own, so that a client that was let in by an authority that is trusted no
 //! more begins anew.
 
 use parking_lot::Mutex;

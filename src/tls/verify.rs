@@ -1,4 +1,4 @@
-//! Whom this server, as a client, takes for the one it called: whoever an authority vouches for, by whatever name.
+//! The servers that this one accepts as a client: all that an authority vouches for, by whatever name.
 //!
 //! Redis does not compare names, and certificates of its primaries need not have any; so neither do we.
 

@@ -13,7 +13,7 @@ use super::value::{Kind, Value};
 use crate::clock::Millis;
 use std::sync::Arc;
 
-/// One moment of a big value. Dropping it tells the value that nobody reads any more.
+/// One moment of a big value. Dropping it tells the value that it is no longer read.
 pub enum Big {
     List(Arc<NodesCut>),
     /// The time is that at which the first field was to expire.

@@ -33,7 +33,7 @@ impl Blob {
         }
     }
 
-    /// So many zero bytes, for the caller to write.
+    /// `len` zero bytes, for the caller to write.
     pub fn zeroed(len: usize) -> Self {
         let layout = layout(len);
         // SAFETY: the layout is not empty, and holds the header.

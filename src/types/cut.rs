@@ -113,7 +113,7 @@ impl<T: Item> TableCut<T> {
 
     /// The reader wants no more.
     pub fn close(&self) {
-        // Whoever finds the cut over changes and frees what was read here.
+        // The writer that finds the cut over changes and frees what was read here.
         self.over.store(true, Release);
     }
 }

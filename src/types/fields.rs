@@ -4,7 +4,7 @@
 //! pay nothing. `alarms` holds time and word of exactly the fields that expire, hence the next one due is its first.
 //!
 //! Fields fall due in crowds and are removed a few at a time ([`Fields::remove_due`]). Those that wait for it are *gone*:
-//! the first of `alarms`, counted in O(log n), and absent to whoever asks. One that is written again is removed first, and
+//! the first of `alarms`, counted in O(log n), and absent to every command. One that is written again is removed first, and
 //! named in [`Fields::take_replaced`], because for the log it was there until then.
 //! Cost: a field that expires takes 8 bytes more and about 24 in `alarms`; setting a time is O(log n) in their number.
 //! Walking and scanning pass over what is gone, and drawing does while no more than half is.
@@ -210,7 +210,7 @@ impl Fields {
         self.items.cut()
     }
 
-    /// How many there are for whoever asks.
+    /// How many a command sees.
     #[inline]
     pub fn len(&self) -> usize {
         self.items.len() - self.gone

@@ -31,7 +31,7 @@ pub struct Hash(Value);
 
 /// The encodings, for reading.
 enum Repr<'a> {
-    /// A listpack with so many entries a field.
+    /// A listpack, and its entries for each field.
     Packed(&'a Packed, usize),
     Row(&'a Template, &'a Row),
     Table(&'a Fields),
@@ -305,7 +305,7 @@ impl Hash {
         created
     }
 
-    /// Changes the encoding if a hash of so many fields is not a listpack.
+    /// Changes the encoding if a hash of `fields` is not a listpack.
     pub fn expect_fields(&mut self, fields: usize, max: PackedMax) {
         if fields > max.entries {
             self.become_table();
@@ -366,7 +366,7 @@ impl Hash {
         found.is_some()
     }
 
-    /// A listpack that has no room for so many bytes more, whatever the limits are set to.
+    /// A listpack that has no room for `more` bytes, whatever the limits are set to.
     fn is_full(&self, more: usize) -> bool {
         let bytes = match self.repr() {
             Repr::Packed(packed, _) => packed.bytes().len(),

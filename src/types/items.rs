@@ -3,7 +3,7 @@
 //! Grows and shrinks a bucket at a time, scans with the SCAN guarantee, samples fairly; see `crate::table`. The members
 //! themselves are small owned allocations ([`super::piece::Piece`]) with whatever their type keeps beside the name.
 //!
-//! A member looked at costs a memory miss or two. Whoever looks at many does it in batches, whose misses overlap:
+//! A member looked at costs a memory miss or two. Many are looked at in batches, whose misses overlap:
 //! [`Items::for_each_batch`], [`Items::contains_each`].
 
 #![allow(unsafe_code)]
@@ -51,7 +51,7 @@ pub struct Items<T: Item> {
     table: Table,
     /// Heap bytes of the members.
     bytes: usize,
-    /// Somebody reads the members as they were at a moment: told of every change.
+    /// The cut that is being read: told of every change.
     cut: Option<Arc<TableCut<T>>>,
 }
 
@@ -188,14 +188,14 @@ impl<T: Item> Items<T> {
         Some(item)
     }
 
-    /// Somebody reads the members as they were: what is here stays where it is.
+    /// A cut of the members is being read: what is here stays where it is.
     pub fn is_read(&mut self) -> bool {
         self.open_cut().is_some()
     }
 
     /// Moves what is worth it of the members, and of the table if it is at its beginning, from a place of a scan on until
     /// the mover is tired; the next place, 0 at the end. `changed` is told of a member's old word and of the member.
-    /// Nothing moves while somebody reads.
+    /// Nothing moves while a cut is being read.
     pub fn relocate_from(&mut self, mut place: u64, mover: &mut Mover, mut changed: impl FnMut(Word, &T)) -> u64 {
         if self.is_read() {
             return 0;
@@ -280,7 +280,7 @@ impl<T: Item> Items<T> {
         self.table.sample(|| fastrand::u64(..)).map(lent)
     }
 
-    /// Nobody reads this table without the stripe's lock: memory that fell out of use is freed at once.
+    /// This table is read under the stripe's lock only: memory that fell out of use is freed at once.
     fn free_retired(&mut self) {
         if self.table.has_retired() {
             self.table.take_retired();
@@ -336,7 +336,7 @@ fn rehash<T: Item>(word: Word) -> u64 {
     hash(lent::<T>(word).name())
 }
 
-/// Keyed anew in every process, so that nobody can choose names that collide.
+/// Keyed anew in every process, so that a client cannot choose names that collide.
 #[inline]
 pub(super) fn hash(name: &[u8]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
@@ -348,7 +348,7 @@ pub(super) fn hash(name: &[u8]) -> u64 {
 
 /// Members looked at together: more than a core's misses in flight, fewer than its first cache holds.
 pub const BATCH: usize = 32;
-/// A batch ends with a bucket, which seldom holds so many more.
+/// A batch ends with a bucket, which seldom holds more than 16 others.
 pub const BATCH_ROOM: usize = BATCH + 16;
 
 #[cfg(test)]

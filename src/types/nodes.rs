@@ -4,7 +4,7 @@
 //! is about to change is replaced by a copy first, one that leaves the list goes to the cut in place of being freed. So the
 //! reader needs no lock: what it reads is never written and never freed.
 //! Cost: a cut takes some 10 ns a listpack, a hundredth of what they hold takes to copy; a change while one is read copies
-//! at most the listpacks it touches. Lists that nobody reads pay one comparison a change.
+//! at most the listpacks it touches. Lists without a reader pay one comparison a change.
 
 #![allow(unsafe_code)]
 
@@ -107,14 +107,14 @@ impl Nodes {
         }
     }
 
-    /// Somebody reads the row as it was: what is here stays where it is.
+    /// A cut of the row is being read: what is here stays where it is.
     pub fn is_read(&mut self) -> bool {
         self.check_reader();
         self.shared.is_some()
     }
 
     /// Moves what is worth it of the row and its listpacks from an index on, until the mover is tired; the next index, 0 at
-    /// the end. Nothing moves while somebody reads.
+    /// the end. Nothing moves while a cut is being read.
     pub fn relocate_from(&mut self, index: u64, mover: &mut Mover) -> u64 {
         if self.is_read() {
             return 0;

@@ -321,7 +321,7 @@ impl Packed {
         size + back_length_bytes(size)
     }
 
-    /// Puts entries in the place of so many bytes.
+    /// Puts entries in the place of `removed` bytes.
     fn put<const N: usize>(&mut self, at: Position, removed: usize, texts: [&[u8]; N]) {
         let entries = texts.map(|text| {
             let encoding = Encoding::of(text);

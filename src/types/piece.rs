@@ -94,7 +94,7 @@ impl<H: Copy, const VALUES: bool> Piece<H, VALUES> {
     #[inline]
     pub fn name(&self) -> &[u8] {
         let shape = self.shape();
-        // SAFETY: `new` wrote so many bytes there.
+        // SAFETY: `new` wrote that many bytes there.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(shape.name_at), shape.name_len) }
     }
 

@@ -196,7 +196,7 @@ impl Set {
         }
     }
 
-    /// Makes of a set of integers one that may have another member, so many bytes long.
+    /// Makes of a set of integers one that may have another member, `len` bytes long.
     fn admit_text(&mut self, len: usize, max: SetMax) {
         let Value::SetInts(ints) = &self.0 else { return };
         // The longest integers are the least and the greatest.
@@ -209,7 +209,7 @@ impl Set {
         }
     }
 
-    /// Prepares for so many members to be added, as far as is known: a set that will be big becomes so at once. `first`
+    /// Prepares for `count` members to be added: a set that will be big becomes so at once. `first`
     /// is the first of them.
     pub fn expect(&mut self, count: usize, first: &[u8], max: SetMax) {
         if self.is_empty() && !(as_int(first).is_some() && count <= max.ints) {
@@ -405,8 +405,8 @@ fn visit_chunks<'a>(mut members: impl Iterator<Item = Text<'a>>, mut visit: impl
     }
 }
 
-/// Which of so many members met one after the other are among so many chosen: each with the chance that those still
-/// wanted bear to those still to come.
+/// A random choice of `wanted` among `of` members that are met one after the other: each is taken with the chance that
+/// those still wanted bear to those still to come.
 struct Choice {
     wanted: usize,
     left: usize,
@@ -432,11 +432,11 @@ fn not_a_set() -> ! {
 
 /// However high the directive: what moves with each insertion is at most half a gigabyte.
 pub const INTS_MAX: usize = 1 << 26;
-/// A scan of a thin table looks at so many buckets for each member asked for, as in Redis.
+/// Buckets that a scan of a thin table looks at for each member asked for, as in Redis.
 const STEPS_PER_MEMBER: usize = 10;
-/// From so many times the members asked for on, drawing until they differ is cheaper than a walk.
+/// A set of this many times the members asked for: drawing until they differ is cheaper than a walk.
 const SPARSE: usize = 3;
-/// As long as one in so many members stays, those taken are drawn one by one; else those that stay are moved out.
+/// While at least one member in this many stays, those taken are drawn one by one; else those that stay are moved out.
 const FEW_LEFT: usize = 5;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! as many of the others. What it meets once is a hash of 64 bits; what it meets again becomes a template, which the
 //! thread then holds for as long as it remembers it. So a stream of layouts of which each is met once costs a hash over the names and no memory, and the
 //! threads hold a bounded number of templates that no hash uses.
-//! Invariant: the count of a template's users rises from zero under the registry's lock only, and whoever brings it to
+//! Invariant: the count of a template's users rises from zero under the registry's lock only, and the thread that brings it to
 //! zero looks again under that lock before the place is free for another.
 //! Limits: [`TEMPLATES_MAX`], [`FIELDS_MAX`], [`NAMES_BYTES_MAX`]; a layout beyond them is not shared.
 
@@ -48,7 +48,7 @@ type Users = crossbeam_utils::CachePadded<AtomicUsize>;
 /// Which hashes share their names.
 #[derive(Clone, Debug)]
 pub struct Sharing {
-    /// With so many fields.
+    /// Those with a number of fields in this range.
     pub fields: RangeInclusive<usize>,
     /// Known to be one of many: no need to meet the layout twice.
     pub at_once: bool,
@@ -331,7 +331,7 @@ impl Drop for Remembered {
     }
 }
 
-/// Keyed anew in every process, so that nobody can choose layouts that collide.
+/// Keyed anew in every process, so that a client cannot choose layouts that collide.
 #[inline]
 fn layout<'a>(names: impl Iterator<Item = Text<'a>>) -> u64 {
     static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(crate::table::keyed_hasher);

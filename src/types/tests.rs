@@ -20,7 +20,7 @@ use std::sync::Arc;
 enum Step {
     Put(u16, u8),
     Remove(u16),
-    /// A piece, by a mover that is tired after so many allocations.
+    /// A piece, by a mover that is tired after some allocations.
     Piece(usize),
     /// Everything, in pieces.
     Whole(usize),

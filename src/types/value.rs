@@ -145,8 +145,8 @@ impl Value {
         }
     }
 
-    /// Takes fields that are due out of a hash, at most `max` of a big one; their names. The others are gone for whoever
-    /// asks, but still to be removed: [`Self::fields_gone`].
+    /// Takes fields that are due out of a hash, at most `max` of a big one; their names. The others are gone for every
+    /// command, but still to be removed: [`Self::fields_gone`].
     pub fn remove_due_fields(&mut self, now: Millis, max: usize) -> Vec<Box<[u8]>> {
         match self {
             Self::HashTimed(packed) => hash::remove_due(packed, now),

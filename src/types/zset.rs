@@ -1,7 +1,7 @@
 //! Sorted sets: members ordered by (score, name), found by either.
 //!
 //! Few and short members are one listpack, names and scores in turn, in order; more are [`Ranked`]. A big set does not
-//! become a listpack again. Ranges of every kind are ranges of ranks here: whoever asks for scores or names first finds
+//! become a listpack again. Ranges of every kind are ranges of ranks here: a range of scores or names first finds
 //! the ranks with [`Zset::count_before`]. Scores are never NaN.
 //! Invariant: the members are in order, and no two have the same name. Not here: what a range's ends look like, replies.
 

@@ -23,7 +23,7 @@ pub fn relieve(node: &Node, registry: &'static Registry, stats: &WorkerStats, co
 fn close_largest(node: &Node, registry: &'static Registry, stats: &WorkerStats, limit: usize) {
     let taken = node.clients.take_largest(limit);
     room::evict_clients(registry, stats, clock::now_ms(), &taken);
-    // Once for each time that somebody went, not ten times a second for as long as it lasts.
+    // Once for each time that a client went, not ten times a second for as long as it lasts.
     if !taken.is_empty() && node.clients.told_bytes() >= limit {
         crate::log::warning!("Over client maxmemory after evicting all evictable clients");
     }

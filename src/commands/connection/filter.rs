@@ -35,7 +35,7 @@ enum Test<'a> {
     LibVersion(&'a [u8]),
     Db(usize),
     Redirects,
-    /// At least so many seconds old, or without a command.
+    /// At least this many seconds old, or without a command.
     Age(i64),
     Idle(i64),
 }

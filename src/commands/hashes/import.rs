@@ -1,7 +1,7 @@
 //! HIMPORT: many hashes of one layout, whose field names are sent once and then only values.
 //!
 //! The names are the connection's own, and hashes that are imported share them
-//! ([`crate::types::template`]): nobody else sees them, and they are gone with it and with RESET. A transaction sees
+//! ([`crate::types::template`]): no other client sees them, and they are gone with it and with RESET. A transaction sees
 //! them; a script sees what its caller has, and what it prepares is gone at its end. To the log an import is what it does:
 //! a DEL of what was there and an HSET.
 

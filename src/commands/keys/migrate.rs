@@ -100,7 +100,7 @@ impl<'a> Order<'a> {
         let ms = u64::try_from(ms).ok().filter(|&ms| ms > 0).unwrap_or(DEFAULT_TIMEOUT_MS);
         Ok(Self {
             host: args.get(1),
-            // A port that is none is one that nobody listens at, as in Redis.
+            // A port out of range is one without a server, as in Redis.
             port: num::parse_i64(args.get(2)).and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
             db,
             patience: Duration::from_millis(ms.min(TIMEOUT_MS_MAX)),
@@ -183,7 +183,7 @@ fn unwatch(ctx: &mut Ctx<'_, '_>, migration: &Migration) {
 const OPTIONS_AT: usize = 6;
 /// In place of a timeout that is none, as in Redis.
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
-/// Nobody waits longer than a day.
+/// No step takes longer than a day.
 const TIMEOUT_MS_MAX: u64 = 86_400_000;
 const KEYS_AND_KEY: Error =
     Error::new("ERR When using MIGRATE KEYS option, the key argument must be set to the empty string");

@@ -6,7 +6,7 @@ use crate::process::crash::{self, Purpose};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// Makes every write to the append-only log take so many microseconds longer; 0 ends it.
+/// Makes every write to the append-only log take some microseconds longer; 0 ends it.
 pub fn aof_flush_sleep(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let delay_us = ctx.args.int_in(2, 0..=DELAY_US_MAX, error::OUT_OF_RANGE)?;
     ctx.node.journal.write_delay_us.store(delay_us as u64, Relaxed);

@@ -137,5 +137,5 @@ fn load_library(node: &Node, text: &[u8], replace: bool) -> Result<(), String> {
 }
 
 const CANNOT_LOAD: Error = Error::new("ERR Error trying to load the AOF, check server logs.");
-/// Commands between two looks whether defragmentation is due: nobody else can see to it meanwhile.
+/// Commands between two looks whether defragmentation is due: nothing else can see to it meanwhile.
 const LOADED_PER_VISIT: u64 = 256;

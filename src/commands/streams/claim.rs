@@ -1,4 +1,4 @@
-//! Taking over what others have pending: of given ids, or of whoever is idle.
+//! Taking over what others have pending: of given ids, or of idle consumers.
 
 use super::{ids, no_group, told};
 use crate::command::ctx::Reply;

@@ -179,7 +179,7 @@ fn about(ctx: &mut Ctx<'_, '_>) -> Outcome {
     Ok(())
 }
 
-/// Entries, groups, consumers and what is pending, so many of each list.
+/// Entries, groups, consumers and what is pending, `shown` of each list.
 fn everything(out: &mut Reply<'_>, stream: &Stream, shown: usize) -> Outcome {
     out.0.bulk(b"entries");
     ids::put_entries(out, stream.range(Id::ZERO, Id::MAX).take(shown))?;

@@ -97,7 +97,7 @@ fn read_group(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return read::end_streams(&mut ctx.out, hole, streams);
     }
     match request.patience {
-        // Whoever waits in a group hears of its end.
+        // Clients that wait in a group hear of its end.
         Some(patience) if ctx.may_wait() => {
             let look_at = look_at(ctx, &request, group);
             ctx.wait(Wait { hears_end: true, look_at, ..Wait::keys(patience) })

@@ -32,7 +32,7 @@ pub enum Pending {
     #[default]
     Keep,
     Release,
-    /// Only entries go that nobody has to read or acknowledge.
+    /// Only entries go that no group has to read or acknowledge.
     Respect,
 }
 
@@ -276,7 +276,7 @@ const NEGATIVE_LIMIT: Error = Error::new("ERR The LIMIT argument must be >= 0.")
 const LIMIT_ALONE: Error = Error::new("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
 const LIMIT_EXACT: Error = Error::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
 const NO_STRATEGY: Error = Error::new("ERR syntax error, XTRIM must be called with a trimming strategy");
-/// Redis's default for LIMIT: so many full listpacks, within bounds.
+/// Redis's default for LIMIT: this many full listpacks, within bounds.
 const NODES_PER_CALL: usize = 100;
 const LIMIT_DEFAULT: u64 = 10_000;
 const LIMIT_MAX: u64 = 1_000_000;

@@ -73,7 +73,7 @@ fn member(set: &Zset, rank: usize) -> Option<(Text<'_>, f64)> {
     set.walk(rank..rank + 1, false).next()
 }
 
-/// So many different numbers below `n`, each choice with the same chance (Floyd's sampling), in no particular order.
+/// `count` different numbers below `n`, each choice with the same chance (Floyd's sampling), in no particular order.
 fn different_below(n: usize, count: usize) -> HashSet<usize> {
     let mut chosen = HashSet::with_capacity(count);
     for last in n - count..n {

@@ -10,7 +10,7 @@
 //! and a new directive is one row here and one field in `Config`.
 //!
 //! Defaults are those compiled into redis-server 7.0, what a server started without a file says. A directive marked
-//! UNSUPPORTED is checked and remembered and has no effect; whoever gives it one removes the mark.
+//! UNSUPPORTED is checked and remembered and has no effect; giving it one removes the mark.
 //!
 //! Invariant: names and aliases are unique and lower case, rows of a file are sorted (tests in `config::tests`).
 

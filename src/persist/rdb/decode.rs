@@ -341,7 +341,7 @@ const INT_TEXT_MAX: usize = 20;
 const LISTPACK_DAMAGED: &str = "Listpack integrity check failed.";
 /// Any two odd numbers without a pattern: digits of pi.
 const FOLD: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345];
-/// So many are compared each with each.
+/// Most names that are compared each with each.
 const PAIRWISE_MAX: usize = 24;
 /// Fields of a small hash by the default `hash-max-listpack-entries`.
 const PACKED_FIELDS: usize = 128;

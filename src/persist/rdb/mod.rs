@@ -82,7 +82,7 @@ pub fn is_rdb(head: &[u8]) -> bool {
 
 const REDIS: &[u8] = b"REDIS";
 const VALKEY: &[u8] = b"VALKEY";
-/// So many bytes tell whether it is one.
+/// Bytes that tell whether a file is one.
 pub const MAGIC_BYTES_MAX: usize = 6;
 
 /// Whether a byte before a key is the type of a value, of this server or another.

@@ -1,6 +1,6 @@
 //! Reading RDB files: versions 1 to 12 of Redis and 80 of Valkey, checksum verified.
 //!
-//! [`RdbFile`] is the file as a sequence of items, which whoever checks a file follows one by one; [`read`] delivers the
+//! [`RdbFile`] is the file as a sequence of items, which a checker follows one by one; [`read`] delivers the
 //! keys of one to be loaded.
 //! Untrusted input: no allocation from a declared length beyond what can still come, no recursion, unknown opcodes and
 //! types are refused with their number, module data by name.

@@ -90,7 +90,7 @@ fn group<R: BufRead>(r: &mut Reader<R>, kind: u8, loader: &mut Loader) -> io::Re
     }
     for _ in 0..r.length()? {
         let (name, seen) = (r.string()?, i64::from_le_bytes(r.array()?));
-        // Before there was a time of its own, whoever was seen was active.
+        // Before there was a time of its own, a consumer that was seen was active.
         let active = if kind == STREAM_3 { i64::from_le_bytes(r.array()?) } else { seen };
         let owner = group.consumer(&name, seen, Some(active).filter(|at| *at >= 0)).map_err(refused)?;
         for _ in 0..r.length()? {
@@ -113,5 +113,5 @@ fn refused(Malformed(why): Malformed) -> io::Error {
     bad(why)
 }
 
-/// Entries read that nobody knows: -1.
+/// The mark of an unknown number of entries read: -1.
 const NOT_KNOWN: u64 = u64::MAX;

@@ -32,7 +32,7 @@ pub struct Writer {
     sizes: Vec<Option<Size>>,
 }
 
-/// Keys of a database, and those among them with an expiry: a hint for whoever loads the file, near enough to what follows.
+/// Keys of a database, and those among them with an expiry: a hint for loading, near enough to what follows.
 pub type Size = (usize, usize);
 
 /// What is written of a key's uses.
@@ -43,7 +43,7 @@ pub enum Usage {
     Frequency { decay_minutes: u32 },
 }
 
-/// The replication history that a file's data is of, for whoever loads it to go on there.
+/// The replication history that a file's data is of, for the loading server to go on there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     pub id: String,

@@ -62,7 +62,7 @@ pub struct Delivery {
     pub at: Millis,
     /// How often it was.
     pub count: u64,
-    /// Who has it; `None` for nobody.
+    /// The consumer that has it, if any.
     pub owner: Option<Owner>,
 }
 
@@ -181,7 +181,7 @@ impl Group {
         pending
     }
 
-    /// Gives an entry to a consumer, whoever had it, or nobody.
+    /// Gives an entry to a consumer, also one that another had.
     pub fn assign(&mut self, id: Id, owner: Owner, at: Millis, deliveries: u64) {
         self.oldest = self.oldest.min(at);
         let before = self.pending.insert(id, Pending { at, deliveries, owner });

@@ -1,7 +1,7 @@
 //! Which entries producers have added already: an id for each of the last names (`iid`) that a producer (`pid`) gave.
 //!
 //! A name is forgotten after the duration, by the clock in its entry's id, or when its producer has given more than the
-//! greatest number of them since. Whoever records one looks at one more producer in turn, so that those who never come
+//! greatest number of them since. Recording one looks at one more producer in turn, so that those who never come
 //! again go too. A clone shares each producer's names until one of both changes.
 //! Not here: what an entry's fields make as a name, who asks.
 
@@ -82,7 +82,7 @@ impl Idempotence {
         self.forget(&other, now, 0);
     }
 
-    /// Forgets what is over of a producer, and the oldest so that there is room for so many more.
+    /// Forgets what is over of a producer, and the oldest so that there is `room`.
     fn forget(&mut self, pid: &[u8], now: Millis, room: usize) {
         let Some(producer) = self.producers.get(pid) else { return };
         let size = self.limits.size as usize;

@@ -2,7 +2,7 @@
 //!
 //! A page holds up to [`PAGE`] neighbours: their ids as differences from its own, 8 bytes each where they are near (within
 //! 49 days, numbers below 2^32), and their values in a row. The pages stand in a row of their own, found by halving. So a
-//! clone costs one reference a page, and whoever changes a map that was cloned copies the pages it touches: that is how
+//! clone costs one reference a page, and a change of a map that was cloned copies the pages it touches: that is how
 //! a snapshot reads a stream while it changes, and why COPY of a long one is short.
 //! Cost: finding is two searches by halving; inserting and removing move what is behind within a page, and 24 bytes a page
 //! on the shorter side where a page comes or goes. Appending fills pages to their end; neighbours that became small join.
@@ -70,7 +70,7 @@ impl<V: Clone> Index<V> {
         page.ids.find(page.base_ms, id).ok().map(|at| &page.values[at])
     }
 
-    /// A value for changing; a page that somebody else reads is copied first.
+    /// A value for changing; a page that is shared is copied first.
     pub fn get_mut(&mut self, id: Id) -> Option<&mut V> {
         let at_page = self.page_of(id)?;
         let page = &mut self.pages[at_page].1;
@@ -202,7 +202,7 @@ impl<V: Clone> Index<V> {
     }
 
     /// Moves what is worth it of the pages and of what their values own, from a place on until the mover is tired; the next
-    /// place, [`Index::places`] at the end. What somebody else reads stays.
+    /// place, [`Index::places`] at the end. What is shared stays.
     pub fn relocate_from(&mut self, place: usize, mover: &mut Mover, each: impl Fn(&mut V, &mut Mover)) -> usize {
         if place == 0 {
             mover.deque(&mut self.pages);

@@ -94,7 +94,7 @@ impl GroupLoader {
         }
     }
 
-    /// The next consumer; `None` for the one that stands for nobody.
+    /// The next consumer; `None` for the one that stands for none.
     pub fn consumer(&mut self, name: &[u8], seen: Millis, active: Option<Millis>) -> Result<Option<Owner>, Malformed> {
         if (name, seen) == (walk::NOBODY_NAME, walk::NOBODY_SEEN) {
             return Ok(None);

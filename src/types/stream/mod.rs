@@ -71,7 +71,7 @@ pub struct TooLarge;
 /// What trimming keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// The newest so many.
+    /// This many, the newest.
     Newest(u64),
     /// Those from an id on.
     From(Id),
@@ -260,7 +260,7 @@ impl Stream {
     }
 
     /// Removes from the front what is not to be kept: whole listpacks only if `whole`, and of those at most `limit` entries'
-    /// worth if that is not 0. How many, and the listpacks taken out, for the caller to free where that stops nobody.
+    /// worth if that is not 0. How many, and the listpacks taken out, for the caller to free off the serving path.
     pub fn trim(&mut self, keep: Keep, whole: bool, limit: u64) -> (u64, Option<Box<Stream>>) {
         let (nodes, mut removed) = self.nodes_to_remove(keep, limit);
         let mut taken = None;
@@ -362,7 +362,7 @@ impl Stream {
         }
     }
 
-    /// Takes a group out, as a stream of its own that is to be freed where that stops nobody.
+    /// Takes a group out, as a stream of its own that is to be freed off the serving path.
     pub fn remove_group(&mut self, name: &[u8]) -> Option<Box<Stream>> {
         let (name, group) = self.groups.remove_entry(name)?;
         Some(Box::new(Self { groups: BTreeMap::from([(name, group)]), ..Self::default() }))

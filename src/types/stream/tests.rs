@@ -89,7 +89,7 @@ fn fields(n: u64) -> Pairs {
     names.iter().map(|name| (name.as_bytes().to_vec(), format!("{n}").repeat(n as usize % 5).into_bytes())).collect()
 }
 
-/// Moves all of it, about so many allocations at a time.
+/// Moves all of it, about `allocations` at a time.
 fn relocate_in_pieces(stream: &mut Stream, allocations: usize) {
     let (mut mover, mut place) = (crate::mover::Mover::of_everything(), 0);
     loop {
