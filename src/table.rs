@@ -27,15 +27,26 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::ptr::{NonNull, null_mut};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// A hasher for names that clients choose: keyed at random, so that a client cannot choose names that collide.
 pub fn keyed_hasher() -> ahash::RandomState {
-    let mut seeds = [0u8; 32];
-    getrandom::fill(&mut seeds).expect("the system's random source answers");
-    let seed = |i: usize| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes"));
-    ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
+    let [a, b, c, d] = FIXED_SEEDS.get().copied().unwrap_or_else(|| {
+        let mut seeds = [0u8; 32];
+        getrandom::fill(&mut seeds).expect("the system's random source answers");
+        std::array::from_fn(|i| u64::from_le_bytes(seeds[i * 8..][..8].try_into().expect("eight bytes")))
+    });
+    ahash::RandomState::with_seeds(a, b, c, d)
 }
+
+/// Keys every hasher made from here on alike, so that a benchmark counts the same instructions in every run. No server
+/// calls it.
+pub fn fix_seeds(seeds: [u64; 4]) {
+    let _ = FIXED_SEEDS.set(seeds);
+}
+
+static FIXED_SEEDS: OnceLock<[u64; 4]> = OnceLock::new();
 
 /// What a slot is for: usually a pointer. Never zero, below 2^48.
 pub type Word = NonZeroU64;

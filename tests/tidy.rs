@@ -22,7 +22,7 @@ const IN_CIRCLES: &[(&str, usize)] = &[
     ("types", 6),
 ];
 /// Public for integration tests and benches alone.
-const FOR_TESTS: &[&str] = &["due_records", "offline", "run_here"];
+const FOR_TESTS: &[&str] = &["due_records", "fix_seeds", "offline", "run_here"];
 /// Commands whose arity is Redis's and not what their syntax says: every filter of CLIENT KILL is told as optional, and
 /// QUIT takes what it is given; what replicas say has no syntax that is told, or more than is told.
 const ARITY_EXCEPTIONS: &[&str] = &["CLIENT KILL", "PSYNC", "QUIT", "REPLCONF"];

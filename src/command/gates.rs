@@ -260,8 +260,8 @@ fn is_paused(r: &Request<'_>) -> bool {
         Pause::None => false,
         Pause::All => true,
         Pause::Write => {
-            let writes = r.row.command.has(WRITE | MAY_REPLICATE) && !super::scripts::only_reads(r.node, r.row, r.argv);
-            writes || runs_queued(r, WRITE | MAY_REPLICATE | DENYOOM)
+            may_write(r, WRITE | MAY_REPLICATE)(r.row, r.argv)
+                || queue_has(r, may_write(r, WRITE | MAY_REPLICATE | DENYOOM))
         }
     }
 }
@@ -271,24 +271,27 @@ fn is_migrated(r: &Request<'_>) -> bool {
     if !r.node.migrations.any() || r.session.is_replayed() {
         return false;
     }
+    let may_write = may_write(r, WRITE | MAY_REPLICATE | RUNS_SCRIPT);
     let touches = |row: Row, argv: ArgvView<'_>| {
         let mut any = false;
-        if row.command.has(WRITE | MAY_REPLICATE | RUNS_SCRIPT) && !super::scripts::only_reads(r.node, row, argv) {
+        if may_write(row, argv) {
             row.command.keys.for_each(argv, &mut |i, _| any |= r.node.migrations.holds(r.session.db, argv.get(i)));
         }
         any
     };
-    let mut queued = r.session.queue.iter().flat_map(|queue| &queue.commands);
-    touches(r.row, r.argv) || r.row.command.has(RUNS_QUEUE) && queued.any(|(row, argv)| touches(*row, argv.view()))
+    touches(r.row, r.argv) || queue_has(r, touches)
 }
 
-/// The command runs queued ones, of which some have one of these flags.
-fn runs_queued(r: &Request<'_>, flags: super::Flags) -> bool {
-    let is_one =
-        |row: Row, argv: ArgvView<'_>| row.command.has(flags) && !super::scripts::only_reads(r.node, row, argv);
-    let queued =
-        || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, argv)| is_one(*row, argv.view()));
-    r.row.command.has(RUNS_QUEUE) && queued()
+/// The question whether a command has one of these flags and is no script that only reads.
+fn may_write(r: &Request<'_>, flags: super::Flags) -> impl Fn(Row, ArgvView<'_>) -> bool {
+    let node = r.node;
+    move |row, argv| row.command.has(flags) && !super::scripts::only_reads(node, row, argv)
+}
+
+/// The command runs the queue, and the answer is yes for one that is queued.
+fn queue_has(r: &Request<'_>, question: impl Fn(Row, ArgvView<'_>) -> bool) -> bool {
+    let queued = || r.session.queue.iter().flat_map(|queue| &queue.commands);
+    r.row.command.has(RUNS_QUEUE) && queued().any(|(row, argv)| question(*row, argv.view()))
 }
 
 /// A write, or the question whether all is well.
@@ -298,13 +301,9 @@ fn needs_disk(r: &Request<'_>) -> bool {
 
 /// The command writes, or runs queued ones that do. What declares that it may is a write, as a whole.
 fn writes(r: &Request<'_>) -> bool {
-    let declared = |row: Row, argv: ArgvView<'_>| super::scripts::declares_writes(r.node, row, argv);
-    let queued =
-        || r.session.queue.iter().flat_map(|queue| &queue.commands).any(|(row, argv)| declared(*row, argv.view()));
-    r.row.command.has(WRITE)
-        || declared(r.row, r.argv)
-        || runs_queued(r, WRITE)
-        || r.row.command.has(RUNS_QUEUE) && queued()
+    let writes =
+        |row: Row, argv: ArgvView<'_>| row.command.has(WRITE) || super::scripts::declares_writes(r.node, row, argv);
+    writes(r.row, r.argv) || queue_has(r, writes)
 }
 
 /// A browser that was made to send us a web request (cross-protocol scripting): its request line, or its first header.
