@@ -29,6 +29,11 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
     }
     let limit = turn.config.maxmemory;
     let to_free = excess(turn.node, limit);
+    // The limit is kept without what is buried: with it, it should be soon.
+    let buried = i64::try_from(turn.node.keyspace.buried_bytes()).unwrap_or(i64::MAX);
+    if buried > 0 && to_free.saturating_add(buried) > 0 {
+        turn.node.keyspace.ask_for_sweep();
+    }
     if to_free <= 0 {
         return Ok(());
     }

@@ -233,7 +233,7 @@ impl<'k> Db<'k> {
     /// The entry of a key, due or not. No side effects.
     #[inline]
     pub(super) fn find(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
-        let table = &self.part(place).table;
+        let table = &self.held.part_there(place.stripe as usize, self.index)?.table;
         // SAFETY: words in a keyspace table are live entries, and their stripe is held.
         let slot = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.key() == key)?;
         // SAFETY: as above.
