@@ -490,6 +490,12 @@ impl<'k> Db<'k> {
         self.live(place, key).map(|(_, entry)| entry)
     }
 
+    /// The entry as it lies there, though it may be due: DEBUG OBJECT.
+    pub fn inspect_even_due(&mut self, key: &[u8]) -> Option<Entry> {
+        let place = self.place(key);
+        self.find(place, key).map(|(_, entry)| entry)
+    }
+
     /// Removes a key; says whether it was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.remove_as(key, b'g', "del")
