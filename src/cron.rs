@@ -182,7 +182,7 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
     let stats = node.observatory.worker(slots.rewriter);
     let (mut last_ping_ms, mut is_over) = (clock::now_ms(), false);
     loop {
-        std::thread::sleep(CRON_INTERVAL);
+        node.keyspace.rest_and_sweep(CRON_INTERVAL);
         let (now, config) = (clock::now_ms(), node.config.load_full());
         node.observatory.tick(now);
         crate::memory::sample();

@@ -50,7 +50,7 @@ fn load_files(node: &'static Node, registry: &'static Registry, config: &Config,
         notice!("{keys} keys loaded");
     }
     let (file, len) = files.open_last_incr(config)?;
-    files.delete_history()?;
+    files.delete_history(config);
     let size = files.size();
     node.journal.stats.base_bytes.store(size, Relaxed);
     node.journal.stats.behind_bytes.store(size.saturating_sub(len), Relaxed);

@@ -183,6 +183,24 @@ fn keyspace_events_come_in_their_order_and_their_classes() {
     assert!(heard(&mut listener).is_empty());
 }
 
+/// Another worker may be told of the end before the connection's own has come to it; then nobody heard anything.
+#[test]
+fn who_has_quit_is_no_target_of_invalidations_any_more() {
+    let server = Server::start(&[]);
+    let (mut tracker, mut writer) = (Client::of(&server), Client::of(&server));
+    tracker.ask("HELLO 3");
+    for _ in 0..200 {
+        let mut target = Client::of(&server);
+        let id = target.ask("CLIENT ID").concat();
+        assert_eq!(tracker.ask(&format!("CLIENT TRACKING ON REDIRECT {id}")).concat(), "OK");
+        tracker.ask("GET k");
+        target.ask("QUIT");
+        writer.ask("SET k v");
+        assert_eq!(tracker.heard(), [format!("tracking-redir-broken {id}")]);
+        tracker.ask("CLIENT TRACKING OFF");
+    }
+}
+
 #[test]
 fn a_read_is_tracked_until_its_key_changes_once() {
     let server = Server::start(&[]);

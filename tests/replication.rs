@@ -205,6 +205,7 @@ fn a_writable_replica_removes_its_own_keys_in_time_and_replaces_due_ones() {
     primary.ask(&[b"SET", b"k", b"5", b"PX", b"30"]);
     wait_until("it came", || replica.ask(&[b"DBSIZE"]) == ":1\r\n" && third.ask(&[b"DBSIZE"]) == ":1\r\n");
     wait_until("it is hidden", || replica.ask(&[b"GET", b"k"]) == "$-1\r\n");
+    assert!(replica.ask(&[b"DEBUG", b"OBJECT", b"k"]).starts_with("+Value at:"), "it is there still, as in Redis");
     assert_eq!(replica.ask(&[b"INCR", b"k"]), ":1\r\n");
     assert_eq!((replica.ask(&[b"TTL", b"k"]), replica.ask(&[b"DBSIZE"])), (":-1\r\n".into(), ":1\r\n".into()));
     replica.ask(&[b"MSET", b"own", b"1", b"later", b"1", b"gone", b"1"]);

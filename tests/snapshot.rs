@@ -380,6 +380,33 @@ fn flushes_of_an_empty_database_hold_up_no_walk() {
 }
 
 #[test]
+fn files_that_a_rewrite_replaced_are_kept_while_the_directive_says_so() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let mut c = connect(&server);
+    let log = server.dir.path().join("appendonlydir");
+    let manifest = || std::fs::read_to_string(log.join("appendonly.aof.manifest")).unwrap();
+    let set = |c: &mut Connection, to: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("aof-disable-auto-gc").arg(to).exec(c).unwrap();
+    };
+    set(&mut c, "yes");
+    for rewrites in 1..=2 {
+        redis::cmd("BGREWRITEAOF").exec(&mut c).unwrap();
+        wait_until_info(&mut c, &format!("aof_rewrites:{rewrites}"));
+        wait_until_info(&mut c, "aof_rewrite_in_progress:0");
+    }
+    // The order is Redis's: the newest of the history first.
+    let history = "file appendonly.aof.2.incr.aof seq 2 type h\nfile appendonly.aof.2.base.rdb seq 2 type h\n\
+                   file appendonly.aof.1.incr.aof seq 1 type h\nfile appendonly.aof.1.base.rdb seq 1 type h\n";
+    let (base, incr) =
+        ("file appendonly.aof.3.base.rdb seq 3 type b\n", "file appendonly.aof.3.incr.aof seq 3 type i\n");
+    assert_eq!(manifest(), [base, history, incr].concat());
+    assert_eq!(std::fs::read_dir(&log).unwrap().count(), 7);
+    set(&mut c, "no");
+    assert_eq!(manifest(), [base, incr].concat());
+    assert_eq!(std::fs::read_dir(&log).unwrap().count(), 3);
+}
+
+#[test]
 fn inside_a_transaction_walks_are_scheduled() {
     let server = Server::start(&["--appendonly", "yes"]);
     let mut c = connect(&server);

@@ -28,7 +28,7 @@ ABORT = "[abort]"
 FILE = "[file]"
 SEPARATOR = " :: "
 # These files repeat a test until a time is over; how often says nothing, so each of their names counts once.
-BY_THE_CLOCK = {"integration/psync2-reg"}
+BY_THE_CLOCK = {"integration/psync2", "integration/psync2-reg"}
 
 
 @dataclass

@@ -89,7 +89,7 @@ pub struct Facts {
     pub broadcasts: AtomicBool,
     /// The id of the client that gets its invalidations; 0 for itself.
     pub redirect: AtomicU64,
-    /// Its connection has ended.
+    /// Its connection has ended, or ends with the reply to QUIT.
     pub gone: AtomicBool,
     pub close_asap: AtomicBool,
     pub worker: AtomicU32,

@@ -29,6 +29,11 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
     }
     let limit = turn.config.maxmemory;
     let to_free = excess(turn.node, limit);
+    // The limit is kept without what is buried: with it, it should be soon.
+    let buried = i64::try_from(turn.node.keyspace.buried_bytes()).unwrap_or(i64::MAX);
+    if buried > 0 && to_free.saturating_add(buried) > 0 {
+        turn.node.keyspace.ask_for_sweep();
+    }
     if to_free <= 0 {
         return Ok(());
     }
@@ -83,8 +88,12 @@ fn queue_wants(session: &Session) -> bool {
 /// By how much the limit is passed. Invalidations that tell of evictions take memory until they leave: were they judged,
 /// evictions would bring on others.
 fn excess(node: &Node, limit: u64) -> i64 {
-    let excess = counted(node) as i64 - limit.min(i64::MAX as u64) as i64;
-    if excess <= 0 { excess } else { excess - node.clients.trackers.waiting_bytes() as i64 }
+    let beyond = beyond(node, limit);
+    if beyond <= 0 { beyond } else { beyond - node.clients.trackers.waiting_bytes() as i64 }
+}
+
+fn beyond(node: &Node, limit: u64) -> i64 {
+    counted(node) as i64 - limit.min(i64::MAX as u64) as i64
 }
 
 /// Closes clients that do not read what takes the memory. True if that, or that they will, is reason enough to keep the keys.
@@ -116,9 +125,11 @@ pub fn evict_clients(registry: &'static Registry, stats: &WorkerStats, now: Mill
 /// Evicts `to_free` bytes, or until the limit is kept, or the patience is over. True unless nothing can be evicted.
 fn make_room(turn: &mut Turn<'_>, limit: u64, mut to_free: i64) -> bool {
     let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
+    // As of now: clients share what tells of these evictions, and it is counted for each of them.
+    let waiting = turn.node.clients.trackers.waiting_bytes() as i64;
     for _ in 0..EVICTIONS_MAX {
         // A value that is freed elsewhere, and what tells of the eviction, make the figure lag behind.
-        if to_free <= 0 || excess(turn.node, limit) <= 0 {
+        if to_free <= 0 || beyond(turn.node, limit) <= waiting {
             return true;
         }
         match evict_one(turn, policy) {

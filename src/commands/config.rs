@@ -37,6 +37,7 @@ const HOOKS: &[Hook] = &[
     Hook { params: &["dir"], run: enter_dir },
     Hook { params: &["maxclients"], run: allow_clients },
     Hook { params: &["appendonly"], run: switch_log },
+    Hook { params: &["aof-disable-auto-gc"], run: delete_history },
     Hook { params: &["proc-title-template"], run: show_title },
     Hook { params: &["oom-score-adj", "oom-score-adj-values"], run: adjust_oom_score },
     Hook { params: OF_TLS, run: configure_tls },
@@ -324,6 +325,14 @@ fn require_password(node: &Node, _: &Config, new: &mut Config) -> Result<(), Str
 
 fn switch_log(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
     node.switch_log(new.appendonly)
+}
+
+/// `aof-disable-auto-gc`: what was kept goes when nothing is to be kept any more.
+fn delete_history(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {
+    if let Some(dir) = node.aof.files.lock().as_mut() {
+        dir.delete_history(new);
+    }
+    Ok(())
 }
 
 fn show_title(node: &Node, _: &Config, new: &mut Config) -> Result<(), String> {

@@ -66,6 +66,10 @@ impl Parts {
             return &mut self.first;
         }
         let at = self.index(db).unwrap_or_else(|at| {
+            // Most have one or none.
+            if self.others.is_empty() {
+                self.others.reserve_exact(1);
+            }
             self.others.insert(at, (db, Part::default()));
             at
         });

@@ -235,7 +235,7 @@ impl<'k> Db<'k> {
     /// The entry of a key, due or not. No side effects.
     #[inline]
     pub(super) fn find(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
-        let table = &self.part(place).table;
+        let table = &self.held.part_there(place.stripe as usize, self.index)?.table;
         // SAFETY: words in a keyspace table are live entries, and their stripe is held.
         let slot = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.key() == key)?;
         // SAFETY: as above.
@@ -490,6 +490,12 @@ impl<'k> Db<'k> {
     pub fn inspect(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let place = self.place(key);
         self.live(place, key).map(|(_, entry)| entry.lent(self))
+    }
+
+    /// The entry as it lies there, though it may be due: DEBUG OBJECT.
+    pub fn inspect_even_due(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let place = self.place(key);
+        self.find(place, key).map(|(_, entry)| entry.lent(self))
     }
 
     /// Removes a key; says whether it was there.

@@ -89,12 +89,12 @@ impl Db<'_> {
     pub fn contains(&mut self, key: &[u8]) -> bool {
         let (place, index, now) = (self.keyspace().place(key), self.index, self.now);
         self.held.visit(place.stripe as usize, |held| {
-            let table = &held.part(place.stripe as usize, index).table;
+            let Some(part) = held.part_there(place.stripe as usize, index) else { return false };
             // SAFETY: words in a keyspace table are live entries, and their stripe is held.
             let entry = |word| unsafe { Entry::from_word(word) };
-            table
+            part.table
                 .find(place.hash, |word| entry(word).key() == key)
-                .is_some_and(|slot| !entry(table.word(slot)).is_due(now))
+                .is_some_and(|slot| !entry(part.table.word(slot)).is_due(now))
         })
     }
 }

@@ -7,7 +7,9 @@ impl Db<'_> {
     pub fn table_slots(&mut self) -> usize {
         let index = self.index;
         let stripes = 0..self.keyspace().stripes();
-        stripes.map(|s| self.held.visit(s, |held| held.part(s, index).table.buckets() * SLOTS_PER_BUCKET)).sum()
+        let mut buckets =
+            |s| self.held.visit(s, |held| held.part_there(s, index).map_or(0, |part| part.table.buckets()));
+        stripes.map(|stripe| buckets(stripe) * SLOTS_PER_BUCKET).sum()
     }
 }
 

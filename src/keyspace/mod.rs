@@ -15,6 +15,7 @@ pub mod entry;
 pub mod evict;
 pub mod expire;
 mod generic;
+mod graveyard;
 mod inspect;
 pub mod sizes;
 pub mod snapshot;

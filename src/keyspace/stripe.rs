@@ -21,13 +21,14 @@ use super::databases::{OtherShared, Part, PartShared, Parts};
 use super::entry::Entry;
 use super::evict::Pool;
 use super::expire::Alarm;
+use super::graveyard::Graveyard;
 use super::snapshot::{Captures, Numbers};
 use super::tracking::{Tracked, TrackedKeys};
 use super::waiting::Waiters;
 use super::watch::Watchers;
 use crate::checksum;
 use crate::clock;
-use crate::table::{Retired, keyed_hasher};
+use crate::table::keyed_hasher;
 use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::{Mutex as LockOf, MutexGuard, RawMutex, RawMutexTimed as Timed};
 use parking_lot::{Mutex, RawMutex as StripeLock};
@@ -56,8 +57,7 @@ pub struct Keyspace {
     pub(super) alarm: Alarm,
     /// Databases from this one on never held anything.
     databases_used: AtomicUsize,
-    graveyard: Mutex<Vec<Retired>>,
-    buried_bytes: AtomicUsize,
+    pub(super) graveyard: Graveyard,
     /// The parity that entries written now carry; entries of the other parity belong to a running snapshot's cut.
     pub(super) parity: AtomicBool,
     pub captures: Captures,
@@ -177,8 +177,7 @@ impl Keyspace {
             due_groups: (0..stripes.div_ceil(DUE_GROUP)).map(|_| AtomicI64::new(i64::MAX)).collect(),
             alarm: Alarm::default(),
             databases_used: AtomicUsize::new(1),
-            graveyard: Mutex::new(Vec::new()),
-            buried_bytes: AtomicUsize::new(0),
+            graveyard: Graveyard::default(),
             parity: AtomicBool::new(false),
             captures: Captures::default(),
             tracked: Tracked::default(),
@@ -389,26 +388,6 @@ impl Keyspace {
     pub fn own_world<'a>(&'a self, _gate: &'a Exclusive<'_>) -> Held<'a> {
         Held::of(self, Mode::World)
     }
-
-    pub(super) fn bury(&self, retired: Vec<Retired>) {
-        self.buried_bytes.fetch_add(retired.iter().map(Retired::bytes).sum(), Relaxed);
-        self.graveyard.lock().extend(retired);
-    }
-
-    /// Retired memory that is still to be freed.
-    pub fn buried_bytes(&self) -> usize {
-        self.buried_bytes.load(Relaxed)
-    }
-
-    /// Frees retired memory that no reader can see any more. For a service thread outside the gate.
-    pub fn sweep_graveyard(&self) {
-        let dead = std::mem::take(&mut *self.graveyard.lock());
-        if !dead.is_empty() {
-            self.gate.grace();
-            self.buried_bytes.fetch_sub(dead.iter().map(Retired::bytes).sum(), Relaxed);
-            drop(dead);
-        }
-    }
 }
 
 /// ahash over plain bytes, without the length suffix that `[u8]: Hash` adds for composite keys.
@@ -531,6 +510,12 @@ impl<'k> Held<'k> {
             self.keyspace.databases_used.fetch_max(db + 1, Relaxed);
         }
         self.data(stripe).parts.obtain(db)
+    }
+
+    /// The part of a database, if there is one: who only reads makes none.
+    #[inline]
+    pub(super) fn part_there(&mut self, stripe: usize, db: usize) -> Option<&Part> {
+        self.data(stripe).parts.get(db)
     }
 
     #[cold]

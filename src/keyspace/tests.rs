@@ -12,6 +12,7 @@ use crate::types::hash::Hash;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 const START: i64 = 1_700_000_000_000;
 const DATABASES: usize = 2;
@@ -384,6 +385,47 @@ proptest! {
             prop_assert_eq!(keyspace.counts(0), (ends.len(), ends.len()));
             run(now, &mut |db| db.for_each_key(|key| assert!(ends.contains_key(key))));
         }
+    }
+}
+
+/// Walks made the parts of a database in all stripes: an INFO took half a megabyte, from which a small `maxmemory` evicted.
+#[test]
+fn who_only_reads_a_database_makes_no_part_of_it() {
+    let mut pair = Pair::new();
+    pair.unit(1, |db| db.set_string(b"a", b"b", Expiry::Clear));
+    pair.unit(1, |db| {
+        assert_eq!(db.random_key().as_deref(), Some(&b"a"[..]));
+        db.for_each_key(|key| assert_eq!(key, b"a"));
+        db.for_each_entry(|entry| assert_eq!(entry.key(), b"a"));
+        assert_eq!(db.scan(0, 100, |met| assert_eq!(met.key, b"a")), 0);
+        assert!(db.table_slots() > 0);
+        for name in (0..100).map(|n: u32| n.to_string()) {
+            assert!(db.inspect(name.as_bytes()).is_none() && !db.contains(name.as_bytes()));
+        }
+    });
+    assert_eq!(pair.keyspace.sizes(1, 100).iter().filter(|sizes| sizes.bytes.classes().count() > 0).count(), 1);
+    let has_part = |stripe: &usize| pair.keyspace.lock_one(*stripe).part_there(*stripe, 1).is_some();
+    assert_eq!((0..STRIPES).filter(has_part).count(), 1);
+}
+
+#[test]
+fn retired_memory_is_freed_when_it_is_asked_for() {
+    let keyspace: &'static Keyspace = Box::leak(Box::new(Keyspace::new(DATABASES, STRIPES, 1, START)));
+    {
+        let exclusive = keyspace.gate.exclusive();
+        let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, Manner::default());
+        let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        names.iter().for_each(|name| db.set_string(name.as_bytes(), b"a value", Expiry::Clear));
+        names.iter().for_each(|name| assert!(db.remove(name.as_bytes())));
+    }
+    assert!(keyspace.buried_bytes() > 0, "tables grew and shrank");
+    keyspace.ask_for_sweep();
+    // It would rest for longer than this test waits.
+    std::thread::spawn(move || keyspace.rest_and_sweep(Duration::from_secs(600)));
+    let started = Instant::now();
+    while keyspace.buried_bytes() > 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{} bytes stay", keyspace.buried_bytes());
+        std::thread::yield_now();
     }
 }
 

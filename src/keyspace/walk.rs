@@ -86,7 +86,8 @@ impl Db<'_> {
     pub fn for_each_key(&mut self, mut visit: impl FnMut(&[u8])) {
         let (index, now, keyspace) = (self.index, self.walk_time(), self.keyspace());
         let mut see = |held: &mut Held<'_>, stripe: usize| {
-            held.part(stripe, index).table.for_each(|word| {
+            let Some(part) = held.part_there(stripe, index) else { return };
+            part.table.for_each(|word| {
                 // SAFETY: words in a keyspace table are live entries, and their stripe is held.
                 let entry = unsafe { Entry::from_word(word) };
                 if !entry.is_due(now) {
@@ -117,7 +118,7 @@ impl Db<'_> {
         let index = self.index;
         for stripe in 0..self.keyspace().stripes() {
             self.held.visit(stripe, |held| {
-                let table = &held.part(stripe, index).table;
+                let Some(Part { table, .. }) = held.part_there(stripe, index) else { return };
                 for bucket in 0..table.buckets() {
                     fetched(|see| table.for_each_in(bucket, see), &mut |entry| visit(entry.lent(table)));
                 }
@@ -150,7 +151,7 @@ impl Db<'_> {
             let removes = self.manner.removes_due();
             let changes = &mut self.changes;
             let found = self.held.visit(stripe, |held| {
-                let word = held.part(stripe, index).table.sample(|| fastrand::u64(..))?;
+                let word = held.part_there(stripe, index)?.table.sample(|| fastrand::u64(..))?;
                 // SAFETY: as above.
                 let entry = unsafe { Entry::from_word(word) };
                 if removes && entry.is_due(now) {

@@ -187,11 +187,18 @@ impl AofDir {
         Ok((file, info))
     }
 
-    /// Deletes what the manifest calls history.
-    pub fn delete_history(&mut self) -> io::Result<()> {
-        if self.manifest.history.is_empty() {
-            return Ok(());
+    /// Deletes what the manifest calls history, unless it is to be kept. What cannot be deleted stays, and is tried again
+    /// with the next rewrite or start.
+    pub fn delete_history(&mut self, config: &Config) {
+        if config.aof_disable_auto_gc || self.manifest.history.is_empty() {
+            return;
         }
+        if let Err(e) = self.try_delete_history() {
+            crate::log::warning!("A history file of the append-only log stays: {e}");
+        }
+    }
+
+    fn try_delete_history(&mut self) -> io::Result<()> {
         for old in &self.manifest.history {
             let path = self.path(old);
             crate::log::notice!("Removing the history file {} in the background", old.name);

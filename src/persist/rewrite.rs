@@ -189,13 +189,14 @@ impl Job<'_> {
         dir.create_dir()?;
         dir.storage.rename(temp, &dir.path(&base))?;
         dir.storage.sync_dir(&dir.dir)?;
-        let Manifest { base: old_base, mut history, incr: old_incr } = dir.manifest.clone();
+        let Manifest { base: old_base, history: older, incr: old_incr } = dir.manifest.clone();
         let (mut kept, left): (Vec<_>, Vec<_>) =
             old_incr.into_iter().partition(|f| log == Log::GoesOn && incr.is_some_and(|incr| f.seq >= incr.seq));
         if log == Log::Begins {
             kept.extend(incr.cloned());
         }
-        history.extend(old_base.into_iter().chain(left));
+        // The newest comes first, as in Redis's manifests.
+        let history = left.into_iter().chain(old_base).chain(older).collect();
         dir.persist(Manifest { base: Some(base), history, incr: kept })?;
         if log != Log::Off {
             self.journal.base_is_in_force();
@@ -203,9 +204,7 @@ impl Job<'_> {
             self.journal.stats.behind_bytes.store(base_bytes, Relaxed);
             self.journal.stats.base_bytes.store(base_bytes, Relaxed);
         }
-        if let Err(e) = dir.delete_history() {
-            crate::log::warning!("A history file of the append-only log stays: {e}");
-        }
+        dir.delete_history(self.config);
         Ok(())
     }
 }

@@ -185,7 +185,7 @@ fn write_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let now = ctx.db.now();
-    let entry = ctx.db.inspect(ctx.args.get(2)).ok_or(error::NO_SUCH_KEY)?;
+    let entry = ctx.db.inspect_even_due(ctx.args.get(2)).ok_or(error::NO_SUCH_KEY)?;
     let text = format!(
         "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.address(),

@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DENY_LOADING, EXTENSION, Empty, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, Param, UNSUPPORTED, at, checked, choice,
-    int, memory, num, row,
+    DENY_LOADING, EXTENSION, Empty, IMMUTABLE, INT, Kind, LONG, MODIFIABLE, Param, at, checked, choice, int, memory,
+    num, row,
 };
 use crate::config::special;
 
@@ -14,8 +14,8 @@ pub(super) const ROWS: &[Param] = &[
         "Commands after which a batch is handed to the disk when replies do not wait for it."),
     row("aof-batch-interval-ms", int(num!(aof_batch_interval_ms), 1, 10_000), "10", MODIFIABLE | EXTENSION,
         "Milliseconds after which a batch is handed to the disk when replies do not wait for it."),
-    row("aof-disable-auto-gc", Kind::Flag(at!(aof_disable_auto_gc)), "no", MODIFIABLE | UNSUPPORTED,
-        "Keep the files a rewrite has replaced."),
+    row("aof-disable-auto-gc", Kind::Flag(at!(aof_disable_auto_gc)), "no", MODIFIABLE,
+        "Keep the files that a rewrite has replaced, until this is switched off again."),
     row("aof-load-truncated", Kind::Flag(at!(aof_load_truncated)), "yes", MODIFIABLE,
         "Start from a journal whose last command is cut off, dropping that command."),
     row("aof-reply-after", Kind::Choice(choice!(aof_reply_after, AofReplyAfter)), "default", MODIFIABLE | EXTENSION,
