@@ -27,6 +27,7 @@ PEERS = {
 }
 SETTLE_S = 30
 KEYS_TOLD = 6
+KEYS_AT_ONCE = 1000  # what is left of a deadline is told of so many keys at about one time
 TTL_SLACK_MS = 2000  # 6.2 tells a deadline only as what is left of it
 
 
@@ -319,17 +320,21 @@ class Form:
                 continue
             database = int(name[2:])
             keys = [item[1] for item in node.many([["SELECT", database], ["KEYS", "*"]])[1][1]]
-            out |= {(database, key): value for key, value in zip(keys, self.values(node, database, keys))}
+            for at in range(0, len(keys), KEYS_AT_ONCE):
+                part = keys[at:at + KEYS_AT_ONCE]
+                out |= {(database, key): value for key, value in zip(part, self.values(node, database, part))}
         return out
 
     def values(self, node: Node, database: int, keys: list[bytes]) -> list[tuple]:
         select = [["SELECT", database]]
         kinds = node.many(select + [["TYPE", key] for key in keys])[1:]
+        now = 0 if self.exact else int(time.time() * 1000)
         deadlines = node.many(select + [["PEXPIRETIME" if self.exact else "PTTL", key] for key in keys])[1:]
         whats = node.many(select + [self.question(key, what[1]) for key, what in zip(keys, kinds)])[1:]
         values = []
         for key, what, deadline, value in zip(keys, kinds, deadlines, whats):
-            values.append((what[1], self.canonical(node, database, key, what[1], value), int(deadline[1] or 0)))
+            at = int(deadline[1] or 0)
+            values.append((what[1], self.canonical(node, database, key, what[1], value), at + now if at > 0 else at))
         return values
 
     def question(self, key: bytes, what: bytes) -> list:

@@ -70,7 +70,7 @@ class Group:
             hosts = t.also(Hosts(len(kinds))).hosts if apart else [None] * len(kinds)
         except Unavailable as reason:
             raise Skip(f"no hosts of their own: {reason}") from None
-        self.nodes = [t.node(what, at=host, repl_timeout=10, **directives) for what, host in zip(kinds, hosts)]
+        self.nodes = [t.node(what, at=host, **{"repl_timeout": 10} | directives) for what, host in zip(kinds, hosts)]
         for node, priority in zip(self.nodes, priorities):
             node.set("replica-priority", priority)
             node.done("CONFIG", "REWRITE")
@@ -238,7 +238,7 @@ def killed_and_back(t: Trial, group: Group) -> None:
     # A brother that had read more than the promoted one needs a full sync, which no server can help.
     t.notes.append(f"{new.syncs()[0] - before.get(new.port, 0)} full syncs given to the brothers")
     old.start()
-    wait_for(f"{old} is a replica", lambda: old.role() == "slave", 30)
+    wait_for(f"{old} is a replica", lambda: old.role() == "slave", TURNED_S)
     group.whole(new)
     wait_for(f"{old}'s file says its new primary", lambda: f"replicaof {new.host} {new.port}" in rows(old), 20)
 
@@ -321,7 +321,7 @@ def never(t: Trial) -> None:
     group.nodes[0].done("SET", "k", 1)
     old, new = group.lost(lambda node: group.sentinels[0].done("SENTINEL", "FAILOVER", NAME))
     t.expect(new is group.nodes[2], f"{new} is promoted")
-    wait_for(f"{old} is a replica", lambda: old.role() == "slave", 30)
+    wait_for(f"{old} is a replica", lambda: old.role() == "slave", TURNED_S)
     group.whole(new)
 
 
@@ -337,7 +337,7 @@ def clients(t: Trial) -> None:
     for one in ordinary:
         one.call("PING")
     old, new = group.lost(lambda node: group.sentinels[0].done("SENTINEL", "FAILOVER", NAME))
-    wait_for(f"{old} is a replica", lambda: old.role() == "slave", 30)
+    wait_for(f"{old} is a replica", lambda: old.role() == "slave", TURNED_S)
     at = group.nodes.index(new)
     for name, one in (("an ordinary client", ordinary[at]), ("a waiting one", waiting[at]), ("a listening one", listening[at]),
                       ("an ordinary client of the old primary", ordinary[group.nodes.index(old)])):
@@ -359,7 +359,7 @@ def restricted_user(t: Trial) -> None:
     old, new = group.lost(lambda node: node.kill())
     new.done("SET", "k", 1)
     old.start()
-    wait_for(f"{old} is a replica", lambda: old.role() == "slave", 30)
+    wait_for(f"{old} is a replica", lambda: old.role() == "slave", TURNED_S)
     group.whole(new)
 
 
@@ -434,6 +434,8 @@ def libraries(t: Trial) -> None:
 
 def spread(t: Trial, **directives) -> Group:
     """Three SERVERs on hosts of their own, or beside each other if this machine gives none: then nothing is cut off."""
+    # Sentinels promote no replica whose link is down for more than ten times what they wait themselves, which they may sleep.
+    directives |= {"repl_timeout": 60}
     try:
         return Group(t, [t.server] * 3, apart=True, **directives)
     except Skip as reason:
