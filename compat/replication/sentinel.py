@@ -171,8 +171,11 @@ class Ledger(threading.Thread):
     def ask(self) -> Connection:
         sentinel = random.choice(self.group.heard())
         asked = Connection(sentinel.port, sentinel.host, 1)
-        host, port = (word for _, word in asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)[1])
+        said = asked.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         asked.close()
+        if said[0] != "*" or not said[1]:
+            raise ConnectionError(f"a Sentinel tells {said}")
+        host, port = (word for _, word in said[1])
         return Connection(int(port), host.decode(), 1)
 
     def run(self) -> None:
