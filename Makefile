@@ -83,8 +83,8 @@ crash: oracles $(SERVER_BUILT) ## power cuts at every point, a failing disk, ord
 fuzz-scripts: oracles $(SERVER_BUILT) ## random Lua on SERVER and real servers, for longer than crash does it: SECONDS=60 SEED=1
 	$(PYTHON) compat/crash/scripts.py --server $(SERVER) --seconds $(SECONDS) --seed $(SEED)
 
-replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 SEED=1
-	$(PYTHON) compat/replication/run.py --server $(SERVER) $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only "$(ONLY)") --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+replication: oracles $(SERVER_BUILT) ## replication, FAILOVER, Sentinel, with real servers on the other side: PEER=redis-8.2 ONLY=way-in SECONDS=60 ROUNDS=3 SEED=1
+	$(PYTHON) compat/replication/run.py --server $(SERVER) $(if $(PEER),--peer $(PEER)) $(if $(ONLY),--only "$(ONLY)") $(if $(ROUNDS),--rounds $(ROUNDS)) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 replication-fast: oracles ## the part of it that every change runs
 	$(PYTHON) compat/replication/run.py --server $(SERVER) --fast --retries 2 $(ARGS)

@@ -25,14 +25,14 @@ def encode(argv: list[bytes]) -> bytes:
 class Connection:
     """One client connection. Lost and found again by `reopen`."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1"):
-        self.address = (host, port)
+    def __init__(self, port: int, host: str = "127.0.0.1", connect_s: float = READ_WAIT_S):
+        self.address, self.connect_s = (host, port), connect_s
         self.socket = None
         self.reopen()
 
     def reopen(self) -> None:
         self.close()
-        self.socket = socket.create_connection(self.address, timeout=READ_WAIT_S)
+        self.socket = socket.create_connection(self.address, timeout=self.connect_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.at = 0

@@ -66,6 +66,8 @@ class PortTaken(RuntimeError):
 class Server:
     """One process. `directives` are redis.conf words: {"appendonly": "yes"}; `user` is a number, for root to give."""
 
+    host = "127.0.0.1"
+
     def __init__(self, binary: str, directives: dict[str, str] | None = None, directory: Path | None = None, user: int | None = None):
         # Absolute, because the server runs in its own directory; not resolved, because its name may decide its role.
         self.binary = PEERS.get(str(binary)) or str(Path(binary).absolute())
@@ -106,7 +108,7 @@ class Server:
                 taken = b"already in use" in self.log.read_bytes()[begin:]
                 raise (PortTaken if taken else RuntimeError)(f"{self.binary} ended at start: {self.tail()}")
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                with socket.create_connection((self.host, self.port), timeout=1) as probe:
                     probe.sendall(b"PING\r\n")
                     if probe.recv(64).startswith(greeting):
                         return

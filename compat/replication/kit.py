@@ -19,6 +19,7 @@ sys.path += [str(COMPAT / "exchange"), str(COMPAT / "differential")]
 
 from harness.resp import EOF, SILENT, Connection, encode  # noqa: E402
 from harness.server import WORK, Server, free_port  # noqa: E402
+from hosts import Host  # noqa: E402
 
 PEERS = {
     "redis-7.0": shutil.which("redis-server") or "redis-server", "redis-8.2": str(WORK / "bin" / "redis-8.2"),
@@ -26,7 +27,8 @@ PEERS = {
 }
 SETTLE_S = 30
 KEYS_TOLD = 6
-TTL_SLACK_MS = 2000  # 6.2 tells a deadline only as what is left of it
+KEYS_AT_ONCE = 1000  # what is left of a deadline is told of so many keys at about one time
+TTL_SLACK_MS = 60_000  # 6.2 tells a deadline as what is left of it, and a replica counts from when it reads that, after a cut too
 
 
 class Failure(Exception):
@@ -92,14 +94,17 @@ def wait_for(story: str, test, seconds: float = SETTLE_S, pause_s: float = 0.05)
 class Node(Server):
     """A server with a configuration file, which keeps its port and its directory over restarts."""
 
-    def __init__(self, what: Kind, directory: Path, directives: dict):
+    def __init__(self, what: Kind, directory: Path, directives: dict, at: Host | None = None):
         directory.mkdir()
         super().__init__(what.path, None, directory)
-        self.kind, self.port = what, free_port()
+        self.kind, self.port, self.at = what, free_port(), at
+        self.host, self.within = (at.address, at.within) if at else (Server.host, [])
         # A sync that waits for more replicas only makes the checks slow.
-        base = {"port": self.port, "bind": "127.0.0.1", "dir": str(directory), "save": '""', "appendonly": "no", "repl-diskless-sync-delay": 0}
+        base = {"port": self.port, "bind": self.host, "dir": str(directory), "save": '""', "appendonly": "no", "repl-diskless-sync-delay": 0}
         if what.modern:
             base["enable-debug-command"] = "yes"
+        if at:
+            base |= {"bind": f"{self.host} {Server.host}", "protected-mode": "no"}
         self.password = directives.get("requirepass")
         self.config = directory / "node.conf"
         lines = []
@@ -112,8 +117,8 @@ class Node(Server):
         """Starts; with `ready` waits until it says something else than LOADING."""
         from harness import server as harness
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([self.binary, str(self.config)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                            cwd=self.directory)
+            self.process = subprocess.Popen([*self.within, self.binary, str(self.config)], stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=subprocess.STDOUT, cwd=self.directory)
         harness._alive.add(self)
         self._wait_ready(b"")
         self.connection = None
@@ -126,7 +131,7 @@ class Node(Server):
 
     def open(self) -> Connection:
         """A connection of one's own, authenticated."""
-        connection = Connection(self.port)
+        connection = Connection(self.port, self.host)
         if self.password:
             connection.call("AUTH", self.password)
         return connection
@@ -173,7 +178,8 @@ class Node(Server):
 
     def follow(self, primary) -> None:
         """REPLICAOF a node, or a port between."""
-        self.done("REPLICAOF", "127.0.0.1", primary if isinstance(primary, int) else primary.port)
+        host, port = (Server.host, primary) if isinstance(primary, int) else (primary.host, primary.port)
+        self.done("REPLICAOF", host, port)
 
     def linked(self) -> bool:
         return self.info().get("master_link_status") == "up"
@@ -205,10 +211,10 @@ class Trial:
         self.faults: list[str] = []
         self.notes: list[str] = []
 
-    def node(self, what: Kind, start: bool = True, **directives) -> Node:
-        """A running node; `_` in a directive's name stands for `-`."""
+    def node(self, what: Kind, start: bool = True, at: Host | None = None, **directives) -> Node:
+        """A running node, on a host of its own if that is given; `_` in a directive's name stands for `-`."""
         words = {name.replace("_", "-"): value for name, value in directives.items()}
-        node = Node(what, self.home / f"{what.name.replace(' ', '-')}-{len(self.nodes)}", words)
+        node = Node(what, self.home / f"{what.name.replace(' ', '-')}-{len(self.nodes)}", words, at)
         self.nodes.append(node)
         return node.start() if start else node
 
@@ -314,17 +320,21 @@ class Form:
                 continue
             database = int(name[2:])
             keys = [item[1] for item in node.many([["SELECT", database], ["KEYS", "*"]])[1][1]]
-            out |= {(database, key): value for key, value in zip(keys, self.values(node, database, keys))}
+            for at in range(0, len(keys), KEYS_AT_ONCE):
+                part = keys[at:at + KEYS_AT_ONCE]
+                out |= {(database, key): value for key, value in zip(part, self.values(node, database, part))}
         return out
 
     def values(self, node: Node, database: int, keys: list[bytes]) -> list[tuple]:
         select = [["SELECT", database]]
         kinds = node.many(select + [["TYPE", key] for key in keys])[1:]
+        now = 0 if self.exact else int(time.time() * 1000)
         deadlines = node.many(select + [["PEXPIRETIME" if self.exact else "PTTL", key] for key in keys])[1:]
         whats = node.many(select + [self.question(key, what[1]) for key, what in zip(keys, kinds)])[1:]
         values = []
         for key, what, deadline, value in zip(keys, kinds, deadlines, whats):
-            values.append((what[1], self.canonical(node, database, key, what[1], value), int(deadline[1] or 0)))
+            at = int(deadline[1] or 0)
+            values.append((what[1], self.canonical(node, database, key, what[1], value), at + now if at > 0 else at))
         return values
 
     def question(self, key: bytes, what: bytes) -> list:

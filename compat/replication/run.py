@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Replication seen from outside: SERVER and real servers as each other's primary and replica.
 
-  run.py --server PATH [--peer redis-7.0|redis-8.2|valkey-9.1|redis-6.2] [--fast] [--only NAME] [--seconds 60] [--seed 1]
+  run.py --server PATH [--peer redis-7.0|redis-8.2|valkey-9.1|redis-6.2] [--fast] [--only NAME] [--seconds 60] [--rounds 3]
+         [--seed 1]
 
 SERVER is any binary that takes redis-server's command line; a real one proves the checks. Each check starts servers of its
 own. Prints `ok`, `not ok` with every broken promise, or `skip` with the reason, and `N passed, N failed, N skipped`.
@@ -56,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fast", action="store_true", help="only what every change can afford")
     parser.add_argument("--only", default="", metavar="NAME", help="checks with this in GROUP.NAME")
     parser.add_argument("--seconds", type=float, default=60, help="how long the random chain works")
+    parser.add_argument("--rounds", type=int, default=3, help="how many primaries the Sentinels lose where the losses are counted")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--retries", type=int, default=0, help="how often a check that failed is tried again: for busy machines")
     parser.add_argument("--keep", action="store_true", help="the directories of failed checks")

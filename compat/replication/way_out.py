@@ -334,6 +334,97 @@ def newer_words(t: Trial) -> None:
     t.alike(one, two)
 
 
+GROUPED = ("XADD s 1-1 a b", "XADD s 2-1 a b", "XADD s 3-1 a b", "XADD s 4-1 a b", "XGROUP CREATE s g 0 ENTRIESREAD 0", "XGROUP CREATE new h $ ENTRIESREAD -1 MKSTREAM",
+           "XREADGROUP GROUP g c COUNT 1 STREAMS s >", "XREADGROUP GROUP g c COUNT 1 NOACK STREAMS s >", "XREADGROUP GROUP g d COUNT 1 NOACK STREAMS s >", "XCLAIM s g c 0 9-9 LASTID 3-5",
+           "XGROUP CREATE s i 1-1 ENTRIESREAD 1", "XGROUP SETID s i 2-1 ENTRIESREAD 2", "XGROUP SETID s i 3-1 ENTRIESREAD -1", "XGROUP CREATE s j 2-1 ENTRIESREAD 2",
+           "MULTI", "XGROUP CREATE s k 0 ENTRIESREAD 3", "XREADGROUP GROUP k c COUNT 2 NOACK STREAMS s >", "EXEC")
+
+
+@check(fast=True)
+def old_groups(t: Trial) -> None:
+    """Groups of streams stand where they stand at a replica of 6.2 too, which refuses ENTRIESREAD; and with their counts at one that knows it."""
+    one, two, three = t.node(t.server), t.node(kind(PEERS["redis-6.2"])), t.node(kind(PEERS["redis-7.0"]))
+    if not t.server.ours:
+        raise Skip("a real server sends what it was sent")
+    for node in (two, three):
+        node.follow(one)
+        t.in_step(one, node)
+    one.many([words.split() for words in GROUPED])
+    for node in (two, three):
+        t.in_step(one, node)
+    for key in ("s", "new"):
+        for node, fields in ((two, OF_A_GROUP[:4]), (three, OF_A_GROUP)):
+            t.same(standing(node, key, fields), standing(one, key, fields), f"groups of {key} at {node}")
+
+
+OF_A_GROUP = (b"name", b"consumers", b"pending", b"last-delivered-id", b"entries-read", b"lag")
+
+
+def standing(node: Node, key: str, fields: tuple) -> list[list]:
+    """What XINFO tells of a stream's groups."""
+    said = node.done("XINFO", "GROUPS", key)[1]
+    tables = [dict(zip([word for _, word in item[1][::2]], [word for _, word in item[1][1::2]])) for item in said]
+    return [[table[field] for field in fields] for table in tables]
+
+
+@check(fast=True)
+def restored_values(t: Trial) -> None:
+    """What RESTORE makes of a payload that a replica does not read reaches it: of 8.2 and of SERVER, at replicas of 6.2 and 7.0."""
+    if not t.server.ours:
+        raise Skip("a real server sends what it was sent")
+    one, newest = t.node(t.server), t.node(kind(PEERS["redis-8.2"]))
+    old = [t.node(kind(PEERS[name])) for name in ("redis-6.2", "redis-7.0")]
+    for node in old:
+        node.follow(one)
+        t.in_step(one, node)
+    makes = {"s": "SET s text", "n": "SET n 12", "l": "RPUSH l a b 3", "h": "HSET h a 1 b 2", "z": "ZADD z 1 a 2.5 b", "i": "SADD i 1 2 3", "m": "SADD m a 1"}
+    source = t.node(t.server)
+    for node in (newest, source):
+        node.many([words.split() for words in makes.values()])
+        for at, key in enumerate(makes):
+            payload = node.done("DUMP", key)[1]
+            one.done("RESTORE", f"{key}:{node.port}", (0, 10**7, 10**7)[at % 3], payload, *(("FREQ", 9) if at % 2 else ("IDLETIME", 3)))
+            one.done("RESTORE", key, 0, payload, "REPLACE")
+    newest.done("XADD", "x", "1-1", "a", "b")
+    one.done("RESTORE", "x", 0, newest.done("DUMP", "x")[1])
+    for node in old:
+        t.in_step(one, node)
+    t.alike(one, old[1])
+    one.done("DEL", "x")  # no stream keeps its counters in a payload of 6.2
+    t.in_step(one, old[0])
+    t.alike(one, old[0])
+
+
+@check(fast=True)
+def stored_places(t: Trial) -> None:
+    """What the searches for places store reaches replicas that know other units and shapes, and so does that they find nothing."""
+    one, two = t.node(t.server), t.node(kind(PEERS["redis-6.2"]))
+    if not t.server.ours:
+        raise Skip("a real server sends what it was sent")
+    two.follow(one)
+    t.in_step(one, two)
+    one.many([words.split() for words in ("GEOADD g 13.361389 38.115556 a 15.087269 37.502669 b", "GEORADIUS g 15 37 300 KM STORE far", "GEORADIUS g 15 37 300 km STOREDIST apart",
+                                          "RPUSH gone 1", "GEORADIUS none 15 37 300 km STORE gone", "RPUSH gone2 1", "GEORADIUSBYMEMBER g a 1 M STORE one", "GEOSEARCHSTORE gone2 none FROMLONLAT 15 37 BYRADIUS 1 km",
+                                          "GEOSEARCHSTORE box g FROMMEMBER a BYBOX 400 400 KM STOREDIST", "GEOSEARCHSTORE corners g BYPOLYGON 3 10 30 20 30 15 45")])
+    t.in_step(one, two)
+    t.same(sorted(item[1] for item in one.call("KEYS", "*")[1]), sorted(item[1] for item in two.call("KEYS", "*")[1]), "the keys of both")
+    t.alike(one, two)
+
+
+@check(fast=True)
+def unknown_words(t: Trial) -> None:
+    """A command that no replica of today knows costs it nothing else of the transaction that it was in."""
+    t.needs(t.peer, t.server)
+    one, two = pair(t)
+    if not one.knows("XIDMPRECORD"):
+        raise Skip("SERVER has none")
+    one.many([words.split() for words in ("XADD s IDMP p one * a b", "XADD s IDMPAUTO p * a b", "MULTI", "SET k 1", "SELECT 3", "XADD s IDMP p one * a b", "SELECT 0", "XCFGSET s IDMP-DURATION 10",
+                                          "INCR k", "EXEC", "XCFGSET s IDMP-MAXSIZE 10", "SET k2 1")])
+    t.in_step(one, two)
+    t.same([node.many([["GET", "k"], ["XLEN", "s"], ["SELECT", 3], ["XLEN", "s"]]) for node in (one, two)], [[("$", b"2"), (":", b"2"), ("+", b"OK"), (":", b"1")]] * 2, "what both have")
+    t.alike(one, two)
+
+
 @check()
 def cannot_carry(t: Trial) -> None:
     """Hashes whose fields expire are refused to a replica that cannot hold them: in words, once, without a loop of full syncs."""
@@ -500,7 +591,8 @@ def redis_cli(t: Trial) -> None:
         raise Skip("Debian's redis-cli does not understand what Valkey sends")
     one = t.node(t.server)
     fill(one, f"{t.options.seed}", 80, [], timed=False)
-    two = t.node(t.peer if t.peer.follows(t.server) else t.server, start=False)
+    # 6.2 loads no functions.
+    two = t.node(t.peer if t.peer.follows(t.server) and t.peer.modern else t.server, start=False)
     file = two.directory / "dump.rdb"
     cli = ["redis-cli", "-p", str(one.port)]
     done = subprocess.run([*cli, "--rdb", str(file)], capture_output=True, text=True, timeout=TOOLS_S, stdin=subprocess.DEVNULL)

@@ -107,6 +107,15 @@ impl<'k> Ctx<'_, 'k> {
         }
     }
 
+    /// The same for a command that replicas of another kind may not know, which must not cost them what else the unit did.
+    pub fn propagate_newer(&mut self, args: &[&[u8]]) {
+        self.spoke = true;
+        if self.node.journal.records() {
+            self.flush_expired();
+            self.effects.add_newer(self.db.index(), args);
+        }
+    }
+
     /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
     pub fn propagate_removal(&mut self, key: &[u8], lazy: bool) {
         self.propagate(&[super::unit::removal(lazy), key]);

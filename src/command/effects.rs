@@ -2,7 +2,8 @@
 //!
 //! A unit's effects are appended to the journal as one contiguous record, wrapped in MULTI/EXEC if they are more than
 //! one. The database is part of each effect; SELECTs are put in where it changes. The log and the replicas get the same,
-//! unless a script says otherwise (`redis.set_repl`).
+//! unless a script says otherwise (`redis.set_repl`), and but for commands that real replicas may not know: a transaction
+//! with one of these they refuse as a whole, so that to replicas it goes behind the unit.
 
 use crate::persist::journal::Record;
 use crate::resp::{ArgvView, encode_request, encode_select};
@@ -21,6 +22,9 @@ struct Run {
     count: usize,
     first_db: usize,
     last_db: usize,
+    /// Each with its own SELECT.
+    behind: Vec<u8>,
+    behind_db: Option<usize>,
 }
 
 /// Who gets an effect.
@@ -77,6 +81,16 @@ impl Effects {
         self.also_for_replicas(db, from);
     }
 
+    /// The same for a command that a replica may not know.
+    pub fn add_newer(&mut self, db: usize, args: &[&[u8]]) {
+        let replicas = self.replicas.get_or_insert_with(|| Box::new(self.log.clone()));
+        encode_select(&mut replicas.behind, db);
+        encode_request(&mut replicas.behind, args.iter().copied());
+        replicas.behind_db = Some(db);
+        self.log.enter(db);
+        encode_request(&mut self.log.bytes, args.iter().copied());
+    }
+
     /// A request whose own bytes are the canonical form already.
     pub fn add_canonical(&mut self, db: usize, request: ArgvView<'_>) {
         self.log.enter(db);
@@ -110,6 +124,8 @@ impl Run {
             self.bytes.extend_from_slice(&other.bytes);
             (self.count, self.last_db) = (self.count + other.count - 1, other.last_db);
         }
+        self.behind.extend_from_slice(&other.behind);
+        self.behind_db = other.behind_db.or(self.behind_db);
     }
 
     fn enter(&mut self, db: usize) {
@@ -122,10 +138,13 @@ impl Run {
         self.count += 1;
     }
 
-    /// In up to three pieces: MULTI, the commands, EXEC.
+    /// In up to four pieces: MULTI, the commands, EXEC, what goes behind.
     fn record(&self) -> Record<'_> {
-        let pieces: [&[u8]; 3] = if self.count > 1 { [MULTI, &self.bytes, EXEC] } else { [b"", &self.bytes, b""] };
-        Record { databases: (self.first_db, self.last_db), commands: self.count, pieces }
+        let (multi, exec) = if self.count > 1 { (MULTI, EXEC) } else { (&b""[..], &b""[..]) };
+        let last_db = self.behind_db.unwrap_or(self.last_db);
+        let first_db = if self.count > 0 { self.first_db } else { last_db };
+        let commands = self.count + usize::from(self.behind_db.is_some());
+        Record { databases: (first_db, last_db), commands, pieces: [multi, &self.bytes, exec, &self.behind] }
     }
 }
 
@@ -159,6 +178,24 @@ mod tests {
         assert_eq!((log.databases, log.commands, replicas.databases, replicas.commands), ((0, 2), 3, (0, 2), 3));
         assert_eq!(text(log), "*1 $5 MULTI *1 $1 A *2 $6 SELECT $1 1 *1 $1 L *2 $6 SELECT $1 2 *1 $1 Z *1 $4 EXEC ");
         assert_eq!(text(replicas), "*1 $5 MULTI *1 $1 A *2 $6 SELECT $1 2 *1 $1 R *1 $1 Z *1 $4 EXEC ");
+    }
+
+    #[test]
+    fn what_a_replica_may_not_know_goes_behind_the_transaction() {
+        let mut inner = of(&["A"], 1);
+        inner.add_newer(1, &[b"N"]);
+        let mut effects = Effects::default();
+        effects.append(&inner);
+        effects.append(&of(&["Z"], 1));
+        let (log, replicas) = (effects.for_log(), effects.for_replicas());
+        assert_eq!((log.databases, replicas.databases), ((1, 1), (1, 1)));
+        assert_eq!(text(log), "*1 $5 MULTI *1 $1 A *1 $1 N *1 $1 Z *1 $4 EXEC ");
+        assert_eq!(text(replicas), "*1 $5 MULTI *1 $1 A *1 $1 Z *1 $4 EXEC *2 $6 SELECT $1 1 *1 $1 N ");
+        let mut alone = Effects::default();
+        alone.add_newer(2, &[b"N"]);
+        assert_eq!((alone.for_log().commands, alone.for_replicas().commands), (1, 1));
+        assert_eq!(alone.for_replicas().databases, (2, 2));
+        assert_eq!(text(alone.for_replicas()), "*2 $6 SELECT $1 2 *1 $1 N ");
     }
 
     #[test]

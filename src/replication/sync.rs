@@ -10,7 +10,7 @@
 //! functions need 10: such a replica is sent it on trust, and if it leaves without a first acknowledgement, which is what
 //! 6.2 does, it is refused in words for a while. Hashes whose fields expire need 12: who does not show to read it is refused
 //! at once, because it would give up its data for a snapshot that it may not be able to load. What comes behind the
-//! snapshot is in the words of 7.0.
+//! snapshot is in the words of 7.0; where 6.2 would lose data over them, it is told in words of its own first.
 
 use super::{Part, Replica, Replication, Stage};
 use crate::clock::{self, Millis};

@@ -6,6 +6,7 @@ use crate::command::keys::{Begin, Find, Spec};
 use crate::command::*;
 use crate::keyspace::Expiry;
 use crate::num;
+use crate::persist::rdb::dump;
 use crate::resp::ArgvView;
 use crate::types::geo::{self, Extent, Place, Shape};
 use crate::types::zset::Zset;
@@ -180,8 +181,12 @@ fn search(ctx: &mut Ctx<'_, '_>, form: Form) -> Outcome {
     };
     let Some(target) = query.target else { return query.reply(out, &found, unit) };
     if found.is_empty() {
-        db.remove(target);
-        return out.int(0);
+        let had = db.remove(target);
+        out.int(0)?;
+        if had {
+            ctx.propagate_removal(target, ctx.config.lazyfree_lazy_server_del);
+        }
+        return Ok(());
     }
     let members = found.iter().map(|f| (f.name, if query.store_distances { f.metres / unit } else { f.score }));
     let (count, stored) = (found.len(), Zset::build(members, config.zset_max()));
@@ -189,7 +194,19 @@ fn search(ctx: &mut Ctx<'_, '_>, form: Form) -> Outcome {
     let event = if matches!(form, Form::Search { .. }) { "geosearchstore" } else { "georadiusstore" };
     db.put_value(target, stored, Expiry::Clear, Kind::Zset.event_class(), event);
     db.changes.dirty += count as u64 - 1;
-    out.count(count)
+    out.count(count)?;
+    propagate(ctx, target);
+    Ok(())
+}
+
+/// What was stored, not how it was found, if not all versions know how.
+fn propagate(ctx: &mut Ctx<'_, '_>, target: &[u8]) {
+    if !ctx.node.journal.records() || !ctx.args.view().iter().any(is_newer) {
+        return;
+    }
+    let Some(entry) = ctx.db.inspect(target) else { return };
+    let payload = dump::lowest(&entry.body(), ctx.config.rdbcompression);
+    ctx.propagate(&[b"RESTORE", target, b"0", &payload, b"REPLACE"]);
 }
 
 impl<'a> Query<'a> {
@@ -364,6 +381,12 @@ impl<'a> Query<'a> {
         }
         Ok(())
     }
+}
+
+/// A word that Redis 6.2 does not know: a unit in capitals, a polygon. A name may look like one, at the cost of a longer log.
+fn is_newer(word: &[u8]) -> bool {
+    let capital = word.iter().any(u8::is_ascii_uppercase);
+    capital && metres(word).is_ok() || word.eq_ignore_ascii_case(b"BYPOLYGON")
 }
 
 fn radius(radius: &[u8], unit: &[u8]) -> Result<(Extent, f64), Error> {

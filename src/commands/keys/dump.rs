@@ -127,13 +127,26 @@ fn parse(args: &mut Args<'_>) -> Result<Options, Error> {
     Ok(options)
 }
 
-/// A time to live becomes a time.
+/// A time to live becomes a time, and the payload one that every replica reads.
 fn propagate(ctx: &mut Ctx<'_, '_>, expiry: Option<i64>, absolute: bool) {
-    let (Some(at), false) = (expiry, absolute) else { return };
-    let (mut digits, view) = (itoa::Buffer::new(), ctx.args.view());
+    if !ctx.node.journal.records() {
+        return;
+    }
+    let (mut digits, view, compress) = (itoa::Buffer::new(), ctx.args.view(), ctx.config.rdbcompression);
     let mut args: Vec<&[u8]> = view.iter().collect();
-    args[2] = digits.format(at).as_bytes();
-    args.push(b"ABSTTL");
+    let entry = ctx.db.inspect(args[1]);
+    let payload = entry.and_then(|entry| dump::lowered(args[3], &entry.body(), compress));
+    let at = expiry.filter(|_| !absolute);
+    if payload.is_none() && at.is_none() {
+        return;
+    }
+    if let Some(payload) = &payload {
+        args[3] = payload;
+    }
+    if let Some(at) = at {
+        args[2] = digits.format(at).as_bytes();
+        args.push(b"ABSTTL");
+    }
     ctx.propagate(&args);
 }
 

@@ -92,7 +92,7 @@ fn xadd(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ids::put(out, id);
     propagate(ctx, &request, id, &trimmed, left);
     if let Some((pid, iid)) = named {
-        ctx.propagate(&[b"XIDMPRECORD", key, pid, &iid, &id.text()]);
+        ctx.propagate_newer(&[b"XIDMPRECORD", key, pid, &iid, &id.text()]);
     }
     Ok(())
 }
@@ -263,7 +263,11 @@ fn configure(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let Limits { duration: old_duration, size: old_size } = known.limits;
     known.set_limits(Limits { duration: duration.unwrap_or(old_duration), size: size.unwrap_or(old_size) });
     stream.changed_aside("", 1);
-    out.ok()
+    drop(stream);
+    out.ok()?;
+    let view = ctx.args.view();
+    ctx.propagate_newer(&view.iter().collect::<Vec<_>>());
+    Ok(())
 }
 
 /// A day.

@@ -113,8 +113,16 @@ pub fn propagate_consumer(ctx: &mut Ctx<'_, '_>, key: &[u8], group: &[u8], name:
     ctx.propagate(&[b"XGROUP", b"CREATECONSUMER", key, group, name]);
 }
 
-/// Propagates what a group read up to.
+/// Propagates up to where a group is read, which no claim tells. Redis 6.2 refuses the form with the count.
 pub fn propagate_position(ctx: &mut Ctx<'_, '_>, key: &[u8], group: &[u8], last: Id, read: Option<u64>) {
+    ctx.propagate(&[b"XGROUP", b"SETID", key, group, &last.text()]);
+    if read.is_some() {
+        propagate_read(ctx, key, group, last, read);
+    }
+}
+
+/// Propagates how much of a stream a group has read, up to where claims told already.
+pub fn propagate_read(ctx: &mut Ctx<'_, '_>, key: &[u8], group: &[u8], last: Id, read: Option<u64>) {
     let read = read.and_then(|read| i64::try_from(read).ok()).unwrap_or(-1);
     let (last, mut digits) = (last.text(), itoa::Buffer::new());
     ctx.propagate(&[b"XGROUP", b"SETID", key, group, &last, b"ENTRIESREAD", digits.format(read).as_bytes()]);

@@ -1,6 +1,6 @@
 //! XGROUP: groups and consumers made, set and removed.
 
-use super::{ids, told};
+use super::{claim, ids, told};
 use crate::command::*;
 use crate::types::Value;
 use crate::types::stream::{self, Id, Stream};
@@ -69,15 +69,34 @@ fn create(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if taken {
         return Err(BUSY);
     }
-    let is_new = db.kind(key).is_none();
+    let (is_new, read) = (db.kind(key).is_none(), read.map(|read| read.min(added)));
     let mut stream = db.upsert::<Stream>(key)?;
-    stream.create_group(name, stream::Group::new(last, read.map(|read| read.min(added))));
+    stream.create_group(name, stream::Group::new(last, read));
     if is_new {
         stream.changed("xgroup-create")
     } else {
         stream.changed_aside("xgroup-create", 1)
     }
-    out.ok()
+    drop(stream);
+    out.ok()?;
+    propagate(ctx, make, last, read);
+    Ok(())
+}
+
+/// Redis 6.2 refuses what says ENTRIESREAD, so that it is said in a command of its own.
+fn propagate(ctx: &mut Ctx<'_, '_>, make: bool, last: Id, read: Option<u64>) {
+    let view = ctx.args.view();
+    let mut words: Vec<&[u8]> = view.iter().take(5).collect();
+    if make {
+        words.push(b"MKSTREAM");
+    }
+    if words.len() == view.len() {
+        return;
+    }
+    ctx.propagate(&words);
+    if read.is_some() {
+        claim::propagate_read(ctx, words[2], words[3], last, read);
+    }
 }
 
 pub const XGROUP_SETID: Command = Command {
@@ -101,8 +120,12 @@ fn set_id(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let group = stream.group_mut(name).ok_or_else(|| no_group(key, name))?;
     group.last = if text == b"$" { top } else { ids::any(text, 0)? };
     group.read = read.map(|read| read.min(added));
+    let (last, read) = (group.last, group.read);
     stream.changed_aside("xgroup-setid", 1);
-    out.ok()
+    drop(stream);
+    out.ok()?;
+    propagate(ctx, false, last, read);
+    Ok(())
 }
 
 pub const XGROUP_DESTROY: Command = Command {

@@ -255,8 +255,10 @@ fn propagate(ctx: &mut Ctx<'_, '_>, names: [&[u8]; 3], request: &Request<'_>, de
     for id in pending {
         claim::propagate_claim(ctx, names, *id, Delivery { at: now, count: 1, owner: None }, *id);
     }
-    if !delivered.new.is_empty() {
-        claim::propagate_position(ctx, key, group, delivered.last, delivered.read);
+    match (delivered.new.is_empty(), pending.is_empty()) {
+        (true, _) => {}
+        (_, true) => claim::propagate_position(ctx, key, group, delivered.last, delivered.read),
+        _ => claim::propagate_read(ctx, key, group, delivered.last, delivered.read),
     }
 }
 

@@ -9,12 +9,39 @@ use super::{VERSION_MAX, VERSION_VALKEY, Version};
 use crate::checksum::crc64;
 use crate::config::Config;
 use crate::keyspace::entry::Body;
+use crate::types::Value;
 use std::io;
 
 /// The payload of a value. Version 10, or 12 if fields expire.
 pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
-    let timed = matches!(body, Body::Value(value) if value.first_due().is_some());
-    let version = Version::of(timed);
+    dump_as(body, Version::of(is_timed(body)), compress)
+}
+
+/// The payload that most versions read: 9 if that carries the value. A stream needs 10, or its counters are lost.
+pub fn lowest(body: &Body<'_>, compress: bool) -> Vec<u8> {
+    dump_as(body, lowest_version(body), compress)
+}
+
+/// The same in place of a payload of a newer version than the value needs.
+pub fn lowered(payload: &[u8], body: &Body<'_>, compress: bool) -> Option<Vec<u8>> {
+    let (summed, _) = payload.split_last_chunk::<8>()?;
+    let (_, said) = summed.split_last_chunk::<2>()?;
+    (u16::from_le_bytes(*said) > lowest_version(body) as u16).then(|| lowest(body, compress))
+}
+
+fn lowest_version(body: &Body<'_>) -> Version {
+    match body {
+        _ if is_timed(body) => Version::V12,
+        Body::Value(Value::Stream(_)) => Version::V10,
+        _ => Version::V9,
+    }
+}
+
+fn is_timed(body: &Body<'_>) -> bool {
+    matches!(body, Body::Value(value) if value.first_due().is_some())
+}
+
+fn dump_as(body: &Body<'_>, version: Version, compress: bool) -> Vec<u8> {
     let mut out = vec![value::kind(body, version)];
     value::encode(&mut out, body, version, compress);
     out.extend_from_slice(&(version as u16).to_le_bytes());
