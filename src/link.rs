@@ -545,13 +545,15 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    /// Offset in the stream up to which the log is durable.
+    /// Offset in the stream up to which the log is durable; 0 for a log without a base.
     fn look(&mut self, node: &Node) -> u64 {
         let now = (node.journal.stream.end(), node.journal.appended());
-        if node.journal.durable() >= now.1 {
-            self.offset = now.0;
-        } else if node.journal.durable() >= self.waits.1 {
-            (self.offset, self.waits) = (self.offset.max(self.waits.0), now);
+        match node.durable_log() {
+            Some(durable) if durable >= now.1 => self.offset = now.0,
+            Some(durable) if durable >= self.waits.1 => {
+                (self.offset, self.waits) = (self.offset.max(self.waits.0), now);
+            }
+            _ => {}
         }
         self.offset
     }

@@ -298,6 +298,18 @@ fn a_reply_beyond_the_output_limit_ends_the_connection() {
     assert_eq!(server.ask(&[b"PING"]), "+PONG\r\n");
 }
 
+/// Everything counted as on disk while the first base of a log that was switched on was still being written.
+#[test]
+fn waitaof_waits_for_the_first_base_of_a_log() {
+    let server = Server::start(&["--rdb-key-save-delay", "100000"]);
+    let mut client = common::Client::of(&server);
+    (0..10).for_each(|n| drop(client.ask(&format!("SET key{n} v"))));
+    client.ask("CONFIG SET appendonly yes");
+    wait_until("there is a log", || client.ask("WAITAOF 1 0 0") == ["1", "0"]);
+    let manifest = server.dir.path().join("appendonlydir/appendonly.aof.manifest");
+    assert!(std::fs::read_to_string(manifest).is_ok_and(|text| text.contains(".base.")));
+}
+
 /// Who waited for the log was told that nothing is written, when there was no log any more.
 #[test]
 fn waitaof_hears_that_the_log_was_switched_off() {

@@ -182,6 +182,27 @@ fn wait_counts_who_has_it_and_gives_up_in_time() {
     assert!(replica.ask(&[b"WAIT", b"0", b"0"]).starts_with("-ERR WAIT cannot be used with replica instances."));
 }
 
+/// A replica counted as one that has it on disk while the first base of its log was still being written: by what its memory
+/// had, and, where the write was older than the stream, without a word of it.
+#[test]
+fn waitaof_counts_a_replica_once_its_log_has_a_base() {
+    let primary = server();
+    let replica = Server::start(&[OPTIONS, &["--appendonly", "yes", "--rdb-key-save-delay", "100000"]].concat());
+    let (mut before, mut after) = (Client::of(&primary), Client::of(&primary));
+    (0..10).for_each(|n| drop(before.ask(&format!("SET key{n} v"))));
+    before.send("WAITAOF 0 1 0");
+    follow(&replica, &primary);
+    after.ask("SET later v");
+    after.send("WAITAOF 0 1 0");
+    for client in [&mut after, &mut before] {
+        assert_eq!(client.reply(), ["0", "1"]);
+        // The first is that of its start.
+        let manifest = replica.dir.path().join("appendonlydir/appendonly.aof.manifest");
+        let text = std::fs::read_to_string(manifest).unwrap();
+        assert!(text.contains(".2.base."), "{text}");
+    }
+}
+
 #[test]
 fn a_replica_hides_what_expired_and_waits_for_its_primary_to_remove_it() {
     let (primary, replica) = (server(), server());
