@@ -272,6 +272,48 @@ fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {
     assert!(server.ask(&[b"GET", b"x"]).starts_with("-MASTERDOWN "));
 }
 
+/// The choice had no effect.
+#[test]
+fn snapshots_and_payloads_of_unknown_versions_are_read_where_the_version_check_is_relaxed() {
+    let relaxed = ["--rdb-version-check", "relaxed"];
+    let file = |head: &str, kind: u8| [head.as_bytes(), &[0xfe, 0, kind], b"\x01k\x01v\xff", &[0; 8]].concat();
+    let said = |head, kind, options: &[&str]| ends_at_start(&file(head, kind), options);
+    for head in ["REDIS0013", "REDIS0079", "VALKEY081"] {
+        assert!(said(head, 0, &relaxed).is_none(), "{head} is read");
+        let text = said(head, 0, &[]).expect("no server starts on that");
+        assert!(text.contains("Can't handle RDB format version "), "{head}: {text}");
+    }
+    // The name and the number belong together.
+    for head in ["REDIS0080", "REDIS0000", "VALKEY079"] {
+        assert!(
+            said(head, 0, &relaxed).is_some_and(|text| text.contains("Can't handle RDB format version ")),
+            "{head}"
+        );
+    }
+    let text = said("REDIS0075", 150, &relaxed).expect("no server starts on that");
+    assert!(text.contains("Can't handle foreign type or opcode 150 in RDB with version 75"), "{text}");
+    let text = said("VALKEY987", 150, &relaxed).expect("no server starts on that");
+    assert!(text.contains("Unknown type or opcode when loading DB. Unrecoverable error, aborting now."), "{text}");
+
+    let server = Server::start(&[]);
+    let payload = b"\x00\x03\x62\x61\x72\xde\x00\x0fYUza\xd3\xec\xe0";
+    let restore = || server.ask(&[b"RESTORE", b"k", b"0", payload]);
+    assert_eq!(restore(), "-ERR DUMP payload version or checksum are wrong\r\n");
+    server.ask(&[b"CONFIG", b"SET", b"rdb-version-check", b"relaxed"]);
+    assert_eq!(restore() + &server.ask(&[b"GET", b"k"]), "+OK\r\n$3\r\nbar\r\n");
+}
+
+/// The data was gone before the version of the file was looked at.
+#[test]
+fn debug_reload_keeps_the_data_where_the_file_is_of_an_unknown_version() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    server.ask(&[b"SET", b"k", b"v"]);
+    std::fs::write(server.dir.path().join("dump.rdb"), b"REDIS9999").unwrap();
+    let said = server.ask(&[b"DEBUG", b"RELOAD", b"NOSAVE"]);
+    assert_eq!(said, "-ERR Error trying to load the RDB dump, check server logs\r\n");
+    assert_eq!(server.ask(&[b"GET", b"k"]), "$1\r\nv\r\n");
+}
+
 /// A reason for not starting was logged twice.
 #[test]
 fn why_the_server_does_not_start_is_logged_once() {
