@@ -314,6 +314,26 @@ fn debug_reload_keeps_the_data_where_the_file_is_of_an_unknown_version() {
     assert_eq!(server.ask(&[b"GET", b"k"]), "$1\r\nv\r\n");
 }
 
+/// Of ids given in several places only the last were listed; CLIENT KILL goes on to take the last, as Redis does.
+#[test]
+fn ids_given_in_several_places_are_all_listed() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| common::Client::of(&server)).collect();
+    let ids: Vec<_> = clients.iter_mut().map(|client| client.ask("CLIENT ID").concat()).collect();
+    let [a, b, c, _] = &ids[..] else { unreachable!() };
+    let listed = |client: &mut common::Client<_>, filters: &str| {
+        let text = client.ask(&format!("CLIENT LIST {filters}")).concat();
+        ids.iter().map(|id| text.lines().any(|line| line.starts_with(&format!("id={id} ")))).collect::<Vec<_>>()
+    };
+    let asker = &mut clients[3];
+    assert_eq!(listed(asker, &format!("ID {a} ID {c}")), [true, false, true, false]);
+    assert_eq!(listed(asker, &format!("ID {a} {b} DB 0 ID {c}")), [true, true, true, false]);
+    assert_eq!(listed(asker, &format!("NOT-ID {a} NOT-ID {b}")), [false, false, true, true]);
+    assert_eq!(listed(asker, &format!("ID {a} {b} NOT-ID {b}")), [true, false, false, false]);
+    assert_eq!(asker.ask(&format!("CLIENT KILL ID {a} ID {b}")), ["1"]);
+    assert_eq!(listed(asker, ""), [true, false, true, true]);
+}
+
 /// A reason for not starting was logged twice.
 #[test]
 fn why_the_server_does_not_start_is_logged_once() {
