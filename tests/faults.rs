@@ -303,6 +303,18 @@ fn snapshots_and_payloads_of_unknown_versions_are_read_where_the_version_check_i
     assert_eq!(restore() + &server.ask(&[b"GET", b"k"]), "+OK\r\n$3\r\nbar\r\n");
 }
 
+/// A key that is due and still there was hidden.
+#[test]
+fn debug_object_sees_a_key_that_is_due() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    server.ask(&[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]);
+    server.ask(&[b"SET", b"k", b"v", b"PX", b"1"]);
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(server.ask(&[b"DEBUG", b"OBJECT", b"k"]).starts_with("+Value at:"));
+    assert_eq!(server.ask(&[b"GET", b"k"]), "$-1\r\n");
+    assert_eq!(server.ask(&[b"DEBUG", b"OBJECT", b"k"]), "-ERR no such key\r\n");
+}
+
 /// The data was gone before the version of the file was looked at.
 #[test]
 fn debug_reload_keeps_the_data_where_the_file_is_of_an_unknown_version() {

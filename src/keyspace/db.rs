@@ -484,10 +484,16 @@ impl<'k> Db<'k> {
         self.live(place, key).map(|(_, entry)| entry.kind())
     }
 
-    /// The living entry for introspection, without touching it: OBJECT, DEBUG, MEMORY USAGE.
+    /// The living entry for introspection, without touching it: OBJECT, MEMORY USAGE.
     pub fn inspect(&mut self, key: &[u8]) -> Option<Entry> {
         let place = self.place(key);
         self.live(place, key).map(|(_, entry)| entry)
+    }
+
+    /// The same, due or not: DEBUG OBJECT.
+    pub fn inspect_stored(&mut self, key: &[u8]) -> Option<Entry> {
+        let place = self.place(key);
+        self.find(place, key).map(|(_, entry)| entry)
     }
 
     /// Removes a key; says whether it was there.

@@ -184,7 +184,7 @@ fn write_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
-    let entry = ctx.db.inspect(ctx.args.get(2)).ok_or(error::NO_SUCH_KEY)?;
+    let entry = ctx.db.inspect_stored(ctx.args.get(2)).ok_or(error::NO_SUCH_KEY)?;
     let text = format!(
         "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.word(),
