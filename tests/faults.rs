@@ -315,6 +315,17 @@ fn debug_object_sees_a_key_that_is_due() {
     assert_eq!(server.ask(&[b"DEBUG", b"OBJECT", b"k"]), "-ERR no such key\r\n");
 }
 
+/// The log had words of the server's own, in capitals.
+#[test]
+fn a_blocking_move_is_logged_in_the_words_of_its_client() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    server.ask(&[b"RPUSH", b"l", b"a"]);
+    assert_eq!(server.ask(&[b"BLMOVE", b"l", b"m", b"left", b"RIGHT", b"0"]), "$1\r\na\r\n");
+    let told = common::request(&[b"LMOVE", b"l", b"m", b"left", b"RIGHT"]);
+    let log = server.dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    wait_until("it is in the log", || std::fs::read(&log).unwrap().ends_with(&told));
+}
+
 /// The data was gone before the version of the file was looked at.
 #[test]
 fn debug_reload_keeps_the_data_where_the_file_is_of_an_unknown_version() {
