@@ -262,6 +262,19 @@ fn an_import_source_sees_expired_keys_on_every_walk() {
     assert_eq!(server.ask(&[b"KEYS", b"*"]), "*0\r\n");
 }
 
+/// Writes were taken beyond the limit, because nothing is evicted.
+#[test]
+fn import_mode_evicts_nothing_and_refuses_what_has_no_room() {
+    let server = Server::start(&["--import-mode", "yes", "--maxmemory-policy", "allkeys-lru"]);
+    server.ask(&[b"SET", b"k", b"v"]);
+    server.ask(&[b"CONFIG", b"SET", b"maxmemory", b"1"]);
+    let said = server.tell(b"CLIENT IMPORT-SOURCE ON\r\nSET other v\r\nGET k\r\n");
+    assert_eq!(said, "+OK\r\n-OOM command not allowed when used memory > 'maxmemory'.\r\n$1\r\nv\r\n");
+    assert!(server.ask(&[b"SET", b"other", b"v"]).starts_with("-OOM "));
+    server.ask(&[b"CONFIG", b"SET", b"import-mode", b"no"]);
+    wait_until("it is evicted", || server.ask(&[b"DBSIZE"]) == ":0\r\n");
+}
+
 /// The reason was a client's, and not the script's.
 #[test]
 fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {

@@ -66,9 +66,9 @@ pub fn is_over(node: &Node, maxmemory: u64) -> bool {
     maxmemory > 0 && excess(node, maxmemory) > 0
 }
 
-/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well. `import-mode`: so is what the source removes.
+/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well.
 fn leaves_it_to_the_primary(turn: &Turn<'_>) -> bool {
-    turn.config.import_mode || turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
+    turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
 }
 
 /// The memory that `maxmemory` counts: evicting keys makes the others grow.
@@ -115,7 +115,9 @@ pub fn evict_clients(registry: &'static Registry, stats: &WorkerStats, now: Mill
 
 /// Evicts `to_free` bytes, or until the limit is kept, or the patience is over. True unless nothing can be evicted.
 fn make_room(turn: &mut Turn<'_>, limit: u64, mut to_free: i64) -> bool {
-    let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
+    // In import mode the source says which keys go.
+    let policy = policy(turn.config.maxmemory_policy).filter(|_| !turn.config.import_mode);
+    let Some(policy) = policy else { return false };
     for _ in 0..EVICTIONS_MAX {
         // A value that is freed elsewhere, and what tells of the eviction, make the figure lag behind.
         if to_free <= 0 || excess(turn.node, limit) <= 0 {
