@@ -275,6 +275,24 @@ fn import_mode_evicts_nothing_and_refuses_what_has_no_room() {
     wait_until("it is evicted", || server.ask(&[b"DBSIZE"]) == ":0\r\n");
 }
 
+/// Another thread sent an invalidation to a client that had its reply to QUIT, and who redirected to it heard nothing.
+#[test]
+fn a_redirection_is_broken_once_its_target_has_quit() {
+    let server = Server::start(&["--threads", "3"]);
+    let mut writer = common::Client::of(&server);
+    for _ in 0..50 {
+        let (mut target, mut reader) = (common::Client::of(&server), common::Client::of(&server));
+        let id = target.ask("CLIENT ID").concat();
+        target.ask("SUBSCRIBE __redis__:invalidate");
+        reader.ask("HELLO 3");
+        reader.ask(&format!("CLIENT TRACKING ON REDIRECT {id}"));
+        reader.ask("GET k");
+        assert_eq!(target.ask("QUIT"), ["OK"]);
+        writer.ask("SET k v");
+        assert_eq!(reader.reply(), ["tracking-redir-broken".to_owned(), id]);
+    }
+}
+
 /// The reason was a client's, and not the script's.
 #[test]
 fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {

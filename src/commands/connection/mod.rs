@@ -243,6 +243,8 @@ const QUIT: Command = Command {
 
 fn quit(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ctx.session.then = Then::Close;
+    // Whoever has the reply knows it gone: nothing may be sent to it that another client waits for.
+    ctx.node.clients.remove(&ctx.session.client);
     ctx.out.ok()
 }
 
