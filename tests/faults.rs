@@ -293,6 +293,25 @@ fn a_redirection_is_broken_once_its_target_has_quit() {
     }
 }
 
+/// Commands that a script called were in no count but that of their own kind.
+#[test]
+fn commands_of_scripts_are_counted() {
+    let server = Server::start(&[]);
+    let mut client = common::Client::of(&server);
+    let mut counts = || {
+        let processed = field(&server, "stats", "total_commands_processed").parse::<u64>().unwrap();
+        let line = client.ask("CLIENT INFO").concat();
+        let own = line.split(' ').find_map(|pair| pair.trim_end().strip_prefix("tot-cmds=")).unwrap().parse::<u64>();
+        let script = b"redis.call('ping') redis.call('get','k') redis.pcall('lpop','k','x') redis.pcall('nope')";
+        client.stream().write_all(&common::request(&[b"EVAL", script, b"0"])).unwrap();
+        client.reply();
+        (processed, own.unwrap())
+    };
+    let (before, after) = (counts(), counts());
+    // INFO, CLIENT INFO, EVAL and what it called; what is unknown did not run.
+    assert_eq!((after.0 - before.0, after.1 - before.1), (6, 5));
+}
+
 /// The reason was a client's, and not the script's.
 #[test]
 fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {
