@@ -203,6 +203,21 @@ fn waitaof_counts_a_replica_once_its_log_has_a_base() {
     }
 }
 
+/// The data was gone when the snapshot that was to replace it could not be put in its place.
+#[test]
+fn a_replica_keeps_its_data_while_the_snapshot_cannot_have_its_name() {
+    let (primary, replica) = (server(), server());
+    primary.ask(&[b"SET", b"theirs", b"v"]);
+    replica.ask(&[b"SET", b"own", b"v"]);
+    let snapshot = replica.dir.path().join("dump.rdb");
+    std::fs::create_dir(&snapshot).unwrap();
+    replica.ask(&[b"REPLICAOF", b"127.0.0.1", primary.address.port().to_string().as_bytes()]);
+    wait_until("it is told", || replica.log().contains("Failed trying to rename the temp DB into dump.rdb"));
+    assert_eq!(replica.ask(&[b"MGET", b"own", b"theirs"]), "*2\r\n$1\r\nv\r\n$-1\r\n");
+    std::fs::remove_dir(&snapshot).unwrap();
+    wait_until("it has the other data", || replica.ask(&[b"MGET", b"own", b"theirs"]) == "*2\r\n$-1\r\n$1\r\nv\r\n");
+}
+
 #[test]
 fn a_replica_hides_what_expired_and_waits_for_its_primary_to_remove_it() {
     let (primary, replica) = (server(), server());
