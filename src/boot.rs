@@ -425,10 +425,12 @@ async fn end_when_asked(node: &'static Node) -> i32 {
     }
 }
 
-/// SIGTERM and SIGINT ask for a shutdown; a second SIGINT exits at once, and so does either while the data is loaded.
+/// SIGTERM and SIGINT ask for a shutdown; a second SIGINT exits at once, and so does either while the data is loaded. SIGALRM
+/// is told in the log.
 fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>> {
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let mut alarm = signal(SignalKind::alarm())?;
     Ok(tokio::spawn(async move {
         loop {
             let name = tokio::select! {
@@ -436,6 +438,10 @@ fn watch_signals(node: &'static Node) -> io::Result<tokio::task::JoinHandle<()>>
                 _ = int.recv() => "SIGINT",
                 _ = hup.recv() => {
                     reload(node);
+                    continue;
+                }
+                _ = alarm.recv() => {
+                    warning!("Received SIGALRM");
                     continue;
                 }
             };

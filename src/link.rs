@@ -461,14 +461,17 @@ fn replace_data(place: Place, path: &Path, history: &History, term: u64) -> Resu
     // What cannot be loaded is found before anything is given up for it.
     loading::check_snapshot(path, &config)
         .map_err(|e| format!("The MASTER's synchronization DB is not usable, the data here stays as it was: {e}"))?;
+    if node.replication.term() != term {
+        return Err(ROLE_CHANGED.to_owned());
+    }
+    std::fs::rename(path, &config.dbfilename)
+        .map_err(|e| format!("Failed trying to rename the temp DB into {}: {}", config.dbfilename, cause(&e)))?;
     node.life.set_loading(true);
     // The log goes on with the new data as its base.
     node.switch_log(false)?;
     if !empty(place, term) {
-        return Err("The role has changed meanwhile".to_owned());
+        return Err(ROLE_CHANGED.to_owned());
     }
-    std::fs::rename(path, &config.dbfilename)
-        .map_err(|e| format!("Failed trying to rename the temp DB into {}: {}", config.dbfilename, cause(&e)))?;
     notice!("MASTER <-> REPLICA sync: Loading DB in memory");
     let loaded = loading::load_sync(node, registry, slot, Path::new(&config.dbfilename))
         .map_err(|e| format!("Failed trying to load the MASTER synchronization DB: {e}"))?;
@@ -489,6 +492,8 @@ fn replace_data(place: Place, path: &Path, history: &History, term: u64) -> Resu
     }
     Ok(())
 }
+
+const ROLE_CHANGED: &str = "The role has changed meanwhile";
 
 /// Removes everything, as if a primary's FLUSHDBs had come. False if the role has changed.
 fn empty(place: Place, term: u64) -> bool {
@@ -545,13 +550,15 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    /// Offset in the stream up to which the log is durable.
+    /// Offset in the stream up to which the log is durable; 0 for a log without a base.
     fn look(&mut self, node: &Node) -> u64 {
         let now = (node.journal.stream.end(), node.journal.appended());
-        if node.journal.durable() >= now.1 {
-            self.offset = now.0;
-        } else if node.journal.durable() >= self.waits.1 {
-            (self.offset, self.waits) = (self.offset.max(self.waits.0), now);
+        match node.durable_log() {
+            Some(durable) if durable >= now.1 => self.offset = now.0,
+            Some(durable) if durable >= self.waits.1 => {
+                (self.offset, self.waits) = (self.offset.max(self.waits.0), now);
+            }
+            _ => {}
         }
         self.offset
     }

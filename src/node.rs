@@ -311,6 +311,13 @@ impl Node {
         rewrites && self.aof.wanted.load(Relaxed) && (self.aof.begins.load(Relaxed) || !self.journal.is_on())
     }
 
+    /// Offset up to which a start from the log's files would find everything; none while there is no log, or none that has
+    /// its first base yet.
+    pub fn durable_log(&self) -> Option<u64> {
+        let is_whole = self.journal.is_on() && !self.aof.begins.load(Relaxed);
+        is_whole.then(|| self.journal.durable())
+    }
+
     /// Tells the keyspace which changes are to be told: keyspace events by class, and all where some client tracks by
     /// prefixes.
     pub fn apply_events(&self) {

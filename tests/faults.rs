@@ -264,6 +264,56 @@ fn an_import_source_sees_expired_keys_on_every_walk() {
     assert_eq!(server.ask(&[b"KEYS", b"*"]), "*0\r\n");
 }
 
+/// Writes were taken beyond the limit, because nothing is evicted.
+#[test]
+fn import_mode_evicts_nothing_and_refuses_what_has_no_room() {
+    let server = Server::start(&["--import-mode", "yes", "--maxmemory-policy", "allkeys-lru"]);
+    server.ask(&[b"SET", b"k", b"v"]);
+    server.ask(&[b"CONFIG", b"SET", b"maxmemory", b"1"]);
+    let said = server.tell(b"CLIENT IMPORT-SOURCE ON\r\nSET other v\r\nGET k\r\n");
+    assert_eq!(said, "+OK\r\n-OOM command not allowed when used memory > 'maxmemory'.\r\n$1\r\nv\r\n");
+    assert!(server.ask(&[b"SET", b"other", b"v"]).starts_with("-OOM "));
+    server.ask(&[b"CONFIG", b"SET", b"import-mode", b"no"]);
+    wait_until("it is evicted", || server.ask(&[b"DBSIZE"]) == ":0\r\n");
+}
+
+/// Another thread sent an invalidation to a client that had its reply to QUIT, and who redirected to it heard nothing.
+#[test]
+fn a_redirection_is_broken_once_its_target_has_quit() {
+    let server = Server::start(&["--threads", "3"]);
+    let mut writer = common::Client::of(&server);
+    for _ in 0..50 {
+        let (mut target, mut reader) = (common::Client::of(&server), common::Client::of(&server));
+        let id = target.ask("CLIENT ID").concat();
+        target.ask("SUBSCRIBE __redis__:invalidate");
+        reader.ask("HELLO 3");
+        reader.ask(&format!("CLIENT TRACKING ON REDIRECT {id}"));
+        reader.ask("GET k");
+        assert_eq!(target.ask("QUIT"), ["OK"]);
+        writer.ask("SET k v");
+        assert_eq!(reader.reply(), ["tracking-redir-broken".to_owned(), id]);
+    }
+}
+
+/// Commands that a script called were in no count but that of their own kind.
+#[test]
+fn commands_of_scripts_are_counted() {
+    let server = Server::start(&[]);
+    let mut client = common::Client::of(&server);
+    let mut counts = || {
+        let processed = field(&server, "stats", "total_commands_processed").parse::<u64>().unwrap();
+        let line = client.ask("CLIENT INFO").concat();
+        let own = line.split(' ').find_map(|pair| pair.trim_end().strip_prefix("tot-cmds=")).unwrap().parse::<u64>();
+        let script = b"redis.call('ping') redis.call('get','k') redis.pcall('lpop','k','x') redis.pcall('nope')";
+        client.stream().write_all(&common::request(&[b"EVAL", script, b"0"])).unwrap();
+        client.reply();
+        (processed, own.unwrap())
+    };
+    let (before, after) = (counts(), counts());
+    // INFO, CLIENT INFO, EVAL and what it called; what is unknown did not run.
+    assert_eq!((after.0 - before.0, after.1 - before.1), (6, 5));
+}
+
 /// The reason was a client's, and not the script's.
 #[test]
 fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {
@@ -272,6 +322,91 @@ fn a_script_is_told_in_its_words_that_a_command_may_not_run_on_stale_data() {
     let said = server.ask(&[b"EVAL", script, b"1", b"x"]);
     assert!(said.starts_with("-ERR Can not execute the command on a stale replica script: "), "{said}");
     assert!(server.ask(&[b"GET", b"x"]).starts_with("-MASTERDOWN "));
+}
+
+/// The choice had no effect.
+#[test]
+fn snapshots_and_payloads_of_unknown_versions_are_read_where_the_version_check_is_relaxed() {
+    let relaxed = ["--rdb-version-check", "relaxed"];
+    let file = |head: &str, kind: u8| [head.as_bytes(), &[0xfe, 0, kind], b"\x01k\x01v\xff", &[0; 8]].concat();
+    let said = |head, kind, options: &[&str]| ends_at_start(&file(head, kind), options);
+    for head in ["REDIS0013", "REDIS0079", "VALKEY081"] {
+        assert!(said(head, 0, &relaxed).is_none(), "{head} is read");
+        let text = said(head, 0, &[]).expect("no server starts on that");
+        assert!(text.contains("Can't handle RDB format version "), "{head}: {text}");
+    }
+    // The name and the number belong together.
+    for head in ["REDIS0080", "REDIS0000", "VALKEY079"] {
+        assert!(
+            said(head, 0, &relaxed).is_some_and(|text| text.contains("Can't handle RDB format version ")),
+            "{head}"
+        );
+    }
+    let text = said("REDIS0075", 150, &relaxed).expect("no server starts on that");
+    assert!(text.contains("Can't handle foreign type or opcode 150 in RDB with version 75"), "{text}");
+    let text = said("VALKEY987", 150, &relaxed).expect("no server starts on that");
+    assert!(text.contains("Unknown type or opcode when loading DB. Unrecoverable error, aborting now."), "{text}");
+
+    let server = Server::start(&[]);
+    let payload = b"\x00\x03\x62\x61\x72\xde\x00\x0fYUza\xd3\xec\xe0";
+    let restore = || server.ask(&[b"RESTORE", b"k", b"0", payload]);
+    assert_eq!(restore(), "-ERR DUMP payload version or checksum are wrong\r\n");
+    server.ask(&[b"CONFIG", b"SET", b"rdb-version-check", b"relaxed"]);
+    assert_eq!(restore() + &server.ask(&[b"GET", b"k"]), "+OK\r\n$3\r\nbar\r\n");
+}
+
+/// A key that is due and still there was hidden.
+#[test]
+fn debug_object_sees_a_key_that_is_due() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    server.ask(&[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]);
+    server.ask(&[b"SET", b"k", b"v", b"PX", b"1"]);
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(server.ask(&[b"DEBUG", b"OBJECT", b"k"]).starts_with("+Value at:"));
+    assert_eq!(server.ask(&[b"GET", b"k"]), "$-1\r\n");
+    assert_eq!(server.ask(&[b"DEBUG", b"OBJECT", b"k"]), "-ERR no such key\r\n");
+}
+
+/// The log had words of the server's own, in capitals.
+#[test]
+fn a_blocking_move_is_logged_in_the_words_of_its_client() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    server.ask(&[b"RPUSH", b"l", b"a"]);
+    assert_eq!(server.ask(&[b"BLMOVE", b"l", b"m", b"left", b"RIGHT", b"0"]), "$1\r\na\r\n");
+    let told = common::request(&[b"LMOVE", b"l", b"m", b"left", b"RIGHT"]);
+    let log = server.dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    wait_until("it is in the log", || std::fs::read(&log).unwrap().ends_with(&told));
+}
+
+/// The data was gone before the version of the file was looked at.
+#[test]
+fn debug_reload_keeps_the_data_where_the_file_is_of_an_unknown_version() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    server.ask(&[b"SET", b"k", b"v"]);
+    std::fs::write(server.dir.path().join("dump.rdb"), b"REDIS9999").unwrap();
+    let said = server.ask(&[b"DEBUG", b"RELOAD", b"NOSAVE"]);
+    assert_eq!(said, "-ERR Error trying to load the RDB dump, check server logs\r\n");
+    assert_eq!(server.ask(&[b"GET", b"k"]), "$1\r\nv\r\n");
+}
+
+/// Of ids given in several places only the last were listed; CLIENT KILL goes on to take the last, as Redis does.
+#[test]
+fn ids_given_in_several_places_are_all_listed() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| common::Client::of(&server)).collect();
+    let ids: Vec<_> = clients.iter_mut().map(|client| client.ask("CLIENT ID").concat()).collect();
+    let [a, b, c, _] = &ids[..] else { unreachable!() };
+    let listed = |client: &mut common::Client<_>, filters: &str| {
+        let text = client.ask(&format!("CLIENT LIST {filters}")).concat();
+        ids.iter().map(|id| text.lines().any(|line| line.starts_with(&format!("id={id} ")))).collect::<Vec<_>>()
+    };
+    let asker = &mut clients[3];
+    assert_eq!(listed(asker, &format!("ID {a} ID {c}")), [true, false, true, false]);
+    assert_eq!(listed(asker, &format!("ID {a} {b} DB 0 ID {c}")), [true, true, true, false]);
+    assert_eq!(listed(asker, &format!("NOT-ID {a} NOT-ID {b}")), [false, false, true, true]);
+    assert_eq!(listed(asker, &format!("ID {a} {b} NOT-ID {b}")), [true, false, false, false]);
+    assert_eq!(asker.ask(&format!("CLIENT KILL ID {a} ID {b}")), ["1"]);
+    assert_eq!(listed(asker, ""), [true, false, true, true]);
 }
 
 /// A reason for not starting was logged twice.
@@ -298,6 +433,18 @@ fn a_reply_beyond_the_output_limit_ends_the_connection() {
     }
     assert_eq!(field(&server, "stats", "client_output_buffer_limit_disconnections"), "6");
     assert_eq!(server.ask(&[b"PING"]), "+PONG\r\n");
+}
+
+/// Everything counted as on disk while the first base of a log that was switched on was still being written.
+#[test]
+fn waitaof_waits_for_the_first_base_of_a_log() {
+    let server = Server::start(&["--rdb-key-save-delay", "100000"]);
+    let mut client = common::Client::of(&server);
+    (0..10).for_each(|n| drop(client.ask(&format!("SET key{n} v"))));
+    client.ask("CONFIG SET appendonly yes");
+    wait_until("there is a log", || client.ask("WAITAOF 1 0 0") == ["1", "0"]);
+    let manifest = server.dir.path().join("appendonlydir/appendonly.aof.manifest");
+    assert!(std::fs::read_to_string(manifest).is_ok_and(|text| text.contains(".base.")));
 }
 
 /// Who waited for the log was told that nothing is written, when there was no log any more.

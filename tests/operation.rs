@@ -143,6 +143,15 @@ fn a_rotated_log_goes_on_in_its_own_file() {
     assert!(!fs::read_to_string(&old).unwrap().contains("behind"));
 }
 
+/// It ended the server, which Redis survives.
+#[test]
+fn sigalrm_is_told_in_the_log() {
+    let mut server = Server::start(&[]);
+    signal(&server, libc::SIGALRM);
+    wait_until("it is told", || server.log().contains("Received SIGALRM"));
+    server.is_well();
+}
+
 #[test]
 fn the_service_manager_hears_of_every_stage() {
     let dir = tempfile::tempdir().unwrap();

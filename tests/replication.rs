@@ -182,6 +182,42 @@ fn wait_counts_who_has_it_and_gives_up_in_time() {
     assert!(replica.ask(&[b"WAIT", b"0", b"0"]).starts_with("-ERR WAIT cannot be used with replica instances."));
 }
 
+/// A replica counted as one that has it on disk while the first base of its log was still being written: by what its memory
+/// had, and, where the write was older than the stream, without a word of it.
+#[test]
+fn waitaof_counts_a_replica_once_its_log_has_a_base() {
+    let primary = server();
+    let replica = Server::start(&[OPTIONS, &["--appendonly", "yes", "--rdb-key-save-delay", "100000"]].concat());
+    let (mut before, mut after) = (Client::of(&primary), Client::of(&primary));
+    (0..10).for_each(|n| drop(before.ask(&format!("SET key{n} v"))));
+    before.send("WAITAOF 0 1 0");
+    follow(&replica, &primary);
+    after.ask("SET later v");
+    after.send("WAITAOF 0 1 0");
+    for client in [&mut after, &mut before] {
+        assert_eq!(client.reply(), ["0", "1"]);
+        // The first is that of its start.
+        let manifest = replica.dir.path().join("appendonlydir/appendonly.aof.manifest");
+        let text = std::fs::read_to_string(manifest).unwrap();
+        assert!(text.contains(".2.base."), "{text}");
+    }
+}
+
+/// The data was gone when the snapshot that was to replace it could not be put in its place.
+#[test]
+fn a_replica_keeps_its_data_while_the_snapshot_cannot_have_its_name() {
+    let (primary, replica) = (server(), server());
+    primary.ask(&[b"SET", b"theirs", b"v"]);
+    replica.ask(&[b"SET", b"own", b"v"]);
+    let snapshot = replica.dir.path().join("dump.rdb");
+    std::fs::create_dir(&snapshot).unwrap();
+    replica.ask(&[b"REPLICAOF", b"127.0.0.1", primary.address.port().to_string().as_bytes()]);
+    wait_until("it is told", || replica.log().contains("Failed trying to rename the temp DB into dump.rdb"));
+    assert_eq!(replica.ask(&[b"MGET", b"own", b"theirs"]), "*2\r\n$1\r\nv\r\n$-1\r\n");
+    std::fs::remove_dir(&snapshot).unwrap();
+    wait_until("it has the other data", || replica.ask(&[b"MGET", b"own", b"theirs"]) == "*2\r\n$-1\r\n$1\r\nv\r\n");
+}
+
 #[test]
 fn a_replica_hides_what_expired_and_waits_for_its_primary_to_remove_it() {
     let (primary, replica) = (server(), server());

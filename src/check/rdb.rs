@@ -86,7 +86,7 @@ impl Seen {
 impl<R: BufRead> Check<R> {
     fn run(&mut self, console: &mut Console<'_>) -> io::Result<()> {
         let (now, config) = (clock::now_ms(), Config::default());
-        self.file.begin()?;
+        self.file.begin(&config)?;
         loop {
             match self.file.next_item()? {
                 Item::End => break,
@@ -129,7 +129,7 @@ impl<R: BufRead> Check<R> {
 
     fn complain(&self, console: &mut Console<'_>, e: &io::Error) {
         let cause = match e.kind() {
-            io::ErrorKind::InvalidData => e.to_string(),
+            io::ErrorKind::InvalidData | io::ErrorKind::Unsupported => e.to_string(),
             // What cannot be read has ended, for Redis.
             _ => "Unexpected EOF reading RDB file".to_owned(),
         };

@@ -71,9 +71,9 @@ pub fn is_over(node: &Node, maxmemory: u64) -> bool {
     maxmemory > 0 && excess(node, maxmemory) > 0
 }
 
-/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well. `import-mode`: so is what the source removes.
+/// `replica-ignore-maxmemory`: what the primary evicts is gone here as well.
 fn leaves_it_to_the_primary(turn: &Turn<'_>) -> bool {
-    turn.config.import_mode || turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
+    turn.node.replication.is_replica() && turn.config.replica_ignore_maxmemory
 }
 
 /// The memory that `maxmemory` counts: evicting keys makes the others grow.
@@ -124,7 +124,9 @@ pub fn evict_clients(registry: &'static Registry, stats: &WorkerStats, now: Mill
 
 /// Evicts `to_free` bytes, or until the limit is kept, or the patience is over. True unless nothing can be evicted.
 fn make_room(turn: &mut Turn<'_>, limit: u64, mut to_free: i64) -> bool {
-    let Some(policy) = policy(turn.config.maxmemory_policy) else { return false };
+    // In import mode the source says which keys go.
+    let policy = policy(turn.config.maxmemory_policy).filter(|_| !turn.config.import_mode);
+    let Some(policy) = policy else { return false };
     // As of now: clients share what tells of these evictions, and it is counted for each of them.
     let waiting = turn.node.clients.trackers.waiting_bytes() as i64;
     for _ in 0..EVICTIONS_MAX {

@@ -308,7 +308,9 @@ pub fn fail_all(waiters: Vec<Arc<Waiter>>, error: &Error) {
 
 /// Ends the waits in WAIT and WAITAOF whose offsets have been acknowledged. From any thread.
 pub fn serve_acknowledged(node: &Node) {
-    let met = node.replication.take_met(node.journal.durable());
+    // A log that was switched off ends the waits for it.
+    let durable = if node.journal.is_on() { node.durable_log() } else { Some(u64::MAX) };
+    let met = node.replication.take_met(durable);
     met.iter().for_each(|wait| serve_with(&wait.waiter, |out| tell_acknowledged(node, wait.offset, wait.log, out)));
 }
 
@@ -321,7 +323,7 @@ pub fn tell_acknowledged(node: &Node, offset: u64, log: Option<LogWait>, out: &m
             return out.error(NO_LOG.text());
         }
         out.array(2);
-        out.int(i64::from(node.journal.is_on() && node.journal.durable() >= log.end));
+        out.int(i64::from(node.durable_log().is_some_and(|durable| durable >= log.end)));
     }
     out.int(count);
 }

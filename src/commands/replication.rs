@@ -394,7 +394,8 @@ fn wait_aof(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn wait_for(ctx: &mut Ctx<'_, '_>, count: usize, log: Option<LogWait>, patience: Patience) -> Outcome {
     let node = ctx.node;
     let offset = node.journal.stream.end();
-    let has_local = log.and_then(|log| log.offset).is_none_or(|end| node.journal.durable() >= end);
+    let has_log = |end: u64| node.durable_log().is_some_and(|durable| durable >= end);
+    let has_local = log.and_then(|log| log.offset).is_none_or(has_log);
     let is_met = has_local && node.replication.acknowledged(offset, log.is_some()) >= count;
     if is_met || ctx.is_in_exec() {
         tell_acknowledged(node, offset, log, &mut ctx.out);

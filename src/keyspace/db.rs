@@ -486,7 +486,7 @@ impl<'k> Db<'k> {
         self.live(place, key).map(|(_, entry)| entry.kind())
     }
 
-    /// The living entry for introspection, without touching it: OBJECT, DEBUG, MEMORY USAGE.
+    /// The living entry for introspection, without touching it: OBJECT, MEMORY USAGE.
     pub fn inspect(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let place = self.place(key);
         self.live(place, key).map(|(_, entry)| entry.lent(self))

@@ -512,7 +512,7 @@ impl<'k> Held<'k> {
         self.data(stripe).parts.obtain(db)
     }
 
-    /// The part of a database, if there is one: who only reads makes none.
+    /// The part of a database, if there is one: reading makes none.
     #[inline]
     pub(super) fn part_there(&mut self, stripe: usize, db: usize) -> Option<&Part> {
         self.data(stripe).parts.get(db)

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::command::line::Viewer;
 use crate::command::waiting::serve_acknowledged;
 use crate::command::{MAY_REPLICATE, READONLY, WRITE};
+use crate::commands::replication::ask_for_acknowledgements;
 use crate::log::{notice, warning};
 use crate::num;
 use crate::persist::stream::{Cursor, random_id};
@@ -238,7 +239,12 @@ impl<'a> Feed<'a> {
         self.replica.go_to(Stage::Online);
         self.replica.acknowledge(0, None, clock::now_ms());
         self.go_to(Phase::Online);
-        self.worker.node.count_good_replicas(clock::now_ms());
+        let node = self.worker.node;
+        node.count_good_replicas(clock::now_ms());
+        // A client that began to wait before there was a replica asked none.
+        if node.replication.is_awaited() {
+            ask_for_acknowledgements(node);
+        }
     }
 
     fn timed_out(&self, doing: &str) -> Over {

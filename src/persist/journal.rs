@@ -222,7 +222,7 @@ impl<L: Lock> Journal<L> {
     /// Whether there is a log.
     #[inline]
     pub fn is_on(&self) -> bool {
-        self.on.load(Relaxed)
+        self.on.load(Acquire)
     }
 
     /// Whether effects are recorded at all: for the log, or for replicas.

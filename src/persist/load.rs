@@ -8,7 +8,7 @@
 use super::aof::{AofDir, at};
 use super::progress::Loading;
 use super::rdb;
-use super::rdb::read::Delivered;
+use super::rdb::read::{Delivered, RdbFile};
 use super::rdb::write::History;
 use super::storage::Storage;
 use crate::clock::Millis;
@@ -73,6 +73,14 @@ pub struct SnapshotCounts {
     pub loaded: u64,
     /// Keys whose time was over already, which are left out.
     pub expired: u64,
+}
+
+/// Whether a snapshot file's first bytes are those of one that is read; a missing one is.
+pub fn check_head(path: &Path, config: &Config) -> io::Result<()> {
+    match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        file => file.and_then(|file| RdbFile::open(io::BufReader::new(file), config).map(drop)).map_err(at(path)),
+    }
 }
 
 /// Loads a snapshot file; a missing one is an empty one. Keys that are due at `now` are left out.

@@ -247,8 +247,9 @@ impl Replication {
     pub fn acknowledged(&self, offset: u64, on_disk: bool) -> usize {
         let replicas = self.replicas.lock();
         let has = |replica: &&Arc<Replica>| {
-            let acked = if on_disk { replica.acked_on_disk() } else { replica.acked() };
-            replica.is_online() && acked >= offset
+            // A replica whose log has no base yet says 0, or nothing.
+            let has = if on_disk { replica.acked_on_disk() >= offset.max(1) } else { replica.acked() >= offset };
+            replica.is_online() && has
         };
         replicas.iter().filter(has).count()
     }
@@ -263,8 +264,8 @@ impl Replication {
         self.waiting.load(Relaxed)
     }
 
-    /// Takes the waits that are over; `durable` is how far the own log is.
-    pub fn take_met(&self, durable: u64) -> Vec<OffsetWait> {
+    /// Takes the waits that are over; `durable` is how far the own log is, if it has a base.
+    pub fn take_met(&self, durable: Option<u64>) -> Vec<OffsetWait> {
         if !self.is_awaited() {
             return Vec::new();
         }
@@ -272,7 +273,10 @@ impl Replication {
         waits.retain(|wait| !wait.waiter.claims.is_over());
         let is_met = |wait: &mut OffsetWait| {
             let on_disk = wait.log.is_some();
-            let log_has_it = wait.log.and_then(|log| log.offset).is_none_or(|offset| durable >= offset);
+            let log_has_it = wait
+                .log
+                .and_then(|log| log.offset)
+                .is_none_or(|offset| durable.is_some_and(|durable| durable >= offset));
             log_has_it && self.acknowledged(wait.offset, on_disk) >= wait.replicas
         };
         let met = waits.extract_if(.., is_met).collect();

@@ -137,7 +137,7 @@ fn list(ctx: &mut Ctx<'_, '_>) -> Outcome {
             }
         }
         _ => {
-            let filter = Filter::read(&mut ctx.args, ctx.node, false)?;
+            let filter = Filter::for_list(&mut ctx.args, ctx.node)?;
             let (me, now) = (ctx.session.client.id, ctx.db.now());
             clients.iter().filter(|client| filter.matches(client, me, now)).for_each(|client| write(client));
         }

@@ -1,7 +1,7 @@
 //! Which clients CLIENT LIST and CLIENT KILL are about: those that match everything that is given.
 //!
 //! The options are those of Redis 8.2 for CLIENT KILL, and Valkey 9's for both, with a form that begins in NOT- of most.
-//! Of an option that is repeated the last one counts.
+//! Of an option that is repeated the last one counts; but in CLIENT LIST ids add up, as in Valkey.
 
 use super::client::{ClientType, client_type};
 use super::kill::is_user;
@@ -19,6 +19,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Filter<'a> {
     tests: Vec<(Test<'a>, bool)>,
     skips_me: bool,
+    /// Ids given again are more ids, not others in place of the first.
+    ids_add_up: bool,
 }
 
 enum Test<'a> {
@@ -43,12 +45,20 @@ enum Test<'a> {
 impl<'a> Filter<'a> {
     /// One address, and one's own is allowed: the old form of CLIENT KILL.
     pub fn address(address: &'a [u8]) -> Self {
-        Self { tests: vec![(Test::Address(address), true)], skips_me: false }
+        Self { tests: vec![(Test::Address(address), true)], ..Self::default() }
     }
 
-    /// Reads from the third argument to the end. `skips_me`: unless SKIPME says otherwise.
-    pub fn read(args: &mut Args<'a>, node: &Node, skips_me: bool) -> Result<Self, Error> {
-        let mut filter = Self { skips_me, ..Self::default() };
+    /// Reads CLIENT KILL from the third argument to the end: the asker is spared unless SKIPME says otherwise.
+    pub fn for_kill(args: &mut Args<'a>, node: &Node) -> Result<Self, Error> {
+        Self::read(args, node, Self { skips_me: true, ..Self::default() })
+    }
+
+    /// Reads CLIENT LIST from the third argument to the end.
+    pub fn for_list(args: &mut Args<'a>, node: &Node) -> Result<Self, Error> {
+        Self::read(args, node, Self { ids_add_up: true, ..Self::default() })
+    }
+
+    fn read(args: &mut Args<'a>, node: &Node, mut filter: Self) -> Result<Self, Error> {
         args.skip_to(2);
         while let Some(word) = args.word() {
             let value = args.required()?;
@@ -61,8 +71,13 @@ impl<'a> Filter<'a> {
                 continue;
             }
             let (name, wanted) = word.strip_prefix(b"NOT-").map_or((&*word, true), |name| (name, false));
-            let test = Test::read(name, value, wanted, args, node)?;
-            filter.tests.retain(|(other, was)| *was != wanted || discriminant(other) != discriminant(&test));
+            let mut test = Test::read(name, value, wanted, args, node)?;
+            let is_same =
+                |(other, was): &mut (Test<'_>, bool)| *was == wanted && discriminant(other) == discriminant(&test);
+            let before = filter.tests.extract_if(.., is_same).next();
+            if let (Test::Ids(ids), Some((Test::Ids(more), _)), true) = (&mut test, before, filter.ids_add_up) {
+                ids.extend(more);
+            }
             filter.tests.push((test, wanted));
         }
         Ok(filter)

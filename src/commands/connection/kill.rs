@@ -26,7 +26,7 @@ fn kill(ctx: &mut Ctx<'_, '_>) -> Outcome {
         let filter = Filter::address(ctx.args.get(2));
         return if kill_matching(ctx, &filter) > 0 { ctx.out.ok() } else { Err(NO_SUCH_CLIENT) };
     }
-    let filter = Filter::read(&mut ctx.args, ctx.node, true)?;
+    let filter = Filter::for_kill(&mut ctx.args, ctx.node)?;
     let killed = kill_matching(ctx, &filter);
     ctx.out.count(killed)
 }

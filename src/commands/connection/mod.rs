@@ -243,7 +243,7 @@ const QUIT: Command = Command {
 
 fn quit(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ctx.session.then = Then::Close;
-    // Who reads the reply and tells another connection of it finds this one gone.
+    // A client that reads the reply and tells another connection of it finds this one gone.
     ctx.session.client.facts.gone.store(true, Relaxed);
     ctx.out.ok()
 }

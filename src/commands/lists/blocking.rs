@@ -1,7 +1,7 @@
 //! Waiting for an element.
 
 use super::pop::{Several, first_there, pop_several, take_one};
-use super::{end, end_name, moving::move_one};
+use super::{end, moving::move_one};
 use crate::command::*;
 use crate::types::list::{End, List};
 
@@ -21,8 +21,8 @@ pub const BLMOVE: Command = Command {
 fn blmove(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (from, to) = (end(&ctx.args.word_at(3))?, end(&ctx.args.word_at(4))?);
     let patience = Patience::from_seconds(ctx.args.get(5), ctx.db.now())?;
-    let names: [&[u8]; 2] = [end_name(from), end_name(to)];
-    move_or_wait(ctx, from, to, patience, &[b"LMOVE", ctx.args.key(1), ctx.args.key(2), names[0], names[1]])
+    let does = [b"LMOVE", ctx.args.key(1), ctx.args.key(2), ctx.args.get(3), ctx.args.get(4)];
+    move_or_wait(ctx, from, to, patience, &does)
 }
 
 pub const BRPOPLPUSH: Command = Command {

@@ -222,7 +222,7 @@ pub const FUNCTION_RESTORE: Command = Command {
                 ));
             }
         };
-        let texts = functions::restore(ctx.args.get(2)).map_err(Error::new)?;
+        let texts = functions::restore(ctx.args.get(2), ctx.config).map_err(Error::new)?;
         let timeout = timeout(ctx);
         ctx.node.scripts.restore_libraries(&texts, policy, timeout).map_err(Error::owned)?;
         changed(ctx);

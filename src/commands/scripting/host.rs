@@ -52,6 +52,8 @@ pub struct State {
     run: Option<Arc<Run>>,
     /// The process ends.
     ended: bool,
+    /// Commands that ran.
+    called: u64,
 }
 
 /// Why a command does not run.
@@ -87,12 +89,13 @@ impl State {
             name: name.into(),
             run: None,
             ended: false,
+            called: 0,
         }
     }
 
     /// The script is over: the caller's session and database are as they were.
     pub fn end(self, ctx: &mut Ctx<'_, '_>) -> Option<Anew> {
-        let Self { before, kept, anew, session, run, ended, .. } = self;
+        let Self { before, kept, anew, session, run, ended, called, .. } = self;
         if let Some(run) = run {
             ctx.node.scripts.runs.remove(&run);
         }
@@ -109,6 +112,9 @@ impl State {
             before.into_iter().rev().for_each(|before| ctx.db.put_back(before));
             ctx.db.forget_changes();
             ctx.forget_effects(kept);
+        } else {
+            ctx.stats.counters.commands_processed.add(called);
+            ctx.session.client.facts.commands.fetch_add(called, Relaxed);
         }
         anew
     }
@@ -151,6 +157,7 @@ impl Running<'_, '_, '_> {
             state.run.iter().for_each(|run| run.wrote.store(true, Relaxed));
         }
         self.ctx.run_called(row, request, &mut state.session, reply, state.audience);
+        state.called += 1;
         Ok(())
     }
 

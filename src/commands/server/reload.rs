@@ -63,11 +63,17 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if saves {
         crate::commands::persistence::save_here(ctx)?;
     }
+    let unreadable = |e: std::io::Error| {
+        crate::log::warning!("{e}");
+        CANNOT_RELOAD
+    };
+    let (now, path) = (ctx.db.now(), std::path::PathBuf::from(&ctx.config.dbfilename));
+    // Nothing is given up for a file of a version that is not read.
+    load::check_head(&path, ctx.config).map_err(unreadable)?;
     let selected = ctx.db.index();
     if flushes {
         flush_all(ctx);
     }
-    let (now, path) = (ctx.db.now(), std::path::PathBuf::from(&ctx.config.dbfilename));
     let keep_expired = std::mem::replace(&mut ctx.db.manner.keep_expired, true);
     let (db, node) = (&mut *ctx.db, ctx.node);
     let loaded = load::load_snapshot(&path, (ctx.config, &ctx.node.rdb.loading), now, &mut |loaded| {
@@ -86,10 +92,7 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ctx.db.select(selected);
     ctx.db.changes.dirty = 0;
     ctx.propagate_nothing();
-    if let Err(e) = loaded {
-        crate::log::warning!("{e}");
-        return Err(Error::new("ERR Error trying to load the RDB dump, check server logs"));
-    }
+    loaded.map_err(unreadable)?;
     crate::log::warning!("DB reloaded by DEBUG RELOAD");
     ctx.out.ok()
 }
@@ -136,6 +139,7 @@ fn load_library(node: &Node, text: &[u8], replace: bool) -> Result<(), String> {
     loaded.map(drop).map_err(|text| format!("Failed creating the library: {}", String::from_utf8_lossy(&text)))
 }
 
+const CANNOT_RELOAD: Error = Error::new("ERR Error trying to load the RDB dump, check server logs");
 const CANNOT_LOAD: Error = Error::new("ERR Error trying to load the AOF, check server logs.");
 /// Commands between two looks whether defragmentation is due: nothing else can see to it meanwhile.
 const LOADED_PER_VISIT: u64 = 256;

@@ -5,7 +5,7 @@
 use super::decode::{self, Content};
 use super::read::Reader;
 use super::value;
-use super::{VERSION_MAX, VERSION_VALKEY, Version};
+use super::{VERSION_VALKEY, Version, is_accepted};
 use crate::checksum::crc64;
 use crate::config::Config;
 use crate::keyspace::entry::Body;
@@ -65,13 +65,12 @@ pub fn restore(payload: &[u8], config: &Config, checked: bool) -> Result<Content
     let (body, version) = summed.split_last_chunk::<2>().ok_or(Refused::Footer)?;
     let sum_is_right = || u64::from_le_bytes(*crc) == crc64(0, summed);
     let version = u16::from_le_bytes(*version);
-    let is_valkey = version == VERSION_VALKEY;
-    if version > VERSION_MAX && !is_valkey || checked && !sum_is_right() {
+    if !is_accepted(version, config) || checked && !sum_is_right() {
         return Err(Refused::Footer);
     }
     let (&kind, rest) = body.split_first().ok_or_else(|| Refused::Format(io::ErrorKind::UnexpectedEof.into()))?;
     let mut reader = Reader::new(rest);
-    reader.is_valkey = is_valkey;
+    reader.is_valkey = version >= VERSION_VALKEY;
     let content = decode::decode(&mut reader, kind, config).map_err(Refused::Format)?;
     // Bytes behind the value are ignored, as Redis does.
     Ok(content)

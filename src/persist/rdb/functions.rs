@@ -4,8 +4,9 @@
 
 use super::read::Reader;
 use super::write::string;
-use super::{FUNCTION, VERSION_MAX, VERSION_VALKEY, Version};
+use super::{FUNCTION, Version, is_accepted};
 use crate::checksum::crc64;
+use crate::config::Config;
 
 /// Appends a library.
 pub fn write(out: &mut Vec<u8>, text: &[u8], compress: bool) {
@@ -24,12 +25,12 @@ pub fn dump<'a>(texts: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8
 }
 
 /// The libraries' texts of a payload from a client. Errors: what is wrong with it, in Redis's words.
-pub fn restore(payload: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+pub fn restore(payload: &[u8], config: &Config) -> Result<Vec<Vec<u8>>, &'static str> {
     const FOOTER: &str = "ERR DUMP payload version or checksum are wrong";
     let (summed, crc) = payload.split_last_chunk::<8>().ok_or(FOOTER)?;
     let (body, version) = summed.split_last_chunk::<2>().ok_or(FOOTER)?;
     let version = u16::from_le_bytes(*version);
-    if version > VERSION_MAX && version != VERSION_VALKEY || u64::from_le_bytes(*crc) != crc64(0, summed) {
+    if !is_accepted(version, config) || u64::from_le_bytes(*crc) != crc64(0, summed) {
         return Err(FOOTER);
     }
     let (mut texts, mut rest) = (Vec::new(), body);
@@ -51,11 +52,12 @@ mod tests {
     #[test]
     fn what_is_dumped_is_restored() {
         let texts = [b"#!lua name=a\nx".to_vec(), vec![b'y'; 300]];
+        let config = Config::default();
         for compress in [false, true] {
             let payload = dump(texts.iter().map(|text| &text[..]), compress);
-            assert_eq!(restore(&payload).as_deref(), Ok(&texts[..]));
+            assert_eq!(restore(&payload, &config).as_deref(), Ok(&texts[..]));
             for cut in 0..payload.len() {
-                assert!(restore(&payload[..cut]).is_err(), "cut at {cut}");
+                assert!(restore(&payload[..cut], &config).is_err(), "cut at {cut}");
             }
         }
     }

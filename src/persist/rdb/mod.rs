@@ -10,6 +10,9 @@ mod streams;
 pub mod value;
 pub mod write;
 
+use crate::config::Config;
+use crate::config::choices::RdbVersionCheck;
+
 const END: u8 = 0xff;
 const SELECT_DB: u8 = 0xfe;
 const EXPIRE_SECONDS: u8 = 0xfd;
@@ -69,11 +72,22 @@ impl Version {
     }
 }
 
-/// The newest we read.
+/// Redis's newest that we know.
 const VERSION_MAX: u16 = 12;
 
-/// Valkey's own, since its version 9: another magic, and a type of its own.
+/// Valkey's own, since its version 9: another magic, and a type of its own. Those below are Redis's, those above its own.
 const VERSION_VALKEY: u16 = 80;
+
+/// Whether every type of such a version is known.
+fn is_known(version: u16) -> bool {
+    version <= VERSION_MAX || version == VERSION_VALKEY
+}
+
+/// Whether files and payloads of a version are read: `rdb-version-check` may let the unknown ones pass, of which what is
+/// known can be read.
+fn is_accepted(version: u16, config: &Config) -> bool {
+    is_known(version) || config.rdb_version_check == RdbVersionCheck::Relaxed
+}
 
 /// Whether a file's first bytes say that it is an RDB file.
 pub fn is_rdb(head: &[u8]) -> bool {

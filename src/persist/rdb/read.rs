@@ -1,4 +1,5 @@
-//! Reading RDB files: versions 1 to 12 of Redis and 80 of Valkey, checksum verified.
+//! Reading RDB files: versions 1 to 12 of Redis and 80 of Valkey, and others as `rdb-version-check` has it, checksum
+//! verified.
 //!
 //! [`RdbFile`] is the file as a sequence of items, which a checker follows one by one; [`read`] delivers the
 //! keys of one to be loaded.
@@ -84,7 +85,7 @@ pub fn read(
     loading: &Loading,
     mut deliver: impl FnMut(Delivered) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut file = RdbFile::open(input)?;
+    let mut file = RdbFile::open(input, config)?;
     let (mut db, mut empty_keys, mut idempotence) = (0, 0, None);
     loop {
         match file.next_item()? {
@@ -186,14 +187,14 @@ impl<R: BufRead> RdbFile<R> {
         Self { r: Reader::new(input), version: 0, doing: Doing::Start }
     }
 
-    pub fn open(input: R) -> io::Result<Self> {
+    pub fn open(input: R, config: &Config) -> io::Result<Self> {
         let mut file = Self::new(input);
-        file.begin()?;
+        file.begin(config)?;
         Ok(file)
     }
 
     /// Reads magic and version.
-    pub fn begin(&mut self) -> io::Result<()> {
+    pub fn begin(&mut self, config: &Config) -> io::Result<()> {
         let magic = self.r.bytes(9)?;
         self.r.is_valkey = magic.starts_with(VALKEY);
         let Some(version) = magic.strip_prefix(REDIS).or_else(|| magic.strip_prefix(VALKEY)) else {
@@ -201,9 +202,8 @@ impl<R: BufRead> RdbFile<R> {
         };
         self.version = std::str::from_utf8(version).ok().and_then(|v| v.parse().ok()).unwrap_or(0);
         match self.version {
-            VERSION_VALKEY if self.r.is_valkey => Ok(()),
-            1..=VERSION_MAX if !self.r.is_valkey => Ok(()),
-            version => Err(bad(format!("Can't handle RDB format version {version}"))),
+            version @ 1.. if self.r.is_valkey == (version >= VERSION_VALKEY) && is_accepted(version, config) => Ok(()),
+            version => Err(unknown(format!("Can't handle RDB format version {version}"))),
         }
     }
 
@@ -241,9 +241,18 @@ impl<R: BufRead> RdbFile<R> {
                     self.doing = Doing::Functions;
                     return Ok(Item::Library(self.r.string()?));
                 }
+                kind if !is_known(self.version) && !is_type(kind) => return Err(self.unknown(kind)),
                 kind => return Ok(Item::Entry { kind, expiry, usage }),
             }
         }
+    }
+
+    /// A type of a version that is not known.
+    fn unknown(&self, kind: u8) -> io::Error {
+        unknown(match self.r.is_valkey {
+            true => "Unknown type or opcode when loading DB. Unrecoverable error, aborting now.".to_owned(),
+            false => format!("Can't handle foreign type or opcode {kind} in RDB with version {}", self.version),
+        })
     }
 
     fn lengths(&mut self, count: usize) -> io::Result<()> {
@@ -466,6 +475,11 @@ impl<R: BufRead> Reader<R> {
 
 pub fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
+}
+
+/// The error of a file that is not damaged, but of a version that is not read.
+fn unknown(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// Keys with empty collections that are named in the log.
