@@ -4,12 +4,12 @@
 //! Figures of one machine are comparable only with each other in one run; the bench `load` compares whole servers.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use memkv::keyspace::{Db, Expiry, Hint, Keyspace, Manner};
+use memkv::keyspace::{AccessMode, Db, Expiry, Hint, Keyspace};
 use memkv::persist::Journal;
 use memkv::persist::journal::Record;
 use memkv::resp::{Limits, Out, Parser, Proto, Span, Step, encode_request};
 use memkv::table::Table;
-use memkv::types::packed::Packed;
+use memkv::types::listpack::Listpack;
 use std::hint::black_box;
 use std::num::NonZeroU64;
 use std::sync::Barrier;
@@ -116,7 +116,7 @@ fn keyspace(c: &mut Criterion) {
     let keys: Vec<String> = (0..KEYS).map(|n| format!("key:{n:012}")).collect();
     let open = |key: &str| {
         let place = keyspace.place(key.as_bytes());
-        let mut db = Db::new(keyspace.lock_one(place.stripe as usize), 0, 1, Manner::default());
+        let mut db = Db::new(keyspace.lock_one(place.stripe as usize), 0, 1, AccessMode::default());
         db.hint(std::iter::once(Hint { key: key.as_ptr(), place }).collect());
         db
     };
@@ -147,7 +147,7 @@ fn stripes(c: &mut Criterion) {
     let keys: Vec<String> = (0..KEYS).map(|n| format!("key:{n:012}")).collect();
     let set = |key: &str| {
         let place = keyspace.place(key.as_bytes());
-        let mut db = Db::new(keyspace.lock_one(place.stripe as usize), 0, 1, Manner::default());
+        let mut db = Db::new(keyspace.lock_one(place.stripe as usize), 0, 1, AccessMode::default());
         db.hint(std::iter::once(Hint { key: key.as_ptr(), place }).collect());
         db.set_string(key.as_bytes(), &[b'v'; 64], Expiry::Clear);
     };
@@ -180,7 +180,7 @@ fn stripes(c: &mut Criterion) {
 }
 
 fn listpack(c: &mut Criterion) {
-    let mut full = Packed::new();
+    let mut full = Listpack::new();
     let field = |n: usize| format!("field{n}");
     for n in 0..LISTPACK_ENTRIES {
         full.push_back(field(n).as_bytes());

@@ -10,7 +10,7 @@ use crate::clients::{Clients, Pause};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::command::line::Viewer;
-use crate::command::table::RenameError;
+use crate::command::registry::RenameError;
 use crate::command::{Command, Registry, error, permission, waiting};
 use crate::commands::server::info;
 use crate::commands::{FAMILIES, acl as acl_commands, replication};
@@ -20,7 +20,7 @@ use crate::config::param::SENSITIVE;
 use crate::config::{Config, PARAMS, choices};
 use crate::cron::{self, Slots};
 use crate::defrag::Defrag;
-use crate::keyspace::{Db, Keyspace, LONG_SLOTS, Manner};
+use crate::keyspace::{AccessMode, Db, Keyspace, LONG_SLOTS};
 use crate::link;
 use crate::listeners::{self, Doors};
 use crate::loading::load_data;
@@ -594,7 +594,7 @@ fn save_all(node: &Node, config: &Config, flags: choices::ShutdownFlags) -> Resu
     }
     if flags.save || (!config.save.is_empty() && !flags.nosave) {
         notice!("Saving the final RDB snapshot before exiting.");
-        let mut db = Db::new(node.keyspace.own_world(&everything), 0, clock::now_ms(), Manner::default());
+        let mut db = Db::new(node.keyspace.own_world(&everything), 0, clock::now_ms(), AccessMode::default());
         let saved = save::save_now(
             &mut db,
             &node.rdb,

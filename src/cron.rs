@@ -14,7 +14,7 @@ use crate::command::{room, unit};
 use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
-use crate::keyspace::{Db, Manner};
+use crate::keyspace::{AccessMode, Db};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::batcher::Pace;
@@ -114,9 +114,9 @@ fn expire_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slo
 
 fn see_to_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize, (index, key): OwnKey) {
     let mut turn = Turn::begin(node, stats, registry, slot);
-    let manner = Manner { lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
+    let mode = AccessMode { lazy_free: turn.config.lazyfree_lazy_expire, ..AccessMode::default() };
     let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
-    let mut db = Db::new(held, index, turn.now, manner);
+    let mut db = Db::new(held, index, turn.now, mode);
     if let Some(at) = db.expire_whole(&key) {
         node.replication.own_keys.remember(index, &key, at);
     }
@@ -138,8 +138,8 @@ fn expire_for_a_while(
         let (Some(due), _) = node.keyspace.next_due_stripe(stripe, now) else { break };
         stripe = due;
         let mut turn = Turn::begin(node, stats, registry, slot);
-        let manner = Manner { lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
-        let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, manner);
+        let mode = AccessMode { lazy_free: turn.config.lazyfree_lazy_expire, ..AccessMode::default() };
+        let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, mode);
         let slice = expire_slice(&mut db, stripe, now, EXPIRE_KEYS_PER_SLICE);
         unit::append_expired(&mut turn, &mut db);
         unit::end_alone(&mut turn, db);
@@ -167,7 +167,7 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
         let rest = if node.defrag.is_wanted(&config) {
             // Inside for one visit at a time: who wants to own the world waits for no more.
             let _inside = node.keyspace.gate.enter(slot);
-            let mut db = Db::new(node.keyspace.lock_none(), 0, clock::now_ms(), Manner::default());
+            let mut db = Db::new(node.keyspace.lock_none(), 0, clock::now_ms(), AccessMode::default());
             node.defrag.visit(&mut db, &config, &node.observatory, stats)
         } else {
             CRON_INTERVAL
@@ -213,7 +213,7 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
 fn trim_tracked(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
     for stripe in 0..node.keyspace.stripes() {
         let mut turn = Turn::begin(node, stats, registry, slot);
-        let mut db = Db::new(node.keyspace.lock_one(stripe), 0, turn.now, Manner::default());
+        let mut db = Db::new(node.keyspace.lock_one(stripe), 0, turn.now, AccessMode::default());
         db.trim_tracked(stripe);
         unit::end_alone(&mut turn, db);
     }
@@ -368,16 +368,17 @@ fn walk(node: &Node, slot: usize, job: Job) {
     match job {
         Job::Save => {
             let changes = || (node.observatory.counts().changes, journal.stream.history());
-            save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
+            save::Save { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
         }
         Job::Sync => {
             let (replication, storage) = (&node.replication, &rdb.storage);
             let started_ms = &rdb.started_ms;
-            sync::Job { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }.run();
+            sync::FullSync { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }
+                .run();
         }
         Job::Rewrite => {
             // The outcome is in the log and in INFO.
-            let _ = rewrite::Job { keyspace, journal, aof, walks, libraries, config, slot }.run();
+            let _ = rewrite::Rewrite { keyspace, journal, aof, walks, libraries, config, slot }.run();
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new()
         .name("link".into())
-        .spawn(move || runtime.block_on(follow(Place { node, registry, slot })))?;
+        .spawn(move || runtime.block_on(follow(Service { node, registry, slot })))?;
     Ok(())
 }
 
@@ -59,7 +59,7 @@ fn remove_leftovers() {
 
 /// Where the link works.
 #[derive(Clone, Copy)]
-struct Place {
+struct Service {
     node: &'static Node,
     registry: &'static Registry,
     /// The thread's own slot in the gate.
@@ -67,8 +67,8 @@ struct Place {
 }
 
 /// Follows the configured primary, for as long as the process lives.
-async fn follow(place: Place) {
-    let replication = &place.node.replication;
+async fn follow(service: Service) {
+    let replication = &service.node.replication;
     loop {
         let (term, primary) = (replication.term(), replication.link().primary.clone());
         let Some(primary) = primary else {
@@ -76,7 +76,7 @@ async fn follow(place: Place) {
             continue;
         };
         let attempt = async {
-            let ended = attempt(place, &primary, term).await;
+            let ended = attempt(service, &primary, term).await;
             let was_up = replication.link().state.is_connected();
             replication.report(term, LinkState::Connect, clock::now_ms());
             if let Err(text) = ended {
@@ -96,15 +96,15 @@ async fn follow(place: Place) {
 }
 
 /// One connection, from its first byte to its last. The error is for the log.
-async fn attempt(place: Place, primary: &Primary, term: u64) -> Result<(), String> {
-    let node = place.node;
+async fn attempt(service: Service, primary: &Primary, term: u64) -> Result<(), String> {
+    let node = service.node;
     notice!("Connecting to MASTER {}:{}", primary.host, primary.port);
     node.replication.report(term, LinkState::Connecting, clock::now_ms());
     let config = node.config.load_full();
     let (stream, addresses) = connect(primary, &config).await?;
     node.replication.report(term, LinkState::Handshake, clock::now_ms());
     notice!("MASTER <-> REPLICA sync started");
-    let (patience, stats) = (patience(&config), node.observatory.worker(place.slot));
+    let (patience, stats) = (patience(&config), node.observatory.worker(service.slot));
     let mut wire = Wire { stream, held: Vec::new(), consumed: 0, patience, node, stats };
     introduce(&mut wire, &config).await?;
     match psync(&mut wire, term).await? {
@@ -112,13 +112,13 @@ async fn attempt(place: Place, primary: &Primary, term: u64) -> Result<(), Strin
         Answer::Full(history) => {
             node.replication.report(term, LinkState::Sync, clock::now_ms());
             let temp = receive(&mut wire).await?;
-            let installed = install(place, &mut wire, temp, history, term).await;
+            let installed = install(service, &mut wire, temp, history, term).await;
             installed.inspect_err(|_| node.life.set_loading(false))?;
         }
     }
     node.replication.report(term, LinkState::Connected, clock::now_ms());
     let db = node.journal.stream.history().map_or(0, |history| history.db);
-    let mut applier = Applier::new(place, term, wire, addresses, db);
+    let mut applier = Applier::new(service, term, wire, addresses, db);
     let ended = applier.run().await;
     applier.end();
     ended
@@ -440,8 +440,8 @@ async fn copy(
 }
 
 /// Puts a snapshot in place of the data, while the primary hears that we are there.
-async fn install(place: Place, wire: &mut Wire, temp: TempFile, history: History, term: u64) -> Result<(), String> {
-    let mut work = tokio::task::spawn_blocking(move || replace_data(place, &temp.0, &history, term));
+async fn install(service: Service, wire: &mut Wire, temp: TempFile, history: History, term: u64) -> Result<(), String> {
+    let mut work = tokio::task::spawn_blocking(move || replace_data(service, &temp.0, &history, term));
     loop {
         tokio::select! {
             done = &mut work => {
@@ -455,8 +455,8 @@ async fn install(place: Place, wire: &mut Wire, temp: TempFile, history: History
     }
 }
 
-fn replace_data(place: Place, path: &Path, history: &History, term: u64) -> Result<(), String> {
-    let Place { node, registry, slot } = place;
+fn replace_data(service: Service, path: &Path, history: &History, term: u64) -> Result<(), String> {
+    let Service { node, registry, slot } = service;
     let (started, config) = (Instant::now(), node.config.load_full());
     // What cannot be loaded is found before anything is given up for it.
     loading::check_snapshot(path, &config)
@@ -469,7 +469,7 @@ fn replace_data(place: Place, path: &Path, history: &History, term: u64) -> Resu
     node.life.set_loading(true);
     // The log goes on with the new data as its base.
     node.switch_log(false)?;
-    if !empty(place, term) {
+    if !empty(service, term) {
         return Err(ROLE_CHANGED.to_owned());
     }
     notice!("MASTER <-> REPLICA sync: Loading DB in memory");
@@ -496,8 +496,8 @@ fn replace_data(place: Place, path: &Path, history: &History, term: u64) -> Resu
 const ROLE_CHANGED: &str = "The role has changed meanwhile";
 
 /// Removes everything, as if a primary's FLUSHDBs had come. False if the role has changed.
-fn empty(place: Place, term: u64) -> bool {
-    let Place { node, registry, slot } = place;
+fn empty(service: Service, term: u64) -> bool {
+    let Service { node, registry, slot } = service;
     notice!("MASTER <-> REPLICA sync: Flushing old data");
     let stats = node.observatory.worker(slot);
     let client = Client::new(0, String::new(), String::new(), false, clock::now_ms());
@@ -523,7 +523,7 @@ fn empty(place: Place, term: u64) -> bool {
 
 /// Runs what the primary sends.
 struct Applier {
-    place: Place,
+    service: Service,
     term: u64,
     wire: Wire,
     client: Arc<Client>,
@@ -565,15 +565,15 @@ impl OnDisk {
 }
 
 impl Applier {
-    fn new(place: Place, term: u64, mut wire: Wire, (address, local): (String, String), db: usize) -> Self {
-        let node = place.node;
+    fn new(service: Service, term: u64, mut wire: Wire, (address, local): (String, String), db: usize) -> Self {
+        let node = service.node;
         let client = Client::new(node.clients.next_id(), address, local, false, clock::now_ms());
         client.facts.is_primary.store(true, Relaxed);
         node.clients.add(&client);
         let mut bytes = Vec::new();
         wire.take_held(&mut bytes);
         Self {
-            place,
+            service,
             term,
             session: Session::for_primary(client.clone(), db),
             wire,
@@ -592,8 +592,8 @@ impl Applier {
     }
 
     fn end(&self) {
-        self.place.node.replication.read_ahead.store(0, Relaxed);
-        self.place.node.clients.remove(&self.client);
+        self.service.node.replication.read_ahead.store(0, Relaxed);
+        self.service.node.clients.remove(&self.client);
     }
 
     async fn run(&mut self) -> Result<(), String> {
@@ -606,7 +606,7 @@ impl Applier {
                 }
             }
             self.show_held();
-            self.place.node.journal.flush();
+            self.service.node.journal.flush();
             if self.acks_now || self.last_ack.elapsed() >= ACK_INTERVAL {
                 self.acknowledge().await?;
             }
@@ -638,15 +638,15 @@ impl Applier {
     fn show_held(&self) {
         let (buffer, used) = (self.bytes.capacity() + self.wire.held.capacity(), self.bytes.len());
         self.client.facts.memory.show_input(buffer, used, buffer - used);
-        self.place.node.replication.read_ahead.store((used - self.passed_on) as u64, Relaxed);
+        self.service.node.replication.read_ahead.store((used - self.passed_on) as u64, Relaxed);
     }
 
     fn is_paused(&self) -> bool {
-        self.place.node.clients.paused(clock::now_ms()) != Pause::None
+        self.service.node.clients.paused(clock::now_ms()) != Pause::None
     }
 
     async fn acknowledge(&mut self) -> Result<(), String> {
-        let node = self.place.node;
+        let node = self.service.node;
         let offset = node.journal.stream.end().to_string();
         let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
         let on_disk = self.on_disk.look(node).to_string();
@@ -659,7 +659,7 @@ impl Applier {
 
     /// Runs up to [`TURN_COMMANDS_MAX`] commands in one turn. False when there is no whole one left.
     fn run_some(&mut self) -> Result<bool, String> {
-        let Place { node, registry, slot } = self.place;
+        let Service { node, registry, slot } = self.service;
         let stats = self.wire.stats.clone();
         let mut turn = Turn::begin(node, &stats, registry, slot);
         if node.replication.term() != self.term {
@@ -705,7 +705,7 @@ impl Applier {
     /// The bytes of whole units go to the stream. Inside the gate.
     fn pass_on(&mut self) {
         if self.unit_end > self.passed_on {
-            let stream = &self.place.node.journal.stream;
+            let stream = &self.service.node.journal.stream;
             stream.append_raw(&self.bytes[self.passed_on..self.unit_end], self.session.db);
             self.passed_on = self.unit_end;
         }
@@ -718,7 +718,7 @@ impl Applier {
             Pause::All => true,
             Pause::Write => {
                 let argv = ArgvView::new(&self.bytes[self.run..self.run + len], &self.spans);
-                let row = self.place.registry.lookup(argv);
+                let row = self.service.registry.lookup(argv);
                 row.is_some_and(|row| row.command.has(WRITE | MAY_REPLICATE | RUNS_QUEUE))
             }
         }

@@ -11,7 +11,7 @@ use crate::command::{Args, Registry, waiting};
 use crate::commands::keys::Order;
 use crate::dial::{self, Duplex};
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Db, Manner};
+use crate::keyspace::{AccessMode, Db};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::persist::rdb::dump::dump;
@@ -33,14 +33,14 @@ use tokio::time::timeout;
 pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("migrator".into()).spawn(move || {
-        let place = Place { node, registry, slot, stats: node.observatory.worker(slot) };
-        LocalSet::new().block_on(&runtime, serve(Rc::new(place)));
+        let service = Service { node, registry, slot, stats: node.observatory.worker(slot) };
+        LocalSet::new().block_on(&runtime, serve(Rc::new(service)));
     })?;
     Ok(())
 }
 
 /// Where the service works.
-struct Place {
+struct Service {
     node: &'static Node,
     registry: &'static Registry,
     /// The thread's own slot in the gate.
@@ -48,21 +48,21 @@ struct Place {
     stats: Arc<WorkerStats>,
 }
 
-impl Place {
+impl Service {
     fn turn(&self) -> Turn<'_> {
         Turn::begin(self.node, &self.stats, self.registry, self.slot)
     }
 }
 
-async fn serve(place: Rc<Place>) {
-    let (migrations, pool) = (&place.node.migrations, Rc::new(Pool::default()));
+async fn serve(service: Rc<Service>) {
+    let (migrations, pool) = (&service.node.migrations, Rc::new(Pool::default()));
     let places = Arc::new(Semaphore::new(TASKS_MAX));
     loop {
         while let Some(waiter) = migrations.take_asked() {
             let Ok(permit) = places.clone().acquire_owned().await else { return };
-            let (place, pool) = (place.clone(), pool.clone());
+            let (service, pool) = (service.clone(), pool.clone());
             tokio::task::spawn_local(async move {
-                migrate(&place, &pool, &waiter).await;
+                migrate(&service, &pool, &waiter).await;
                 drop(permit);
             });
         }
@@ -74,21 +74,21 @@ async fn serve(place: Rc<Place>) {
 }
 
 /// One command, from its keys to its reply.
-async fn migrate(place: &Place, pool: &Pool, waiter: &Arc<Waiter>) {
-    let migrations = &place.node.migrations;
+async fn migrate(service: &Service, pool: &Pool, waiter: &Arc<Waiter>) {
+    let migrations = &service.node.migrations;
     let mut args = Args::new(waiter.argv.view());
     // It was parsed before it was let wait.
     if let Ok(order) = Order::parse(&mut args) {
-        let result = send(place, pool, waiter, &order).await;
+        let result = send(service, pool, waiter, &order).await;
         migrations.sent(waiter.client.id, result);
     }
     migrations.cached.store(pool.len(), Relaxed);
     // The sweep's interval begins.
     migrations.changed.notify_one();
-    let mut turn = place.turn();
+    let mut turn = service.turn();
     waiting::go_on(&mut turn, waiter);
     drop(turn);
-    place.node.journal.flush();
+    service.node.journal.flush();
 }
 
 /// How a conversation with the target ended badly.
@@ -118,11 +118,11 @@ impl Failed {
 }
 
 /// The text is for the client.
-async fn send(place: &Place, pool: &Pool, waiter: &Waiter, order: &Order<'_>) -> Result<(), String> {
+async fn send(service: &Service, pool: &Pool, waiter: &Waiter, order: &Order<'_>) -> Result<(), String> {
     let name = (order.host.to_vec(), order.port);
     if let Some(mut wire) = pool.take(&name) {
         let mut heard = false;
-        match converse(place, &mut wire, waiter, order, &mut heard).await {
+        match converse(service, &mut wire, waiter, order, &mut heard).await {
             Ok(()) => {
                 pool.put(name, wire);
                 return Ok(());
@@ -132,8 +132,8 @@ async fn send(place: &Place, pool: &Pool, waiter: &Waiter, order: &Order<'_>) ->
             Err(_) => {}
         }
     }
-    let mut wire = connect(place, order).await.map_err(Failed::text)?;
-    converse(place, &mut wire, waiter, order, &mut false).await.map_err(Failed::text)?;
+    let mut wire = connect(service, order).await.map_err(Failed::text)?;
+    converse(service, &mut wire, waiter, order, &mut false).await.map_err(Failed::text)?;
     pool.put(name, wire);
     Ok(())
 }
@@ -141,7 +141,7 @@ async fn send(place: &Place, pool: &Pool, waiter: &Waiter, order: &Order<'_>) ->
 // ---- the conversation
 
 async fn converse(
-    place: &Place,
+    service: &Service,
     wire: &mut Wire,
     waiter: &Waiter,
     order: &Order<'_>,
@@ -160,9 +160,9 @@ async fn converse(
     // Until all is well the target's database is not known.
     wire.db = None;
     let client = waiter.client.id;
-    let (keys, mut sent) = (place.node.migrations.keys(client), Vec::new());
+    let (keys, mut sent) = (service.node.migrations.keys(client), Vec::new());
     for (number, key) in keys.iter().enumerate() {
-        if append_restore(place, &mut bytes, waiter.db, key, order) {
+        if append_restore(service, &mut bytes, waiter.db, key, order) {
             sent.push(number);
         }
         if bytes.len() >= PIECE_BYTES {
@@ -191,7 +191,7 @@ async fn converse(
                 before -= 1;
                 all_before_ok &= error.is_none();
             }
-            Some(number) if error.is_none() && all_before_ok => place.node.migrations.taken(client, number),
+            Some(number) if error.is_none() && all_before_ok => service.node.migrations.taken(client, number),
             Some(_) => {}
         }
         refused = refused.or(error);
@@ -201,10 +201,10 @@ async fn converse(
 }
 
 /// Appends the RESTORE of a key. False if it is gone.
-fn append_restore(place: &Place, bytes: &mut Vec<u8>, db: usize, key: &[u8], order: &Order<'_>) -> bool {
-    let (node, turn) = (place.node, place.turn());
+fn append_restore(service: &Service, bytes: &mut Vec<u8>, db: usize, key: &[u8], order: &Order<'_>) -> bool {
+    let (node, turn) = (service.node, service.turn());
     let held = node.keyspace.lock_one(node.keyspace.place(key).stripe as usize);
-    let mut db = Db::new(held, db, turn.now, Manner::default());
+    let mut db = Db::new(held, db, turn.now, AccessMode::default());
     let Some(entry) = db.inspect(key) else { return false };
     let payload = dump(&entry.body(), turn.config.rdbcompression);
     let ttl = entry.expiry().map_or(0, |at| (at - turn.now).max(1));
@@ -268,8 +268,8 @@ impl Wire {
     }
 }
 
-async fn connect(place: &Place, order: &Order<'_>) -> Result<Wire, Failed> {
-    let config = place.node.config.load_full();
+async fn connect(service: &Service, order: &Order<'_>) -> Result<Wire, Failed> {
+    let config = service.node.config.load_full();
     let host = String::from_utf8_lossy(order.host).into_owned();
     let connected = async {
         let stream = dial::connect(&host, order.port, &config).await.map_err(|e| match e {

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What a subscription names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChannelKind {
     Channel,
     Pattern,
     Shard,
@@ -192,12 +192,12 @@ impl<'m> Tail<'m> {
 
 impl PubSub {
     /// Adds a subscription, which the session does not hold yet.
-    pub fn subscribe(&self, kind: Kind, name: &[u8], client: &Arc<Client>) {
+    pub fn subscribe(&self, kind: ChannelKind, name: &[u8], client: &Arc<Client>) {
         match self.channels_of(kind) {
             Some(channels) => add(channels.of(name).write().entry(name.into()).or_default(), client),
             None => self.patterns.write().add(name, client),
         }
-        if kind != Kind::Shard {
+        if kind != ChannelKind::Shard {
             self.heard.fetch_add(1, Relaxed);
         }
         let facts = &client.facts;
@@ -209,7 +209,7 @@ impl PubSub {
     }
 
     /// Takes back a subscription that the session holds.
-    pub fn unsubscribe(&self, kind: Kind, name: &[u8], client: &Client) {
+    pub fn unsubscribe(&self, kind: ChannelKind, name: &[u8], client: &Client) {
         match self.channels_of(kind) {
             Some(channels) => {
                 let mut map = channels.of(name).write();
@@ -221,7 +221,7 @@ impl PubSub {
             }
             None => self.patterns.write().remove(name, client),
         }
-        if kind != Kind::Shard {
+        if kind != ChannelKind::Shard {
             self.heard.fetch_sub(1, Relaxed);
         }
         let facts = &client.facts;
@@ -233,8 +233,8 @@ impl PubSub {
     }
 
     /// Visits every subscription: of which kind, to what, whose.
-    pub fn for_each(&self, mut visit: impl FnMut(Kind, &[u8], &Arc<Client>)) {
-        for (kind, channels) in [(Kind::Channel, &self.channels), (Kind::Shard, &self.shard_channels)] {
+    pub fn for_each(&self, mut visit: impl FnMut(ChannelKind, &[u8], &Arc<Client>)) {
+        for (kind, channels) in [(ChannelKind::Channel, &self.channels), (ChannelKind::Shard, &self.shard_channels)] {
             for shard in &channels.shards {
                 for (name, subscribers) in shard.read().iter() {
                     subscribers.iter().for_each(|client| visit(kind, name, client));
@@ -242,7 +242,7 @@ impl PubSub {
             }
         }
         for p in self.patterns.read().iter() {
-            p.subscribers.iter().for_each(|client| visit(Kind::Pattern, &p.pattern, client));
+            p.subscribers.iter().for_each(|client| visit(ChannelKind::Pattern, &p.pattern, client));
         }
     }
 
@@ -291,11 +291,11 @@ impl PubSub {
         sent
     }
 
-    fn channels_of(&self, kind: Kind) -> Option<&Channels> {
+    fn channels_of(&self, kind: ChannelKind) -> Option<&Channels> {
         match kind {
-            Kind::Channel => Some(&self.channels),
-            Kind::Shard => Some(&self.shard_channels),
-            Kind::Pattern => None,
+            ChannelKind::Channel => Some(&self.channels),
+            ChannelKind::Shard => Some(&self.shard_channels),
+            ChannelKind::Pattern => None,
         }
     }
 
@@ -319,26 +319,26 @@ impl PubSub {
     }
 
     /// How many times a message would be sent now.
-    pub fn receivers(&self, kind: Kind, channel: &[u8]) -> usize {
+    pub fn receivers(&self, kind: ChannelKind, channel: &[u8]) -> usize {
         let of_patterns = || self.patterns.read().matching(channel).map(|p| p.subscribers.len()).sum::<usize>();
         match kind {
-            Kind::Shard => self.shard_channels.count(channel),
+            ChannelKind::Shard => self.shard_channels.count(channel),
             _ => self.channels.count(channel) + of_patterns(),
         }
     }
 
     /// Subscribers of a channel by its exact name.
-    pub fn subscribers(&self, kind: Kind, channel: &[u8]) -> usize {
+    pub fn subscribers(&self, kind: ChannelKind, channel: &[u8]) -> usize {
         self.channels_of(kind).map_or(0, |channels| channels.count(channel))
     }
 
     /// The channels with subscribers whose names match.
-    pub fn channels(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
+    pub fn channels(&self, kind: ChannelKind, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
         self.channels_of(kind).map_or_else(Vec::new, |channels| channels.names(pattern))
     }
 
     /// Channels with subscribers, or patterns.
-    pub fn len(&self, kind: Kind) -> usize {
+    pub fn len(&self, kind: ChannelKind) -> usize {
         self.channels_of(kind).map_or_else(|| self.patterns.read().len, Channels::len)
     }
 
@@ -383,26 +383,29 @@ mod tests {
     #[test]
     fn a_message_goes_to_the_channel_and_to_each_matching_pattern() {
         let (pubsub, clients, a, b) = (PubSub::default(), Clients::default(), client(1), client(2));
-        pubsub.subscribe(Kind::Channel, b"news", &a);
-        pubsub.subscribe(Kind::Pattern, b"n*", &a);
-        pubsub.subscribe(Kind::Pattern, b"n*", &b);
-        pubsub.subscribe(Kind::Pattern, b"x*", &b);
-        pubsub.subscribe(Kind::Shard, b"news", &b);
-        assert_eq!((pubsub.receivers(Kind::Channel, b"news"), pubsub.publish(&clients, b"news", b"1", 0)), (3, 3));
+        pubsub.subscribe(ChannelKind::Channel, b"news", &a);
+        pubsub.subscribe(ChannelKind::Pattern, b"n*", &a);
+        pubsub.subscribe(ChannelKind::Pattern, b"n*", &b);
+        pubsub.subscribe(ChannelKind::Pattern, b"x*", &b);
+        pubsub.subscribe(ChannelKind::Shard, b"news", &b);
+        assert_eq!(
+            (pubsub.receivers(ChannelKind::Channel, b"news"), pubsub.publish(&clients, b"news", b"1", 0)),
+            (3, 3)
+        );
         assert_eq!(heard(&a), "*3 $7 message $4 news $1 1 *4 $8 pmessage $2 n* $4 news $1 1 ");
         assert_eq!(heard(&b), "*4 $8 pmessage $2 n* $4 news $1 1 ");
         assert_eq!(pubsub.publish_to_shard(&clients, b"news", b"2", 0), 1);
         assert_eq!((heard(&a).as_str(), heard(&b).as_str()), ("", "*3 $8 smessage $4 news $1 2 "));
-        assert_eq!((pubsub.clients(), pubsub.len(Kind::Channel), pubsub.len(Kind::Pattern)), (2, 1, 2));
+        assert_eq!((pubsub.clients(), pubsub.len(ChannelKind::Channel), pubsub.len(ChannelKind::Pattern)), (2, 1, 2));
         for pattern in [&b"n*"[..], b"x*"] {
-            pubsub.unsubscribe(Kind::Pattern, pattern, &b);
+            pubsub.unsubscribe(ChannelKind::Pattern, pattern, &b);
         }
-        pubsub.unsubscribe(Kind::Shard, b"news", &b);
-        pubsub.unsubscribe(Kind::Pattern, b"n*", &a);
-        pubsub.unsubscribe(Kind::Channel, b"news", &a);
+        pubsub.unsubscribe(ChannelKind::Shard, b"news", &b);
+        pubsub.unsubscribe(ChannelKind::Pattern, b"n*", &a);
+        pubsub.unsubscribe(ChannelKind::Channel, b"news", &a);
         assert_eq!(pubsub.publish(&clients, b"news", b"3", 0), 0);
         assert_eq!(
-            (pubsub.clients(), pubsub.heard.load(Relaxed), pubsub.channels(Kind::Channel, None).len()),
+            (pubsub.clients(), pubsub.heard.load(Relaxed), pubsub.channels(ChannelKind::Channel, None).len()),
             (0, 0, 0)
         );
     }
@@ -414,7 +417,7 @@ mod tests {
         let limit = crate::clients::OutputLimit { hard_bytes: 1000, ..Default::default() };
         limits.set(crate::clients::ClientClass::PubSub, limit);
         clients.set_output_limits(&limits);
-        pubsub.subscribe(Kind::Channel, b"c", &slow);
+        pubsub.subscribe(ChannelKind::Channel, b"c", &slow);
         (0..100).for_each(|_| _ = pubsub.publish(&clients, b"c", &[b'x'; 100], 0));
         let mail = slow.collect(None);
         assert!(mail.close && mail.overflowed && mail.pushes.is_empty());

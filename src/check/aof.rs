@@ -28,7 +28,7 @@ pub fn main(console: &mut Console<'_>, args: &[Vec<u8>]) -> Result<(), Stop> {
     let (path, name) = (Path::new(OsStr::from_bytes(name)), String::from_utf8_lossy(name));
     let mut check = Check { console, fix, until, line: 1, trouble: Vec::new() };
     match check.kind(path)? {
-        Kind::Manifest(text) => check.several(&name, &text),
+        FileKind::Manifest(text) => check.several(&name, &text),
         kind => check.single(&name, kind),
     }
 }
@@ -39,7 +39,7 @@ fn usage(console: &mut Console<'_>, args: &[Vec<u8>]) -> Result<(), Stop> {
 }
 
 /// What a file is.
-enum Kind {
+enum FileKind {
     /// With its text.
     Manifest(String),
     Preamble,
@@ -85,7 +85,7 @@ struct Log<'p> {
 }
 
 impl Check<'_, '_> {
-    fn kind(&mut self, path: &Path) -> Result<Kind, Stop> {
+    fn kind(&mut self, path: &Path) -> Result<FileKind, Stop> {
         let name = path.display();
         let mut file = match File::open(path) {
             Ok(file) => file,
@@ -100,16 +100,16 @@ impl Check<'_, '_> {
             // A manifest is short; what is longer is refused by its lines.
             let _ = (&mut file).take(MANIFEST_BYTES_MAX).read_to_end(&mut head);
             return match String::from_utf8(head) {
-                Ok(text) => Ok(Kind::Manifest(text)),
+                Ok(text) => Ok(FileKind::Manifest(text)),
                 Err(_) => self.console.stop(format_args!("Invalid AOF manifest file format")),
             };
         }
-        Ok(if is_rdb(&head) { Kind::Preamble } else { Kind::Commands })
+        Ok(if is_rdb(&head) { FileKind::Preamble } else { FileKind::Commands })
     }
 
-    fn single(&mut self, path: &str, kind: Kind) -> Result<(), Stop> {
+    fn single(&mut self, path: &str, kind: FileKind) -> Result<(), Stop> {
         self.console.say(format_args!("Start checking Old-Style AOF"));
-        let found = self.file(path, path, true, matches!(kind, Kind::Preamble))?;
+        let found = self.file(path, path, true, matches!(kind, FileKind::Preamble))?;
         self.tell("AOF", path, &found);
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Check<'_, '_> {
         for (i, info) in manifest.to_load().enumerate() {
             let (path, last) = (format!("{directory}/{}", info.name), i + 1 == count);
             let is_base = i == 0 && manifest.base.is_some();
-            let preamble = is_base && matches!(self.kind(Path::new(&path))?, Kind::Preamble);
+            let preamble = is_base && matches!(self.kind(Path::new(&path))?, FileKind::Preamble);
             if is_base {
                 let form = if preamble { "RDB" } else { "RESP" };
                 self.console.say(format_args!("Start to check BASE AOF ({form} format)."));

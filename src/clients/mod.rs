@@ -9,15 +9,15 @@
 //! Invariant: the sum is what the clients have told, each change once; a client that has left has told 0.
 //! Cost: a connection updates a handful of relaxed atomics per batch; the inbox is touched only when used.
 
+mod footprint;
 mod limits;
-mod memory;
 mod monitors;
 mod outbox;
 mod readers;
 mod tracker;
 
+pub use footprint::Memory;
 pub use limits::{ClientClass, OutputLimit, OutputLimits};
-pub use memory::Memory;
 pub use outbox::Push;
 pub use readers::Unread;
 pub use tracker::{Tracker, Trackers};

@@ -6,18 +6,18 @@
 //! Cost: one clock read a command (the end of one is the beginning of the next).
 
 use super::gates::{self, Deferred};
+use super::registry::Row;
 use super::room;
 use super::run::count_error;
 use super::scripts::{self, Anew};
 use super::session::{Queue, Then};
 use super::slots;
-use super::table::Row;
 use super::turn::{Called, LookedUp, Prepared, Turn};
 use super::unit::{Ended, Parts, unit};
 use super::waiting;
 use super::{ADMIN, Error, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD};
 use crate::clock;
-use crate::keyspace::{Db, Held, Hint, Hints, Keyspace, Manner};
+use crate::keyspace::{AccessMode, Db, Held, Hint, Hints, Keyspace};
 use crate::resp::{Argv, ArgvView, Out};
 use smallvec::smallvec;
 use std::sync::atomic::Ordering::Relaxed;
@@ -147,11 +147,11 @@ fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, parts: &Parts<'_>, 
         node.journal.stream.append_raw(&raw, session.db);
     }
     drop(exclusive);
-    if let Some(seldom) = &mut ended.seldom
-        && !seldom.flushed.is_empty()
+    if let Some(side_effects) = &mut ended.side_effects
+        && !side_effects.flushed.is_empty()
     {
         // Its client waits for this; the others go on.
-        seldom.flushed.clear();
+        side_effects.flushed.clear();
         turn.tick = clock::ticks();
     }
     turn.enter_again();
@@ -194,11 +194,11 @@ fn finish(
 
 #[inline]
 fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
-    if let Some(seldom) = ended.seldom {
-        if turn.is_outside() && !seldom.ready.is_empty() {
+    if let Some(side_effects) = ended.side_effects {
+        if turn.is_outside() && !side_effects.ready.is_empty() {
             turn.inside = Some(turn.node.keyspace.gate.enter(turn.slot));
         }
-        waiting::serve(turn, seldom.ready);
+        waiting::serve(turn, side_effects.ready);
     }
     if row.command.has(ADMIN) {
         turn.config = turn.node.config.load();
@@ -270,7 +270,7 @@ pub fn abandon_transaction(turn: &Turn<'_>, session: &mut Session) {
     session.queue = None;
     session.client.facts.queue_is_gone();
     if let Some(watching) = session.watch.take() {
-        let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, Manner::default());
+        let mut db = Db::new(turn.node.keyspace.lock_none(), session.db, turn.now, AccessMode::default());
         db.unwatch(watching.keys.iter(), &watching.dirty);
         session.client.facts.watches(0, 0);
     }

@@ -2,8 +2,8 @@
 
 use super::args::Args;
 use super::effects::Effects;
+use super::registry::Row;
 use super::scripts::{Anew, Leaving};
-use super::table::Row;
 use super::waiting::Wait;
 use super::{Outcome, Registry};
 use crate::command::Session;

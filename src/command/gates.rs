@@ -8,8 +8,8 @@
 
 use super::error::PRIMARY_IS_DOWN;
 use super::permission;
+use super::registry::Row;
 use super::slots;
-use super::table::Row;
 use super::turn::Turn;
 use super::{
     ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE,
@@ -345,7 +345,7 @@ mod tests {
     use crate::acl::{Rules, User};
     use crate::command::session::Queue;
     use crate::command::{PLAIN_WITHOUT, Registry};
-    use crate::pubsub::Kind;
+    use crate::pubsub::ChannelKind;
     use crate::replication::Primary;
     use crate::resp::Argv;
     use std::sync::Arc;
@@ -418,7 +418,7 @@ mod tests {
                 w.follow();
                 w.config.replica_serve_stale_data = false;
             }),
-            ("subscribed", |w| _ = w.session.subscriptions.of(Kind::Pattern).insert(b"x".as_slice().into())),
+            ("subscribed", |w| _ = w.session.subscriptions.of(ChannelKind::Pattern).insert(b"x".as_slice().into())),
             ("paused", |w| w.node.clients.pause(Pause::All, 2_000, w.now)),
             ("paused for writes", |w| w.node.clients.pause(Pause::Write, 2_000, w.now)),
             ("queued", |w| w.session.queue = Some(Queue::default())),

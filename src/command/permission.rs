@@ -6,7 +6,7 @@
 
 use super::gates::Request;
 use super::line::Viewer;
-use super::table::Row;
+use super::registry::Row;
 use super::{
     Command, Ctx, Error, FROM_CHANNELS, FROM_PATTERNS, NO_AUTH, RUNS_QUEUE, Registry, TO_CHANNEL, categories, keys,
 };

@@ -4,7 +4,7 @@
 //! the command's own locks are taken, at most [`EVICTIONS_MAX`] for one command, so that no client waits for a storm.
 
 use super::line::Viewer;
-use super::table::{Registry, Row};
+use super::registry::{Registry, Row};
 use super::turn::Turn;
 use super::unit;
 use super::{DENYOOM, Error, RUNS_QUEUE, Session};
@@ -12,7 +12,7 @@ use crate::clients::{Client, Pause, Unread};
 use crate::clock::Millis;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::keyspace::evict::{Policy, Rank};
-use crate::keyspace::{Db, Manner};
+use crate::keyspace::{AccessMode, Db};
 use crate::memory;
 use crate::node::Node;
 use crate::observe::WorkerStats;
@@ -147,11 +147,12 @@ fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> Option<i64> {
     let keyspace = &turn.node.keyspace;
     let samples = turn.config.maxmemory_samples as usize;
     let victim = keyspace.pick_victim(turn.slot, policy, samples, turn.now)?;
-    let manner = Manner { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..Manner::default() };
-    let mut db = Db::new(victim.held, victim.db, turn.now, manner);
+    let mode =
+        AccessMode { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..AccessMode::default() };
+    let mut db = Db::new(victim.held, victim.db, turn.now, mode);
     let freed = db.inspect(&victim.key).map_or(0, |entry| entry.heap_bytes());
     if db.remove_as(&victim.key, b'e', "evicted") {
-        turn.effects.add(victim.db, [unit::removal(db.manner.lazy_free), &victim.key].into_iter());
+        turn.effects.add(victim.db, [unit::removal(db.mode.lazy_free), &victim.key].into_iter());
         db.release_emptied(&victim.key);
         turn.stats.counters.evicted_keys.add(1);
     }

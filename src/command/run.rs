@@ -3,10 +3,10 @@
 use super::ctx::{Ctx, Reply, Surroundings};
 use super::effects::Effects;
 use super::gates;
-use super::monitor;
+use super::monitor_line;
+use super::registry::Row;
 use super::session::Session;
 use super::stray;
-use super::table::Row;
 use super::{ADMIN, FAST, MAY_REPLICATE, Outcome, READONLY, REDACTED, RUNS_SCRIPT, SKIP_SLOWLOG, WRITE};
 use crate::clock;
 use crate::node::Node;
@@ -23,12 +23,12 @@ pub(super) fn run_handler(ctx: &mut Ctx<'_, '_>, started: u64) -> u64 {
 #[inline]
 pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce(&mut Ctx<'_, '_>) -> Outcome) -> u64 {
     let (start, dirty, db) = (ctx.out.buf.len(), ctx.db.changes.dirty, ctx.db.index());
-    let hides = ctx.db.manner.hide_expired;
-    if ctx.db.manner.owns && ctx.row.command.has(WRITE) {
-        ctx.db.manner.hide_expired = false;
+    let hides = ctx.db.mode.hide_expired;
+    if ctx.db.mode.owns && ctx.row.command.has(WRITE) {
+        ctx.db.mode.hide_expired = false;
     }
     let result = handler(ctx);
-    ctx.db.manner.hide_expired = hides;
+    ctx.db.mode.hide_expired = hides;
     let result = stray::judged(ctx, result);
     if ctx.waiting.is_some() || ctx.anew.is_some() || ctx.leaves.is_some() {
         resp::block::truncate(ctx.out.buf, start);
@@ -154,7 +154,7 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
     let mut inner = Ctx::new(around, (row, argv), &mut *ctx.db, reply, &mut *ctx.session, &mut *ctx.effects);
     run_handler(&mut inner, clock::ticks());
     if inner.node.clients.monitors.any() {
-        monitor::show(&inner);
+        monitor_line::show(&inner);
     }
     true
 }
@@ -162,15 +162,15 @@ pub(super) fn run_inner(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>) -> 
 /// See [`Ctx::replay`].
 pub(super) fn replay(ctx: &mut Ctx<'_, '_>, row: Row, argv: ArgvView<'_>, session: &mut Session) {
     let (mut reply, mut effects) = (Vec::new(), Effects::default());
-    let (manner, db) = (ctx.db.manner, session.db);
-    ctx.db.manner.keep_expired = true;
+    let (mode, db) = (ctx.db.mode, session.db);
+    ctx.db.mode.keep_expired = true;
     ctx.db.select(db);
     let out = Reply(Out::new(&mut reply, session.proto));
     let mut inner = Ctx::new(ctx.surroundings(), (row, argv), &mut *ctx.db, out, session, &mut effects);
     inner.spoke = true;
     // The log holds what once succeeded; an error now means the same command failed the same way then.
     let _ = (row.command.run)(&mut inner);
-    ctx.db.manner = manner;
+    ctx.db.mode = mode;
 }
 
 /// Counts an error reply, given with its line's end.

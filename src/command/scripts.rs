@@ -11,17 +11,17 @@ use super::Registry;
 use super::call::{abandon_transaction, call};
 use super::ctx::{Ctx, Reply, Surroundings};
 use super::effects::{Audience, Effects};
+use super::registry::Row;
 use super::run::{count_error, run_handler, run_with};
-use super::table::Row;
 use super::turn::{Called, Turn};
 use super::waiting::{self, Waiting};
 use super::{
-    ALLOW_BUSY, Error, Group, NO_QUEUE, Outcome, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD, gates, monitor,
+    ALLOW_BUSY, Error, Group, NO_QUEUE, Outcome, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD, gates, monitor_line,
     permission, room, unit,
 };
 use crate::clock::{self, Millis};
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Changes, Db, Exclusive, LONG_SLOTS, Loose, Manner};
+use crate::keyspace::{AccessMode, Changes, Db, Exclusive, LONG_SLOTS, Loose};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{self, Argv, ArgvView, Out};
@@ -71,7 +71,7 @@ impl Ctx<'_, '_> {
             let mut inner = Ctx::new(around, (row, argv), &mut *self.db, out, session, effects);
             run_handler(&mut inner, clock::ticks());
             if inner.node.clients.monitors.any() {
-                monitor::show(&inner);
+                monitor_line::show(&inner);
             }
         });
         if audience != Audience::ALL {
@@ -114,7 +114,7 @@ impl Ctx<'_, '_> {
     /// Shows the command to MONITOR before what it runs, as Redis does with scripts.
     pub fn show_first(&self) {
         if self.node.clients.monitors.any() {
-            monitor::show(self);
+            monitor_line::show(self);
         }
     }
 
@@ -150,7 +150,7 @@ pub struct Departure {
     locks: Loose,
     db: usize,
     now: Millis,
-    manner: Manner,
+    mode: AccessMode,
     changes: Changes,
     effects: Effects,
 }
@@ -164,32 +164,32 @@ impl Departure {
         session: &Session,
         effects: Effects,
     ) -> Self {
-        let (index, now, manner) = (db.index(), db.now(), db.manner);
+        let (index, now, mode) = (db.index(), db.now(), db.mode);
         let changes = std::mem::take(&mut db.changes);
         let (argv, session, locks) = (argv.to_owned(), session.for_departure(), db.into_held().loosen());
-        Self { script, row, argv, began, session, locks, db: index, now, manner, changes, effects }
+        Self { script, row, argv, began, session, locks, db: index, now, mode, changes, effects }
     }
 
     /// Runs the unit to its end and delivers its reply.
     fn go_on(self, mut turn: Turn<'_>, owns_world: bool) {
-        let Self { script, row, argv, began, mut session, locks, db, now, manner, changes, effects } = self;
+        let Self { script, row, argv, began, mut session, locks, db, now, mode, changes, effects } = self;
         let keyspace = &turn.node.keyspace;
         // SAFETY: the worker let go of it for this thread.
         let exclusive = owns_world.then(|| unsafe { keyspace.gate.adopt() });
-        let (mut db, mut out) = (Db::new(keyspace.adopt(locks), db, now, manner), Vec::new());
+        let (mut db, mut out) = (Db::new(keyspace.adopt(locks), db, now, mode), Vec::new());
         (db.changes, turn.effects) = (changes, effects);
         let around = Surroundings { node: turn.node, config: &turn.config, stats: turn.stats, registry: turn.registry };
         let reply = Reply(Out::new(&mut out, session.proto));
         let mut ctx = Ctx::new(around, (row, argv.view()), &mut db, reply, &mut session, &mut turn.effects);
         turn.tick = run_with(&mut ctx, began, |ctx| script.go_on(ctx));
         let anew = ctx.anew.is_some();
-        let seldom = unit::end(&mut turn, db, session.client.id);
+        let side_effects = unit::end(&mut turn, db, session.client.id);
         if let Some(exclusive) = exclusive {
             drop(exclusive);
             turn.enter_again();
         }
-        if let Some(seldom) = seldom {
-            waiting::serve(&mut turn, seldom.ready);
+        if let Some(side_effects) = side_effects {
+            waiting::serve(&mut turn, side_effects.ready);
         }
         if anew {
             out.clear();

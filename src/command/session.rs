@@ -1,13 +1,13 @@
 //! A connection's own state: what its next command depends on. Nothing else touches it.
 
-use super::table::Row;
+use super::registry::Row;
 use super::waiting::Waiting;
 use crate::acl::{User, Users};
 use crate::clients::{Client, Tracker};
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::watch::Dirty;
 use crate::node::Node;
-use crate::pubsub::{Kind, PubSub};
+use crate::pubsub::{ChannelKind, PubSub};
 use crate::replication::{Joined, Offered};
 use crate::resp::{Argv, Proto};
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,14 +107,14 @@ impl Subscriptions {
         self.0.iter().all(BTreeSet::is_empty)
     }
 
-    pub fn of(&mut self, kind: Kind) -> &mut BTreeSet<Box<[u8]>> {
+    pub fn of(&mut self, kind: ChannelKind) -> &mut BTreeSet<Box<[u8]>> {
         &mut self.0[kind as usize]
     }
 
     /// How many a confirmation of this kind tells: channels and patterns together, shard channels by themselves.
-    pub fn count(&self, kind: Kind) -> usize {
+    pub fn count(&self, kind: ChannelKind) -> usize {
         let [channels, patterns, shard_channels] = &self.0;
-        if kind == Kind::Shard { shard_channels.len() } else { channels.len() + patterns.len() }
+        if kind == ChannelKind::Shard { shard_channels.len() } else { channels.len() + patterns.len() }
     }
 }
 
@@ -328,7 +328,7 @@ impl Session {
 
     /// Ends all subscriptions without a word: RESET, and the end of the connection.
     pub fn unsubscribe_all(&mut self, pubsub: &PubSub) {
-        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+        for kind in [ChannelKind::Channel, ChannelKind::Pattern, ChannelKind::Shard] {
             for name in std::mem::take(self.subscriptions.of(kind)) {
                 pubsub.unsubscribe(kind, &name, &self.client);
             }

@@ -4,7 +4,7 @@
 //! Keys count, and the names of shard channels. The gate stops no command with one key, so it is always quiet.
 
 use super::gates::Request;
-use super::table::Row;
+use super::registry::Row;
 use super::{Error, RUNS_QUEUE};
 use crate::checksum::key_slot;
 use crate::resp::ArgvView;

@@ -15,7 +15,7 @@ pub struct Argument {
     pub name: String,
     /// What a hint shows in place of the name.
     pub shown: Option<&'static str>,
-    pub kind: Kind,
+    pub kind: ArgumentKind,
     pub token: Option<&'static str>,
     /// Which of the row's key specifications it belongs to.
     pub key_spec: Option<usize>,
@@ -30,7 +30,7 @@ pub struct Argument {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum ArgumentKind {
     #[default]
     String,
     Integer,
@@ -43,7 +43,7 @@ pub enum Kind {
     Block,
 }
 
-impl Kind {
+impl ArgumentKind {
     pub fn name(self) -> &'static str {
         KINDS.iter().find(|(kind, _)| *kind == self).map_or("string", |(_, name)| name)
     }
@@ -62,12 +62,12 @@ pub fn counts(arguments: &[Argument]) -> (usize, bool) {
     for argument in arguments {
         let parts = || argument.parts.iter().map(|part| counts(std::slice::from_ref(part)));
         let (least, open) = match argument.kind {
-            Kind::PureToken => (0, false),
-            Kind::OneOf => {
+            ArgumentKind::PureToken => (0, false),
+            ArgumentKind::OneOf => {
                 let least = parts().map(|(least, _)| least).min().unwrap_or(0);
                 (least, parts().any(|(other, open)| open || other != least))
             }
-            Kind::Block => counts(&argument.parts),
+            ArgumentKind::Block => counts(&argument.parts),
             _ => (1, false),
         };
         if !argument.optional {
@@ -179,7 +179,7 @@ impl Parser {
 
     fn plain(&mut self, word: &'static str) -> Argument {
         let mut argument = noted(word);
-        if argument.kind == Kind::Key && argument.key_spec.is_none() {
+        if argument.kind == ArgumentKind::Key && argument.key_spec.is_none() {
             argument.key_spec = Some(self.keys);
             self.keys += 1;
         }
@@ -206,14 +206,14 @@ fn choice(alternatives: Vec<(Option<&'static str>, Vec<Argument>)>) -> Argument 
     let parts: Vec<Argument> = alternatives.into_iter().map(|(label, arguments)| single(label, arguments)).collect();
     let first = parts.first().and_then(|part| part.token).unwrap_or_default();
     let usual = USUAL_CHOICES.iter().find(|(token, _)| *token == first).map(|(_, name)| (*name).to_owned());
-    Argument { name: usual.unwrap_or_default(), kind: Kind::OneOf, parts, ..Argument::default() }
+    Argument { name: usual.unwrap_or_default(), kind: ArgumentKind::OneOf, parts, ..Argument::default() }
 }
 
 /// Several arguments are a block.
 fn single(label: Option<&'static str>, mut arguments: Vec<Argument>) -> Argument {
     let mut argument = match arguments.len() {
         1 => arguments.remove(0),
-        _ => Argument { name: "data".into(), kind: Kind::Block, parts: arguments, ..Argument::default() },
+        _ => Argument { name: "data".into(), kind: ArgumentKind::Block, parts: arguments, ..Argument::default() },
     };
     rename(&mut argument, label);
     argument
@@ -239,7 +239,7 @@ fn joined(items: &[Item]) -> Vec<Argument> {
             Item::Token(token) => {
                 let behind = &items[at..];
                 if behind.len() > 1 && behind.iter().all(is_plain) {
-                    let block = Argument { kind: Kind::Block, parts: joined(behind), ..Argument::default() };
+                    let block = Argument { kind: ArgumentKind::Block, parts: joined(behind), ..Argument::default() };
                     arguments.push(with_token(token, block));
                     break;
                 }
@@ -270,7 +270,7 @@ fn is_plain(item: &Item) -> bool {
 }
 
 fn pure() -> Argument {
-    Argument { kind: Kind::PureToken, ..Argument::default() }
+    Argument { kind: ArgumentKind::PureToken, ..Argument::default() }
 }
 
 /// What has no name takes the token's.
@@ -324,20 +324,20 @@ fn words(syntax: &'static str) -> Vec<&'static str> {
 /// Signs that are words of their own.
 const SIGNS: &str = "=~*$";
 
-const KINDS: [(Kind, &str); 9] = [
-    (Kind::String, "string"),
-    (Kind::Integer, "integer"),
-    (Kind::Double, "double"),
-    (Kind::Key, "key"),
-    (Kind::Pattern, "pattern"),
-    (Kind::UnixTime, "unix-time"),
-    (Kind::PureToken, "pure-token"),
-    (Kind::OneOf, "oneof"),
-    (Kind::Block, "block"),
+const KINDS: [(ArgumentKind, &str); 9] = [
+    (ArgumentKind::String, "string"),
+    (ArgumentKind::Integer, "integer"),
+    (ArgumentKind::Double, "double"),
+    (ArgumentKind::Key, "key"),
+    (ArgumentKind::Pattern, "pattern"),
+    (ArgumentKind::UnixTime, "unix-time"),
+    (ArgumentKind::PureToken, "pure-token"),
+    (ArgumentKind::OneOf, "oneof"),
+    (ArgumentKind::Block, "block"),
 ];
 
 /// What words of these names are, unless it is noted at them.
-const USUAL_KINDS: &[(&[&str], Kind)] = &[
+const USUAL_KINDS: &[(&[&str], ArgumentKind)] = &[
     (
         &[
             "key",
@@ -353,7 +353,7 @@ const USUAL_KINDS: &[(&[&str], Kind)] = &[
             "storekey",
             "storedistkey",
         ],
-        Kind::Key,
+        ArgumentKind::Key,
     ),
     (
         &[
@@ -389,11 +389,11 @@ const USUAL_KINDS: &[(&[&str], Kind)] = &[
             "version",
             "weight",
         ],
-        Kind::Integer,
+        ArgumentKind::Integer,
     ),
-    (&["height", "latitude", "longitude", "max", "min", "radius", "score", "timeout", "width"], Kind::Double),
-    (&["pattern", "by-pattern", "get-pattern"], Kind::Pattern),
-    (&["unix-time-seconds", "unix-time-milliseconds"], Kind::UnixTime),
+    (&["height", "latitude", "longitude", "max", "min", "radius", "score", "timeout", "width"], ArgumentKind::Double),
+    (&["pattern", "by-pattern", "get-pattern"], ArgumentKind::Pattern),
+    (&["unix-time-seconds", "unix-time-milliseconds"], ArgumentKind::UnixTime),
 ];
 
 /// What choices are called whose first alternative has this token, unless a label says otherwise.

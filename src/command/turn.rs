@@ -3,12 +3,12 @@
 use super::Registry;
 use super::effects::Effects;
 use super::gates;
+use super::registry::Row;
 use super::session::Session;
-use super::table::Row;
 use crate::clients::Pause;
 use crate::clock::{self, Millis};
 use crate::config::Config;
-use crate::keyspace::{Db, Hint, Inside, Keyspace, Manner, Place};
+use crate::keyspace::{AccessMode, Db, Hint, Inside, Keyspace, Place};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::ArgvView;
@@ -195,8 +195,8 @@ impl<'n> Turn<'n> {
     /// Runs `work` on one key outside any command: loading.
     pub fn with_db<R>(&mut self, db: usize, key: Hint, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
         let held = self.node.keyspace.lock_one(key.place.stripe as usize);
-        let manner = Manner { keep_expired: true, ..Manner::default() };
-        let mut db = Db::new(held, db, self.now, manner);
+        let mode = AccessMode { keep_expired: true, ..AccessMode::default() };
+        let mut db = Db::new(held, db, self.now, mode);
         db.hint(smallvec![key]);
         work(&mut db)
     }

@@ -10,18 +10,18 @@
 use super::RUNS_SCRIPT;
 use super::ctx::{Ctx, Reply, Surroundings};
 use super::effects::Effects;
-use super::monitor;
+use super::monitor_line;
+use super::registry::Row;
 use super::run::run_handler;
 use super::scripts::{Anew, Departure};
 use super::session::Session;
-use super::table::Row;
 use super::turn::Turn;
 use super::waiting;
 use crate::clients::Push;
 use crate::config::events::KeyspaceEvents;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
-use crate::keyspace::{Db, Event, Expired, Held, Hints, Lapsed, Manner, Notice, Seldom};
+use crate::keyspace::{AccessMode, Db, Event, Expired, Held, Hints, Lapsed, Notice, SideEffects};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{ArgvView, Out, encode_request};
@@ -41,7 +41,7 @@ pub(super) struct Ended {
     /// The command found nothing and waits.
     pub waits: bool,
     /// What is left to do: for the waiters of its keys, and for emptied databases, to be freed outside the gate.
-    pub seldom: Option<Box<Seldom>>,
+    pub side_effects: Option<Box<SideEffects>>,
     /// It was taken back and is to run again.
     pub anew: Option<Anew>,
     /// It goes on in another thread, which ends it.
@@ -70,10 +70,10 @@ pub(super) fn unit(
     turn.tick = run_handler(&mut ctx, began);
     if let Some(script) = ctx.leaves {
         let departure = Departure::new(script, (row, argv), began, db, session, std::mem::take(&mut turn.effects));
-        return Ended { waits: false, seldom: None, anew: None, leaves: Some(Box::new(departure)) };
+        return Ended { waits: false, side_effects: None, anew: None, leaves: Some(Box::new(departure)) };
     }
     if again.is_none() && ctx.node.clients.monitors.any() && !row.command.has(RUNS_SCRIPT) {
-        monitor::show(&ctx);
+        monitor_line::show(&ctx);
     }
     let (wait, anew) = (ctx.waiting, ctx.anew);
     let waits = wait.is_some();
@@ -86,30 +86,30 @@ pub(super) fn unit(
         (Some(wait), Some(waiter)) => waiter.look_at.store(wait.look_at.unwrap_or(i64::MAX), Relaxed),
         (None, None) => {}
     }
-    let seldom = end(turn, db, session.client.id);
-    Ended { waits, seldom, anew, leaves: None }
+    let side_effects = end(turn, db, session.client.id);
+    Ended { waits, side_effects, anew, leaves: None }
 }
 
 /// The beginning of a unit: the session's database over the locks of the unit's keys.
 #[inline]
 fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
-    let manner = Manner {
+    let mode = AccessMode {
         no_touch: session.no_touch,
         keep_expired: session.is_replayed() || session.import_source && turn.config.import_mode,
         hide_expired: turn.hides_expired,
         owns: turn.is_replica && !session.is_replayed(),
         lazy_free: true,
     };
-    Db::new(held, session.db, turn.now, manner)
+    Db::new(held, session.db, turn.now, mode)
 }
 
 /// The end of every unit. Appends its effects, sends what it tells others, counts, and releases its locks. `by`: the id of
 /// the client whose command it was; 0 for none. Returns what is left to do for the caller: the waiters of keys that became
 /// ready, and emptied databases.
 #[inline]
-pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Seldom>> {
+pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<SideEffects>> {
     if db.changes.did_seldom() {
-        note_expired(db.changes.take_expired(), &mut turn.effects, turn.stats, db.manner.lazy_free);
+        note_expired(db.changes.take_expired(), &mut turn.effects, turn.stats, db.mode.lazy_free);
     }
     turn.append_effects();
     let (changes, counters) = (&db.changes, &turn.stats.counters);
@@ -118,23 +118,23 @@ pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Se
     if changes.dirty > 0 {
         counters.changes.add(changes.dirty);
     }
-    let mut seldom = db.changes.take_seldom()?;
-    if !seldom.notices.is_empty() {
-        tell(turn, &std::mem::take(&mut seldom.notices), by);
+    let mut side_effects = db.changes.take_side_effects()?;
+    if !side_effects.notices.is_empty() {
+        tell(turn, &std::mem::take(&mut side_effects.notices), by);
     }
     drop(db);
-    seldom.garbage.drain(..).for_each(|value| turn.node.reaper.send(Garbage::Value(value)));
-    expire_met(turn, std::mem::take(&mut seldom.met_due));
-    for (index, key, at) in seldom.owned.drain(..) {
+    side_effects.garbage.drain(..).for_each(|value| turn.node.reaper.send(Garbage::Value(value)));
+    expire_met(turn, std::mem::take(&mut side_effects.met_due));
+    for (index, key, at) in side_effects.owned.drain(..) {
         turn.node.replication.own_keys.remember(index, &key, at);
     }
-    Some(seldom)
+    Some(side_effects)
 }
 
 /// The end of a unit in which no client's command runs: commands that wait for its keys are served too. Inside the gate.
 pub fn end_alone(turn: &mut Turn<'_>, db: Db<'_>) {
-    if let Some(seldom) = end(turn, db, 0) {
-        waiting::serve(turn, seldom.ready);
+    if let Some(side_effects) = end(turn, db, 0) {
+        waiting::serve(turn, side_effects.ready);
     }
 }
 
@@ -201,7 +201,7 @@ fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
     let (node, lazy_free) = (turn.node, turn.config.lazyfree_lazy_expire);
     for (index, key) in met_due {
         let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
-        let mut db = Db::new(held, index, turn.now, Manner { lazy_free, ..Manner::default() });
+        let mut db = Db::new(held, index, turn.now, AccessMode { lazy_free, ..AccessMode::default() });
         // Looking at a due key is what removes it.
         db.kind(&key);
         end_alone(turn, db);
@@ -212,7 +212,7 @@ fn expire_met(turn: &mut Turn<'_>, met_due: Vec<(usize, Box<[u8]>)>) {
 /// up a reader of the journal.
 pub fn append_expired(turn: &mut Turn<'_>, db: &mut Db<'_>) {
     for expired in db.changes.take_expired() {
-        note_expired(vec![expired], &mut turn.effects, turn.stats, db.manner.lazy_free);
+        note_expired(vec![expired], &mut turn.effects, turn.stats, db.mode.lazy_free);
         turn.append_effects();
     }
 }

@@ -8,8 +8,8 @@
 
 use super::ctx::Ctx;
 use super::error::Error;
+use super::registry::Row;
 use super::session::Session;
-use super::table::Row;
 use super::turn::Turn;
 use super::unit::{self, Parts, unit};
 use super::{Group, Outcome, gates, keys, permission};
@@ -17,7 +17,7 @@ use crate::clients::{Client, Pause};
 use crate::clock::{self, Millis};
 use crate::config::choices::ShutdownFlags;
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{Db, Hints, Manner};
+use crate::keyspace::{AccessMode, Db, Hints};
 use crate::node::Node;
 use crate::num;
 use crate::replication::{LogWait, OffsetWait};
@@ -198,8 +198,8 @@ fn next_waiter(
         return None;
     };
     let hide_expired = node.replication.is_replica() || node.clients.paused(turn.now) != Pause::None;
-    let manner = Manner { hide_expired, lazy_free: turn.config.lazyfree_lazy_expire, ..Manner::default() };
-    let mut of_key = Db::new(held, db, turn.now, manner);
+    let mode = AccessMode { hide_expired, lazy_free: turn.config.lazyfree_lazy_expire, ..AccessMode::default() };
+    let mut of_key = Db::new(held, db, turn.now, mode);
     let waiter = of_key.next_waiter(db, key, after)?;
     let kind = of_key.kind(key);
     if of_key.changes.did_seldom() {
@@ -249,7 +249,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
         waiter.keys.iter().for_each(|key| runs.postpone(waiter.db, key));
         return Attempt::Nothing;
     };
-    let mut db = Db::new(held, waiter.db, turn.now, Manner::default());
+    let mut db = Db::new(held, waiter.db, turn.now, AccessMode::default());
     let is_there = waiter.keys.iter().any(|key| db.kind_present(key).is_some_and(|kind| awaits(row) == Some(kind)));
     if !is_there && !waiter.hears_end {
         return Attempt::Nothing;
@@ -283,7 +283,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     }
     client.facts.wait_ends.store(false, Relaxed);
     client.serve(reply, turn.journal_end);
-    Attempt::Served(ended.seldom.map_or_else(Vec::new, |seldom| seldom.ready))
+    Attempt::Served(ended.side_effects.map_or_else(Vec::new, |side_effects| side_effects.ready))
 }
 
 /// Runs a command again whose service has done its work. Inside the gate.
@@ -296,8 +296,8 @@ pub fn go_on(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) {
     let (parts, mut reply) = (Parts { row, argv, canonical: false, again: Some(waiter) }, Vec::new());
     let ended = unit(turn, &mut session, &parts, Hints::new(), held, &mut reply);
     waiter.client.serve(reply, turn.journal_end);
-    if let Some(seldom) = ended.seldom {
-        serve(turn, seldom.ready);
+    if let Some(side_effects) = ended.side_effects {
+        serve(turn, side_effects.ready);
     }
 }
 
@@ -360,7 +360,7 @@ pub fn give_up(turn: &Turn<'_>, client: &Client, waiter: &Waiter) -> bool {
         return false;
     }
     let keyspace = &turn.node.keyspace;
-    Db::new(keyspace.lock_none(), waiter.db, turn.now, Manner::default()).unpark(waiter);
+    Db::new(keyspace.lock_none(), waiter.db, turn.now, AccessMode::default()).unpark(waiter);
     client.facts.blocked.store(false, Relaxed);
     client.facts.wait_ends.store(false, Relaxed);
     true

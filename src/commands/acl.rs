@@ -15,7 +15,7 @@ use crate::command::*;
 use crate::config::Config;
 use crate::config::choices::AclPubsubDefault;
 use crate::node::Node;
-use crate::pubsub::Kind;
+use crate::pubsub::ChannelKind;
 use crate::resp::Argv;
 use crate::{acl, log};
 use std::path::Path;
@@ -437,7 +437,7 @@ fn close_deaf(ctx: &mut Ctx<'_, '_>, user: &User, before: &Rules) {
     }
     let mut deaf: Vec<Arc<Client>> = Vec::new();
     ctx.node.pubsub.for_each(|kind, name, client| {
-        if kill::is_user(client, user.name()) && !rules.may_hear(name, kind == Kind::Pattern) {
+        if kill::is_user(client, user.name()) && !rules.may_hear(name, kind == ChannelKind::Pattern) {
             deaf.push(client.clone());
         }
     });

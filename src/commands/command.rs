@@ -5,8 +5,8 @@
 //! documentation), is derived here.
 
 use crate::command::keys::{Begin, FLAG_NAMES, Find, INCOMPLETE, Spec};
+use crate::command::registry::Row;
 use crate::command::syntax::{Argument, arguments};
-use crate::command::table::Row;
 use crate::command::*;
 use crate::glob;
 use crate::resp::{Argv, Out};

@@ -81,7 +81,7 @@ fn flush(ctx: &mut Ctx<'_, '_>, databases: std::ops::Range<usize>) -> Outcome {
         db.select(index);
         let flushed = db.flush();
         if wait {
-            db.changes.seldom().flushed.extend(flushed);
+            db.changes.side_effects().flushed.extend(flushed);
         } else if !flushed.is_empty() {
             node.reaper.send(Garbage::Flushed(flushed));
         }

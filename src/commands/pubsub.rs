@@ -5,7 +5,7 @@
 
 use crate::command::*;
 use crate::keyspace::Notice;
-use crate::pubsub::Kind;
+use crate::pubsub::ChannelKind;
 
 pub const COMMANDS: &[Command] = &[
     PSUBSCRIBE,
@@ -35,7 +35,7 @@ const PSUBSCRIBE: Command = Command {
     keys: Keys::NONE,
     doc: "Listens to the channels that match the patterns. O(N) in the patterns that the server knows.",
     examples: "> PSUBSCRIBE\n(error) ERR wrong number of arguments for 'psubscribe' command",
-    run: |ctx| subscribe(ctx, Kind::Pattern, b"psubscribe"),
+    run: |ctx| subscribe(ctx, ChannelKind::Pattern, b"psubscribe"),
 };
 
 const SSUBSCRIBE: Command = Command {
@@ -48,7 +48,7 @@ const SSUBSCRIBE: Command = Command {
     keys: Keys::range(1, -1, 1, keys::NOT_KEY),
     doc: "Listens to shard channels. O(N) in the channels.",
     examples: "> SSUBSCRIBE\n(error) ERR wrong number of arguments for 'ssubscribe' command",
-    run: |ctx| subscribe(ctx, Kind::Shard, b"ssubscribe"),
+    run: |ctx| subscribe(ctx, ChannelKind::Shard, b"ssubscribe"),
 };
 
 const SUBSCRIBE: Command = Command {
@@ -61,10 +61,10 @@ const SUBSCRIBE: Command = Command {
     keys: Keys::NONE,
     doc: "Listens to channels. O(N) in the channels.",
     examples: "> SUBSCRIBE\n(error) ERR wrong number of arguments for 'subscribe' command",
-    run: |ctx| subscribe(ctx, Kind::Channel, b"subscribe"),
+    run: |ctx| subscribe(ctx, ChannelKind::Channel, b"subscribe"),
 };
 
-fn subscribe(ctx: &mut Ctx<'_, '_>, kind: Kind, word: &[u8]) -> Outcome {
+fn subscribe(ctx: &mut Ctx<'_, '_>, kind: ChannelKind, word: &[u8]) -> Outcome {
     ctx.write_pushes();
     let Ctx { args, session, node, out, .. } = ctx;
     for name in args.from(1) {
@@ -97,7 +97,7 @@ const PUNSUBSCRIBE: Command = Command {
     keys: Keys::NONE,
     doc: "Ends the subscriptions to the patterns, or to all. O(N) in the patterns that the server knows.",
     examples: "> PUNSUBSCRIBE\n1) \"punsubscribe\"\n2) (nil)\n3) (integer) 0",
-    run: |ctx| unsubscribe(ctx, Kind::Pattern, b"punsubscribe"),
+    run: |ctx| unsubscribe(ctx, ChannelKind::Pattern, b"punsubscribe"),
 };
 
 const SUNSUBSCRIBE: Command = Command {
@@ -110,7 +110,7 @@ const SUNSUBSCRIBE: Command = Command {
     keys: Keys::range(1, -1, 1, keys::NOT_KEY),
     doc: "Ends the subscriptions to the shard channels, or to all. O(N) in the channels.",
     examples: "> SUNSUBSCRIBE a\n1) \"sunsubscribe\"\n2) \"a\"\n3) (integer) 0",
-    run: |ctx| unsubscribe(ctx, Kind::Shard, b"sunsubscribe"),
+    run: |ctx| unsubscribe(ctx, ChannelKind::Shard, b"sunsubscribe"),
 };
 
 const UNSUBSCRIBE: Command = Command {
@@ -123,10 +123,10 @@ const UNSUBSCRIBE: Command = Command {
     keys: Keys::NONE,
     doc: "Ends the subscriptions to the channels, or to all. O(N) in the channels.",
     examples: "> UNSUBSCRIBE\n1) \"unsubscribe\"\n2) (nil)\n3) (integer) 0",
-    run: |ctx| unsubscribe(ctx, Kind::Channel, b"unsubscribe"),
+    run: |ctx| unsubscribe(ctx, ChannelKind::Channel, b"unsubscribe"),
 };
 
-fn unsubscribe(ctx: &mut Ctx<'_, '_>, kind: Kind, word: &[u8]) -> Outcome {
+fn unsubscribe(ctx: &mut Ctx<'_, '_>, kind: ChannelKind, word: &[u8]) -> Outcome {
     let Ctx { args, session, node, .. } = ctx;
     let names: Vec<Box<[u8]>> = match args.len() {
         1 => session.subscriptions.of(kind).iter().cloned().collect(),
@@ -160,7 +160,7 @@ const PUBLISH: Command = Command {
     keys: Keys::NONE,
     doc: "Sends a message to a channel; answers how many clients got it. O(N+M) in its subscribers and all patterns.",
     examples: "> PUBLISH news hello\n(integer) 0",
-    run: |ctx| publish(ctx, Kind::Channel),
+    run: |ctx| publish(ctx, ChannelKind::Channel),
 };
 
 const SPUBLISH: Command = Command {
@@ -173,17 +173,17 @@ const SPUBLISH: Command = Command {
     keys: Keys::range(1, 0, 1, keys::NOT_KEY),
     doc: "Sends a message to a shard channel; answers how many clients got it. O(N) in its subscribers.",
     examples: "> SPUBLISH news hello\n(integer) 0",
-    run: |ctx| publish(ctx, Kind::Shard),
+    run: |ctx| publish(ctx, ChannelKind::Shard),
 };
 
 /// The unit's end sends it, behind what the unit told before.
-fn publish(ctx: &mut Ctx<'_, '_>, kind: Kind) -> Outcome {
+fn publish(ctx: &mut Ctx<'_, '_>, kind: ChannelKind) -> Outcome {
     let (channel, payload) = (ctx.args.get(1), ctx.args.get(2));
     let receivers = ctx.node.pubsub.receivers(kind, channel);
     // Replicas may have subscribers of their own.
     if receivers > 0 || ctx.node.journal.stream.is_on() {
-        let (shard, channel, payload) = (kind == Kind::Shard, channel.into(), payload.into());
-        ctx.db.changes.seldom().notices.push(Notice::Message { shard, channel, payload });
+        let (shard, channel, payload) = (kind == ChannelKind::Shard, channel.into(), payload.into());
+        ctx.db.changes.side_effects().notices.push(Notice::Message { shard, channel, payload });
     }
     ctx.out.count(receivers)
 }
@@ -211,7 +211,7 @@ const PUBSUB_CHANNELS: Command = Command {
     keys: Keys::NONE,
     doc: "The channels that have subscribers. O(N) in the channels.",
     examples: "> PUBSUB CHANNELS\n(empty array)",
-    run: |ctx| channels(ctx, Kind::Channel),
+    run: |ctx| channels(ctx, ChannelKind::Channel),
 };
 
 const PUBSUB_SHARDCHANNELS: Command = Command {
@@ -224,10 +224,10 @@ const PUBSUB_SHARDCHANNELS: Command = Command {
     keys: Keys::NONE,
     doc: "The shard channels that have subscribers. O(N) in the channels.",
     examples: "> PUBSUB SHARDCHANNELS x*\n(empty array)",
-    run: |ctx| channels(ctx, Kind::Shard),
+    run: |ctx| channels(ctx, ChannelKind::Shard),
 };
 
-fn channels(ctx: &mut Ctx<'_, '_>, kind: Kind) -> Outcome {
+fn channels(ctx: &mut Ctx<'_, '_>, kind: ChannelKind) -> Outcome {
     let pattern = match ctx.args.len() {
         2 => None,
         3 => Some(ctx.args.get(2)),
@@ -253,7 +253,7 @@ const PUBSUB_NUMSUB: Command = Command {
     keys: Keys::NONE,
     doc: "How many clients subscribe to each channel by its name. O(N) in the channels asked for.",
     examples: "> PUBSUB NUMSUB a\n1) \"a\"\n2) (integer) 0",
-    run: |ctx| subscribers(ctx, Kind::Channel),
+    run: |ctx| subscribers(ctx, ChannelKind::Channel),
 };
 
 const PUBSUB_SHARDNUMSUB: Command = Command {
@@ -266,10 +266,10 @@ const PUBSUB_SHARDNUMSUB: Command = Command {
     keys: Keys::NONE,
     doc: "How many clients subscribe to each shard channel. O(N) in the channels asked for.",
     examples: "> PUBSUB SHARDNUMSUB\n(empty array)",
-    run: |ctx| subscribers(ctx, Kind::Shard),
+    run: |ctx| subscribers(ctx, ChannelKind::Shard),
 };
 
-fn subscribers(ctx: &mut Ctx<'_, '_>, kind: Kind) -> Outcome {
+fn subscribers(ctx: &mut Ctx<'_, '_>, kind: ChannelKind) -> Outcome {
     let Ctx { args, out, node, .. } = ctx;
     out.array(2 * (args.len() - 2));
     for channel in args.from(2) {
@@ -290,7 +290,7 @@ const PUBSUB_NUMPAT: Command = Command {
     doc: "How many different patterns are subscribed to. O(1).",
     examples: "> PUBSUB NUMPAT\n(integer) 0",
     run: |ctx| {
-        let patterns = ctx.node.pubsub.len(Kind::Pattern);
+        let patterns = ctx.node.pubsub.len(ChannelKind::Pattern);
         ctx.out.count(patterns)
     },
 };

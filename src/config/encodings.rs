@@ -5,7 +5,7 @@ use crate::types::list::NodeMax;
 use crate::types::set::SetMax;
 use crate::types::stream;
 use crate::types::template::Sharing;
-use crate::types::{Kind, PackedMax};
+use crate::types::{Kind, ListpackMax};
 
 impl Config {
     /// The name of a value's encoding that OBJECT ENCODING answers.
@@ -18,8 +18,8 @@ impl Config {
         NodeMax::of_directive(self.list_max_listpack_size.into())
     }
 
-    pub fn hash_max(&self) -> PackedMax {
-        PackedMax { entries: self.hash_max_listpack_entries, bytes: self.hash_max_listpack_value }
+    pub fn hash_max(&self) -> ListpackMax {
+        ListpackMax { entries: self.hash_max_listpack_entries, bytes: self.hash_max_listpack_value }
     }
 
     /// Which hashes share their field names.
@@ -33,7 +33,7 @@ impl Config {
     }
 
     pub fn set_max(&self) -> SetMax {
-        let packed = PackedMax { entries: self.set_max_listpack_entries, bytes: self.set_max_listpack_value };
+        let packed = ListpackMax { entries: self.set_max_listpack_entries, bytes: self.set_max_listpack_value };
         SetMax { ints: self.set_max_intset_entries, packed }
     }
 
@@ -47,7 +47,7 @@ impl Config {
         stream::Limits { duration: self.stream_idmp_duration, size: self.stream_idmp_maxsize }
     }
 
-    pub fn zset_max(&self) -> PackedMax {
-        PackedMax { entries: self.zset_max_listpack_entries, bytes: self.zset_max_listpack_value }
+    pub fn zset_max(&self) -> ListpackMax {
+        ListpackMax { entries: self.zset_max_listpack_entries, bytes: self.zset_max_listpack_value }
     }
 }

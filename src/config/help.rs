@@ -5,7 +5,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command};
 
-use super::param::{HIDDEN, Kind, MULTI_ARG, Param, UNSUPPORTED, Unit};
+use super::param::{HIDDEN, MULTI_ARG, Param, ParamKind, UNSUPPORTED, Unit};
 use super::table::SECTIONS;
 
 /// The shells that have completions.
@@ -119,8 +119,8 @@ fn word(name: &'static str, help: &'static str) -> Arg {
 fn option(param: &'static Param) -> Arg {
     let arg = Arg::new(param.name).long(param.name).hide_short_help(true);
     let arg = match param.kind {
-        Kind::Flag(_) => arg.value_parser(PossibleValuesParser::new(["yes", "no"])),
-        Kind::Choice(choice) => arg.value_parser(PossibleValuesParser::new(choice.names)),
+        ParamKind::Flag(_) => arg.value_parser(PossibleValuesParser::new(["yes", "no"])),
+        ParamKind::Choice(choice) => arg.value_parser(PossibleValuesParser::new(choice.names)),
         _ => arg.value_name(placeholder(param)),
     };
     let arg = if param.has(MULTI_ARG) { arg.num_args(1..) } else { arg };
@@ -133,25 +133,25 @@ fn option(param: &'static Param) -> Arg {
 /// What kind of value a directive takes, in a word or two.
 fn placeholder(param: &Param) -> &'static str {
     match param.kind {
-        Kind::Flag(_) => "yes|no",
-        Kind::Number(n) => match n.unit {
+        ParamKind::Flag(_) => "yes|no",
+        ParamKind::Number(n) => match n.unit {
             Unit::Plain => "number",
             Unit::Memory => "bytes",
             Unit::Octal => "mode",
         },
-        Kind::Share(_) => "bytes|percent%",
-        Kind::Choice(_) => "word",
-        Kind::Shutdown(_) => "default|save|nosave|now|force ...",
-        Kind::Text(_) => "text",
-        Kind::Secret(_) => "secret",
-        Kind::Special(special) => special.syntax,
+        ParamKind::Share(_) => "bytes|percent%",
+        ParamKind::Choice(_) => "word",
+        ParamKind::Shutdown(_) => "default|save|nosave|now|force ...",
+        ParamKind::Text(_) => "text",
+        ParamKind::Secret(_) => "secret",
+        ParamKind::Special(special) => special.syntax,
     }
 }
 
 /// The values a directive takes.
 pub(super) fn syntax(param: &Param) -> String {
     match param.kind {
-        Kind::Choice(choice) => choice.names.join("|"),
+        ParamKind::Choice(choice) => choice.names.join("|"),
         _ => placeholder(param).to_owned(),
     }
 }

@@ -22,7 +22,7 @@ pub struct Param {
     pub name: &'static str,
     /// An older or newer name for the same directive.
     pub alias: Option<&'static str>,
-    pub kind: Kind,
+    pub kind: ParamKind,
     /// The default, as it would stand in a file.
     pub default: &'static str,
     pub flags: Flags,
@@ -32,7 +32,7 @@ pub struct Param {
 
 /// How a directive's text is read, checked and printed, and which field it lives in.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum ParamKind {
     /// `yes` or `no`.
     Flag(Lens<bool>),
     /// A whole number with bounds.
@@ -44,7 +44,7 @@ pub enum Kind {
     /// `default`, or any of `save`, `nosave`, `now`, `force`.
     Shutdown(Lens<ShutdownFlags>),
     /// UTF-8 text.
-    Text(Text),
+    Text(TextParam),
     /// Bytes that must not be shown; empty means unset.
     Secret(Lens<Vec<u8>>),
     /// A list with rules of its own.
@@ -106,7 +106,7 @@ pub struct Choice {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Text {
+pub struct TextParam {
     pub field: Lens<String>,
     pub check: fn(&str) -> Result<(), &'static str>,
     pub empty: Empty,
@@ -171,7 +171,7 @@ pub(super) const MB: i128 = 1 << 20;
 
 pub(super) const fn row(
     name: &'static str,
-    kind: Kind,
+    kind: ParamKind,
     default: &'static str,
     flags: Flags,
     doc: &'static str,
@@ -179,16 +179,16 @@ pub(super) const fn row(
     Param { name, alias: None, kind, default, flags, doc }
 }
 
-pub(super) const fn int(field: NumberLens, min: i128, max: i128) -> Kind {
-    Kind::Number(number(field, min, max, Unit::Plain))
+pub(super) const fn int(field: NumberLens, min: i128, max: i128) -> ParamKind {
+    ParamKind::Number(number(field, min, max, Unit::Plain))
 }
 
-pub(super) const fn memory(field: NumberLens, min: i128, max: i128) -> Kind {
-    Kind::Number(number(field, min, max, Unit::Memory))
+pub(super) const fn memory(field: NumberLens, min: i128, max: i128) -> ParamKind {
+    ParamKind::Number(number(field, min, max, Unit::Memory))
 }
 
-pub(super) const fn octal(field: NumberLens, min: i128, max: i128) -> Kind {
-    Kind::Number(number(field, min, max, Unit::Octal))
+pub(super) const fn octal(field: NumberLens, min: i128, max: i128) -> ParamKind {
+    ParamKind::Number(number(field, min, max, Unit::Octal))
 }
 
 pub(super) const fn number(field: NumberLens, min: i128, max: i128, unit: Unit) -> Number {
@@ -196,17 +196,21 @@ pub(super) const fn number(field: NumberLens, min: i128, max: i128, unit: Unit) 
 }
 
 /// Text whose empty value is a value.
-pub(super) const fn text(field: Lens<String>) -> Kind {
+pub(super) const fn text(field: Lens<String>) -> ParamKind {
     checked(field, any_text, Empty::Kept)
 }
 
 /// Text whose empty value means that there is none.
-pub(super) const fn optional(field: Lens<String>) -> Kind {
+pub(super) const fn optional(field: Lens<String>) -> ParamKind {
     checked(field, any_text, Empty::Unset)
 }
 
-pub(super) const fn checked(field: Lens<String>, check: fn(&str) -> Result<(), &'static str>, empty: Empty) -> Kind {
-    Kind::Text(Text { field, check, empty })
+pub(super) const fn checked(
+    field: Lens<String>,
+    check: fn(&str) -> Result<(), &'static str>,
+    empty: Empty,
+) -> ParamKind {
+    ParamKind::Text(TextParam { field, check, empty })
 }
 
 fn any_number(_: i128) -> Result<(), &'static str> {

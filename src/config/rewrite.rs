@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use super::file::trimmed;
-use super::param::{Empty, Kind, Param, Unit};
+use super::param::{Empty, Param, ParamKind, Unit};
 use super::table::{PARAMS, lookup};
 use super::{Config, MemoryShare};
 use crate::quote::{quoted, split_args};
@@ -137,24 +137,26 @@ impl Param {
     /// The lines that stand for the value; none if its not being in the file says it.
     fn lines(&self, config: &Config) -> Vec<Line> {
         let value = match self.kind {
-            Kind::Special(special) => return (special.lines)(config, self),
-            Kind::Text(text) => {
+            ParamKind::Special(special) => return (special.lines)(config, self),
+            ParamKind::Text(text) => {
                 let value = (text.field.get)(config);
                 if value.is_empty() && text.empty == Empty::Unset {
                     return Vec::new();
                 }
                 quoted(value.as_bytes())
             }
-            Kind::Secret(lens) => match (lens.get)(config).as_slice() {
+            ParamKind::Secret(lens) => match (lens.get)(config).as_slice() {
                 [] => return Vec::new(),
                 secret => quoted(secret),
             },
-            Kind::Number(n) if n.unit == Unit::Memory => memory_text((n.field.get)(config)).into_bytes(),
-            Kind::Share(lens) => match *(lens.get)(config) {
+            ParamKind::Number(n) if n.unit == Unit::Memory => memory_text((n.field.get)(config)).into_bytes(),
+            ParamKind::Share(lens) => match *(lens.get)(config) {
                 MemoryShare::Bytes(bytes) => memory_text(bytes.into()).into_bytes(),
                 MemoryShare::Percent(_) => self.get(config),
             },
-            Kind::Number(_) | Kind::Flag(_) | Kind::Choice(_) | Kind::Shutdown(_) => self.get(config),
+            ParamKind::Number(_) | ParamKind::Flag(_) | ParamKind::Choice(_) | ParamKind::Shutdown(_) => {
+                self.get(config)
+            }
         };
         let text = [self.name.as_bytes(), b" ", &value].concat();
         vec![Line { text, forced: self.get(config) != self.default.as_bytes() }]

@@ -5,7 +5,7 @@
 //! it tells a directive from a sentence.
 
 use super::help::syntax;
-use super::param::{HIDDEN, IMMUTABLE, Kind, Param, UNSUPPORTED};
+use super::param::{HIDDEN, IMMUTABLE, Param, ParamKind, UNSUPPORTED};
 use super::rewrite::memory_text;
 use super::table::SECTIONS;
 use crate::quote::quoted;
@@ -64,7 +64,7 @@ fn entry(text: &mut String, param: &Param) {
 
 fn values(param: &Param) -> String {
     match param.kind {
-        Kind::Number(n) if n.max < i128::from(i32::MAX) => {
+        ParamKind::Number(n) if n.max < i128::from(i32::MAX) => {
             format!("{} from {} to {}", syntax(param), n.bound_text(n.min), n.bound_text(n.max))
         }
         // A list that no line holds is one of words.
@@ -80,11 +80,11 @@ fn lines(param: &Param) -> Vec<String> {
         ("replicaof", _) => vec!["no one".to_owned()],
         ("save", _) => words.chunks(2).map(|point| point.join(" ")).collect(),
         ("client-output-buffer-limit", _) => words.chunks(4).map(|limit| limit.join(" ")).collect(),
-        (_, Kind::Number(n)) => match (n.unit, param.default.parse()) {
+        (_, ParamKind::Number(n)) => match (n.unit, param.default.parse()) {
             (super::param::Unit::Memory, Ok(bytes)) => vec![memory_text(bytes)],
             _ => vec![param.default.to_owned()],
         },
-        (_, Kind::Text(_) | Kind::Secret(_)) => {
+        (_, ParamKind::Text(_) | ParamKind::Secret(_)) => {
             vec![String::from_utf8_lossy(&quoted(param.default.as_bytes())).into()]
         }
         _ if param.default.is_empty() => vec!["\"\"".to_owned()],

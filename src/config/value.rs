@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::choices::ShutdownFlags;
-use super::param::{Choice, Kind, MULTI_ARG, Number, Param, Text, Unit};
+use super::param::{Choice, MULTI_ARG, Number, Param, ParamKind, TextParam, Unit};
 use super::rewrite::memory_text;
 use super::{Config, MemoryShare};
 use crate::num::{parse_i64, parse_memory};
@@ -20,14 +20,14 @@ impl Param {
     /// The value as CONFIG GET prints it.
     pub fn get(&self, config: &Config) -> Vec<u8> {
         match self.kind {
-            Kind::Flag(lens) => yes_no(*(lens.get)(config)).into(),
-            Kind::Number(n) => n.print((n.field.get)(config)).into_bytes(),
-            Kind::Share(lens) => print_share(*(lens.get)(config)).into_bytes(),
-            Kind::Choice(choice) => choice.names[(choice.get)(config)].into(),
-            Kind::Shutdown(lens) => print_shutdown(*(lens.get)(config)).into_bytes(),
-            Kind::Text(text) => (text.field.get)(config).clone().into_bytes(),
-            Kind::Secret(lens) => (lens.get)(config).clone(),
-            Kind::Special(special) => (special.get)(config),
+            ParamKind::Flag(lens) => yes_no(*(lens.get)(config)).into(),
+            ParamKind::Number(n) => n.print((n.field.get)(config)).into_bytes(),
+            ParamKind::Share(lens) => print_share(*(lens.get)(config)).into_bytes(),
+            ParamKind::Choice(choice) => choice.names[(choice.get)(config)].into(),
+            ParamKind::Shutdown(lens) => print_shutdown(*(lens.get)(config)).into_bytes(),
+            ParamKind::Text(text) => (text.field.get)(config).clone().into_bytes(),
+            ParamKind::Secret(lens) => (lens.get)(config).clone(),
+            ParamKind::Special(special) => (special.get)(config),
         }
     }
 
@@ -45,20 +45,20 @@ impl Param {
     pub fn set_args(&self, config: &mut Config, args: &[&[u8]]) -> Result<(), Reason> {
         let first = args.first().copied().unwrap_or_default();
         match self.kind {
-            Kind::Flag(lens) => *(lens.at)(config) = parse_flag(first)?,
-            Kind::Number(n) => {
+            ParamKind::Flag(lens) => *(lens.at)(config) = parse_flag(first)?,
+            ParamKind::Number(n) => {
                 let value = n.parse(first)?;
                 (n.field.set)(config, value);
             }
-            Kind::Share(lens) => *(lens.at)(config) = parse_share(first)?,
-            Kind::Choice(choice) => {
+            ParamKind::Share(lens) => *(lens.at)(config) = parse_share(first)?,
+            ParamKind::Choice(choice) => {
                 let index = choice.parse(args)?;
                 (choice.set)(config, index);
             }
-            Kind::Shutdown(lens) => *(lens.at)(config) = parse_shutdown(args)?,
-            Kind::Text(text) => *(text.field.at)(config) = text.parse(first)?,
-            Kind::Secret(lens) => *(lens.at)(config) = first.to_vec(),
-            Kind::Special(special) => (special.set)(config, args)?,
+            ParamKind::Shutdown(lens) => *(lens.at)(config) = parse_shutdown(args)?,
+            ParamKind::Text(text) => *(text.field.at)(config) = text.parse(first)?,
+            ParamKind::Secret(lens) => *(lens.at)(config) = first.to_vec(),
+            ParamKind::Special(special) => (special.set)(config, args)?,
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Choice {
     }
 }
 
-impl Text {
+impl TextParam {
     fn parse(&self, value: &[u8]) -> Result<String, Reason> {
         let value = std::str::from_utf8(c_string(value)).map_err(|_| "argument must be valid UTF-8")?;
         (self.check)(value)?;

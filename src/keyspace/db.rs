@@ -84,12 +84,12 @@ pub struct Changes {
     pub dirty: u64,
     pub hits: u64,
     pub misses: u64,
-    seldom: Option<Box<Seldom>>,
+    side_effects: Option<Box<SideEffects>>,
 }
 
 /// What few units do.
 #[derive(Default)]
-pub struct Seldom {
+pub struct SideEffects {
     /// Found due and removed, to propagate as DEL or HDEL before the unit's own effects.
     pub expired: Vec<Expired>,
     /// Keys that a walk met due, in stripes it no longer holds: to be looked at once more, each in a unit of its own.
@@ -101,36 +101,36 @@ pub struct Seldom {
     pub garbage: Vec<Value>,
     /// Emptied databases that are to be freed before the reply leaves, but not while the world stands still.
     pub flushed: Vec<Flushed>,
-    /// Keys that got an expiry which is this server's own to see to; see [`Manner::owns`].
+    /// Keys that got an expiry which is this server's own to see to; see [`AccessMode::owns`].
     pub owned: Vec<(usize, Box<[u8]>, Millis)>,
 }
 
 impl Changes {
-    pub fn seldom(&mut self) -> &mut Seldom {
-        self.seldom.get_or_insert_default()
+    pub fn side_effects(&mut self) -> &mut SideEffects {
+        self.side_effects.get_or_insert_default()
     }
 
     #[inline]
     pub fn did_seldom(&self) -> bool {
-        self.seldom.is_some()
+        self.side_effects.is_some()
     }
 
     /// What few units do, if this one did any of it.
     #[inline]
-    pub fn take_seldom(&mut self) -> Option<Box<Seldom>> {
-        self.seldom.take()
+    pub fn take_side_effects(&mut self) -> Option<Box<SideEffects>> {
+        self.side_effects.take()
     }
 
     /// What was found due since this was last asked.
     #[inline]
     pub fn take_expired(&mut self) -> Vec<Expired> {
-        self.seldom.as_mut().map_or_else(Vec::new, |seldom| std::mem::take(&mut seldom.expired))
+        self.side_effects.as_mut().map_or_else(Vec::new, |side_effects| std::mem::take(&mut side_effects.expired))
     }
 }
 
 /// How a unit looks at keys.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Manner {
+pub struct AccessMode {
     /// CLIENT NO-TOUCH: reading leaves the access clock alone.
     pub no_touch: bool,
     /// Loading and replicas: nothing expires by itself.
@@ -144,7 +144,7 @@ pub struct Manner {
     pub lazy_free: bool,
 }
 
-impl Manner {
+impl AccessMode {
     /// Whether a key found due may be removed.
     pub fn removes_due(&self) -> bool {
         !self.keep_expired && !self.hide_expired
@@ -159,7 +159,7 @@ pub struct Db<'k> {
     hints: Hints,
     /// The hint that was right last.
     at_hint: Cell<usize>,
-    pub manner: Manner,
+    pub mode: AccessMode,
     pub changes: Changes,
 }
 
@@ -174,8 +174,8 @@ pub struct Hint {
 pub type Hints = SmallVec<[Hint; 1]>;
 
 impl<'k> Db<'k> {
-    pub fn new(held: Held<'k>, index: usize, now: Millis, manner: Manner) -> Self {
-        Self { held, index, now, hints: Hints::new(), at_hint: Cell::new(0), manner, changes: Changes::default() }
+    pub fn new(held: Held<'k>, index: usize, now: Millis, mode: AccessMode) -> Self {
+        Self { held, index, now, hints: Hints::new(), at_hint: Cell::new(0), mode, changes: Changes::default() }
     }
 
     /// Tells where keys live whose place is known already; the addresses must be the very arguments handed in later.
@@ -246,15 +246,15 @@ impl<'k> Db<'k> {
     #[inline]
     pub(super) fn live(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
         let (slot, entry) = self.find(place, key)?;
-        if entry.is_due(self.now) && !self.manner.keep_expired {
-            if self.manner.hide_expired {
+        if entry.is_due(self.now) && !self.mode.keep_expired {
+            if self.mode.hide_expired {
                 return None;
             }
             self.expire_found(place, slot);
             return None;
         }
         if entry.has_expiring_fields()
-            && self.manner.removes_due()
+            && self.mode.removes_due()
             && entry.shows_due(self.now)
             && !self.expire_fields(place, slot, entry)
         {
@@ -270,7 +270,7 @@ impl<'k> Db<'k> {
         match self.live(place, key) {
             Some((_, mut entry)) => {
                 self.changes.hits += 1;
-                if !self.manner.no_touch {
+                if !self.mode.no_touch {
                     entry.set_access(self.keyspace().settings.read(entry.access(), self.now));
                 }
                 Some(entry)
@@ -293,7 +293,7 @@ impl<'k> Db<'k> {
     pub(super) fn write_entry(&mut self, key: &[u8]) -> Option<(Place, Slot, Entry)> {
         let place = self.place(key);
         let (slot, mut entry) = self.live(place, key)?;
-        if !self.manner.no_touch {
+        if !self.mode.no_touch {
             entry.set_access(self.keyspace().settings.written(entry.access(), self.now));
         }
         Some((place, slot, entry))
@@ -395,8 +395,8 @@ impl<'k> Db<'k> {
 
     /// Frees a value that is no longer anybody's, or sends it to be freed elsewhere if it is big.
     pub fn discard(&mut self, value: Value) {
-        if self.manner.lazy_free && value.free_effort() > LAZY_FREE_EFFORT {
-            self.changes.seldom().garbage.push(value);
+        if self.mode.lazy_free && value.free_effort() > LAZY_FREE_EFFORT {
+            self.changes.side_effects().garbage.push(value);
         }
     }
 
@@ -406,7 +406,7 @@ impl<'k> Db<'k> {
         self.changed(place, &key, b'x', "expired", false);
         // The DEL that stands for the expiry is not the command's own change.
         self.changes.dirty -= 1;
-        self.changes.seldom().expired.push(Expired { db: self.index, key, what: Lapsed::Key });
+        self.changes.side_effects().expired.push(Expired { db: self.index, key, what: Lapsed::Key });
         self.dispose(entry);
     }
 
@@ -455,10 +455,10 @@ impl<'k> Db<'k> {
         let ready = !data.waiters.is_empty() && wakes(class, event) && data.waiters.has(index, key);
         let noted = data.tracked.take(place.hash, key, &keyspace.tracked);
         if ready {
-            self.changes.seldom().ready.push((index, key.into()));
+            self.changes.side_effects().ready.push((index, key.into()));
         }
         if !noted.is_empty() || keyspace.settings.events.load(Relaxed) & BROADCAST != 0 {
-            self.changes.seldom().notices.push(Notice::Stale { key: key.into(), noted, changed: true });
+            self.changes.side_effects().notices.push(Notice::Stale { key: key.into(), noted, changed: true });
         }
     }
 
@@ -466,7 +466,7 @@ impl<'k> Db<'k> {
     pub(super) fn wake(&mut self, place: Place, key: &[u8]) {
         let index = self.index;
         if self.held.data(place.stripe as usize).waiters.has(index, key) {
-            self.changes.seldom().ready.push((index, key.into()));
+            self.changes.side_effects().ready.push((index, key.into()));
         }
     }
 
@@ -669,9 +669,9 @@ impl Db<'_> {
         if was.is_none_or(|was| at < was) {
             self.index_expiry(place.stripe as usize, at, place.hash);
         }
-        if self.manner.owns && was != Some(at) {
+        if self.mode.owns && was != Some(at) {
             let index = self.index;
-            self.changes.seldom().owned.push((index, key.into(), at));
+            self.changes.side_effects().owned.push((index, key.into(), at));
         }
     }
 

@@ -115,7 +115,7 @@ impl<'k> Db<'k> {
         self.changed(place, key, b'h', "hexpired", exists);
         // What stands for the expiry is not the command's own change.
         self.changes.dirty -= 1;
-        self.changes.seldom().expired.push(Expired { db: self.index, key: key.into(), what });
+        self.changes.side_effects().expired.push(Expired { db: self.index, key: key.into(), what });
     }
 }
 
@@ -188,7 +188,7 @@ impl<'d, 'k, T: Collection> Edit<'d, 'k, T> {
 
     /// The log is being read: what is due stays.
     pub fn keeps_expired(&self) -> bool {
-        self.db.manner.keep_expired
+        self.db.mode.keep_expired
     }
 
     pub fn key(&self) -> &'d [u8] {

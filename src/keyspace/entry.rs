@@ -98,7 +98,7 @@ impl Lengths {
 /// Of an inline string: its length and the room for it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Text {
+struct TextLengths {
     len: u32,
     room: u32,
 }
@@ -214,7 +214,7 @@ impl Entry {
                 New::Bytes { bytes, .. } => {
                     if body_flag == WIDE {
                         let room = (size - key_at - key.len()) as u32;
-                        entry.body_ptr().cast::<Text>().write(Text { len: 0, room });
+                        entry.body_ptr().cast::<TextLengths>().write(TextLengths { len: 0, room });
                     }
                     entry.write_inline(bytes);
                 }
@@ -273,16 +273,16 @@ impl Entry {
 
     /// Lengths of an inline string; of other bodies nothing.
     #[inline]
-    fn text(&self) -> Text {
+    fn text(&self) -> TextLengths {
         match self.flags() & BODY {
             INLINE => {
                 let lengths = Lengths(self.head().lengths);
                 let room = lengths.size() - key_offset(self.flags()) - lengths.key();
-                Text { len: lengths.text() as u32, room: room as u32 }
+                TextLengths { len: lengths.text() as u32, room: room as u32 }
             }
             // SAFETY: the flag says that `new` wrote them.
-            WIDE => unsafe { self.body_ptr().cast::<Text>().read() },
-            _ => Text { len: 0, room: 0 },
+            WIDE => unsafe { self.body_ptr().cast::<TextLengths>().read() },
+            _ => TextLengths { len: 0, room: 0 },
         }
     }
 
@@ -439,7 +439,7 @@ impl Entry {
             head.lengths = Lengths(head.lengths).with_text(len).0;
         } else {
             // SAFETY: the lengths of a wide string stand there; callers write inline strings only.
-            unsafe { (*self.body_ptr().cast::<Text>()).len = len as u32 }
+            unsafe { (*self.body_ptr().cast::<TextLengths>()).len = len as u32 }
         }
     }
 
@@ -556,7 +556,7 @@ fn expiry_offset(flags: u32) -> usize {
         + match flags & BODY {
             INLINE => 0,
             INT => size_of::<i64>(),
-            WIDE => size_of::<Text>(),
+            WIDE => size_of::<TextLengths>(),
             _ => size_of::<Value>(),
         }
 }

@@ -287,7 +287,7 @@ const TRIES: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::super::access::Tracks;
-    use super::super::db::{Expiry, Manner};
+    use super::super::db::{AccessMode, Expiry};
     use super::*;
 
     const START: Millis = 1_700_000_000_000;
@@ -296,7 +296,7 @@ mod tests {
 
     fn run(keyspace: &Keyspace, now: Millis, work: impl FnOnce(&mut Db<'_>)) {
         let exclusive = keyspace.gate.exclusive();
-        work(&mut Db::new(keyspace.own_world(&exclusive), 0, now, Manner::default()));
+        work(&mut Db::new(keyspace.own_world(&exclusive), 0, now, AccessMode::default()));
     }
 
     fn filled(stripes: usize, numbers: std::ops::Range<u32>, now: Millis) -> Keyspace {
@@ -317,7 +317,7 @@ mod tests {
     fn evict(keyspace: &Keyspace, policy: Policy, samples: usize, now: Millis, count: usize) -> Vec<u32> {
         let one = || {
             let Victim { held, db, key } = keyspace.pick_victim(0, policy, samples, now)?;
-            let mut db = Db::new(held, db, now, Manner::default());
+            let mut db = Db::new(held, db, now, AccessMode::default());
             assert!(db.remove_as(&key, b'e', "evicted"));
             db.release_emptied(&key);
             Some(number(&key))

@@ -48,9 +48,9 @@ impl Db<'_> {
 
     /// Sets a key's access clock to now, also for a client that asked not to touch; says whether the key is there.
     pub fn touch(&mut self, key: &[u8]) -> bool {
-        let no_touch = std::mem::take(&mut self.manner.no_touch);
+        let no_touch = std::mem::take(&mut self.mode.no_touch);
         let found = self.read_entry(key).is_some();
-        self.manner.no_touch = no_touch;
+        self.mode.no_touch = no_touch;
         found
     }
 
@@ -64,7 +64,7 @@ impl Db<'_> {
 
     #[cold]
     fn note_event(&mut self, name: &'static str, key: &[u8]) {
-        self.changes.seldom().notices.push(Notice::Event(Event { name, db: self.index, key: key.into() }));
+        self.changes.side_effects().notices.push(Notice::Event(Event { name, db: self.index, key: key.into() }));
     }
 
     /// Puts a string that is kept as text even if it reads as an integer, keeping the expiry: INCRBYFLOAT's result.

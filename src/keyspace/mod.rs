@@ -30,7 +30,7 @@ pub mod walk;
 pub mod watch;
 
 pub use crate::types::Text;
-pub use db::{Changes, Db, Event, Expired, Expiry, Hint, Hints, Lapsed, Manner, Notice, Seldom, WrongType};
+pub use db::{AccessMode, Changes, Db, Event, Expired, Expiry, Hint, Hints, Lapsed, Notice, SideEffects, WrongType};
 pub use edit::Edit;
 pub use generic::{BROADCAST, event_class};
 pub use strings::Stored;

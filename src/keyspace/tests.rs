@@ -1,12 +1,12 @@
 //! The keyspace against a naive model: whatever happens to keys under a driven clock, both agree after every step.
 
-use super::db::{Db, Expired, Expiry, FIELDS_PER_VISIT, Lapsed, Manner};
+use super::db::{AccessMode, Db, Expired, Expiry, FIELDS_PER_VISIT, Lapsed};
 use super::defrag::Pass;
 use super::expire::expire_slice;
 use super::stripe::Keyspace;
 use super::walk::Garbage;
 use crate::mover::Mover;
-use crate::types::PackedMax;
+use crate::types::ListpackMax;
 use crate::types::fields::Due;
 use crate::types::hash::Hash;
 use proptest::collection::vec;
@@ -127,7 +127,7 @@ impl Pair {
     /// Runs a unit that owns everything and takes what it expired out of the model.
     fn unit<R>(&mut self, db: usize, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
         let exclusive = self.keyspace.gate.exclusive();
-        let mut db = Db::new(self.keyspace.own_world(&exclusive), db, self.now, Manner::default());
+        let mut db = Db::new(self.keyspace.own_world(&exclusive), db, self.now, AccessMode::default());
         let result = work(&mut db);
         for Expired { db, key, .. } in db.changes.take_expired() {
             let (_, expiry) = self.model.keys.remove(&(db, key.to_vec())).expect("an expired key was there");
@@ -315,7 +315,7 @@ proptest! {
         let name = |kind: &str, n: usize| format!("{kind}:{n}").into_bytes();
         let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
             let exclusive = keyspace.gate.exclusive();
-            work(&mut Db::new(keyspace.own_world(&exclusive), 0, START, Manner::default()));
+            work(&mut Db::new(keyspace.own_world(&exclusive), 0, START, AccessMode::default()));
         };
         run(&mut |db| {
             (0..stable).for_each(|n| db.set_string(&name("stable", n), b"v", Expiry::Clear));
@@ -364,7 +364,7 @@ proptest! {
         let mut now = START;
         let run = |now: i64, work: &mut dyn FnMut(&mut Db<'_>)| {
             let exclusive = keyspace.gate.exclusive();
-            work(&mut Db::new(keyspace.own_world(&exclusive), 0, now, Manner::default()));
+            work(&mut Db::new(keyspace.own_world(&exclusive), 0, now, AccessMode::default()));
         };
         run(now, &mut |db| for (n, ms) in &times {
             db.set_string(n.to_string().as_bytes(), b"v", Expiry::At(now + ms));
@@ -413,7 +413,7 @@ fn retired_memory_is_freed_when_it_is_asked_for() {
     let keyspace: &'static Keyspace = Box::leak(Box::new(Keyspace::new(DATABASES, STRIPES, 1, START)));
     {
         let exclusive = keyspace.gate.exclusive();
-        let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, Manner::default());
+        let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, AccessMode::default());
         let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         names.iter().for_each(|name| db.set_string(name.as_bytes(), b"a value", Expiry::Clear));
         names.iter().for_each(|name| assert!(db.remove(name.as_bytes())));
@@ -478,7 +478,7 @@ fn moving_one_expiry_back_and_forth_takes_no_memory() {
 /// A big hash: `fields` expire 10 ms after the start, one is lasting.
 fn with_due_fields(fields: usize) -> Pair {
     let mut pair = Pair::new();
-    let packed = PackedMax { entries: 4, bytes: 64 };
+    let packed = ListpackMax { entries: 4, bytes: 64 };
     pair.unit(0, |db| {
         let mut hash = db.upsert::<Hash>(b"h").unwrap_or_else(|_| panic!("the key is free"));
         for n in 0..fields {
@@ -498,7 +498,7 @@ impl Pair {
     /// Runs a unit on the hash; what it did and which fields it removed as due.
     fn meet<R>(&self, work: impl FnOnce(&mut Db<'_>) -> R) -> (R, Gone) {
         let exclusive = self.keyspace.gate.exclusive();
-        let mut db = Db::new(self.keyspace.own_world(&exclusive), 0, self.now, Manner::default());
+        let mut db = Db::new(self.keyspace.own_world(&exclusive), 0, self.now, AccessMode::default());
         let (result, mut names) = (work(&mut db), Ok(Vec::new()));
         for expired in db.changes.take_expired() {
             match (expired.what, &mut names) {
@@ -549,7 +549,7 @@ fn whoever_meets_a_crowd_of_due_fields_sees_none_and_removes_few() {
     }
     // Nothing else is removed at the same time, and what is written anew was removed before.
     pair.now -= 1;
-    let packed = PackedMax { entries: 4, bytes: 64 };
+    let packed = ListpackMax { entries: 4, bytes: 64 };
     let (_, removed) = pair.meet(|db| {
         let mut hash = db.edit::<Hash>(b"h").ok().flatten().expect("one field is lasting");
         assert!(!hash.set_due(&left[1], None) && !hash.remove(&left[1]) && hash.get(&left[0]).is_none());
@@ -597,7 +597,7 @@ fn what_a_snapshot_holds_back_is_counted_until_it_is_taken() {
     let keyspace = &pair.keyspace;
     let exclusive = keyspace.gate.exclusive();
     let mut walk = keyspace.cut(&exclusive, 0).expect("no other walk runs");
-    let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, Manner::default());
+    let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, AccessMode::default());
     for _ in 0..3 {
         (0..50).for_each(|n: u32| db.set_string(n.to_string().as_bytes(), &value, Expiry::Clear));
     }
@@ -660,7 +660,7 @@ fn of_many_databases_those_that_are_used_take_memory() {
     let keyspace = Keyspace::new(10_000, 16, 1, START);
     let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
         let exclusive = keyspace.gate.exclusive();
-        work(&mut Db::new(keyspace.own_world(&exclusive), 9_999, START, Manner::default()));
+        work(&mut Db::new(keyspace.own_world(&exclusive), 9_999, START, AccessMode::default()));
     };
     let parts = || -> Vec<usize> {
         let mut seen: Vec<_> = (0..16)

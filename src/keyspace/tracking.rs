@@ -113,7 +113,7 @@ impl Db<'_> {
         if keyspace.tracked.is_over()
             && let Some((key, noted)) = tracked.take_any(key, &keyspace.tracked)
         {
-            self.changes.seldom().notices.push(Notice::Stale { key, noted, changed: false });
+            self.changes.side_effects().notices.push(Notice::Stale { key, noted, changed: false });
         }
     }
 
@@ -123,7 +123,7 @@ impl Db<'_> {
         while keyspace.tracked.is_over()
             && let Some((key, noted)) = self.held.data(stripe).tracked.take_any(b"", &keyspace.tracked)
         {
-            self.changes.seldom().notices.push(Notice::Stale { key, noted, changed: false });
+            self.changes.side_effects().notices.push(Notice::Stale { key, noted, changed: false });
         }
     }
 }

@@ -2,7 +2,7 @@
 //! once they are touched.
 
 use super::entry::{Body, New};
-use super::{Db, Notice, Seldom};
+use super::{Db, Notice, SideEffects};
 use crate::clock::Millis;
 use crate::types::Value;
 use std::sync::atomic::Ordering::Relaxed;
@@ -103,13 +103,13 @@ impl Db<'_> {
 
     /// Forgets what the unit did so far: its changes are put back.
     pub fn forget_changes(&mut self) {
-        let seldom = self.changes.take_seldom();
+        let side_effects = self.changes.take_side_effects();
         self.changes = super::Changes::default();
-        if let Some(seldom) = seldom {
+        if let Some(side_effects) = side_effects {
             // Clients that cache a key were struck off when it first changed: better told in vain than never.
             let stale = |notice: &Notice| matches!(notice, Notice::Stale { .. } | Notice::AllStale);
-            let (garbage, notices) = (seldom.garbage, seldom.notices.into_iter().filter(stale).collect());
-            *self.changes.seldom() = Seldom { garbage, notices, ..Seldom::default() };
+            let (garbage, notices) = (side_effects.garbage, side_effects.notices.into_iter().filter(stale).collect());
+            *self.changes.side_effects() = SideEffects { garbage, notices, ..SideEffects::default() };
         }
     }
 }
@@ -119,13 +119,13 @@ const COPIED_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use crate::keyspace::{Db, Expiry, Keyspace, Manner};
+    use crate::keyspace::{AccessMode, Db, Expiry, Keyspace};
 
     #[test]
     fn what_is_put_back_is_as_it_was() {
         let keyspace = Keyspace::new(2, 8, 1, 0);
         let stripes = 0..8u32;
-        let mut db = Db::new(keyspace.lock(stripes), 0, 1000, Manner::default());
+        let mut db = Db::new(keyspace.lock(stripes), 0, 1000, AccessMode::default());
         db.set_string(b"a", b"one", Expiry::At(5000));
         let befores: Vec<_> = [&b"a"[..], b"b"].iter().map(|key| db.copy_before(key).expect("small")).collect();
         db.set_string(b"a", b"two", Expiry::Clear);
@@ -143,7 +143,7 @@ mod tests {
         let stripe = |key: &[u8]| keyspace.place(key).stripe;
         let mine = &keys[0];
         let other = keys.iter().find(|key| stripe(key) != stripe(mine)).expect("another stripe");
-        let mut db = Db::new(keyspace.lock_one(stripe(mine) as usize), 0, 0, Manner::default());
+        let mut db = Db::new(keyspace.lock_one(stripe(mine) as usize), 0, 0, AccessMode::default());
         let held = keyspace.lock_one(stripe(other) as usize);
         assert!(db.reach(mine).is_ok() && db.reach(other).is_err());
         drop(held);

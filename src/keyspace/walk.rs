@@ -24,7 +24,7 @@ pub struct Met<'a> {
 impl Db<'_> {
     /// What is due by this time is not shown: nothing to who sees expired keys.
     fn walk_time(&self) -> Millis {
-        if self.manner.keep_expired { Millis::MIN } else { self.now }
+        if self.mode.keep_expired { Millis::MIN } else { self.now }
     }
 
     /// One SCAN call: emits the keys of whole buckets until about `count` were seen. Returns the next cursor, 0 at the
@@ -35,7 +35,7 @@ impl Db<'_> {
         let (mut stripe, mut position) = ((cursor & (stripes as u64 - 1)) as usize, cursor >> bits);
         let (index, now) = (self.index, self.walk_time());
         let (mut seen, mut buckets) = (0, 0);
-        let (removes, mut met_due) = (self.manner.removes_due(), Vec::new());
+        let (removes, mut met_due) = (self.mode.removes_due(), Vec::new());
         while stripe < stripes {
             if position == 0 && self.keyspace().keys_in(stripe, index) == 0 {
                 stripe += 1;
@@ -67,7 +67,7 @@ impl Db<'_> {
             }
         }
         if !met_due.is_empty() {
-            self.changes.seldom().met_due.append(&mut met_due);
+            self.changes.side_effects().met_due.append(&mut met_due);
         }
         // Position 0 with a stripe to go still encodes as a non-zero cursor: the stripe's number.
         if stripe >= stripes { 0 } else { position << bits | stripe as u64 }
@@ -148,14 +148,14 @@ impl Db<'_> {
             });
             let Some(stripe) = stripe else { continue };
             let now = self.walk_time();
-            let removes = self.manner.removes_due();
+            let removes = self.mode.removes_due();
             let changes = &mut self.changes;
             let found = self.held.visit(stripe, |held| {
                 let word = held.part_there(stripe, index)?.table.sample(|| fastrand::u64(..))?;
                 // SAFETY: as above.
                 let entry = unsafe { Entry::from_word(word) };
                 if removes && entry.is_due(now) {
-                    changes.seldom().met_due.push((index, entry.key().into()));
+                    changes.side_effects().met_due.push((index, entry.key().into()));
                 }
                 (!entry.is_due(now)).then(|| entry.key().to_vec())
             });
@@ -189,14 +189,14 @@ impl Db<'_> {
             data.tracked.clear(&keyspace.tracked);
             let awaited: Vec<_> = data.waiters.keys(index).map(|key| (index, key.into())).collect();
             if !awaited.is_empty() {
-                self.changes.seldom().ready.extend(awaited);
+                self.changes.side_effects().ready.extend(awaited);
             }
             self.refresh_next_due(stripe);
             if let Some(shared) = self.keyspace().shared(stripe, index) {
                 shared.tell(&Part::default());
             }
         }
-        self.changes.seldom().notices.push(Notice::AllStale);
+        self.changes.side_effects().notices.push(Notice::AllStale);
         keyspace.captures.hand_over(keyspace.numbers.at_cut(index), flushed)
     }
 
@@ -220,7 +220,7 @@ impl Db<'_> {
             for db in [a, b] {
                 let mut awaited = data.waiters.keys(db).map(|key| (db, key.into())).peekable();
                 if awaited.peek().is_some() {
-                    self.changes.seldom().ready.extend(awaited);
+                    self.changes.side_effects().ready.extend(awaited);
                 }
             }
             for db in [a, b] {
@@ -229,7 +229,7 @@ impl Db<'_> {
         }
         self.changes.dirty += 1;
         // Redis says nothing here, and its clients go on with the other database's values.
-        self.changes.seldom().notices.push(Notice::AllStale);
+        self.changes.side_effects().notices.push(Notice::AllStale);
     }
 }
 

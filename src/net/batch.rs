@@ -1,6 +1,6 @@
 //! A batch: the whole requests that one wake-up of a connection finds in its read buffer, and the memory they will need.
 
-use crate::command::table::Row;
+use crate::command::registry::Row;
 use crate::command::turn::LookedUp;
 use crate::keyspace::Keyspace;
 use crate::resp::{ArgvView, Span};

@@ -65,7 +65,7 @@ fn instance(page: &mut Page, node: &Node, config: &Config) {
 
 /// How a figure of INFO is told.
 #[derive(Clone, Copy)]
-enum Kind {
+enum MetricKind {
     Gauge,
     /// Its series ends in `_total`, which the table leaves out.
     Counter,
@@ -81,10 +81,10 @@ fn series(page: &mut Page, figures: &Figures) {
         let Some(value) = figures.get(field) else { continue };
         let name = format!("redis_{name}");
         match kind {
-            Kind::Status => page.gauge(&name, help, u8::from(value == "ok")),
-            Kind::Counter => page.counter(&name, help, value),
-            Kind::Gauge => page.gauge(&name, help, value),
-            Kind::Unknown => {
+            MetricKind::Status => page.gauge(&name, help, u8::from(value == "ok")),
+            MetricKind::Counter => page.counter(&name, help, value),
+            MetricKind::Gauge => page.gauge(&name, help, value),
+            MetricKind::Unknown => {
                 page.family(&name, "unknown", help);
                 page.sample(&name, &[], value);
             }
@@ -317,11 +317,11 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-use Kind::{Counter as C, Gauge as G, Status as S, Unknown as U};
+use MetricKind::{Counter as C, Gauge as G, Status as S, Unknown as U};
 
 /// INFO's field, the series without `redis_`, its kind, its help.
 #[rustfmt::skip]
-const SERIES: &[(&str, &str, Kind, &str)] = &[
+const SERIES: &[(&str, &str, MetricKind, &str)] = &[
     ("uptime_in_seconds", "uptime_in_seconds", G, "Seconds since the server started."),
     ("process_id", "process_id", G, "The process."),
     ("connected_clients", "connected_clients", G, "Connections of clients."),

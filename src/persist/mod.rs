@@ -14,7 +14,7 @@ pub mod rdb;
 mod replay;
 pub mod rewrite;
 pub mod save;
-pub mod snapshot;
+pub mod snapshot_writer;
 pub mod storage;
 pub mod stream;
 pub mod walks;

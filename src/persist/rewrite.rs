@@ -10,7 +10,7 @@ use super::aof::{Aof, AofDir};
 use super::journal::Journal;
 use super::manifest::{FileInfo, Manifest};
 use super::rdb::Version;
-use super::snapshot::{self, Form, Order};
+use super::snapshot_writer::{self, Form, Order};
 use super::storage::{Directory, StoredFile};
 use super::walks::Walks;
 use crate::clock;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What a rewrite works on.
-pub struct Job<'a> {
+pub struct Rewrite<'a> {
     pub keyspace: &'a Keyspace,
     pub journal: &'a Journal,
     pub aof: &'a Aof,
@@ -34,7 +34,7 @@ pub struct Job<'a> {
     pub slot: usize,
 }
 
-impl Job<'_> {
+impl Rewrite<'_> {
     /// Runs one rewrite to its end.
     pub fn run(&self) -> io::Result<()> {
         let started = clock::now_ms();
@@ -88,8 +88,8 @@ impl Job<'_> {
     fn write_base(&self, walk: Walk<'_>, libraries: &Set, temp: &Path) -> io::Result<()> {
         let (storage, walks) = (&self.aof.storage, self.walks);
         let order = Order { form: self.form(), config: self.config, walks, libraries };
-        let mut file = snapshot::File::create(storage, temp)?;
-        snapshot::write(walk, &order, &mut file).and_then(|()| self.go_on())
+        let mut file = snapshot_writer::File::create(storage, temp)?;
+        snapshot_writer::write(walk, &order, &mut file).and_then(|()| self.go_on())
     }
 
     fn form(&self) -> Form {

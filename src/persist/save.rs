@@ -8,7 +8,7 @@ use super::aof::{LastOk, at};
 use super::progress::Loading;
 use super::rdb::Version;
 use super::rdb::write::{History, Purpose, Writer};
-use super::snapshot::{self, Form, Order};
+use super::snapshot_writer::{self, Form, Order};
 use super::storage::{Storage, directory_of};
 use super::walks::Walks;
 use crate::clock::{self, Millis};
@@ -74,7 +74,7 @@ impl Rdb {
 }
 
 /// What a background save works on.
-pub struct Job<'a> {
+pub struct Save<'a> {
     pub keyspace: &'a Keyspace,
     pub rdb: &'a Rdb,
     pub walks: &'a Walks,
@@ -86,7 +86,7 @@ pub struct Job<'a> {
     pub changes: &'a dyn Fn() -> (u64, Option<History>),
 }
 
-impl Job<'_> {
+impl Save<'_> {
     /// Runs one save to its end.
     pub fn run(&self) {
         let started = clock::now_ms();
@@ -125,8 +125,8 @@ impl Job<'_> {
         let (storage, temp) = (&self.rdb.storage, background_path());
         let form = Form::Rdb { version: Version::of(self.keyspace.has_timed_fields()), log_base: false, history };
         let order = Order { form, config: self.config, walks: self.walks, libraries: &libraries };
-        let written = snapshot::File::create(storage, &temp)
-            .and_then(|mut file| snapshot::write(walk, &order, &mut file))
+        let written = snapshot_writer::File::create(storage, &temp)
+            .and_then(|mut file| snapshot_writer::write(walk, &order, &mut file))
             .and_then(|()| match self.walks.is_cancelled() {
                 true => Err(io::ErrorKind::Interrupted.into()),
                 false => Ok(()),

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::persist::rdb::Version;
 use crate::persist::rdb::write::{Purpose, Writer};
-use crate::persist::snapshot::{self, Form, Order, Sink};
+use crate::persist::snapshot_writer::{self, Form, Order, Sink};
 use crate::persist::{Journal, Storage, Walks};
 use crate::script::functions::{Libraries, Set};
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// What a full sync works on.
-pub struct Job<'a> {
+pub struct FullSync<'a> {
     pub keyspace: &'a Keyspace,
     pub replication: &'a Replication,
     pub journal: &'a Journal,
@@ -53,7 +53,7 @@ pub fn is_due(replication: &Replication, config: &Config, now: i64) -> bool {
     now - first >= delay_ms || enough > 0 && waiting.len() >= enough
 }
 
-impl Job<'_> {
+impl FullSync<'_> {
     pub fn run(&self) {
         let started = Instant::now();
         self.started_ms.store(clock::now_ms(), Relaxed);
@@ -121,11 +121,11 @@ impl Job<'_> {
             return Ok(());
         }
         if diskless {
-            snapshot::write(walk, &order, &mut all)?;
+            snapshot_writer::write(walk, &order, &mut all)?;
         } else {
             let path = temp_path();
-            let written = snapshot::File::create(self.storage, &path)
-                .and_then(|mut file| snapshot::write(walk, &order, &mut file))
+            let written = snapshot_writer::File::create(self.storage, &path)
+                .and_then(|mut file| snapshot_writer::write(walk, &order, &mut file))
                 .and_then(|()| all.send_file(&path));
             let _ = self.storage.remove(&path);
             written?;
@@ -134,7 +134,7 @@ impl Job<'_> {
     }
 }
 
-impl Job<'_> {
+impl FullSync<'_> {
     fn refuse(&self, replica: &Replica, refusal: &Refusal) {
         let now = clock::now_ms();
         if self.replication.refused_ms.swap(now, Relaxed) + REFUSALS_LOGGED_EVERY_MS < now {
@@ -194,7 +194,7 @@ struct Connections<'j> {
 }
 
 impl<'j> Connections<'j> {
-    fn of(replicas: &[Arc<Replica>], job: &Job<'j>) -> Self {
+    fn of(replicas: &[Arc<Replica>], job: &FullSync<'j>) -> Self {
         let patience = Duration::from_secs(u64::from(job.config.repl_timeout));
         let whole = replicas.iter().filter(|replica| !replica.offered.functions_only);
         Self { replicas: whole.cloned().collect(), walks: job.walks, patience }

@@ -2,7 +2,7 @@
 
 use super::cache::{Script, Scripts, Sha};
 use super::functions::{Library, Loader};
-use super::state::{Compiled, Kind, Options};
+use super::state::{Compiled, Environment, Options};
 use super::{Engine, Host, Version};
 use crate::table::keyed_hasher;
 use ahash::RandomState;
@@ -31,9 +31,9 @@ thread_local! {
     static FUNCTIONS: RefCell<Option<Functions>> = const { RefCell::new(None) };
 }
 
-fn options(scripts: &Scripts, kind: Kind) -> Options {
+fn options(scripts: &Scripts, kind: Environment) -> Options {
     let text = *scripts.version.read();
-    let used = if kind == Kind::Eval { &scripts.eval_bytes } else { &scripts.function_bytes };
+    let used = if kind == Environment::Eval { &scripts.eval_bytes } else { &scripts.function_bytes };
     Options {
         kind,
         version: Version { text, number: number(text) },
@@ -56,7 +56,7 @@ impl Evals {
         match kept.filter(|evals| evals.generation == generation) {
             Some(evals) => Some(evals),
             None => {
-                let engine = Engine::open(&options(scripts, Kind::Eval))?;
+                let engine = Engine::open(&options(scripts, Environment::Eval))?;
                 Some(Self { engine, compiled: HashMap::with_hasher(keyed_hasher()), generation })
             }
         }
@@ -126,7 +126,7 @@ impl Functions {
         match kept.filter(|functions| functions.generation == generation) {
             Some(functions) => Some(functions),
             None => {
-                let engine = Engine::open(&options(scripts, Kind::Functions))?;
+                let engine = Engine::open(&options(scripts, Environment::Functions))?;
                 Some(Self { engine, loaded: HashMap::new(), generation })
             }
         }

@@ -37,7 +37,7 @@ mod vm;
 pub use cache::{Script, Scripts};
 pub use engine::{Engine, Ran, Start};
 pub use redis::hex_digest;
-pub use state::{Compiled, Kind, Options};
+pub use state::{Compiled, Environment, Options};
 
 use crate::resp::ArgvView;
 

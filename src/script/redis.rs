@@ -5,7 +5,7 @@
 
 use super::decimal::{push_g, to_i32};
 use super::ffi::{self, lua_State};
-use super::state::{End, Kind, Options};
+use super::state::{End, Environment, Options};
 use super::vm::{Lua, Results, enter};
 use super::{Called, REPL_AOF, REPL_REPLICA, library, reply};
 use sha1::{Digest, Sha1};
@@ -31,7 +31,7 @@ pub fn open(lua: Lua, options: &Options) {
     ] {
         lua.set_number(name, f64::from(flags));
     }
-    if options.kind == Kind::Eval {
+    if options.kind == Environment::Eval {
         lua.set_function(c"breakpoint", breakpoint);
         lua.set_function(c"debug", debug);
         lua.set_function(c"replicate_commands", replicate_commands);

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::ffi::{self, lua_State};
-use super::state::{Kind, Options};
+use super::state::{Environment, Options};
 use super::vm::{Lua, enter, fault};
 use super::{bit, cjson, cmsgpack, library, random, redis, structs};
 use std::ffi::{CStr, c_int};
@@ -45,14 +45,14 @@ pub fn furnish(lua: Lua, options: &Options) {
         lua.push_nil();
         lua.set_field(ffi::GLOBALS, name);
     }
-    if options.kind == Kind::Eval {
+    if options.kind == Environment::Eval {
         lua.push_function(error_handler);
         lua.set_field(ffi::GLOBALS, c"__redis__err__handler");
     }
     lua.push_copy(ffi::GLOBALS);
     set_error_metatable(lua, missing_global);
     protect(lua);
-    if options.kind == Kind::Functions {
+    if options.kind == Environment::Functions {
         library::prepare(lua, options);
     }
     lua.pop(1);

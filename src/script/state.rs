@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Which environment a state has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Environment {
     /// EVAL: keys and arguments are globals.
     Eval,
     /// Functions: keys and arguments are the function's own, and libraries load with less around them.
@@ -30,7 +30,7 @@ pub enum Kind {
 /// What a state is opened with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub kind: Kind,
+    pub kind: Environment,
     pub version: super::Version,
     /// `lua-enable-deprecated-api`: getfenv, setfenv and newproxy exist.
     pub deprecated_api: bool,
@@ -65,10 +65,10 @@ pub struct Shared {
     pub(super) resp3: bool,
     /// A library is being loaded.
     pub(super) loading: Option<Box<Loading>>,
-    pub(super) job: Job,
+    pub(super) job: Invocation,
     /// The reply, or an error's text.
     pub(super) out: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(super) kind: Environment,
     /// The error handler, in the registry.
     pub(super) handler: c_int,
     /// The strings `KEYS` and `ARGV`, there as well.
@@ -78,7 +78,7 @@ pub struct Shared {
 }
 
 /// What is to be run, and how it ended.
-pub(super) struct Job {
+pub(super) struct Invocation {
     pub function: c_int,
     /// Keys and arguments; read before the script begins.
     pub keys: *const [&'static [u8]],
@@ -136,7 +136,7 @@ impl State {
             yielder: std::ptr::null(),
             resp3: false,
             loading: None,
-            job: Job {
+            job: Invocation {
                 function: 0,
                 keys: NO_WORDS,
                 arguments: NO_WORDS,
@@ -237,7 +237,7 @@ extern "C-unwind" fn main(l: *mut lua_State) -> c_int {
         lua.raw_get_at(ffi::REGISTRY, lua.shared().job.function);
         push_list(lua, lua.shared().job.keys);
         push_list(lua, lua.shared().job.arguments);
-        let arguments = if lua.shared().kind == Kind::Eval {
+        let arguments = if lua.shared().kind == Environment::Eval {
             lua.set_read_only(ffi::GLOBALS, false);
             set_global(lua, lua.shared().names[1]);
             set_global(lua, lua.shared().names[0]);

@@ -52,7 +52,7 @@ impl Host for Nobody {
     }
 }
 
-fn options(kind: Kind) -> Options {
+fn options(kind: Environment) -> Options {
     Options {
         kind,
         version: Version { text: "7.0.15", number: 0x0007_000f },
@@ -63,7 +63,7 @@ fn options(kind: Kind) -> Options {
 }
 
 fn engine() -> Box<Engine> {
-    Engine::open(&options(Kind::Eval)).expect("a state")
+    Engine::open(&options(Environment::Eval)).expect("a state")
 }
 
 /// What a client would read, without what comes in front of an error's text.
@@ -151,7 +151,7 @@ fn without_addresses(text: &str) -> String {
 fn check_golden(snippets_text: &str, answers_text: &str) {
     let answers = answers(answers_text);
     let mut wrong = Vec::new();
-    let mut engine = Engine::open(&Options { memory_max: 2 << 30, ..options(Kind::Eval) }).expect("a state");
+    let mut engine = Engine::open(&Options { memory_max: 2 << 30, ..options(Environment::Eval) }).expect("a state");
     for (name, body) in snippets(snippets_text) {
         let (kind, expected) = answers[name];
         let mut host = Nobody::default();
@@ -362,7 +362,7 @@ fn nobody_changes_what_others_see() {
 
 #[test]
 fn libraries_register_their_functions() {
-    let mut engine = Engine::open(&options(Kind::Functions)).expect("a state");
+    let mut engine = Engine::open(&options(Environment::Functions)).expect("a state");
     let mut host = Nobody::default();
     let code = b"\nlocal function f(keys, args) return {keys[1], args[1], string.rep('x', 2)} end\n\
         redis.register_function('one', f)\n\

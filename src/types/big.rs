@@ -5,8 +5,8 @@
 
 use super::cut::TableCut;
 use super::fields::Field;
+use super::listpack::Listpack;
 use super::nodes::NodesCut;
-use super::packed::Packed;
 use super::piece::Piece;
 use super::stream;
 use super::value::{Kind, Value};
@@ -26,7 +26,7 @@ pub enum Big {
 
 /// A part of a big value.
 pub enum Part<'a> {
-    Pack(&'a Packed),
+    Pack(&'a Listpack),
     Field(&'a Field),
     Member(&'a [u8]),
     Scored(&'a [u8], f64),

@@ -10,12 +10,12 @@ use std::ops::Range;
 
 /// A place in degrees.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
+pub struct Point {
     pub longitude: f64,
     pub latitude: f64,
 }
 
-impl Place {
+impl Point {
     /// A place that can be encoded.
     pub fn new(longitude: f64, latitude: f64) -> Option<Self> {
         let valid = longitude.abs() <= LONGITUDE_MAX && latitude.abs() <= LATITUDE_MAX;
@@ -78,7 +78,7 @@ fn latitude_distance(a: f64, b: f64) -> f64 {
 /// What a search covers, in a unit of `metres` metres.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    pub centre: Place,
+    pub centre: Point,
     pub extent: Extent,
     pub metres: f64,
 }
@@ -91,12 +91,12 @@ pub enum Extent {
         height: f64,
     },
     /// Its corners, in order; sides are straight lines between degrees.
-    Polygon(Vec<Place>),
+    Polygon(Vec<Point>),
 }
 
 impl Shape {
     /// Metres from the centre to a place, if it is inside.
-    pub fn reach(&self, place: Place) -> Option<f64> {
+    pub fn reach(&self, place: Point) -> Option<f64> {
         match &self.extent {
             Extent::Radius(radius) => {
                 Some(self.centre.distance(place)).filter(|&distance| is_within(distance, radius * self.metres))
@@ -107,7 +107,7 @@ impl Shape {
                 if latitude_distance(place.latitude, self.centre.latitude) > height / 2.0 {
                     return None;
                 }
-                let beside = Place { longitude: self.centre.longitude, latitude: place.latitude };
+                let beside = Point { longitude: self.centre.longitude, latitude: place.latitude };
                 is_within(place.distance(beside), width / 2.0).then(|| self.centre.distance(place))
             }
             Extent::Polygon(corners) => holds(corners, place).then(|| self.centre.distance(place)),
@@ -173,7 +173,7 @@ impl Shape {
             Extent::Box { width, height } => (self.metres * (width / 2.0), self.metres * (height / 2.0)),
             Extent::Polygon(corners) => return Area::around(corners),
         };
-        let Place { longitude, latitude } = self.centre;
+        let Point { longitude, latitude } = self.centre;
         let up = height / EARTH_RADIUS / RADIANS;
         let widest = if latitude < 0.0 { latitude - up } else { latitude + up };
         let aside = width / EARTH_RADIUS / (widest * RADIANS).cos() / RADIANS;
@@ -200,7 +200,7 @@ fn covering(bounds: &Area) -> [Option<Cell>; 9] {
         bounds.east - bounds.west <= width && bounds.north - bounds.south <= height
     };
     let step = (1..=STEP_MAX).rev().find(fits).unwrap_or(1);
-    let cell = |longitude, latitude| Cell::around(Place { longitude, latitude }, step);
+    let cell = |longitude, latitude| Cell::around(Point { longitude, latitude }, step);
     let [first, east, north] = [(bounds.west, bounds.south), (bounds.east, bounds.south), (bounds.west, bounds.north)]
         .map(|(x, y)| cell(x, y));
     let (is_wide, is_high) = (east != first, north != first);
@@ -214,7 +214,7 @@ fn covering(bounds: &Area) -> [Option<Cell>; 9] {
 }
 
 /// Whether a polygon holds a place: a ray to the east crosses an odd number of its sides (W. R. Franklin's PNPOLY).
-fn holds(corners: &[Place], place: Place) -> bool {
+fn holds(corners: &[Point], place: Point) -> bool {
     let Some(last) = corners.last() else { return false };
     let (mut inside, mut before) = (false, last);
     for corner in corners {
@@ -229,7 +229,7 @@ fn holds(corners: &[Place], place: Place) -> bool {
 }
 
 /// The centre of places: where the sum of their directions from the middle of the Earth points.
-pub fn centre(places: &[Place]) -> Place {
+pub fn centre(places: &[Point]) -> Point {
     let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
     for place in places {
         let (longitude, latitude) = (place.longitude * RADIANS, place.latitude * RADIANS);
@@ -237,7 +237,7 @@ pub fn centre(places: &[Place]) -> Place {
         y += latitude.cos() * longitude.sin();
         z += latitude.sin();
     }
-    Place { longitude: f64::atan2(y, x) / RADIANS, latitude: f64::atan2(z, (x * x + y * y).sqrt()) / RADIANS }
+    Point { longitude: f64::atan2(y, x) / RADIANS, latitude: f64::atan2(z, (x * x + y * y).sqrt()) / RADIANS }
 }
 
 /// Degrees.
@@ -250,7 +250,7 @@ struct Area {
 
 impl Area {
     /// The smallest one with all these places.
-    fn around(places: &[Place]) -> Self {
+    fn around(places: &[Point]) -> Self {
         let none = f64::INFINITY;
         places.iter().fold(Self { west: none, east: -none, south: none, north: -none }, |area, place| Self {
             west: area.west.min(place.longitude),
@@ -269,7 +269,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn around(place: Place, step: u32) -> Self {
+    fn around(place: Point, step: u32) -> Self {
         Self { bits: interleaved(place, step, LATITUDE_MAX), step }
     }
 
@@ -304,7 +304,7 @@ impl Cell {
 }
 
 /// A place's bits, `step` of each coordinate, with latitudes up to `latitude_max`.
-fn interleaved(place: Place, step: u32, latitude_max: f64) -> u64 {
+fn interleaved(place: Point, step: u32, latitude_max: f64) -> u64 {
     let cells = (1u64 << step) as f64;
     let latitude = (place.latitude - -latitude_max) / (latitude_max - -latitude_max);
     let longitude = (place.longitude - -LONGITUDE_MAX) / (LONGITUDE_MAX - -LONGITUDE_MAX);
@@ -369,28 +369,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PALERMO: Place = Place { longitude: 13.361389, latitude: 38.115556 };
-    const CATANIA: Place = Place { longitude: 15.087269, latitude: 37.502669 };
+    const PALERMO: Point = Point { longitude: 13.361389, latitude: 38.115556 };
+    const CATANIA: Point = Point { longitude: 15.087269, latitude: 37.502669 };
 
     #[test]
     fn a_search_beyond_a_pole_finds_what_lies_there() {
         for pole in [-1.0, 1.0] {
-            let centre = Place { longitude: 0.0, latitude: 85.0 * pole };
-            let found = |metres: f64, place: Place| {
+            let centre = Point { longitude: 0.0, latitude: 85.0 * pole };
+            let found = |metres: f64, place: Point| {
                 let shape = Shape { centre, extent: Extent::Radius(metres), metres: 1.0 };
                 let covered = shape.ranges().filter(|range| range.contains(&place.score())).count();
                 (covered, shape.reach(place).is_some())
             };
-            assert_eq!(found(622_786.0, Place { longitude: -50.0, latitude: 85.0 * pole }), (1, true));
-            assert_eq!(found(1_200_000.0, Place { longitude: 179.0, latitude: 84.9 * pole }), (1, true));
-            assert!(!found(622_786.0, Place { longitude: -50.0, latitude: 60.0 * pole }).1);
+            assert_eq!(found(622_786.0, Point { longitude: -50.0, latitude: 85.0 * pole }), (1, true));
+            assert_eq!(found(1_200_000.0, Point { longitude: 179.0, latitude: 84.9 * pole }), (1, true));
+            assert!(!found(622_786.0, Point { longitude: -50.0, latitude: 60.0 * pole }).1);
         }
     }
 
     #[test]
     fn places_have_the_scores_and_distances_that_redis_documents() {
         assert_eq!((PALERMO.score(), CATANIA.score()), (3479099956230698.0, 3479447370796909.0));
-        let (palermo, catania) = (Place::of_score(PALERMO.score()), Place::of_score(CATANIA.score()));
+        let (palermo, catania) = (Point::of_score(PALERMO.score()), Point::of_score(CATANIA.score()));
         assert_eq!(palermo.distance(catania), 166274.15156960033);
         assert_eq!((&palermo.geohash(), &catania.geohash()), (b"sqc8b49rny0", b"sqdtr74hyu0"));
     }
@@ -400,8 +400,8 @@ mod tests {
         fn a_search_finds_every_place_inside(
             lon in -175.0..175.0f64, lat in -70.0..70.0f64, away_lon in -3.0..3.0f64, away_lat in -3.0..3.0f64, km in 1.0..600.0f64,
         ) {
-            let centre = Place::new(lon, lat).unwrap();
-            let place = Place::of_score(Place::new(lon + away_lon, lat + away_lat).unwrap().score());
+            let centre = Point::new(lon, lat).unwrap();
+            let place = Point::of_score(Point::new(lon + away_lon, lat + away_lat).unwrap().score());
             for extent in [Extent::Radius(km), Extent::Box { width: km, height: km / 2.0 }] {
                 let shape = Shape { centre, extent, metres: 1000.0 };
                 if shape.reach(place).is_some() {
@@ -415,9 +415,9 @@ mod tests {
             lon in -150.0..150.0f64, lat in -70.0..70.0f64, size in 0.001..30.0f64,
             corners in prop::collection::vec((-1.0..1.0f64, -1.0..1.0f64), 3..8), at in (-1.0..1.0f64, -1.0..1.0f64),
         ) {
-            let place = |(x, y): (f64, f64)| Place { longitude: lon + size * x, latitude: lat + size / 2.0 * y };
-            let corners: Vec<Place> = corners.into_iter().map(place).collect();
-            let place = Place::of_score(place(at).score());
+            let place = |(x, y): (f64, f64)| Point { longitude: lon + size * x, latitude: lat + size / 2.0 * y };
+            let corners: Vec<Point> = corners.into_iter().map(place).collect();
+            let place = Point::of_score(place(at).score());
             let shape = Shape { centre: centre(&corners), extent: Extent::Polygon(corners), metres: 1.0 };
             if shape.reach(place).is_some() {
                 prop_assert_eq!(shape.ranges().filter(|range| range.contains(&place.score())).count(), 1);
@@ -426,11 +426,11 @@ mod tests {
 
         #[test]
         fn a_score_is_its_place(lon in -180.0..180.0f64, lat in -85.0..85.0f64, any: f64) {
-            let place = Place::new(lon, lat).unwrap();
-            prop_assert_eq!(Place::of_score(place.score()).score(), place.score());
-            prop_assert!(Place::of_score(place.score()).distance(place) < 1.0);
-            let place = Place::of_score(any);
-            prop_assert!(Place::new(place.longitude, place.latitude).is_some());
+            let place = Point::new(lon, lat).unwrap();
+            prop_assert_eq!(Point::of_score(place.score()).score(), place.score());
+            prop_assert!(Point::of_score(place.score()).distance(place) < 1.0);
+            let place = Point::of_score(any);
+            prop_assert!(Point::new(place.longitude, place.latitude).is_some());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Hashes: fields with values, each field possibly with an expiry of its own.
 //!
-//! * `HashPacked`: a listpack of field, value, field, value … in the order they were added.
+//! * `HashListpack`: a listpack of field, value, field, value … in the order they were added.
 //! * `HashRow`: the same for a hash whose layout others have too: a [template](super::template) of the names, and the
 //!   values in their order. It is made when all fields are written at once, and lasts until a field is added, removed or
 //!   given a time. To clients it is a listpack.
@@ -10,11 +10,11 @@
 //!
 //! A hash never goes back to a smaller encoding. Not here: keys, who removes fields that are due.
 
-use super::PackedMax;
+use super::ListpackMax;
 use super::blob::PACKED_BYTES_MAX;
 use super::fields::{Due, Fields};
+use super::listpack::{Listpack, Position};
 use super::lookup;
-use super::packed::{Packed, Position};
 use super::row::Row;
 use super::template::{Sharing, Template};
 use super::text::Text;
@@ -32,7 +32,7 @@ pub struct Hash(Value);
 /// The encodings, for reading.
 enum Repr<'a> {
     /// A listpack, and its entries for each field.
-    Packed(&'a Packed, usize),
+    Listpack(&'a Listpack, usize),
     Row(&'a Template, &'a Row),
     Table(&'a Fields),
 }
@@ -41,9 +41,9 @@ impl Hash {
     #[inline]
     fn repr(&self) -> Repr<'_> {
         match &self.0 {
-            Value::HashPacked(packed) => Repr::Packed(packed, PAIR),
+            Value::HashListpack(packed) => Repr::Listpack(packed, PAIR),
             Value::HashRow(template, row) => Repr::Row(template, row),
-            Value::HashTimed(packed) => Repr::Packed(packed, TRIPLE),
+            Value::HashTimed(packed) => Repr::Listpack(packed, TRIPLE),
             Value::HashTable(fields) => Repr::Table(fields),
             _ => unreachable!("a hash is one of the hash variants"),
         }
@@ -52,7 +52,7 @@ impl Hash {
     #[inline]
     pub fn len(&self) -> usize {
         match self.repr() {
-            Repr::Packed(packed, stride) => packed.len() / stride,
+            Repr::Listpack(packed, stride) => packed.len() / stride,
             Repr::Row(template, _) => template.names().len(),
             Repr::Table(fields) => fields.len(),
         }
@@ -66,7 +66,7 @@ impl Hash {
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<Text<'_>> {
         match self.repr() {
-            Repr::Packed(packed, stride) => {
+            Repr::Listpack(packed, stride) => {
                 packed.find(packed.first(), field, stride).map(|at| packed.get(packed.behind(at)))
             }
             Repr::Row(template, row) => {
@@ -85,7 +85,7 @@ impl Hash {
         mut found: impl FnMut(Option<Text<'h>>),
     ) {
         match self.repr() {
-            Repr::Packed(packed, stride) => lookup::values(packed, stride, wanted, found),
+            Repr::Listpack(packed, stride) => lookup::values(packed, stride, wanted, found),
             Repr::Row(template, row) => {
                 let (names, mut guess) = (template.names(), 0);
                 let values = row.values(names.len());
@@ -102,8 +102,8 @@ impl Hash {
     /// When a field expires: `None` if there is no such field, `Some(None)` if it does not expire.
     pub fn due(&self, field: &[u8]) -> Option<Option<Millis>> {
         match self.repr() {
-            Repr::Packed(packed, PAIR) => packed.find(packed.first(), field, PAIR).map(|_| None),
-            Repr::Packed(packed, _) => packed.find(packed.first(), field, TRIPLE).map(|at| due_at(packed, at)),
+            Repr::Listpack(packed, PAIR) => packed.find(packed.first(), field, PAIR).map(|_| None),
+            Repr::Listpack(packed, _) => packed.find(packed.first(), field, TRIPLE).map(|at| due_at(packed, at)),
             Repr::Row(template, _) => template.names().position(field).map(|_| None),
             Repr::Table(fields) => fields.get(field).map(|f| f.due()),
         }
@@ -113,8 +113,8 @@ impl Hash {
     #[inline]
     pub fn for_each(&self, mut visit: impl FnMut(Text<'_>, Text<'_>, Option<Millis>)) {
         match self.repr() {
-            Repr::Packed(packed, PAIR) => packed.pairs().for_each(|(field, value)| visit(field, value, None)),
-            Repr::Packed(packed, _) => {
+            Repr::Listpack(packed, PAIR) => packed.pairs().for_each(|(field, value)| visit(field, value, None)),
+            Repr::Listpack(packed, _) => {
                 let mut next = packed.first();
                 while let Some(at) = next {
                     let value = packed.behind(at);
@@ -156,7 +156,7 @@ impl Hash {
     /// `count` times a field, each time any with the same chance; ends early when `visit` says so by false.
     pub fn sample(&self, count: usize, mut visit: impl FnMut(Text<'_>, Text<'_>) -> bool) {
         match self.repr() {
-            Repr::Packed(packed, stride) => {
+            Repr::Listpack(packed, stride) => {
                 let next = |&at: &Position| packed.skip(at, stride);
                 // A single one is reached from the nearer end; many are looked up.
                 let positions: Vec<Position> = match count {
@@ -214,7 +214,7 @@ impl Hash {
     }
 
     /// Writes a field; says whether it is new.
-    pub fn set(&mut self, field: &[u8], value: &[u8], due: Due, max: PackedMax) -> bool {
+    pub fn set(&mut self, field: &[u8], value: &[u8], due: Due, max: ListpackMax) -> bool {
         self.set_guessing(field, value, due, max, &mut None)
     }
 
@@ -223,13 +223,13 @@ impl Hash {
     pub fn set_all<'a>(
         &mut self,
         pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
-        max: PackedMax,
+        max: ListpackMax,
         sharing: &Sharing,
     ) -> usize {
         let add = |sum: usize, (field, value): (&[u8], &[u8])| {
             (field.len().max(value.len()) <= max.bytes).then(|| sum + field.len() + value.len())
         };
-        if matches!(&self.0, Value::HashPacked(packed) if packed.is_empty())
+        if matches!(&self.0, Value::HashListpack(packed) if packed.is_empty())
             && pairs.len() <= max.entries
             && let Some(template) = Template::of(pairs.clone().map(|(field, _)| Text::Bytes(field)), sharing)
             && pairs.clone().try_fold(0, add).is_some_and(|bytes| bytes <= SHARED_BYTES_MAX)
@@ -243,7 +243,7 @@ impl Hash {
 
     /// Lets a listpack share its names, if others are of its layout.
     pub fn share(&mut self, sharing: &Sharing) {
-        let Value::HashPacked(packed) = &self.0 else { return };
+        let Value::HashListpack(packed) = &self.0 else { return };
         let pairs: SmallVec<[_; SHARED_ROOM]> = packed.pairs().collect();
         let template = Template::of(pairs.iter().map(|(field, _)| *field), sharing);
         let row = template.map(|template| (template, Row::new(pairs.iter().map(|(_, value)| *value))));
@@ -254,8 +254,8 @@ impl Hash {
     }
 
     /// As one listpack of fields and values: what a file gets of a small hash without times.
-    pub fn pairs(&self) -> Packed {
-        let mut packed = Packed::new();
+    pub fn pairs(&self) -> Listpack {
+        let mut packed = Listpack::new();
         match self.repr() {
             Repr::Row(template, row) => {
                 let names = template.names();
@@ -273,7 +273,7 @@ impl Hash {
         field: &[u8],
         value: &[u8],
         due: Due,
-        max: PackedMax,
+        max: ListpackMax,
         guess: &mut Option<Position>,
     ) -> bool {
         if field.len() > max.bytes || value.len() > max.bytes || self.is_full(field.len() + value.len()) {
@@ -291,10 +291,10 @@ impl Hash {
             }
             drop(names);
             *guess = None;
-            self.0 = Value::HashPacked(self.pairs());
+            self.0 = Value::HashListpack(self.pairs());
         }
         let created = match &mut self.0 {
-            Value::HashPacked(packed) => set_pair(packed, field, value, guess),
+            Value::HashListpack(packed) => set_pair(packed, field, value, guess),
             Value::HashTimed(packed) => set_triple(packed, field, value, due),
             Value::HashTable(fields) => return fields.set(field, value, due),
             _ => unreachable!("a hash is one of the hash variants"),
@@ -306,7 +306,7 @@ impl Hash {
     }
 
     /// Changes the encoding if a hash of `fields` is not a listpack.
-    pub fn expect_fields(&mut self, fields: usize, max: PackedMax) {
+    pub fn expect_fields(&mut self, fields: usize, max: ListpackMax) {
         if fields > max.entries {
             self.become_table();
         }
@@ -314,8 +314,8 @@ impl Hash {
 
     /// Changes the encoding of a listpack to one that has times; Redis does so before it looks whether any is set.
     pub fn expect_times(&mut self) {
-        if matches!(self.0, Value::HashPacked(_) | Value::HashRow(..)) {
-            let mut triples = Packed::new();
+        if matches!(self.0, Value::HashListpack(_) | Value::HashRow(..)) {
+            let mut triples = Listpack::new();
             self.for_each(|field, value, _| triples.extend([field, value, Text::Int(NO_TIME)].into_iter()));
             self.0 = Value::HashTimed(triples);
         }
@@ -323,7 +323,7 @@ impl Hash {
 
     /// Sets or clears a field's expiry; says whether there is such a field.
     pub fn set_due(&mut self, field: &[u8], due: Option<Millis>) -> bool {
-        if matches!(self.0, Value::HashPacked(_) | Value::HashRow(..)) {
+        if matches!(self.0, Value::HashListpack(_) | Value::HashRow(..)) {
             let found = self.due(field).is_some();
             if !found || due.is_none() {
                 return found;
@@ -351,10 +351,10 @@ impl Hash {
             if template.names().position(field).is_none() {
                 return false;
             }
-            self.0 = Value::HashPacked(self.pairs());
+            self.0 = Value::HashListpack(self.pairs());
         }
         let (packed, stride) = match &mut self.0 {
-            Value::HashPacked(packed) => (packed, PAIR),
+            Value::HashListpack(packed) => (packed, PAIR),
             Value::HashTimed(packed) => (packed, TRIPLE),
             Value::HashTable(fields) => return fields.remove(field),
             _ => unreachable!("a hash is one of the hash variants"),
@@ -369,7 +369,7 @@ impl Hash {
     /// A listpack that has no room for `more` bytes, whatever the limits are set to.
     fn is_full(&self, more: usize) -> bool {
         let bytes = match self.repr() {
-            Repr::Packed(packed, _) => packed.bytes().len(),
+            Repr::Listpack(packed, _) => packed.bytes().len(),
             // With its names and what a listpack has around each.
             Repr::Row(_, row) => row.len() * 2 + ROW_EXTRA,
             Repr::Table(_) => return false,
@@ -389,7 +389,7 @@ impl Hash {
     }
 }
 
-fn set_pair(packed: &mut Packed, field: &[u8], value: &[u8], guess: &mut Option<Position>) -> bool {
+fn set_pair(packed: &mut Listpack, field: &[u8], value: &[u8], guess: &mut Option<Position>) -> bool {
     let guessed = guess.filter(|&at| packed.get(at).is(field));
     let Some(at) = guessed.or_else(|| packed.find(packed.first(), field, PAIR)) else {
         packed.insert_all(packed.end(), [field, value]);
@@ -402,7 +402,7 @@ fn set_pair(packed: &mut Packed, field: &[u8], value: &[u8], guess: &mut Option<
     false
 }
 
-fn set_triple(packed: &mut Packed, field: &[u8], value: &[u8], due: Due) -> bool {
+fn set_triple(packed: &mut Listpack, field: &[u8], value: &[u8], due: Due) -> bool {
     let found = packed.find(packed.first(), field, TRIPLE);
     let wanted = match (due, found) {
         (Due::At(at), _) => Some(at),
@@ -424,13 +424,13 @@ fn set_triple(packed: &mut Packed, field: &[u8], value: &[u8], due: Due) -> bool
 }
 
 /// Adds a field that is not there.
-fn insert_triple(packed: &mut Packed, field: &[u8], value: &[u8], due: Option<Millis>) {
+fn insert_triple(packed: &mut Listpack, field: &[u8], value: &[u8], due: Option<Millis>) {
     let place = place_of(packed, None, due);
     packed.insert_all(place, [field, value, itoa::Buffer::new().format(due.unwrap_or(NO_TIME)).as_bytes()]);
 }
 
 /// Gives the field at a position another time, and the place where that belongs.
-fn move_triple(packed: &mut Packed, at: Position, due: Option<Millis>) {
+fn move_triple(packed: &mut Listpack, at: Position, due: Option<Millis>) {
     let time = packed.behind(packed.behind(at));
     packed.replace(time, itoa::Buffer::new().format(due.unwrap_or(NO_TIME)).as_bytes());
     let field = at..packed.behind(time);
@@ -442,9 +442,9 @@ fn move_triple(packed: &mut Packed, at: Position, due: Option<Millis>) {
 
 /// In front of the first field that is not due before this time, not counting the one that stands at a position; for
 /// none the end.
-fn place_of(packed: &Packed, except: Option<Position>, due: Option<Millis>) -> Position {
+fn place_of(packed: &Listpack, except: Option<Position>, due: Option<Millis>) -> Position {
     let Some(due) = due else { return packed.end() };
-    let mut at = Packed::FRONT;
+    let mut at = Listpack::FRONT;
     while at < packed.end() {
         let time = packed.behind(packed.behind(at));
         if Some(at) != except && time_at(packed, time).is_none_or(|other| other >= due) {
@@ -456,11 +456,11 @@ fn place_of(packed: &Packed, except: Option<Position>, due: Option<Millis>) -> P
 }
 
 /// The time of the field that stands at a position.
-fn due_at(packed: &Packed, at: Position) -> Option<Millis> {
+fn due_at(packed: &Listpack, at: Position) -> Option<Millis> {
     time_at(packed, packed.behind(packed.behind(at)))
 }
 
-fn time_at(packed: &Packed, at: Position) -> Option<Millis> {
+fn time_at(packed: &Listpack, at: Position) -> Option<Millis> {
     match packed.get(at) {
         Text::Int(time) if time != NO_TIME => Some(time),
         _ => None,
@@ -468,12 +468,12 @@ fn time_at(packed: &Packed, at: Position) -> Option<Millis> {
 }
 
 /// When the first field of a `HashTimed` expires.
-pub(super) fn first_due(packed: &Packed) -> Option<Millis> {
+pub(super) fn first_due(packed: &Listpack) -> Option<Millis> {
     packed.first().and_then(|at| due_at(packed, at))
 }
 
 /// Takes the fields that are due out of a `HashTimed`; their names.
-pub(super) fn remove_due(packed: &mut Packed, now: Millis) -> Vec<Box<[u8]>> {
+pub(super) fn remove_due(packed: &mut Listpack, now: Millis) -> Vec<Box<[u8]>> {
     let (mut names, mut next) = (Vec::new(), packed.first());
     while let Some(at) = next
         && due_at(packed, at).is_some_and(|due| due <= now)
@@ -553,7 +553,7 @@ mod tests {
             shared in 0usize..12,
             steps in prop::collection::vec((0u8..9, text(), text(), 1i64..50), 1..200),
         ) {
-            let max = PackedMax { entries, bytes: 30 };
+            let max = ListpackMax { entries, bytes: 30 };
             let (mut value, mut model, mut log, mut now) = (Hash::empty(), Model::new(), Log::default(), 0);
             let sharing = Sharing { fields: 2..=10, at_once: true };
             let first: Vec<_> = (0..shared).map(|n| (format!("field {n}").into_bytes(), vec![b'v'; n])).collect();
@@ -665,7 +665,7 @@ mod tests {
         for entries in [0, 100] {
             let mut value = Hash::empty();
             let hash = Hash::of_mut(&mut value).unwrap();
-            let max = PackedMax { entries, bytes: 64 };
+            let max = ListpackMax { entries, bytes: 64 };
             (0..20).for_each(|n| assert!(hash.set(format!("field{n}").as_bytes(), b"v", Due::Clear, max)));
             let mut drawn = BTreeMap::<Vec<u8>, usize>::new();
             hash.sample(20_000, |f, _| {
@@ -688,7 +688,7 @@ mod tests {
     fn a_listpack_with_times_has_the_earliest_first() {
         let mut value = Hash::empty();
         let hash = Hash::of_mut(&mut value).unwrap();
-        let max = PackedMax { entries: 100, bytes: 64 };
+        let max = ListpackMax { entries: 100, bytes: 64 };
         for (field, due) in [("a", Due::Clear), ("b", Due::At(20)), ("c", Due::At(10)), ("d", Due::At(20))] {
             hash.set(field.as_bytes(), b"v", due, max);
         }
@@ -710,7 +710,7 @@ mod tests {
         let hash = Hash::of_mut(&mut value).unwrap();
         for n in 0..200_000 {
             let (field, text) = (format!("field:{n:010}"), format!("value:{n:010}"));
-            hash.set(field.as_bytes(), text.as_bytes(), Due::Clear, PackedMax { entries: 512, bytes: 64 });
+            hash.set(field.as_bytes(), text.as_bytes(), Due::Clear, ListpackMax { entries: 512, bytes: 64 });
         }
         let bytes = value.heap_bytes() as f64 / 200_000.0;
         assert!(bytes <= 61.0, "{bytes} bytes a field");

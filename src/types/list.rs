@@ -7,8 +7,8 @@
 //! 8 bytes for each one on the shorter side.
 
 use super::encoding::{self, Large};
+use super::listpack::{Listpack, Position};
 use super::nodes::{Nodes, NodesCut};
-use super::packed::{Packed, Position};
 use super::text::Text;
 use crate::mover::Mover;
 use std::sync::Arc;
@@ -39,15 +39,15 @@ impl NodeMax {
         }
     }
 
-    fn takes(&self, node: &Packed, text: &[u8]) -> bool {
-        node.bytes().len() + Packed::entry_size(text) <= self.bytes && self.has_room(node, 1)
+    fn takes(&self, node: &Listpack, text: &[u8]) -> bool {
+        node.bytes().len() + Listpack::entry_size(text) <= self.bytes && self.has_room(node, 1)
     }
 
-    fn takes_all(&self, node: &Packed, other: &Packed) -> bool {
+    fn takes_all(&self, node: &Listpack, other: &Listpack) -> bool {
         node.bytes().len() + other.bytes().len() <= self.bytes && self.has_room(node, other.len())
     }
 
-    fn has_room(&self, node: &Packed, more: usize) -> bool {
+    fn has_room(&self, node: &Listpack, more: usize) -> bool {
         self.entries == usize::MAX || node.len() + more <= self.entries
     }
 }
@@ -68,7 +68,7 @@ struct Spot {
 
 impl Large for List {
     fn heap_bytes(&self) -> usize {
-        self.nodes.iter().map(Packed::heap_bytes).sum::<usize>() + self.nodes.capacity() * size_of::<Packed>()
+        self.nodes.iter().map(Listpack::heap_bytes).sum::<usize>() + self.nodes.capacity() * size_of::<Listpack>()
     }
 
     fn allocations(&self) -> usize {
@@ -112,12 +112,12 @@ impl List {
     }
 
     /// The listpacks from the left, for writing to a file.
-    pub fn packs(&self) -> impl ExactSizeIterator<Item = &Packed> {
+    pub fn packs(&self) -> impl ExactSizeIterator<Item = &Listpack> {
         self.nodes.iter()
     }
 
     /// Appends a whole listpack as read from a file; an empty one is left out.
-    pub fn push_pack(&mut self, pack: Packed) {
+    pub fn push_pack(&mut self, pack: Listpack) {
         if !pack.is_empty() {
             self.len += pack.len();
             self.nodes.push_back(pack);
@@ -214,7 +214,7 @@ impl List {
         // Node by node: the loop over the elements of one is as short as it can be.
         let first = self.locate(index);
         let nodes = first.map_or(self.nodes.len(), |spot| spot.node)..self.nodes.len();
-        let start = move |node| first.filter(|spot| spot.node == node).map_or(Packed::FRONT, |spot| spot.at);
+        let start = move |node| first.filter(|spot| spot.node == node).map_or(Listpack::FRONT, |spot| spot.at);
         nodes.flat_map(move |node| self.nodes[node].iter_from(start(node)))
     }
 
@@ -345,13 +345,13 @@ impl List {
     }
 }
 
-fn single(text: &[u8]) -> Packed {
-    let mut pack = Packed::new();
+fn single(text: &[u8]) -> Listpack {
+    let mut pack = Listpack::new();
     pack.push_back(text);
     pack
 }
 
-fn index_in(pack: &Packed, at: Position) -> usize {
+fn index_in(pack: &Listpack, at: Position) -> usize {
     std::iter::successors(pack.first(), |&p| pack.next(p)).take_while(|&p| p != at).count()
 }
 

@@ -4,13 +4,13 @@
 //! the listpack: names asked for hang in chains by a hash of their last bytes, so that most entries are compared with
 //! none of them. Nothing is allocated. Cost: O(stored + asked), for every [`BATCH`] fields asked for.
 
-use super::packed::{Packed, Position};
+use super::listpack::{Listpack, Position};
 use super::text::{Text, as_int};
 
 /// Calls `found` with the value of each wanted field in turn; `None` where there is no such field. `stride`: entries per
 /// field, of which the first is its name and the second its value.
 pub fn values<'p, 'w>(
-    packed: &'p Packed,
+    packed: &'p Listpack,
     stride: usize,
     mut wanted: impl ExactSizeIterator<Item = &'w [u8]>,
     mut found: impl FnMut(Option<Text<'p>>),
@@ -29,7 +29,7 @@ pub fn values<'p, 'w>(
 }
 
 fn each<'p, 'w>(
-    packed: &'p Packed,
+    packed: &'p Listpack,
     stride: usize,
     wanted: impl Iterator<Item = &'w [u8]>,
     mut found: impl FnMut(Option<Text<'p>>),
@@ -41,7 +41,7 @@ fn each<'p, 'w>(
 }
 
 fn scattered<'p, 'w>(
-    packed: &'p Packed,
+    packed: &'p Listpack,
     stride: usize,
     mut wanted: impl Iterator<Item = &'w [u8]>,
     mut found: impl FnMut(Option<Text<'p>>),
@@ -96,7 +96,7 @@ impl<'w> Batch<'w> {
         *head = self.len as u8;
     }
 
-    fn search(&mut self, packed: &Packed, stride: usize) {
+    fn search(&mut self, packed: &Listpack, stride: usize) {
         let (mut at, mut missing) = (packed.first(), self.len);
         while let Some(here) = at {
             let (name, value) = (packed.get(here), packed.behind(here));
@@ -157,7 +157,7 @@ mod tests {
             in_order in 0usize..20,
             stride in 2usize..4,
         ) {
-            let (mut packed, mut names) = (Packed::new(), Vec::new());
+            let (mut packed, mut names) = (Listpack::new(), Vec::new());
             for (i, name) in stored.into_iter().enumerate() {
                 if names.contains(&name) {
                     continue;

@@ -1,6 +1,6 @@
 //! Data types: what a key can hold, each with its encodings. Pure: no keys, no expiry, no replies, no locks.
 //!
-//! Small collections are one block in Redis's own format ([`packed`], [`intset`]), big ones [`items`] found by name; hashes of
+//! Small collections are one block in Redis's own format ([`listpack`], [`intset`]), big ones [`items`] found by name; hashes of
 //! one layout share their field names ([`template`]).
 
 pub mod big;
@@ -16,9 +16,9 @@ pub mod intset;
 pub mod items;
 pub mod legacy;
 pub mod list;
+pub mod listpack;
 mod lookup;
 mod nodes;
-pub mod packed;
 pub mod piece;
 mod rank;
 mod ranked;
@@ -41,7 +41,7 @@ pub use value::{Collection, Kind, Value, View};
 
 /// Up to where a collection is a listpack: the `*-max-listpack-entries` and `*-max-listpack-value` directives.
 #[derive(Clone, Copy, Debug)]
-pub struct PackedMax {
+pub struct ListpackMax {
     /// Members (pairs count as one).
     pub entries: usize,
     /// Bytes of the longest string.

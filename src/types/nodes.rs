@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use super::packed::Packed;
+use super::listpack::Listpack;
 use crate::mover::{Movable, Mover};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Acquire, Ordering::Re
 /// A row of listpacks. Read as a deque; every change goes through the methods here.
 #[derive(Default)]
 pub struct Nodes {
-    row: VecDeque<Packed>,
+    row: VecDeque<Listpack>,
     shared: Option<Box<Shared>>,
 }
 
@@ -33,14 +33,14 @@ struct Shared {
 
 /// One moment of a row of listpacks, for one reader.
 pub struct NodesCut {
-    row: Vec<ManuallyDrop<Packed>>,
+    row: Vec<ManuallyDrop<Listpack>>,
     next: AtomicUsize,
     /// Listpacks of the moment that are no longer the list's.
-    left: Mutex<Vec<Packed>>,
+    left: Mutex<Vec<Listpack>>,
     over: AtomicBool,
 }
 
-fn address(node: &Packed) -> usize {
+fn address(node: &Listpack) -> usize {
     node.bytes().as_ptr() as usize
 }
 
@@ -57,7 +57,7 @@ impl Nodes {
     }
 
     /// A listpack to be changed in place.
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut Packed> {
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Listpack> {
         if self.shared.is_some() {
             self.unshare(index);
         }
@@ -65,26 +65,26 @@ impl Nodes {
     }
 
     #[inline]
-    pub fn front_mut(&mut self) -> Option<&mut Packed> {
+    pub fn front_mut(&mut self) -> Option<&mut Listpack> {
         self.get_mut(0)
     }
 
     #[inline]
-    pub fn back_mut(&mut self) -> Option<&mut Packed> {
+    pub fn back_mut(&mut self) -> Option<&mut Listpack> {
         self.get_mut(self.row.len().checked_sub(1)?)
     }
 
     #[inline]
-    pub fn push_front(&mut self, node: Packed) {
+    pub fn push_front(&mut self, node: Listpack) {
         self.row.push_front(node);
     }
 
     #[inline]
-    pub fn push_back(&mut self, node: Packed) {
+    pub fn push_back(&mut self, node: Listpack) {
         self.row.push_back(node);
     }
 
-    pub fn insert(&mut self, index: usize, node: Packed) {
+    pub fn insert(&mut self, index: usize, node: Listpack) {
         self.row.insert(index, node);
     }
 
@@ -150,7 +150,7 @@ impl Nodes {
         }
     }
 
-    fn let_go(&mut self, node: Packed) {
+    fn let_go(&mut self, node: Listpack) {
         self.check_reader();
         if let Some(shared) = &mut self.shared
             && shared.addresses.remove(&address(&node))
@@ -161,26 +161,26 @@ impl Nodes {
 }
 
 impl Deref for Nodes {
-    type Target = VecDeque<Packed>;
+    type Target = VecDeque<Listpack>;
 
     #[inline]
-    fn deref(&self) -> &VecDeque<Packed> {
+    fn deref(&self) -> &VecDeque<Listpack> {
         &self.row
     }
 }
 
 impl Index<usize> for Nodes {
-    type Output = Packed;
+    type Output = Listpack;
 
     #[inline]
-    fn index(&self, index: usize) -> &Packed {
+    fn index(&self, index: usize) -> &Listpack {
         &self.row[index]
     }
 }
 
 impl IndexMut<usize> for Nodes {
     #[inline]
-    fn index_mut(&mut self, index: usize) -> &mut Packed {
+    fn index_mut(&mut self, index: usize) -> &mut Listpack {
         self.get_mut(index).expect("an index of the row")
     }
 }
@@ -218,7 +218,7 @@ impl NodesCut {
     }
 
     /// Visits the next few listpacks, from the left. False behind the last.
-    pub fn step(&self, mut visit: impl FnMut(&Packed)) -> bool {
+    pub fn step(&self, mut visit: impl FnMut(&Listpack)) -> bool {
         if self.over.load(Relaxed) {
             return false;
         }

@@ -1,18 +1,18 @@
 //! Sets: members without order.
 //!
 //! * `SetInts`: integers alone, sorted, up to `set-max-intset-entries`.
-//! * `SetPacked`: a listpack of members in the order they were added, up to the `set-max-listpack-*` limits.
+//! * `SetListpack`: a listpack of members in the order they were added, up to the `set-max-listpack-*` limits.
 //! * `SetTable`: everything beyond, [`Members`].
 //!
 //! A set never goes back to a smaller encoding by losing members. Not here: keys, replies, combining several sets.
 
-use super::PackedMax;
+use super::ListpackMax;
 use super::blob::PACKED_BYTES_MAX;
 use super::cut::TableCut;
 use super::encoding::{self, Large};
 use super::intset::Intset;
 use super::items::{BATCH, BATCH_ROOM, Items};
-use super::packed::Packed;
+use super::listpack::Listpack;
 use super::piece::Piece;
 use super::text::{Text, as_int};
 use super::value::Value;
@@ -34,7 +34,7 @@ pub type Batch<'a> = SmallVec<[Text<'a>; BATCH_ROOM]>;
 #[derive(Clone, Copy, Debug)]
 pub struct SetMax {
     pub ints: usize,
-    pub packed: PackedMax,
+    pub packed: ListpackMax,
 }
 
 /// A big set.
@@ -111,7 +111,7 @@ impl Set {
     }
 
     pub fn is_packed(&self) -> bool {
-        matches!(self.0, Value::SetPacked(_))
+        matches!(self.0, Value::SetListpack(_))
     }
 
     pub fn into_value(self) -> Value {
@@ -122,7 +122,7 @@ impl Set {
     pub fn len(&self) -> usize {
         match &self.0 {
             Value::SetInts(ints) => ints.len(),
-            Value::SetPacked(packed) => packed.len(),
+            Value::SetListpack(packed) => packed.len(),
             Value::SetTable(members) => members.len(),
             _ => not_a_set(),
         }
@@ -136,7 +136,7 @@ impl Set {
     pub fn contains(&self, member: &[u8]) -> bool {
         match &self.0 {
             Value::SetInts(ints) => as_int(member).is_some_and(|n| ints.contains(n)),
-            Value::SetPacked(packed) => packed.find(packed.first(), member, 1).is_some(),
+            Value::SetListpack(packed) => packed.find(packed.first(), member, 1).is_some(),
             Value::SetTable(members) => members.items.contains(member),
             _ => not_a_set(),
         }
@@ -176,7 +176,7 @@ impl Set {
                 }
                 is_new
             }
-            Value::SetPacked(packed) => {
+            Value::SetListpack(packed) => {
                 let text = member.bytes(&mut digits);
                 let fits = packed.len() < max.packed.entries
                     && text.len() <= max.packed.bytes
@@ -203,7 +203,7 @@ impl Set {
         let ends = [ints.iter().next(), ints.iter().next_back()];
         let longest = ends.into_iter().flatten().map(|n| Text::Int(n).len()).max().unwrap_or(0);
         if ints.len() < max.packed.entries && longest.max(len) <= max.packed.bytes {
-            self.become_packed();
+            self.become_listpack();
         } else {
             self.become_table();
         }
@@ -213,11 +213,11 @@ impl Set {
     /// is the first of them.
     pub fn expect(&mut self, count: usize, first: &[u8], max: SetMax) {
         if self.is_empty() && !(as_int(first).is_some() && count <= max.ints) {
-            self.become_packed();
+            self.become_listpack();
         }
         match &self.0 {
             Value::SetInts(_) if count > max.ints => self.become_table(),
-            Value::SetPacked(_) if count > max.packed.entries => self.become_table(),
+            Value::SetListpack(_) if count > max.packed.entries => self.become_table(),
             _ => {}
         }
     }
@@ -226,7 +226,7 @@ impl Set {
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.0 {
             Value::SetInts(ints) => as_int(member).is_some_and(|n| ints.remove(n)),
-            Value::SetPacked(packed) => {
+            Value::SetListpack(packed) => {
                 let found = packed.find(packed.first(), member, 1);
                 found.inspect(|&at| packed.remove(at, 1)).is_some()
             }
@@ -240,7 +240,7 @@ impl Set {
     pub fn for_each(&self, mut visit: impl FnMut(Text<'_>)) {
         match &self.0 {
             Value::SetInts(ints) => ints.iter().for_each(|n| visit(Text::Int(n))),
-            Value::SetPacked(packed) => packed.iter().for_each(visit),
+            Value::SetListpack(packed) => packed.iter().for_each(visit),
             Value::SetTable(members) => members.items.for_each(|piece| visit(Text::Bytes(piece.name()))),
             _ => not_a_set(),
         }
@@ -255,7 +255,7 @@ impl Set {
     pub fn for_each_batch(&self, mut visit: impl FnMut(&mut Batch<'_>) -> bool) {
         match &self.0 {
             Value::SetInts(ints) => visit_chunks(ints.iter().map(Text::Int), visit),
-            Value::SetPacked(packed) => visit_chunks(packed.iter(), visit),
+            Value::SetListpack(packed) => visit_chunks(packed.iter(), visit),
             Value::SetTable(members) => members
                 .items
                 .for_each_batch(|pieces| visit(&mut pieces.iter().map(|piece| Text::Bytes(piece.name())).collect())),
@@ -311,10 +311,10 @@ impl Set {
         match &self.0 {
             Value::SetInts(ints) => _ = draws.all(|_| visit(Text::Int(ints.get(fastrand::usize(..len))))),
             // A single one is reached from the nearer end; many are looked up.
-            Value::SetPacked(packed) if count == 1 => {
+            Value::SetListpack(packed) if count == 1 => {
                 packed.seek(fastrand::usize(..len) as isize).map(|at| visit(packed.get(at)));
             }
-            Value::SetPacked(packed) => {
+            Value::SetListpack(packed) => {
                 let all: Vec<Text<'_>> = packed.iter().collect();
                 draws.all(|_| visit(all[fastrand::usize(..len)]));
             }
@@ -363,7 +363,7 @@ impl Set {
             return None;
         }
         let mut choice = Choice::new(count, len);
-        if let Value::SetPacked(packed) = &mut self.0 {
+        if let Value::SetListpack(packed) = &mut self.0 {
             packed.retain(|member| {
                 let stays = !choice.takes_next();
                 if !stays {
@@ -381,10 +381,10 @@ impl Set {
         Some(std::mem::replace(&mut self.0, kept.0))
     }
 
-    fn become_packed(&mut self) {
-        let mut packed = Packed::new();
+    fn become_listpack(&mut self) {
+        let mut packed = Listpack::new();
         self.for_each(|member| packed.push_back(member.bytes(&mut itoa::Buffer::new())));
-        self.0 = Value::SetPacked(packed);
+        self.0 = Value::SetListpack(packed);
     }
 
     fn become_table(&mut self) {
@@ -445,7 +445,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    const MAX: SetMax = SetMax { ints: 16, packed: PackedMax { entries: 8, bytes: 6 } };
+    const MAX: SetMax = SetMax { ints: 16, packed: ListpackMax { entries: 8, bytes: 6 } };
 
     fn members(set: &Set) -> BTreeSet<Vec<u8>> {
         let mut all = BTreeSet::new();

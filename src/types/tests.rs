@@ -10,7 +10,7 @@ use super::set::{Set, SetMax};
 use super::stream::{self, Id, Stream};
 use super::value::{Collection, Kind, Value};
 use super::zset::Zset;
-use super::{PackedMax, Text};
+use super::{ListpackMax, Text};
 use crate::mover::Mover;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-const PACKED: PackedMax = PackedMax { entries: 8, bytes: 32 };
+const PACKED: ListpackMax = ListpackMax { entries: 8, bytes: 32 };
 
 fn empty(kind: Kind) -> Value {
     match kind {

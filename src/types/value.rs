@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::hash::{self, Hash};
 use super::intset::Intset;
 use super::list::List;
-use super::packed::Packed;
+use super::listpack::Listpack;
 use super::row::Row;
 use super::set::{Members, Set};
 use super::stream::Stream;
@@ -64,16 +64,16 @@ pub enum Value {
     /// Shared with a snapshot that is still to write it, and copied before it changes then.
     Str(Arc<Vec<u8>>),
     List(Box<List>),
-    HashPacked(Packed),
+    HashListpack(Listpack),
     /// A field's value is at the position of its name in the template.
     HashRow(Template, Row),
     /// Fields, values and times: see [`super::hash`].
-    HashTimed(Packed),
+    HashTimed(Listpack),
     HashTable(Box<Fields>),
     SetInts(Intset),
-    SetPacked(Packed),
+    SetListpack(Listpack),
     SetTable(Box<Members>),
-    ZsetPacked(Packed),
+    ZsetListpack(Listpack),
     ZsetTree(Box<Ranked>),
     Stream(Box<Stream>),
 }
@@ -95,11 +95,11 @@ impl Value {
         match self {
             Self::Str(bytes) => View::Str(bytes),
             Self::List(list) => View::List(list),
-            Self::HashPacked(_) | Self::HashRow(..) | Self::HashTimed(_) | Self::HashTable(_) => {
+            Self::HashListpack(_) | Self::HashRow(..) | Self::HashTimed(_) | Self::HashTable(_) => {
                 View::Hash(Hash::ref_cast(self))
             }
-            Self::SetInts(_) | Self::SetPacked(_) | Self::SetTable(_) => View::Set(Set::ref_cast(self)),
-            Self::ZsetPacked(_) | Self::ZsetTree(_) => View::Zset(Zset::ref_cast(self)),
+            Self::SetInts(_) | Self::SetListpack(_) | Self::SetTable(_) => View::Set(Set::ref_cast(self)),
+            Self::ZsetListpack(_) | Self::ZsetTree(_) => View::Zset(Zset::ref_cast(self)),
             Self::Stream(stream) => View::Stream(stream),
         }
     }
@@ -124,7 +124,7 @@ impl Value {
             Self::List(_) => "quicklist",
             Self::HashTable(_) | Self::SetTable(_) => "hashtable",
             Self::HashTimed(_) => "listpackex",
-            Self::HashPacked(_) | Self::HashRow(..) | Self::SetPacked(_) | Self::ZsetPacked(_) => "listpack",
+            Self::HashListpack(_) | Self::HashRow(..) | Self::SetListpack(_) | Self::ZsetListpack(_) => "listpack",
             Self::SetInts(_) => "intset",
             Self::ZsetTree(_) => "skiplist",
             Self::Stream(_) => "stream",
@@ -180,11 +180,11 @@ macro_rules! on_content {
         match $value {
             Value::Str($content) => $run,
             Value::List($content) => $run,
-            Value::HashPacked($content) | Value::HashTimed($content) => $run,
+            Value::HashListpack($content) | Value::HashTimed($content) => $run,
             Value::HashRow(_, $content) => $run,
             Value::HashTable($content) => $run,
             Value::SetInts($content) => $run,
-            Value::SetPacked($content) | Value::ZsetPacked($content) => $run,
+            Value::SetListpack($content) | Value::ZsetListpack($content) => $run,
             Value::SetTable($content) => $run,
             Value::ZsetTree($content) => $run,
             Value::Stream($content) => $run,
@@ -260,7 +260,7 @@ macro_rules! encoding_of_block {
     };
 }
 
-encoding_of_block!(Packed, Packed::is_empty);
+encoding_of_block!(Listpack, Listpack::is_empty);
 encoding_of_block!(Intset, Intset::is_empty);
 // A hash that loses a field leaves its row for a listpack.
 encoding_of_block!(Row, |_: &Row| false);
@@ -302,7 +302,7 @@ impl Collection for Hash {
     }
 
     fn empty() -> Value {
-        Value::HashPacked(Packed::new())
+        Value::HashListpack(Listpack::new())
     }
 }
 
@@ -334,7 +334,7 @@ impl Collection for Zset {
     }
 
     fn empty() -> Value {
-        Value::ZsetPacked(Packed::new())
+        Value::ZsetListpack(Listpack::new())
     }
 }
 

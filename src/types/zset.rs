@@ -6,9 +6,9 @@
 //! Invariant: the members are in order, and no two have the same name. Not here: what a range's ends look like, replies.
 
 use super::blob::PACKED_BYTES_MAX;
-use super::packed::{Packed, Position};
+use super::listpack::{Listpack, Position};
 use super::value::{Collection, Value};
-use super::{PackedMax, Text};
+use super::{ListpackMax, Text};
 use crate::num;
 use ref_cast::RefCast;
 use std::ops::Range;
@@ -21,18 +21,18 @@ pub use super::ranked::Ranked;
 pub struct Zset(Value);
 
 enum Repr<'a> {
-    Packed(&'a Packed),
+    Listpack(&'a Listpack),
     Tree(&'a Ranked),
 }
 
 enum ReprMut<'a> {
-    Packed(&'a mut Packed),
+    Listpack(&'a mut Listpack),
     Tree(&'a mut Ranked),
 }
 
 impl Zset {
     /// A sorted set of these members, each given once, as small as the limits allow.
-    pub fn build<'a>(members: impl Iterator<Item = (Text<'a>, f64)> + Clone, max: PackedMax) -> Value {
+    pub fn build<'a>(members: impl Iterator<Item = (Text<'a>, f64)> + Clone, max: ListpackMax) -> Value {
         let mut set = Self(Self::empty());
         let (count, longest) =
             members.clone().fold((0usize, 0), |(n, longest), (name, _)| (n + 1, name.len().max(longest)));
@@ -42,7 +42,7 @@ impl Zset {
         let mut digits = itoa::Buffer::new();
         match set.repr_mut() {
             ReprMut::Tree(ranked) => members.for_each(|(name, score)| ranked.insert(name.bytes(&mut digits), score)),
-            ReprMut::Packed(packed) => members.for_each(|(name, score)| put(packed, name.bytes(&mut digits), score)),
+            ReprMut::Listpack(packed) => members.for_each(|(name, score)| put(packed, name.bytes(&mut digits), score)),
         }
         set.0
     }
@@ -50,7 +50,7 @@ impl Zset {
     #[inline]
     fn repr(&self) -> Repr<'_> {
         match &self.0 {
-            Value::ZsetPacked(packed) => Repr::Packed(packed),
+            Value::ZsetListpack(packed) => Repr::Listpack(packed),
             Value::ZsetTree(ranked) => Repr::Tree(ranked),
             _ => unreachable!("a sorted set is one of these"),
         }
@@ -59,7 +59,7 @@ impl Zset {
     #[inline]
     fn repr_mut(&mut self) -> ReprMut<'_> {
         match &mut self.0 {
-            Value::ZsetPacked(packed) => ReprMut::Packed(packed),
+            Value::ZsetListpack(packed) => ReprMut::Listpack(packed),
             Value::ZsetTree(ranked) => ReprMut::Tree(ranked),
             _ => unreachable!("a sorted set is one of these"),
         }
@@ -68,7 +68,7 @@ impl Zset {
     #[inline]
     pub fn len(&self) -> usize {
         match self.repr() {
-            Repr::Packed(packed) => packed.len() / 2,
+            Repr::Listpack(packed) => packed.len() / 2,
             Repr::Tree(ranked) => ranked.len(),
         }
     }
@@ -79,13 +79,13 @@ impl Zset {
 
     /// Whether it is a listpack, which keeps scores as text.
     pub fn is_packed(&self) -> bool {
-        matches!(self.repr(), Repr::Packed(_))
+        matches!(self.repr(), Repr::Listpack(_))
     }
 
     #[inline]
     pub fn score(&self, name: &[u8]) -> Option<f64> {
         match self.repr() {
-            Repr::Packed(packed) => packed.find(packed.first(), name, 2).map(|at| score_behind(packed, at)),
+            Repr::Listpack(packed) => packed.find(packed.first(), name, 2).map(|at| score_behind(packed, at)),
             Repr::Tree(ranked) => ranked.score(name),
         }
     }
@@ -93,7 +93,7 @@ impl Zset {
     /// A member's rank and score.
     pub fn rank(&self, name: &[u8]) -> Option<(usize, f64)> {
         match self.repr() {
-            Repr::Packed(packed) => {
+            Repr::Listpack(packed) => {
                 let at = packed.find(packed.first(), name, 2)?;
                 Some((packed.count_before(at) / 2, score_behind(packed, at)))
             }
@@ -103,10 +103,10 @@ impl Zset {
 
     /// Gives a member the score that `decide` makes of the one it has; absent or none: as it is.
     #[inline]
-    pub fn update(&mut self, name: &[u8], max: PackedMax, decide: impl FnOnce(Option<f64>) -> Option<f64>) {
+    pub fn update(&mut self, name: &[u8], max: ListpackMax, decide: impl FnOnce(Option<f64>) -> Option<f64>) {
         match self.repr_mut() {
             ReprMut::Tree(ranked) => ranked.update(name, decide),
-            ReprMut::Packed(packed) => {
+            ReprMut::Listpack(packed) => {
                 let at = packed.find(packed.first(), name, 2);
                 let Some(score) = decide(at.map(|at| score_behind(packed, at))) else { return };
                 match at {
@@ -124,7 +124,7 @@ impl Zset {
     }
 
     /// Prepares for members of one command: more than a listpack may have are not put into one first.
-    pub fn expect(&mut self, members: usize, max: PackedMax) {
+    pub fn expect(&mut self, members: usize, max: ListpackMax) {
         if members > max.entries {
             self.unpack();
         }
@@ -133,7 +133,7 @@ impl Zset {
     /// Takes a member out; its score.
     pub fn remove(&mut self, name: &[u8]) -> Option<f64> {
         match self.repr_mut() {
-            ReprMut::Packed(packed) => {
+            ReprMut::Listpack(packed) => {
                 let at = packed.find(packed.first(), name, 2)?;
                 let score = score_behind(packed, at);
                 packed.remove(at, 2);
@@ -146,7 +146,7 @@ impl Zset {
     /// Takes out the members of these ranks.
     pub fn remove_ranks(&mut self, ranks: Range<usize>) {
         match self.repr_mut() {
-            ReprMut::Packed(packed) => {
+            ReprMut::Listpack(packed) => {
                 if let Some(at) = seek(packed, ranks.start) {
                     packed.remove(at, 2 * ranks.len());
                 }
@@ -158,7 +158,7 @@ impl Zset {
     /// How many members are `before` a place: the rank of the first that is not. They precede all others.
     pub fn count_before(&self, before: impl Fn(f64, &[u8]) -> bool) -> usize {
         match self.repr() {
-            Repr::Packed(packed) => {
+            Repr::Listpack(packed) => {
                 let mut digits = itoa::Buffer::new();
                 packed.pairs().take_while(|(name, score)| before(score_of(*score), name.bytes(&mut digits))).count()
             }
@@ -169,7 +169,7 @@ impl Zset {
     /// The same for a place that scores alone tell.
     pub fn count_scores(&self, before: impl Fn(f64) -> bool) -> usize {
         match self.repr() {
-            Repr::Packed(packed) => packed.pairs().take_while(|(_, score)| before(score_of(*score))).count(),
+            Repr::Listpack(packed) => packed.pairs().take_while(|(_, score)| before(score_of(*score))).count(),
             Repr::Tree(ranked) => ranked.count_scores(before),
         }
     }
@@ -177,10 +177,10 @@ impl Zset {
     /// Members of these ranks with their scores, in order or in reverse.
     pub fn walk(&self, ranks: Range<usize>, reverse: bool) -> Walk<'_> {
         match self.repr() {
-            Repr::Packed(packed) => {
+            Repr::Listpack(packed) => {
                 let ranks = ranks.start..ranks.end.min(self.len());
                 let first = if reverse { ranks.end.saturating_sub(1) } else { ranks.start };
-                Walk::Packed { packed, at: seek(packed, first), left: ranks.len(), reverse }
+                Walk::Listpack { packed, at: seek(packed, first), left: ranks.len(), reverse }
             }
             Repr::Tree(ranked) => Walk::Tree(ranked.walk(ranks, reverse)),
         }
@@ -189,7 +189,7 @@ impl Zset {
     /// One step of a scan by name; the next cursor, 0 at the end. A listpack is scanned in one step.
     pub fn scan(&self, cursor: u64, mut emit: impl FnMut(Text<'_>, f64)) -> u64 {
         match self.repr() {
-            Repr::Packed(packed) => {
+            Repr::Listpack(packed) => {
                 packed.pairs().for_each(|(name, score)| emit(name, score_of(score)));
                 0
             }
@@ -199,7 +199,7 @@ impl Zset {
 
     /// Changes a listpack to the encoding of big sets.
     fn unpack(&mut self) -> &mut Ranked {
-        if let Value::ZsetPacked(packed) = &self.0 {
+        if let Value::ZsetListpack(packed) = &self.0 {
             let (mut ranked, mut digits) = (Box::<Ranked>::default(), itoa::Buffer::new());
             packed.pairs().for_each(|(name, score)| ranked.insert(name.bytes(&mut digits), score_of(score)));
             self.0 = Value::ZsetTree(ranked);
@@ -214,7 +214,7 @@ impl Zset {
 /// Members in order.
 #[derive(Clone)]
 pub enum Walk<'a> {
-    Packed { packed: &'a Packed, at: Option<Position>, left: usize, reverse: bool },
+    Listpack { packed: &'a Listpack, at: Option<Position>, left: usize, reverse: bool },
     Tree(super::ranked::Walk<'a>),
 }
 
@@ -224,8 +224,8 @@ impl<'a> Iterator for Walk<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Packed { left: 0, .. } => None,
-            Self::Packed { packed, at, left, reverse } => {
+            Self::Listpack { left: 0, .. } => None,
+            Self::Listpack { packed, at, left, reverse } => {
                 let here = (*at)?;
                 let score_at = packed.behind(here);
                 *left -= 1;
@@ -242,7 +242,7 @@ impl<'a> Iterator for Walk<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = match self {
-            Self::Packed { left, .. } => *left,
+            Self::Listpack { left, .. } => *left,
             Self::Tree(walk) => walk.size_hint().0,
         };
         (left, Some(left))
@@ -252,13 +252,13 @@ impl<'a> Iterator for Walk<'a> {
 impl ExactSizeIterator for Walk<'_> {}
 
 /// The position of the member of a rank.
-fn seek(packed: &Packed, rank: usize) -> Option<Position> {
+fn seek(packed: &Listpack, rank: usize) -> Option<Position> {
     packed.seek(isize::try_from(2 * rank).ok()?)
 }
 
 /// Puts a member that is not there in its place, which often is the end.
-fn put(packed: &mut Packed, name: &[u8], score: f64) {
-    let mut at = Packed::FRONT;
+fn put(packed: &mut Listpack, name: &[u8], score: f64) {
+    let mut at = Listpack::FRONT;
     if pair_before(packed, packed.end()).is_none_or(|last| !is_behind(packed, last, name, score)) {
         at = packed.end();
     }
@@ -269,7 +269,7 @@ fn put(packed: &mut Packed, name: &[u8], score: f64) {
 }
 
 /// Gives the member at a position another score, and its place among its neighbours, who are often the same.
-fn rescore(packed: &mut Packed, at: Position, name: &[u8], score: f64) {
+fn rescore(packed: &mut Listpack, at: Position, name: &[u8], score: f64) {
     let score_at = packed.behind(at);
     with_text(score, |text| packed.replace(score_at, text));
     let (mut place, behind) = (at, packed.behind(score_at));
@@ -290,12 +290,12 @@ fn rescore(packed: &mut Packed, at: Position, name: &[u8], score: f64) {
 }
 
 /// The member in front of a position.
-fn pair_before(packed: &Packed, at: Position) -> Option<Position> {
+fn pair_before(packed: &Listpack, at: Position) -> Option<Position> {
     packed.prev(at).and_then(|score| packed.prev(score))
 }
 
 /// Whether the member at a position comes after another one.
-fn is_behind(packed: &Packed, at: Position, name: &[u8], score: f64) -> bool {
+fn is_behind(packed: &Listpack, at: Position, name: &[u8], score: f64) -> bool {
     let other = score_behind(packed, at);
     other > score || other == score && packed.get(at).bytes(&mut itoa::Buffer::new()) > name
 }
@@ -312,7 +312,7 @@ fn with_text(score: f64, write: impl FnOnce(&[u8])) {
 }
 
 /// The score of the member at a position.
-fn score_behind(packed: &Packed, at: Position) -> f64 {
+fn score_behind(packed: &Listpack, at: Position) -> f64 {
     score_of(packed.get(packed.behind(at)))
 }
 
@@ -371,7 +371,7 @@ mod tests {
             entries in prop_oneof![Just(0usize), Just(20), Just(10_000)],
             steps in prop::collection::vec((0u8..8, 0u16..500, -20i16..20, 0usize..300), 1..400),
         ) {
-            let max = PackedMax { entries, bytes: 64 };
+            let max = ListpackMax { entries, bytes: 64 };
             let (mut set, mut model) = (Zset(Zset::empty()), Model::new());
             for (step, name, score, from) in steps {
                 let (name, score) = (name.to_string().into_bytes(), f64::from(score) / 2.0);

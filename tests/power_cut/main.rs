@@ -174,7 +174,7 @@ impl World {
     fn rewrite(&self) {
         let Node { keyspace, journal, aof, walks, scripts, .. } = self.node;
         let libraries = &scripts.libraries;
-        let job = rewrite::Job {
+        let job = rewrite::Rewrite {
             keyspace,
             journal,
             aof,
@@ -192,7 +192,7 @@ impl World {
             (self.node, self.writer.lock().unwrap().data.len() - 1);
         let (config, slot, changes) = (&self.config, Slots::after(1).rewriter, || (0, None));
         let libraries = &scripts.libraries;
-        let job = save::Job { keyspace, rdb, walks, libraries, config, slot, changes: &changes };
+        let job = save::Save { keyspace, rdb, walks, libraries, config, slot, changes: &changes };
         walks.run_here(Job::Save, || job.run());
         assert!(rdb.last_ok.0.load(Relaxed));
         self.disk.note(Event::Saved(units));

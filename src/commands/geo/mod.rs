@@ -8,7 +8,7 @@ mod search;
 
 use crate::command::*;
 use crate::num;
-use crate::types::geo::Place;
+use crate::types::geo::Point;
 
 pub const COMMANDS: &[Command] = &[
     places::GEOADD,
@@ -24,10 +24,10 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// A place as a client writes it: longitude, then latitude.
-fn place(longitude: &[u8], latitude: &[u8]) -> Result<Place, Error> {
+fn place(longitude: &[u8], latitude: &[u8]) -> Result<Point, Error> {
     let degrees = |text| num::parse_f64(text).ok_or(error::NOT_FLOAT);
     let (longitude, latitude) = (degrees(longitude)?, degrees(latitude)?);
-    Place::new(longitude, latitude)
+    Point::new(longitude, latitude)
         .ok_or_else(|| Error::owned(format!("ERR invalid longitude,latitude pair {longitude:.6},{latitude:.6}")))
 }
 
@@ -48,7 +48,7 @@ fn distance(out: &mut ctx::Reply<'_>, distance: f64) -> Outcome {
     out.bulk(format!("{}.{:04}", scaled / 10_000, scaled % 10_000).as_bytes())
 }
 
-fn coordinates(out: &mut ctx::Reply<'_>, place: Place) -> Outcome {
+fn coordinates(out: &mut ctx::Reply<'_>, place: Point) -> Outcome {
     out.array(2);
     out.double(place.longitude)?;
     out.double(place.latitude)

@@ -4,7 +4,7 @@ use super::{coordinates, distance, metres, place};
 use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::commands::zsets::change::{self, Options};
-use crate::types::geo::Place;
+use crate::types::geo::Point;
 use crate::types::zset::Zset;
 use smallvec::SmallVec;
 
@@ -73,7 +73,7 @@ fn geodist(ctx: &mut Ctx<'_, '_>) -> Outcome {
         _ => return Err(SYNTAX),
     };
     let set = db.read::<Zset>(args.key(1))?;
-    let place = |i| set.and_then(|set| set.score(args.get(i))).map(Place::of_score);
+    let place = |i| set.and_then(|set| set.score(args.get(i))).map(Point::of_score);
     match (place(2), place(3)) {
         (Some(a), Some(b)) => distance(out, a.distance(b) / unit),
         _ => out.null(),
@@ -100,7 +100,7 @@ fn geohash(ctx: &mut Ctx<'_, '_>) -> Outcome {
     out.array(names.len());
     for name in names {
         match set.and_then(|set| set.score(name)) {
-            Some(score) => out.bulk(&Place::of_score(score).geohash())?,
+            Some(score) => out.bulk(&Point::of_score(score).geohash())?,
             None => out.null()?,
         }
     }
@@ -127,7 +127,7 @@ fn geopos(ctx: &mut Ctx<'_, '_>) -> Outcome {
     out.array(names.len());
     for name in names {
         match set.and_then(|set| set.score(name)) {
-            Some(score) => coordinates(out, Place::of_score(score))?,
+            Some(score) => coordinates(out, Point::of_score(score))?,
             None => out.null_array()?,
         }
     }

@@ -8,7 +8,7 @@ use crate::keyspace::Expiry;
 use crate::num;
 use crate::persist::rdb::dump;
 use crate::resp::ArgvView;
-use crate::types::geo::{self, Extent, Place, Shape};
+use crate::types::geo::{self, Extent, Point, Shape};
 use crate::types::zset::Zset;
 use crate::types::{Kind, Text};
 
@@ -130,7 +130,7 @@ enum Form {
 /// What is asked for. Where the source key is missing, what depends on its members is not.
 #[derive(Default)]
 struct Query<'a> {
-    centre: Option<Place>,
+    centre: Option<Point>,
     /// A centre was named, whether or not it could be looked up.
     from: Option<From>,
     extent: Option<(Extent, f64)>,
@@ -148,7 +148,7 @@ struct Query<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     Member,
-    Place,
+    Point,
     /// The centre of what is searched.
     Polygon,
 }
@@ -163,7 +163,7 @@ enum Order {
 struct Found<'s> {
     name: Text<'s>,
     score: f64,
-    place: Place,
+    place: Point,
     metres: f64,
 }
 
@@ -284,9 +284,9 @@ impl<'a> Query<'a> {
                 self.centre = set.map(|set| member(set, name)).transpose()?;
                 self.from = Some(From::Member);
             }
-            b"FROMLONLAT" if left >= 2 && may_be(From::Place) => {
+            b"FROMLONLAT" if left >= 2 && may_be(From::Point) => {
                 self.centre = Some(place(args.required()?, args.required()?)?);
-                self.from = Some(From::Place);
+                self.from = Some(From::Point);
             }
             b"BYRADIUS" if left >= 2 && is_open(|e| matches!(e, Extent::Radius(_))) => {
                 self.extent = Some(radius(args.required()?, args.required()?)?);
@@ -344,7 +344,7 @@ impl<'a> Query<'a> {
                 if found.len() >= limit || score >= range.end {
                     break;
                 }
-                let place = Place::of_score(score);
+                let place = Point::of_score(score);
                 if let Some(metres) = shape.reach(place) {
                     found.push(Found { name, score, place, metres });
                 }
@@ -398,14 +398,14 @@ fn radius(radius: &[u8], unit: &[u8]) -> Result<(Extent, f64), Error> {
 }
 
 /// A polygon's corners, with their number in front.
-fn corners(args: &mut Args<'_>) -> Result<Vec<Place>, Error> {
+fn corners(args: &mut Args<'_>) -> Result<Vec<Point>, Error> {
     let count = num::parse_i64(args.required()?).and_then(|n| i32::try_from(n).ok()).ok_or(BAD_CORNERS)?;
     let count = usize::try_from(count).ok().filter(|&n| n >= CORNERS_MIN && n <= args.left() / 2).ok_or(FEW_CORNERS)?;
     (0..count).map(|_| place(args.required()?, args.required()?)).collect()
 }
 
-fn member(set: &Zset, name: &[u8]) -> Result<Place, Error> {
-    set.score(name).map(Place::of_score).ok_or(NO_MEMBER)
+fn member(set: &Zset, name: &[u8]) -> Result<Point, Error> {
+    set.score(name).map(Point::of_score).ok_or(NO_MEMBER)
 }
 
 /// Where options begin at the earliest, in both forms that store.

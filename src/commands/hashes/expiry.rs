@@ -158,7 +158,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, unit: Unit) -> Outcome {
     if done.is_empty() {
         return Ok(());
     }
-    match at <= now && !ctx.db.manner.keep_expired {
+    match at <= now && !ctx.db.mode.keep_expired {
         true => options::propagate_hdel(ctx, key, &done),
         false => options::propagate_hpexpireat(ctx, key, at, &done),
     }
@@ -169,7 +169,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, unit: Unit) -> Outcome {
 fn set_times<'a>(ctx: &mut Ctx<'a, '_>, key: &[u8], unit: Unit) -> Result<(Millis, Done<'a>), Error> {
     let Ctx { args, db, out, row, .. } = ctx;
     let now = db.now();
-    let keep_expired = db.manner.keep_expired;
+    let keep_expired = db.mode.keep_expired;
     let hash = db.edit::<Hash>(key)?;
     let at = unit.time(args.get(2), now, &row.command.full_name())?;
     let condition = Condition::of(&args.word_at(3));

@@ -84,7 +84,7 @@ fn hgetex(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// Answers the fields; returns what was to be done to them, and those to which it was.
 fn get_and_act<'a>(ctx: &mut Ctx<'a, '_>, key: &[u8]) -> Result<(Act, Done<'a>), Error> {
     let Ctx { args, db, out, .. } = ctx;
-    let (now, keep_expired) = (db.now(), db.manner.keep_expired);
+    let (now, keep_expired) = (db.now(), db.mode.keep_expired);
     let hash = db.edit::<Hash>(key)?;
     let word = args.word_at(2);
     let (act, fields_at) = match Unit::of(&word) {

@@ -81,7 +81,7 @@ fn restore(ctx: &mut Ctx<'_, '_>) -> Outcome {
         (ttl, false) => Some(db.now().checked_add(ttl).ok_or(BAD_TTL)?),
     };
     let had = options.replace && db.remove(key);
-    if expiry.is_some_and(|at| at <= db.now() && db.manner.removes_due()) {
+    if expiry.is_some_and(|at| at <= db.now() && db.mode.removes_due()) {
         if had {
             let lazy = ctx.config.lazyfree_lazy_server_del;
             ctx.propagate_removal(key, lazy);

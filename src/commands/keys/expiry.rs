@@ -149,7 +149,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, base: Base, unit_ms: i64) -> Outcome {
     if !conditions.hold(current, at) {
         return out.int(0);
     }
-    if at <= db.now() && db.manner.removes_due() {
+    if at <= db.now() && db.mode.removes_due() {
         db.remove(key);
         let lazy = config.lazyfree_lazy_expire;
         ctx.propagate_removal(key, lazy);

@@ -7,9 +7,9 @@
 use crate::clock;
 use crate::command::effects::{Audience, Effects};
 use crate::command::permission;
+use crate::command::registry::Row;
 use crate::command::scripts::Anew;
 use crate::command::slots::ScriptSlots;
-use crate::command::table::Row;
 use crate::command::*;
 use crate::keyspace::undo::Before;
 use crate::resp::{ArgvView, Proto};

@@ -16,7 +16,7 @@ use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
 use crate::persist::walks::Job;
 use crate::process::{self, supervisor};
-use crate::pubsub::Kind;
+use crate::pubsub::ChannelKind;
 use crate::types::{self, template};
 use crate::usage;
 use std::fmt::Write;
@@ -256,9 +256,9 @@ const STATS: &[Field] = &[
     field("current_eviction_exceeded_time", zero),
     field("keyspace_hits", |r| r.counts.keyspace_hits.into()),
     field("keyspace_misses", |r| r.counts.keyspace_misses.into()),
-    field("pubsub_channels", |r| r.node.pubsub.len(Kind::Channel).into()),
-    field("pubsub_patterns", |r| r.node.pubsub.len(Kind::Pattern).into()),
-    field("pubsubshard_channels", |r| r.node.pubsub.len(Kind::Shard).into()),
+    field("pubsub_channels", |r| r.node.pubsub.len(ChannelKind::Channel).into()),
+    field("pubsub_patterns", |r| r.node.pubsub.len(ChannelKind::Pattern).into()),
+    field("pubsubshard_channels", |r| r.node.pubsub.len(ChannelKind::Shard).into()),
     field("latest_fork_usec", zero),
     field("total_forks", zero),
     field("migrate_cached_sockets", |r| r.node.migrations.cached.load(Relaxed).into()),

@@ -1,6 +1,6 @@
 //! LATENCY: distributions of execution times, spikes by event, and our own service times as JSON.
 
-use crate::command::table::Row;
+use crate::command::registry::Row;
 use crate::command::*;
 use crate::config::choices::AppendFsync;
 use crate::observe::{CommandReport, DoctorContext};

@@ -1,4 +1,4 @@
-//! MONITOR: turns the connection into one that is shown every command. What is shown: `command/monitor.rs`.
+//! MONITOR: turns the connection into one that is shown every command. What is shown: `command/monitor_line.rs`.
 
 use crate::command::*;
 

@@ -74,7 +74,7 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if flushes {
         flush_all(ctx);
     }
-    let keep_expired = std::mem::replace(&mut ctx.db.manner.keep_expired, true);
+    let keep_expired = std::mem::replace(&mut ctx.db.mode.keep_expired, true);
     let (db, node) = (&mut *ctx.db, ctx.node);
     let loaded = load::load_snapshot(&path, (ctx.config, &ctx.node.rdb.loading), now, &mut |loaded| {
         let loaded = match loaded {
@@ -88,7 +88,7 @@ pub fn reload(ctx: &mut Ctx<'_, '_>) -> Outcome {
         }
         loaded.put(db)
     });
-    ctx.db.manner.keep_expired = keep_expired;
+    ctx.db.mode.keep_expired = keep_expired;
     ctx.db.select(selected);
     ctx.db.changes.dirty = 0;
     ctx.propagate_nothing();

@@ -38,7 +38,7 @@ fn increx(ctx: &mut Ctx<'_, '_>) -> Outcome {
     match at {
         Some(_) if expires && request.only_unset => {}
         // The log's times are taken as they are.
-        Some(at) if at <= db.now() && db.manner.removes_due() => {
+        Some(at) if at <= db.now() && db.mode.removes_due() => {
             db.remove(key);
             ctx.propagate_removal(key, ctx.config.lazyfree_lazy_expire);
             return Ok(());

@@ -166,7 +166,7 @@ fn getex(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     match ttl.at(db.now(), "getex")? {
         // The log's times are taken as they are.
-        Some(at) if at <= db.now() && db.manner.removes_due() => {
+        Some(at) if at <= db.now() && db.mode.removes_due() => {
             db.remove(key);
             let lazy = config.lazyfree_lazy_expire;
             ctx.propagate_removal(key, lazy);

@@ -4,7 +4,7 @@
 //! order of growing inputs, as Redis does: sums of doubles depend on it. What would be no number is 0.
 
 use crate::command::error::{NOT_INT, SYNTAX, WRONG_TYPE};
-use crate::command::table::Row;
+use crate::command::registry::Row;
 use crate::command::*;
 use crate::keyspace::{Db, Expiry};
 use crate::num;

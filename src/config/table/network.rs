@@ -3,18 +3,18 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, HIDDEN, IMMUTABLE, INT, Kind, LONG, MB, MODIFIABLE, MULTI_ARG, Param, UINT, UNSUPPORTED, at, int,
-    memory, num, octal, optional, row,
+    DEBUG, EXTENSION, HIDDEN, IMMUTABLE, INT, LONG, MB, MODIFIABLE, MULTI_ARG, Param, ParamKind, UINT, UNSUPPORTED, at,
+    int, memory, num, octal, optional, row,
 };
 use crate::config::special;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Param] = &[
-    row("bind", Kind::Special(&special::BIND), "* -::*", MODIFIABLE | MULTI_ARG,
+    row("bind", ParamKind::Special(&special::BIND), "* -::*", MODIFIABLE | MULTI_ARG,
         "Addresses to listen on; a leading '-' means the address may be unavailable, '*' means every interface."),
     row("bind-source-addr", optional(at!(bind_source_addr)), "", MODIFIABLE,
         "Local address for outgoing connections (replication, cluster bus, migration)."),
-    row("client-output-buffer-limit", Kind::Special(&special::CLIENT_OUTPUT_BUFFER_LIMIT),
+    row("client-output-buffer-limit", ParamKind::Special(&special::CLIENT_OUTPUT_BUFFER_LIMIT),
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", MODIFIABLE | MULTI_ARG,
         "Per class of client (normal, replica, pubsub): hard limit, soft limit and the seconds the soft one may be \
          exceeded before the client is dropped."),
@@ -26,13 +26,13 @@ pub(super) const ROWS: &[Param] = &[
         "Connections accepted in one turn of an event loop (Redis 8)."),
     row("maxclients", int(num!(maxclients), 1, UINT), "10000", MODIFIABLE,
         "How many clients may be connected at the same time."),
-    row("maxmemory-clients", Kind::Share(at!(maxmemory_clients)), "0", MODIFIABLE,
+    row("maxmemory-clients", ParamKind::Share(at!(maxmemory_clients)), "0", MODIFIABLE,
         "Bound on the memory of all clients together, in bytes or as a percentage of maxmemory; 0 for none."),
-    row("mptcp", Kind::Flag(at!(mptcp)), "no", IMMUTABLE | EXTENSION | HIDDEN | UNSUPPORTED,
+    row("mptcp", ParamKind::Flag(at!(mptcp)), "no", IMMUTABLE | EXTENSION | HIDDEN | UNSUPPORTED,
         "Listen with multipath TCP (Valkey)."),
     row("port", int(num!(port), 0, 65_535), "6379", MODIFIABLE,
         "TCP port for clients; 0 turns the TCP listener off."),
-    row("protected-mode", Kind::Flag(at!(protected_mode)), "yes", MODIFIABLE,
+    row("protected-mode", ParamKind::Flag(at!(protected_mode)), "yes", MODIFIABLE,
         "Without a password, and bound to more than the loopback, refuse clients that are not local."),
     row("proto-max-bulk-len", memory(num!(proto_max_bulk_len), MB, LONG), "536870912", MODIFIABLE | DEBUG,
         "Longest single argument a request may carry."),

@@ -3,8 +3,8 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    EXTENSION, HIDDEN, INT, Kind, MODIFIABLE, Param, SENSITIVE, UNSUPPORTED, VOLATILE, at, choice, int, num, optional,
-    row,
+    EXTENSION, HIDDEN, INT, MODIFIABLE, Param, ParamKind, SENSITIVE, UNSUPPORTED, VOLATILE, at, choice, int, num,
+    optional, row,
 };
 
 #[rustfmt::skip]
@@ -12,9 +12,9 @@ pub(super) const ROWS: &[Param] = &[
     row("max-new-tls-connections-per-cycle", int(num!(max_new_tls_connections_per_cycle), 1, 1_000),
         "1", MODIFIABLE | EXTENSION | UNSUPPORTED,
         "TLS connections accepted in one turn of an event loop (Redis 8)."),
-    row("tls-auth-clients", Kind::Choice(choice!(tls_auth_clients, TlsAuthClients)), "yes", MODIFIABLE,
+    row("tls-auth-clients", ParamKind::Choice(choice!(tls_auth_clients, TlsAuthClients)), "yes", MODIFIABLE,
         "Whether clients must show a certificate."),
-    row("tls-auth-clients-user", Kind::Choice(choice!(tls_auth_clients_user, TlsAuthClientsUser)),
+    row("tls-auth-clients-user", ParamKind::Choice(choice!(tls_auth_clients_user, TlsAuthClientsUser)),
         "off", MODIFIABLE | EXTENSION | HIDDEN,
         "Field of the client's certificate that names its ACL user: CN, URI, or off (Valkey)."),
     row("tls-auto-reload-interval", int(num!(tls_auto_reload_interval), 0, INT),
@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Param] = &[
         "Private key that belongs to tls-client-cert-file."),
     row("tls-client-key-file-pass", optional(at!(tls_client_key_file_pass)), "", MODIFIABLE | SENSITIVE,
         "Passphrase of tls-client-key-file."),
-    row("tls-cluster", Kind::Flag(at!(tls_cluster)), "no", MODIFIABLE | UNSUPPORTED,
+    row("tls-cluster", ParamKind::Flag(at!(tls_cluster)), "no", MODIFIABLE | UNSUPPORTED,
         "Use TLS on the cluster bus."),
     row("tls-dh-params-file", optional(at!(tls_dh_params_file)), "", MODIFIABLE | VOLATILE | UNSUPPORTED,
         "Diffie-Hellman parameters; not needed, because key exchange is by elliptic curves only."),
@@ -46,16 +46,16 @@ pub(super) const ROWS: &[Param] = &[
         "Passphrase of the private key."),
     row("tls-port", int(num!(tls_port), 0, 65_535), "0", MODIFIABLE,
         "TCP port for TLS clients; 0 for none."),
-    row("tls-prefer-server-ciphers", Kind::Flag(at!(tls_prefer_server_ciphers)), "no", MODIFIABLE,
+    row("tls-prefer-server-ciphers", ParamKind::Flag(at!(tls_prefer_server_ciphers)), "no", MODIFIABLE,
         "Let the server's order of ciphers win over the client's."),
     row("tls-protocols", optional(at!(tls_protocols)), "", MODIFIABLE,
         "TLS versions to offer, of TLSv1.2 and TLSv1.3, separated by spaces; empty for both."),
-    row("tls-replication", Kind::Flag(at!(tls_replication)), "no", MODIFIABLE,
+    row("tls-replication", ParamKind::Flag(at!(tls_replication)), "no", MODIFIABLE,
         "Use TLS on the link to the primary."),
     row("tls-session-cache-size", int(num!(tls_session_cache_size), 0, INT), "20480", MODIFIABLE,
         "How many TLS sessions are remembered, 131072 at most; 0 for as many."),
     row("tls-session-cache-timeout", int(num!(tls_session_cache_timeout), 0, INT), "300", MODIFIABLE,
         "Seconds a TLS session is remembered."),
-    row("tls-session-caching", Kind::Flag(at!(tls_session_caching)), "yes", MODIFIABLE,
+    row("tls-session-caching", ParamKind::Flag(at!(tls_session_caching)), "yes", MODIFIABLE,
         "Let clients resume TLS sessions."),
 ];

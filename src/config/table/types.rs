@@ -3,15 +3,15 @@
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
 use crate::config::param::{
-    DEBUG, EXTENSION, I32_MIN, INT, Kind, LONG, MODIFIABLE, Param, UNSUPPORTED, at, choice, int, memory, num, row,
+    DEBUG, EXTENSION, I32_MIN, INT, LONG, MODIFIABLE, Param, ParamKind, UNSUPPORTED, at, choice, int, memory, num, row,
 };
 use crate::config::special;
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Param] = &[
-    row("compatibility-level", Kind::Choice(choice!(compatibility_level, CompatibilityLevel)), "7.0",
+    row("compatibility-level", ParamKind::Choice(choice!(compatibility_level, CompatibilityLevel)), "7.0",
         MODIFIABLE | EXTENSION, "As which Redis the server introduces itself to clients: 7.0 or 8.2."),
-    row("encoding-names", Kind::Choice(choice!(encoding_names, EncodingNames)), "level", MODIFIABLE | EXTENSION,
+    row("encoding-names", ParamKind::Choice(choice!(encoding_names, EncodingNames)), "level", MODIFIABLE | EXTENSION,
         "Whose names OBJECT ENCODING answers: 7.0's, or 8.2's, which knows listpacks of sets and lists."),
     row("hash-max-listpack-entries", int(num!(hash_max_listpack_entries), 0, LONG), "512", MODIFIABLE,
         "Fields up to which a hash is kept in one compact block.").alias("hash-max-ziplist-entries"),
@@ -29,13 +29,13 @@ pub(super) const ROWS: &[Param] = &[
         "0", MODIFIABLE | EXTENSION | UNSUPPORTED, "Hashes below which a loaded layout is not shared (Redis 8.10)."),
     row("hll-sparse-max-bytes", memory(num!(hll_sparse_max_bytes), 0, LONG), "3000", MODIFIABLE,
         "Size up to which a HyperLogLog stays in its sparse form."),
-    row("key-memory-histograms", Kind::Flag(at!(key_memory_histograms)), "no", MODIFIABLE | EXTENSION,
+    row("key-memory-histograms", ParamKind::Flag(at!(key_memory_histograms)), "no", MODIFIABLE | EXTENSION,
         "Have INFO keysizes tell the memory that collections take, beside how many members they have (Redis 8.6)."),
     row("list-compress-depth", int(num!(list_compress_depth), 0, INT), "0", MODIFIABLE | DEBUG | UNSUPPORTED,
         "Redis: blocks at each end of a list that stay uncompressed. Lists are not compressed here."),
     row("list-max-listpack-size", int(num!(list_max_listpack_size), I32_MIN, INT), "-2", MODIFIABLE,
         "Size of a list's blocks: entries, or -1 to -5 for 4 to 64 kilobytes.").alias("list-max-ziplist-size"),
-    row("notify-keyspace-events", Kind::Special(&special::NOTIFY_KEYSPACE_EVENTS), "", MODIFIABLE,
+    row("notify-keyspace-events", ParamKind::Special(&special::NOTIFY_KEYSPACE_EVENTS), "", MODIFIABLE,
         "Which changes are published as keyspace events."),
     row("set-max-intset-entries", int(num!(set_max_intset_entries), 0, LONG), "512", MODIFIABLE,
         "Members up to which a set of integers is kept as an array."),
@@ -51,7 +51,7 @@ pub(super) const ROWS: &[Param] = &[
         "Bytes of one block of a stream; 0 for no bound."),
     row("stream-node-max-entries", int(num!(stream_node_max_entries), 0, LONG), "100", MODIFIABLE,
         "Entries of one block of a stream; 0 for no bound."),
-    row("vset-force-single-threaded-execution", Kind::Flag(at!(vset_force_single_threaded_execution)),
+    row("vset-force-single-threaded-execution", ParamKind::Flag(at!(vset_force_single_threaded_execution)),
         "no", MODIFIABLE | EXTENSION | UNSUPPORTED,
         "Search vector sets in the calling thread (Redis 8)."),
     row("zset-max-listpack-entries", int(num!(zset_max_listpack_entries), 0, LONG), "128", MODIFIABLE,

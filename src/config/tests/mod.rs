@@ -99,7 +99,7 @@ fn every_default_reads_back() {
 #[test]
 fn bounds_fit_their_fields_and_what_is_outside_is_refused() {
     for param in PARAMS {
-        let Kind::Number(n) = param.kind else {
+        let ParamKind::Number(n) = param.kind else {
             continue;
         };
         for bound in [n.min, n.max] {
@@ -121,7 +121,7 @@ fn bounds_fit_their_fields_and_what_is_outside_is_refused() {
 #[test]
 fn every_word_of_a_choice_reads_back() {
     for param in PARAMS {
-        let Kind::Choice(choice) = param.kind else {
+        let ParamKind::Choice(choice) = param.kind else {
             continue;
         };
         for word in choice.names {
@@ -150,7 +150,7 @@ fn rows_are_sorted_unique_lower_case_and_documented() {
         assert!(param.doc.ends_with('.') && param.doc.len() > 10, "{}", param.name);
         assert_eq!(
             param.has(MULTI_ARG),
-            matches!(param.kind, Kind::Shutdown(_)) || takes_list(param),
+            matches!(param.kind, ParamKind::Shutdown(_)) || takes_list(param),
             "{}",
             param.name
         );

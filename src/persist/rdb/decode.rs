@@ -14,10 +14,10 @@ use crate::types::fields::Due;
 use crate::types::hash::Hash;
 use crate::types::intset::Intset;
 use crate::types::list::{End, List, NodeMax};
-use crate::types::packed::Packed;
+use crate::types::listpack::Listpack;
 use crate::types::set::{INTS_MAX, Set, SetMax};
 use crate::types::zset::Zset;
-use crate::types::{Collection, PackedMax, Text, Value, legacy};
+use crate::types::{Collection, ListpackMax, Text, Value, legacy};
 use ahash::AHashSet;
 use smallvec::SmallVec;
 use std::io::{self, BufRead};
@@ -125,7 +125,7 @@ fn set<R: BufRead>(r: &mut Reader<R>, kind: u8, max: SetMax) -> io::Result<Value
     Ok(set.into_value())
 }
 
-fn zset<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
+fn zset<R: BufRead>(r: &mut Reader<R>, kind: u8, max: ListpackMax) -> io::Result<Value> {
     let mut value = Zset::empty();
     let zset = Zset::of_mut(&mut value).expect("an empty sorted set is one");
     let mut add = |member: &[u8], score: f64| {
@@ -184,11 +184,11 @@ fn ascii_score<R: BufRead>(r: &mut Reader<R>) -> io::Result<f64> {
     })
 }
 
-fn hash<R: BufRead>(r: &mut Reader<R>, kind: u8, max: PackedMax) -> io::Result<Value> {
+fn hash<R: BufRead>(r: &mut Reader<R>, kind: u8, max: ListpackMax) -> io::Result<Value> {
     if kind == HASH_LISTPACK {
         let (packed, fits) = r.string_with(|bytes| pairs(bytes, max))?;
         if fits {
-            return Ok(Value::HashPacked(packed));
+            return Ok(Value::HashListpack(packed));
         }
         return hash_of(packed.iter().collect(), PAIR, max);
     }
@@ -218,7 +218,7 @@ fn shared(mut value: Value, config: &Config) -> Value {
 }
 
 /// Field by field; with times behind `first` if there are any.
-fn hash_members<R: BufRead>(r: &mut Reader<R>, first: Option<Millis>, max: PackedMax) -> io::Result<Value> {
+fn hash_members<R: BufRead>(r: &mut Reader<R>, first: Option<Millis>, max: ListpackMax) -> io::Result<Value> {
     let mut value = Hash::empty();
     let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
     for _ in 0..r.length()? {
@@ -237,7 +237,7 @@ fn hash_members<R: BufRead>(r: &mut Reader<R>, first: Option<Millis>, max: Packe
 }
 
 /// Field by field, each with its time behind it, or all ones.
-fn hash_valkey<R: BufRead>(r: &mut Reader<R>, max: PackedMax) -> io::Result<Value> {
+fn hash_valkey<R: BufRead>(r: &mut Reader<R>, max: ListpackMax) -> io::Result<Value> {
     let mut value = Hash::empty();
     let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
     for _ in 0..r.length()? {
@@ -254,7 +254,7 @@ fn hash_valkey<R: BufRead>(r: &mut Reader<R>, max: PackedMax) -> io::Result<Valu
 }
 
 /// From the entries of one block, `stride` for each field.
-fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Value> {
+fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: ListpackMax) -> io::Result<Value> {
     let mut value = Hash::empty();
     let hash = Hash::of_mut(&mut value).expect("an empty hash is a hash");
     let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
@@ -273,9 +273,9 @@ fn hash_of(texts: Vec<Text<'_>>, stride: usize, max: PackedMax) -> io::Result<Va
 }
 
 /// A block of pairs, and whether it may stay as it is: within the limits. Names must be distinct and pairs whole.
-fn pairs(bytes: &[u8], max: PackedMax) -> io::Result<(Packed, bool)> {
+fn pairs(bytes: &[u8], max: ListpackMax) -> io::Result<(Listpack, bool)> {
     let (mut within, mut is_name, mut prints) = (true, true, SmallVec::<[u64; PACKED_FIELDS]>::new());
-    let packed = Packed::from_untrusted_seen(bytes, |text| {
+    let packed = Listpack::from_untrusted_seen(bytes, |text| {
         within &= match text {
             Text::Bytes(bytes) => bytes.len() <= max.bytes,
             Text::Int(_) => max.bytes >= INT_TEXT_MAX || text.len() <= max.bytes,
@@ -332,8 +332,8 @@ fn ziplist(bytes: &[u8]) -> io::Result<Vec<Text<'_>>> {
     legacy::ziplist(bytes).ok_or_else(|| bad("Zset ziplist integrity check failed, or another type's."))
 }
 
-fn listpack(bytes: &[u8]) -> io::Result<Packed> {
-    Packed::from_untrusted(bytes).ok_or_else(|| bad(LISTPACK_DAMAGED))
+fn listpack(bytes: &[u8]) -> io::Result<Listpack> {
+    Listpack::from_untrusted(bytes).ok_or_else(|| bad(LISTPACK_DAMAGED))
 }
 
 /// The longest integer, with its sign.
@@ -367,7 +367,7 @@ mod tests {
             assert!(is_refused(HASH_TIMED, &by_field(at)), "{at}");
         }
         let packed = |at: i64| {
-            let mut block = Packed::new();
+            let mut block = Listpack::new();
             [b"f", b"v", at.to_string().as_bytes()].iter().for_each(|text: &&[u8]| block.push_back(text));
             [&[0; 8][..], &[block.bytes().len() as u8], block.bytes()].concat()
         };
@@ -378,17 +378,17 @@ mod tests {
     #[test]
     fn a_field_that_comes_twice_is_found_wherever_it_stands() {
         let block = |names: &[String]| {
-            let mut packed = Packed::new();
+            let mut packed = Listpack::new();
             names.iter().flat_map(|name| [name.as_str(), "value"]).for_each(|text| packed.push_back(text.as_bytes()));
             packed
         };
         let names: Vec<String> =
             (0..300).map(|n| if n % 7 == 0 { n.to_string() } else { format!("field{n}") }).collect();
-        let max = PackedMax { entries: 512, bytes: 64 };
-        let fits = |packed: Packed, max| pairs(packed.bytes(), max).map(|(_, fits)| fits);
-        assert!(fits(block(&names), max).unwrap() && fits(Packed::new(), max).unwrap());
-        assert!(!fits(block(&names), PackedMax { entries: 299, ..max }).unwrap());
-        assert!(!fits(block(&names), PackedMax { bytes: 4, ..max }).unwrap());
+        let max = ListpackMax { entries: 512, bytes: 64 };
+        let fits = |packed: Listpack, max| pairs(packed.bytes(), max).map(|(_, fits)| fits);
+        assert!(fits(block(&names), max).unwrap() && fits(Listpack::new(), max).unwrap());
+        assert!(!fits(block(&names), ListpackMax { entries: 299, ..max }).unwrap());
+        assert!(!fits(block(&names), ListpackMax { bytes: 4, ..max }).unwrap());
         for (count, from, to) in
             [(300, 0, 1), (300, 0, 299), (300, 299, 5), (300, 298, 0), (20, 0, 19), (20, 19, 3), (2, 0, 1)]
         {

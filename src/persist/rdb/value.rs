@@ -10,7 +10,7 @@ use crate::clock::Millis;
 use crate::keyspace::entry::Body;
 use crate::types::big::{Big, Part};
 use crate::types::hash::Hash;
-use crate::types::packed::Packed;
+use crate::types::listpack::Listpack;
 use crate::types::set::Set;
 use crate::types::stream;
 use crate::types::zset::Zset;
@@ -23,8 +23,8 @@ pub fn kind(body: &Body<'_>, version: Version) -> u8 {
         Body::Bytes(_) | Body::Int(_) | Body::Value(Value::Str(_)) => STRING,
         Body::Value(Value::List(_)) if is_old => LIST,
         Body::Value(Value::List(_)) => LIST_QUICKLIST_2,
-        Body::Value(Value::HashPacked(_) | Value::HashRow(..)) if is_old => HASH,
-        Body::Value(Value::HashPacked(_) | Value::HashRow(..)) => HASH_LISTPACK,
+        Body::Value(Value::HashListpack(_) | Value::HashRow(..)) if is_old => HASH,
+        Body::Value(Value::HashListpack(_) | Value::HashRow(..)) => HASH_LISTPACK,
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => {
             if value.first_due().is_some() {
                 HASH_TIMED
@@ -34,9 +34,9 @@ pub fn kind(body: &Body<'_>, version: Version) -> u8 {
         }
         Body::Value(Value::SetInts(_)) => SET_INTSET,
         // Listpacks of sets came with Redis 7.2.
-        Body::Value(Value::SetPacked(_) | Value::SetTable(_)) => SET,
-        Body::Value(Value::ZsetPacked(_)) if is_old => ZSET_BINARY,
-        Body::Value(Value::ZsetPacked(_)) => ZSET_LISTPACK,
+        Body::Value(Value::SetListpack(_) | Value::SetTable(_)) => SET,
+        Body::Value(Value::ZsetListpack(_)) if is_old => ZSET_BINARY,
+        Body::Value(Value::ZsetListpack(_)) => ZSET_LISTPACK,
         Body::Value(Value::ZsetTree(_)) => ZSET_BINARY,
         Body::Value(Value::Stream(_)) if is_old => STREAM,
         Body::Value(Value::Stream(_)) => STREAM_2,
@@ -58,17 +58,17 @@ pub fn encode(out: &mut Vec<u8>, body: &Body<'_>, version: Version, compress: bo
             length(out, list.packs().len() as u64);
             list.packs().for_each(|pack| node(out, pack, compress));
         }
-        Body::Value(value @ (Value::HashPacked(_) | Value::HashRow(..))) if is_old => hash(out, value, compress),
-        Body::Value(Value::HashPacked(pairs)) => string(out, pairs.bytes(), compress),
+        Body::Value(value @ (Value::HashListpack(_) | Value::HashRow(..))) if is_old => hash(out, value, compress),
+        Body::Value(Value::HashListpack(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ Value::HashRow(..)) => {
             let pairs = Hash::of(value).map(Hash::pairs);
             pairs.into_iter().for_each(|pairs| string(out, pairs.bytes(), compress));
         }
         Body::Value(value @ (Value::HashTimed(_) | Value::HashTable(_))) => hash(out, value, compress),
         Body::Value(Value::SetInts(ints)) => string(out, ints.bytes(), compress),
-        Body::Value(value @ (Value::SetPacked(_) | Value::SetTable(_))) => set(out, value, compress),
-        Body::Value(value @ Value::ZsetPacked(_)) if is_old => zset(out, value, compress),
-        Body::Value(Value::ZsetPacked(pairs)) => string(out, pairs.bytes(), compress),
+        Body::Value(value @ (Value::SetListpack(_) | Value::SetTable(_))) => set(out, value, compress),
+        Body::Value(value @ Value::ZsetListpack(_)) if is_old => zset(out, value, compress),
+        Body::Value(Value::ZsetListpack(pairs)) => string(out, pairs.bytes(), compress),
         Body::Value(value @ Value::ZsetTree(_)) => zset(out, value, compress),
         Body::Value(Value::Stream(stream)) => {
             length(out, stream.nodes() as u64);
@@ -119,7 +119,7 @@ pub fn encode_piece(out: &mut Vec<u8>, big: &Big, version: Version, compress: bo
 }
 
 /// A listpack of a list; what is too long for a listpack of Redis's is one element, written as it is.
-fn node(out: &mut Vec<u8>, pack: &Packed, compress: bool) {
+fn node(out: &mut Vec<u8>, pack: &Listpack, compress: bool) {
     if pack.bytes().len() > PACKED_SAFE_BYTES
         && let (Some(Text::Bytes(element)), 1) = (pack.iter().next(), pack.len())
     {
@@ -130,7 +130,7 @@ fn node(out: &mut Vec<u8>, pack: &Packed, compress: bool) {
     string(out, pack.bytes(), compress);
 }
 
-fn elements(out: &mut Vec<u8>, pack: &Packed, compress: bool) {
+fn elements(out: &mut Vec<u8>, pack: &Listpack, compress: bool) {
     pack.iter().for_each(|element| string(out, element.bytes(&mut itoa::Buffer::new()), compress));
 }
 

@@ -13,13 +13,13 @@
 use super::id::Id;
 use crate::mover::{Movable, Mover};
 use crate::types::Text;
-use crate::types::packed::{Packed, Position};
+use crate::types::listpack::{Listpack, Position};
 use std::sync::Arc;
 
 /// A listpack, shared with snapshots and copies, and how many of its entries are alive.
 #[derive(Clone)]
 pub struct Node {
-    pack: Arc<Packed>,
+    pack: Arc<Listpack>,
     live: u32,
     /// What the listpack takes on the heap.
     bytes: u32,
@@ -39,7 +39,7 @@ struct Head {
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
     pub id: Id,
-    pack: &'a Packed,
+    pack: &'a Listpack,
     /// Where its flags are.
     at: Position,
     flags: i64,
@@ -81,7 +81,7 @@ impl<'a> Entry<'a> {
 impl Node {
     /// A listpack of one entry, whose fields become the master's.
     pub fn of(pairs: &[(&[u8], &[u8])]) -> Self {
-        let mut pack = Packed::new();
+        let mut pack = Listpack::new();
         let head = [1, 0, pairs.len() as i64].map(Text::Int);
         let names = pairs.iter().map(|(name, _)| Text::Bytes(name));
         pack.extend(head.into_iter().chain(names).chain([Text::Int(0)]));
@@ -89,7 +89,7 @@ impl Node {
         Self::new(pack, 1)
     }
 
-    fn new(pack: Packed, live: u32) -> Self {
+    fn new(pack: Listpack, live: u32) -> Self {
         let bytes = pack.heap_bytes() as u32;
         Self { pack: Arc::new(pack), live, bytes }
     }
@@ -98,7 +98,7 @@ impl Node {
     pub fn push(&mut self, master: Id, id: Id, pairs: &[(&[u8], &[u8])]) {
         let pack = Arc::make_mut(&mut self.pack);
         self.live += 1;
-        write_int(pack, Packed::FRONT, i64::from(self.live));
+        write_int(pack, Listpack::FRONT, i64::from(self.live));
         let head = Head::of(pack);
         let delta = Id::new(id.ms.wrapping_sub(master.ms), id.seq.wrapping_sub(master.seq));
         let mut names = pack.iter_from(head.fields_at);
@@ -123,7 +123,7 @@ impl Node {
         self.live() + usize::try_from(Head::of(&self.pack).deleted).unwrap_or(0)
     }
 
-    pub fn pack(&self) -> &Packed {
+    pub fn pack(&self) -> &Listpack {
         &self.pack
     }
 
@@ -191,7 +191,7 @@ impl Node {
         marked.iter().rev().for_each(|(at, flags)| write_int(pack, *at, flags | DELETED));
         write_int(pack, head.deleted_at, head.deleted + marked.len() as i64);
         self.live -= marked.len() as u32;
-        write_int(pack, Packed::FRONT, i64::from(self.live));
+        write_int(pack, Listpack::FRONT, i64::from(self.live));
         self.bytes = pack.heap_bytes() as u32;
         marked.len()
     }
@@ -204,7 +204,7 @@ impl Node {
 
     /// Takes a listpack from a file or a client. `Ok(None)` if all its entries are deleted.
     pub fn from_untrusted(master: Id, bytes: &[u8]) -> Result<Option<Self>, Damaged> {
-        let pack = Packed::from_untrusted(bytes).ok_or(Damaged)?;
+        let pack = Listpack::from_untrusted(bytes).ok_or(Damaged)?;
         let live = checked(master, &pack).ok_or(Damaged)?;
         Ok((live > 0).then(|| Self::new(pack, live)))
     }
@@ -223,8 +223,8 @@ impl Movable for Node {
 }
 
 impl Head {
-    fn of(pack: &Packed) -> Self {
-        let deleted_at = pack.behind(Packed::FRONT);
+    fn of(pack: &Listpack) -> Self {
+        let deleted_at = pack.behind(Listpack::FRONT);
         let fields_n_at = pack.behind(deleted_at);
         let fields_at = pack.behind(fields_n_at);
         let fields = int(pack, fields_n_at) as usize;
@@ -235,7 +235,7 @@ impl Head {
 }
 
 impl<'a> Entry<'a> {
-    fn at(pack: &'a Packed, head: &Head, master: Id, at: Position) -> Self {
+    fn at(pack: &'a Listpack, head: &Head, master: Id, at: Position) -> Self {
         let flags = int(pack, at);
         let ms_at = pack.behind(at);
         let seq_at = pack.behind(ms_at);
@@ -258,27 +258,27 @@ impl<'a> Entry<'a> {
 }
 
 /// Where the entry begins that ends in front of `end`.
-fn before(pack: &Packed, end: Position) -> Option<Position> {
+fn before(pack: &Listpack, end: Position) -> Option<Position> {
     let count_at = pack.prev(end)?;
     (0..int(pack, count_at)).try_fold(count_at, |at, _| pack.prev(at))
 }
 
-fn push_values(pack: &mut Packed, delta: Id, pairs: &[(&[u8], &[u8])]) {
+fn push_values(pack: &mut Listpack, delta: Id, pairs: &[(&[u8], &[u8])]) {
     let head = [SAME_FIELDS, delta.ms as i64, delta.seq as i64].map(Text::Int);
     let values = pairs.iter().map(|(_, value)| Text::Bytes(value));
     pack.extend(head.into_iter().chain(values).chain([Text::Int(pairs.len() as i64 + 3)]));
 }
 
-fn int(pack: &Packed, at: Position) -> i64 {
+fn int(pack: &Listpack, at: Position) -> i64 {
     if let Text::Int(n) = pack.get(at) { n } else { 0 }
 }
 
-fn write_int(pack: &mut Packed, at: Position, n: i64) {
+fn write_int(pack: &mut Listpack, at: Position, n: i64) {
     pack.replace(at, itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// Entries alive in a listpack of which only its own format is known to be right; `None` if it is not one of a stream.
-fn checked(master: Id, pack: &Packed) -> Option<u32> {
+fn checked(master: Id, pack: &Listpack) -> Option<u32> {
     let mut texts = pack.iter();
     let mut number = || if let Text::Int(n) = texts.next()? { Some(n) } else { None };
     let (live, deleted, fields) = (number()?, number()?, number()?);

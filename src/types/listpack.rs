@@ -7,7 +7,7 @@
 //! Small hashes, sets and sorted sets are one listpack each, lists are many; RDB, DUMP and replication copy the bytes
 //! as they are. Strings that read as integers are kept as integers. A **position** is the offset of an entry from the
 //! block's start; it is valid until the listpack changes in front of it.
-//! Invariant: the bytes are well formed. Bytes from outside come in through [`Packed::from_untrusted`] only.
+//! Invariant: the bytes are well formed. Bytes from outside come in through [`Listpack::from_untrusted`] only.
 //! Cost: finding is a walk; inserting and removing move what is behind. Source of the format: Redis's listpack.
 
 use super::blob::Blob;
@@ -18,24 +18,24 @@ use std::ops::Range;
 
 /// A listpack.
 #[derive(Clone)]
-pub struct Packed(Blob);
+pub struct Listpack(Blob);
 
 /// Where an entry begins.
 pub type Position = usize;
 
-impl Default for Packed {
+impl Default for Listpack {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Movable for Packed {
+impl Movable for Listpack {
     fn relocate(&mut self, mover: &mut Mover) {
         self.0.relocate(mover);
     }
 }
 
-impl Packed {
+impl Listpack {
     pub fn new() -> Self {
         Self(Blob::of(&[7, 0, 0, 0, 0, 0, END]))
     }
@@ -48,7 +48,7 @@ impl Packed {
         Self::from_untrusted_seen(bytes, |_| {})
     }
 
-    /// As [`Packed::from_untrusted`]; `see` gets the entries on the way, also those in front of damage.
+    /// As [`Listpack::from_untrusted`]; `see` gets the entries on the way, also those in front of damage.
     #[inline]
     pub fn from_untrusted_seen(bytes: &[u8], see: impl FnMut(Text<'_>)) -> Option<Self> {
         is_well_formed(bytes, see).then(|| Self(Blob::of(bytes)))
@@ -626,8 +626,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(items: &[&[u8]]) -> Packed {
-        let mut packed = Packed::new();
+    fn of(items: &[&[u8]]) -> Listpack {
+        let mut packed = Listpack::new();
         items.iter().for_each(|item| packed.push_back(item));
         packed
     }
@@ -657,7 +657,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_listpack_is_a_vector_of_strings(steps in prop::collection::vec((0u8..10, any::<u16>(), item()), 1..40)) {
-            let (mut packed, mut model) = (Packed::new(), Vec::<Vec<u8>>::new());
+            let (mut packed, mut model) = (Listpack::new(), Vec::<Vec<u8>>::new());
             for (step, at, item) in steps {
                 let index = at as usize % (model.len() + 1);
                 let position = packed.seek(index as isize).unwrap_or(packed.end());
@@ -740,7 +740,7 @@ mod tests {
                 bytes[4..6].copy_from_slice(&[0xff, 0xff]);
                 *bytes.last_mut().unwrap() = END;
             }
-            if let Some(packed) = Packed::from_untrusted(&bytes) {
+            if let Some(packed) = Listpack::from_untrusted(&bytes) {
                 let all: Vec<Vec<u8>> = packed.iter().map(Text::to_vec).collect();
                 prop_assert_eq!(packed.len(), all.len());
             }
