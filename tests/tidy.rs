@@ -314,7 +314,7 @@ fn comments_name_their_subject() {
 fn commits_have_a_subject_and_a_body() {
     const SUBJECT_CHARACTERS_MAX: usize = 72;
     let git = std::process::Command::new("git")
-        .args(["log", "--no-merges", "--format=%h%x00%s%x00%b%x01", "4f200e3..HEAD"])
+        .args(["log", "--no-merges", "--format=%h%x00%s%x00%b%x01", "7dc6f82..HEAD"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
     let Some(log) = git.ok().filter(|git| git.status.success()) else { return };
