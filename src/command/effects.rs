@@ -13,7 +13,7 @@ use crate::resp::{ArgvView, encode_request, encode_select};
 pub struct Effects {
     log: Run,
     /// What replicas get, once that is not what the log gets.
-    replicas: Option<Box<Run>>,
+    replicas: Option<Box<ForReplicas>>,
 }
 
 #[derive(Clone, Default)]
@@ -22,7 +22,13 @@ struct Run {
     count: usize,
     first_db: usize,
     last_db: usize,
-    /// Each with its own SELECT.
+}
+
+/// What replicas get where it differs: a run of commands, and those behind it that they may not know.
+#[derive(Default)]
+struct ForReplicas {
+    run: Run,
+    /// Each behind a SELECT of its own. [`ForReplicas::close`] puts the run's EXEC in front.
     behind: Vec<u8>,
     behind_db: Option<usize>,
 }
@@ -63,10 +69,13 @@ impl Effects {
             return;
         }
         if audience != Audience::ALL || other.replicas.is_some() {
-            self.replicas.get_or_insert_with(|| Box::new(self.log.clone()));
+            self.replicas();
         }
         if let Some(replicas) = self.replicas.as_mut().filter(|_| audience.replicas) {
-            replicas.append(other.replicas.as_deref().unwrap_or(&other.log));
+            match &other.replicas {
+                Some(other) => replicas.append(other),
+                None => replicas.run.append(&other.log),
+            }
         }
         if audience.log {
             self.log.append(&other.log);
@@ -83,7 +92,7 @@ impl Effects {
 
     /// The same for a command that a replica may not know.
     pub fn add_newer(&mut self, db: usize, args: &[&[u8]]) {
-        let replicas = self.replicas.get_or_insert_with(|| Box::new(self.log.clone()));
+        let replicas = self.replicas();
         encode_select(&mut replicas.behind, db);
         encode_request(&mut replicas.behind, args.iter().copied());
         replicas.behind_db = Some(db);
@@ -101,19 +110,40 @@ impl Effects {
 
     fn also_for_replicas(&mut self, db: usize, from: usize) {
         if let Some(replicas) = &mut self.replicas {
-            replicas.enter(db);
-            replicas.bytes.extend_from_slice(&self.log.bytes[from..]);
+            replicas.run.enter(db);
+            replicas.run.bytes.extend_from_slice(&self.log.bytes[from..]);
         }
     }
 
-    /// What the log gets.
-    pub fn for_log(&self) -> Record<'_> {
-        self.log.record()
+    /// What replicas get from here on differs from what the log gets.
+    fn replicas(&mut self) -> &mut ForReplicas {
+        self.replicas.get_or_insert_with(|| Box::new(ForReplicas { run: self.log.clone(), ..ForReplicas::default() }))
     }
 
-    /// What replicas get.
-    pub fn for_replicas(&self) -> Record<'_> {
-        self.replicas.as_deref().unwrap_or(&self.log).record()
+    /// What the log gets, and what replicas get: the end of the unit.
+    #[inline]
+    pub fn records(&mut self) -> (Record<'_>, Record<'_>) {
+        let log = self.log.record();
+        (log, self.replicas.as_deref_mut().map_or(log, ForReplicas::close))
+    }
+}
+
+impl ForReplicas {
+    fn append(&mut self, other: &Self) {
+        self.run.append(&other.run);
+        self.behind.extend_from_slice(&other.behind);
+        self.behind_db = other.behind_db.or(self.behind_db);
+    }
+
+    fn close(&mut self) -> Record<'_> {
+        let mut record = self.run.record();
+        if let Some(db) = self.behind_db {
+            self.behind.splice(..0, record.pieces[2].iter().copied());
+            record.pieces[2] = &self.behind;
+            record.databases = (if record.commands > 0 { record.databases.0 } else { db }, db);
+            record.commands += 1;
+        }
+        record
     }
 }
 
@@ -124,8 +154,6 @@ impl Run {
             self.bytes.extend_from_slice(&other.bytes);
             (self.count, self.last_db) = (self.count + other.count - 1, other.last_db);
         }
-        self.behind.extend_from_slice(&other.behind);
-        self.behind_db = other.behind_db.or(self.behind_db);
     }
 
     fn enter(&mut self, db: usize) {
@@ -138,13 +166,10 @@ impl Run {
         self.count += 1;
     }
 
-    /// In up to four pieces: MULTI, the commands, EXEC, what goes behind.
+    /// In up to three pieces: MULTI, the commands, EXEC.
     fn record(&self) -> Record<'_> {
-        let (multi, exec) = if self.count > 1 { (MULTI, EXEC) } else { (&b""[..], &b""[..]) };
-        let last_db = self.behind_db.unwrap_or(self.last_db);
-        let first_db = if self.count > 0 { self.first_db } else { last_db };
-        let commands = self.count + usize::from(self.behind_db.is_some());
-        Record { databases: (first_db, last_db), commands, pieces: [multi, &self.bytes, exec, &self.behind] }
+        let pieces: [&[u8]; 3] = if self.count > 1 { [MULTI, &self.bytes, EXEC] } else { [b"", &self.bytes, b""] };
+        Record { databases: (self.first_db, self.last_db), commands: self.count, pieces }
     }
 }
 
@@ -174,7 +199,7 @@ mod tests {
         effects.append_for(&of(&["R"], 2), Audience { log: false, replicas: true });
         effects.append_for(&of(&["N"], 3), Audience { log: false, replicas: false });
         effects.add(2, [b"Z".as_slice()].into_iter());
-        let (log, replicas) = (effects.for_log(), effects.for_replicas());
+        let (log, replicas) = effects.records();
         assert_eq!((log.databases, log.commands, replicas.databases, replicas.commands), ((0, 2), 3, (0, 2), 3));
         assert_eq!(text(log), "*1 $5 MULTI *1 $1 A *2 $6 SELECT $1 1 *1 $1 L *2 $6 SELECT $1 2 *1 $1 Z *1 $4 EXEC ");
         assert_eq!(text(replicas), "*1 $5 MULTI *1 $1 A *2 $6 SELECT $1 2 *1 $1 R *1 $1 Z *1 $4 EXEC ");
@@ -187,22 +212,24 @@ mod tests {
         let mut effects = Effects::default();
         effects.append(&inner);
         effects.append(&of(&["Z"], 1));
-        let (log, replicas) = (effects.for_log(), effects.for_replicas());
+        let (log, replicas) = effects.records();
         assert_eq!((log.databases, replicas.databases), ((1, 1), (1, 1)));
         assert_eq!(text(log), "*1 $5 MULTI *1 $1 A *1 $1 N *1 $1 Z *1 $4 EXEC ");
         assert_eq!(text(replicas), "*1 $5 MULTI *1 $1 A *1 $1 Z *1 $4 EXEC *2 $6 SELECT $1 1 *1 $1 N ");
         let mut alone = Effects::default();
         alone.add_newer(2, &[b"N"]);
-        assert_eq!((alone.for_log().commands, alone.for_replicas().commands), (1, 1));
-        assert_eq!(alone.for_replicas().databases, (2, 2));
-        assert_eq!(text(alone.for_replicas()), "*2 $6 SELECT $1 2 *1 $1 N ");
+        let (log, replicas) = alone.records();
+        assert_eq!((log.commands, replicas.commands, replicas.databases), (1, 1, (2, 2)));
+        assert_eq!(text(replicas), "*2 $6 SELECT $1 2 *1 $1 N ");
     }
 
     #[test]
     fn what_is_for_one_alone_leaves_the_other_nothing() {
         let mut effects = Effects::default();
         effects.append_for(&of(&["R"], 5), Audience { log: false, replicas: true });
-        assert_eq!((effects.is_empty(), effects.for_log().commands, effects.for_replicas().commands), (false, 0, 1));
+        assert!(!effects.is_empty());
+        let (log, replicas) = effects.records();
+        assert_eq!((log.commands, replicas.commands), (0, 1));
         effects.clear();
         assert!(effects.is_empty());
     }

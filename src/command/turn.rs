@@ -186,7 +186,7 @@ impl<'n> Turn<'n> {
     #[inline]
     pub(super) fn append_effects(&mut self) {
         if !self.effects.is_empty() {
-            let (log, replicas) = (self.effects.for_log(), self.effects.for_replicas());
+            let (log, replicas) = self.effects.records();
             self.journal_end = self.node.journal.append(log, replicas, self.now);
             self.effects.clear();
         }

@@ -48,12 +48,12 @@ pub enum ReplyAfter {
 }
 
 /// One unit's effects: a contiguous run of commands that begins in the first and ends in the second of `databases`, in up
-/// to four pieces.
+/// to three pieces.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     pub databases: (usize, usize),
     pub commands: usize,
-    pub pieces: [&'a [u8]; 4],
+    pub pieces: [&'a [u8]; 3],
 }
 
 /// `L` is the kind of its locks, which model tests choose.
@@ -655,7 +655,7 @@ impl<L: Lock> Journal<L> {
 impl<L: Lock> Journal<L> {
     /// The same record for both.
     pub(super) fn append_record(&self, databases: (usize, usize), bytes: &[u8]) -> u64 {
-        let record = Record { databases, commands: 1, pieces: [b"", bytes, b"", b""] };
+        let record = Record { databases, commands: 1, pieces: [b"", bytes, b""] };
         self.append(record, record, 0)
     }
 

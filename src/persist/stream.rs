@@ -207,7 +207,7 @@ impl Stream {
     }
 
     /// Appends one unit's effects; see [`super::Journal::append`]. A replica's own effects are not for its replicas.
-    pub(super) fn append(&self, databases: (usize, usize), record: [&[u8]; 4]) {
+    pub(super) fn append(&self, databases: (usize, usize), record: [&[u8]; 3]) {
         self.write(|inner| {
             if inner.follows {
                 return;
@@ -236,7 +236,7 @@ impl Stream {
     /// The same for a message, in front of which Redis has the stream in some database.
     pub fn append_message(&self, command: &[u8]) {
         let db = self.inner.lock().db.unwrap_or(0);
-        self.append((db, db), [b"", command, b"", b""]);
+        self.append((db, db), [b"", command, b""]);
     }
 
     /// Appends what the primary sent, up to the end of a unit, behind which the stream is in database `db`. Nothing if this
@@ -515,7 +515,7 @@ mod tests {
     fn a_follower_passes_on_its_primary_s_bytes_and_nothing_of_its_own() {
         let stream = on(1000);
         stream.follow(&History { id: "p".into(), offset: 100, db: 3 });
-        stream.append((0, 0), [b"", b"own", b"", b""]);
+        stream.append((0, 0), [b"", b"own", b""]);
         stream.append_raw(b"theirs", 4);
         assert_eq!(stream.history(), Some(History { id: "p".into(), offset: 106, db: 4 }));
         assert_eq!(rest(&stream, &stream.resume(b"p", 101).unwrap()), b"theirs");
