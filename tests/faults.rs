@@ -450,7 +450,7 @@ fn waitaof_waits_for_the_first_base_of_a_log() {
 /// Who waited for the log was told that nothing is written, when there was no log any more.
 #[test]
 fn waitaof_hears_that_the_log_was_switched_off() {
-    // Nobody syncs it.
+    // No thread syncs it.
     let server = Server::start(&["--appendonly", "yes", "--appendfsync", "no"]);
     let mut client = common::Client::of(&server);
     client.ask("SET k v");

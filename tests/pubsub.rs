@@ -183,7 +183,8 @@ fn keyspace_events_come_in_their_order_and_their_classes() {
     assert!(heard(&mut listener).is_empty());
 }
 
-/// Another worker may be told of the end before the connection's own has come to it; then nobody heard anything.
+/// A client that has read the reply to QUIT may tell another worker before its own worker ends the connection; invalidations
+/// sent to it in between reached no client.
 #[test]
 fn who_has_quit_is_no_target_of_invalidations_any_more() {
     let server = Server::start(&[]);

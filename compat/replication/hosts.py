@@ -1,7 +1,7 @@
 """Hosts of their own for nodes: network namespaces on one bridge, each with an address, so that one can be cut off.
 
-A host that is cut off hears nobody and is heard by nobody, and no side is told, as when a plug is pulled; what runs on it
-still reaches itself. This process stands outside, at the bridge's own address. Needs root and iproute2.
+A host that is cut off neither receives nor sends, and no side is told, as when a plug is pulled; what runs on it still
+reaches itself. This process stands outside, at the bridge's own address. Needs root and iproute2.
 """
 
 import contextlib
@@ -47,13 +47,13 @@ class Host:
 
 
 class Hosts:
-    """So many hosts that reach each other."""
+    """`count` hosts that reach each other."""
 
     def __init__(self, count: int):
         self.hosts: list[Host] = []
         self.name, place = _bridge()
         try:
-            # Of the addresses that are kept for measurements: nobody's network.
+            # From the range that is reserved for measurements, so that no real network has it.
             _ip("addr", "add", f"198.18.{place}.1/24", "dev", self.name)
             _ip("link", "set", self.name, "up")
             for n in range(count):
@@ -72,7 +72,7 @@ class Hosts:
 
 
 def _bridge() -> tuple[str, int]:
-    """A bridge of a name that nobody has, which makes its number ours."""
+    """A bridge with an unused name, which makes its number ours."""
     for place in range(NETWORKS_MAX):
         try:
             _ip("link", "add", f"mk{place}", "type", "bridge")

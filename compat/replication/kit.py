@@ -27,7 +27,7 @@ PEERS = {
 }
 SETTLE_S = 30
 KEYS_TOLD = 6
-KEYS_AT_ONCE = 1000  # what is left of a deadline is told of so many keys at about one time
+KEYS_AT_ONCE = 1000  # keys whose remaining time is asked for in one request
 TTL_SLACK_MS = 60_000  # 6.2 tells a deadline as what is left of it, and a replica counts from when it reads that, after a cut too
 
 

@@ -128,7 +128,7 @@ class Group:
                 wait_for(f"{node} follows {primary}", lambda node=node: node.info().get("master_port") == str(primary.port) and node.linked(), TURNED_S)
 
     def cut_off(self, node: Node) -> None:
-        """The node's host hears nobody any more."""
+        """The node's host is cut off."""
         self.off = node.at
         node.at.cut(True)
 

@@ -31,7 +31,9 @@ pub trait Large: Sized {
     /// It has no members, and must not stay in the keyspace without.
     fn is_emptied(&self) -> bool;
     /// Too big to be copied or written under a lock.
-    fn is_big(&self) -> bool;
+    fn is_big(&self) -> bool {
+        self.allocations() > MEMBERS_MAX
+    }
     /// A cut is being read, so nothing may move. False where what is read is shared, and known to be.
     fn is_read(&mut self) -> bool;
     /// Moves what is worth it from a place on until the mover is tired; the next place, 0 at the end.

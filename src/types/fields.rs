@@ -12,7 +12,7 @@
 #![allow(unsafe_code)]
 
 use super::cut::TableCut;
-use super::encoding::{self, Large};
+use super::encoding::Large;
 use super::items::{Item, Items, Lent};
 use super::piece::Piece;
 use super::rank::Tree;
@@ -182,10 +182,6 @@ impl Large for Fields {
 
     fn is_emptied(&self) -> bool {
         self.is_empty()
-    }
-
-    fn is_big(&self) -> bool {
-        self.len() + self.gone > encoding::MEMBERS_MAX
     }
 
     fn is_read(&mut self) -> bool {

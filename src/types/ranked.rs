@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::cut::TableCut;
-use super::encoding::{self, Large};
+use super::encoding::Large;
 use super::items::{Item, Items};
 use super::piece::Piece;
 use super::rank::{self, Tree};
@@ -80,10 +80,6 @@ impl Large for Ranked {
 
     fn is_emptied(&self) -> bool {
         self.is_empty()
-    }
-
-    fn is_big(&self) -> bool {
-        self.len() > encoding::MEMBERS_MAX
     }
 
     fn is_read(&mut self) -> bool {

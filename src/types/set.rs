@@ -9,7 +9,7 @@
 use super::ListpackMax;
 use super::blob::PACKED_BYTES_MAX;
 use super::cut::TableCut;
-use super::encoding::{self, Large};
+use super::encoding::Large;
 use super::intset::Intset;
 use super::items::{BATCH, BATCH_ROOM, Items};
 use super::listpack::Listpack;
@@ -54,10 +54,6 @@ impl Large for Members {
 
     fn is_emptied(&self) -> bool {
         self.is_empty()
-    }
-
-    fn is_big(&self) -> bool {
-        self.len() > encoding::MEMBERS_MAX
     }
 
     fn is_read(&mut self) -> bool {

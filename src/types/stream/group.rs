@@ -4,7 +4,7 @@
 //! reading one consumer's history does not walk the others'. Both are [`Index`]es: some 37 bytes a pending entry.
 //! Invariant: an id is among a consumer's exactly if the group has it with that owner. Every change of the two goes through
 //! [`Group::assign`] and [`Group::release`].
-//! An entry may be nobody's ([`Group::put_back`]): it is then first in line for a claim, in the order of putting back.
+//! An entry may have no owner ([`Group::put_back`]): it is then first in line for a claim, in the order of putting back.
 
 use super::id::Id;
 use super::index::Index;
