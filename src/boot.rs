@@ -18,9 +18,9 @@ use crate::config::cli::{self, Startup};
 use crate::config::file::{self, Host, LoadError};
 use crate::config::param::SENSITIVE;
 use crate::config::{Config, PARAMS, choices};
-use crate::cron::{self, Slots};
+use crate::cron::{self, ServiceThreads};
 use crate::defrag::Defrag;
-use crate::keyspace::{AccessMode, Db, Keyspace, LONG_SLOTS};
+use crate::keyspace::{AccessMode, Db, Keyspace, LONG_THREADS};
 use crate::link;
 use crate::listeners::{self, Doors};
 use crate::loading::load_data;
@@ -221,7 +221,7 @@ fn start(startup: &Startup, mut config: Config, registry: Registry, users: UserL
     process::write_pid_file(&config, background);
     show_logo(&config);
     log::set_role(log::Role::Primary);
-    let slots = Slots::after(threads);
+    let services = ServiceThreads::after(threads);
     let registry: &'static Registry = Box::leak(Box::new(registry));
     if let Ok(dir) = std::env::current_dir() {
         config.dir = dir.to_string_lossy().into_owned();
@@ -249,7 +249,7 @@ fn start(startup: &Startup, mut config: Config, registry: Registry, users: UserL
     notice!("Server initialized");
     crate::memory::mark_startup();
     report_crashes(node, registry);
-    serve(node, registry, &config, threads, slots)
+    serve(node, registry, &config, threads, services)
 }
 
 /// Has crash reports tell what this server knows.
@@ -267,9 +267,9 @@ fn describe(node: &Node, registry: &'static Registry, text: &mut String) {
     let (config, now) = (node.config.load(), clock::now_ms());
     let viewer = Viewer::server(registry, now);
     text.push_str("\n------ CLIENTS THAT WERE SERVED ------\n");
-    for (slot, client) in node.observatory.served() {
+    for (thread, client) in node.observatory.served() {
         let line = node.clients.get(client).map_or_else(|| format!("id={client} (gone)"), |c| viewer.line(&c));
-        text.push_str(&format!("worker-{slot}: {line}\n"));
+        text.push_str(&format!("worker-{thread}: {line}\n"));
     }
     text.push_str("\n------ CONFIGURATION, WHERE IT IS NOT THE DEFAULT ------\n");
     for param in PARAMS.iter().filter(|param| param.get(&config) != param.default.as_bytes()) {
@@ -280,7 +280,7 @@ fn describe(node: &Node, registry: &'static Registry, text: &mut String) {
     text.push_str(&info::everything(node, &config, now));
 }
 
-/// A server without threads that serve, sockets and files, for tests: its commands run through a turn in slot 0.
+/// A server without threads that serve, sockets and files, for tests: its commands run through a turn of thread 0.
 pub fn offline(config: Config) -> io::Result<(&'static Node, &'static Registry)> {
     offline_on(Storage::default(), config)
 }
@@ -300,7 +300,7 @@ fn build_node(
     title: Title,
 ) -> io::Result<&'static Node> {
     let names = registry.rows().iter().map(|c: &&Command| c.full_name()).collect();
-    let threads_counting = threads + Slots::COUNT;
+    let threads_counting = threads + ServiceThreads::COUNT;
     let now = clock::now_ms();
     let keyspace = Keyspace::new(config.databases as usize, config.stripes as usize, threads_counting, now);
     let node = Node {
@@ -317,7 +317,7 @@ fn build_node(
         pubsub: PubSub::default(),
         doors: Doors::default(),
         tls: Tls::default(),
-        observatory: Observatory::new(names, threads_counting + LONG_SLOTS, config.slowlog_max_len, now),
+        observatory: Observatory::new(names, threads_counting + LONG_THREADS, config.slowlog_max_len, now),
         scripts: Scripts::default(),
         defrag: Defrag::default(),
         reaper: Reaper::start()?,
@@ -335,12 +335,12 @@ fn serve(
     registry: &'static Registry,
     config: &Config,
     threads: usize,
-    slots: Slots,
+    services: ServiceThreads,
 ) -> io::Result<i32> {
     let pace: &'static Pace = Box::leak(Box::default());
     pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let workers = (0..threads).map(|slot| worker::start(node, registry, slot)).collect::<io::Result<Vec<_>>>()?;
+    let workers = (0..threads).map(|thread| worker::start(node, registry, thread)).collect::<io::Result<Vec<_>>>()?;
     let workers = Arc::new(workers);
     let code = runtime.block_on(async {
         let stop = watch_signals(node)?;
@@ -351,13 +351,13 @@ fn serve(
             return Err(io::Error::other("Configured to not listen anywhere, exiting."));
         }
         admin::start(node, config)?;
-        let stats = node.observatory.worker(slots.main);
+        let stats = node.observatory.worker(services.main);
         let (doors, arrivals) = tokio::sync::mpsc::unbounded_channel();
         node.doors.connect(doors, &tcp)?;
         if let Some((host, port)) = config.replicaof.clone() {
             node.demote(Primary { host, port });
         }
-        let mut loading = begin_loading(node, registry, config.clone(), slots);
+        let mut loading = begin_loading(node, registry, config.clone(), services);
         let soon = tokio::time::timeout(LOADING_GRACE, &mut loading).await;
         if let Ok(loaded) = soon {
             loaded.map_err(io::Error::other)??;
@@ -376,9 +376,9 @@ fn serve(
             }
         }
         batcher::start(&node.journal, pace)?;
-        cron::start(node, registry, slots, pace)?;
-        link::start(node, registry, slots.linker)?;
-        migrator::start(node, registry, slots.migrator)?;
+        cron::start(node, registry, services, pace)?;
+        link::start(node, registry, services.linker)?;
+        migrator::start(node, registry, services.migrator)?;
         for (_, kind) in [(config.port, "tcp"), (config.tls_port, "tls")].into_iter().filter(|(port, _)| *port != 0) {
             notice!("Ready to accept connections {kind}");
         }
@@ -405,10 +405,10 @@ fn begin_loading(
     node: &'static Node,
     registry: &'static Registry,
     config: Config,
-    slots: Slots,
+    services: ServiceThreads,
 ) -> tokio::task::JoinHandle<io::Result<()>> {
     node.life.set_loading(true);
-    tokio::task::spawn_blocking(move || load_data(node, registry, &config, slots))
+    tokio::task::spawn_blocking(move || load_data(node, registry, &config, services))
 }
 
 /// Ends the process in order when that is asked for; returns the exit code.

@@ -2,7 +2,7 @@
 //!
 //! The **expirer** looks every few milliseconds for stripes with something due and removes it in slices of a few dozen
 //! keys under one stripe's lock; after a millisecond of work it lets others run, so that a million keys due at once
-//! are a matter of a second in the background and of nobody's tail. The **defragger** makes the visits that
+//! take a second in the background and lengthen no client's tail. The **defragger** makes the visits that
 //! `crate::defrag` asks for. The **cron** thread does the rest, ten times a second.
 
 use crate::clients::Pause;
@@ -27,9 +27,9 @@ use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// Gate slots of the service threads, behind the workers'.
+/// The service threads' numbers, behind the workers'.
 #[derive(Clone, Copy)]
-pub struct Slots {
+pub struct ServiceThreads {
     pub expirer: usize,
     pub rewriter: usize,
     pub main: usize,
@@ -38,7 +38,7 @@ pub struct Slots {
     pub migrator: usize,
 }
 
-impl Slots {
+impl ServiceThreads {
     pub const COUNT: usize = 6;
 
     pub fn after(workers: usize) -> Self {
@@ -47,27 +47,34 @@ impl Slots {
     }
 }
 
-pub fn start(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &'static Pace) -> io::Result<()> {
-    let stats = node.observatory.worker(slots.expirer);
+pub fn start(
+    node: &'static Node,
+    registry: &'static Registry,
+    services: ServiceThreads,
+    pace: &'static Pace,
+) -> io::Result<()> {
+    let stats = node.observatory.worker(services.expirer);
     std::thread::Builder::new()
         .name("expirer".into())
-        .spawn(move || expire_loop(node, &stats, registry, slots.expirer))?;
-    let stats = node.observatory.worker(slots.defragger);
-    std::thread::Builder::new().name("defragger".into()).spawn(move || defrag_loop(node, &stats, slots.defragger))?;
-    std::thread::Builder::new().name("walker".into()).spawn(move || walk_loop(node, slots.rewriter))?;
-    std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, registry, slots, pace))?;
+        .spawn(move || expire_loop(node, &stats, registry, services.expirer))?;
+    let stats = node.observatory.worker(services.defragger);
+    std::thread::Builder::new()
+        .name("defragger".into())
+        .spawn(move || defrag_loop(node, &stats, services.defragger))?;
+    std::thread::Builder::new().name("walker".into()).spawn(move || walk_loop(node, services.rewriter))?;
+    std::thread::Builder::new().name("cron".into()).spawn(move || cron_loop(node, registry, services, pace))?;
     Ok(())
 }
 
-fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
+fn expire_loop(node: &Node, stats: &WorkerStats, registry: &'static Registry, thread: usize) {
     let mut stripe = 0;
     loop {
-        expire_own(node, stats, registry, slot);
+        expire_own(node, stats, registry, thread);
         let now = clock::now_ms();
         let (due, earliest) = node.keyspace.next_due_stripe(stripe, now);
         match due {
             Some(found) if may_expire(node, now) => {
-                stripe = expire_for_a_while(node, stats, registry, slot, found);
+                stripe = expire_for_a_while(node, stats, registry, thread, found);
                 std::thread::sleep(EXPIRE_REST);
             }
             held_up => {
@@ -96,7 +103,7 @@ fn may_remove(node: &Node, now: i64) -> bool {
 
 /// Removes, for at most a millisecond, what is due of the keys that clients of a writable replica gave an expiry. Of a
 /// chain of replicas only this one does: its own effects are not in the stream.
-fn expire_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
+fn expire_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, thread: usize) {
     let (own_keys, started) = (&node.replication.own_keys, Instant::now());
     if own_keys.is_empty() || !may_remove(node, clock::now_ms()) {
         return;
@@ -104,16 +111,16 @@ fn expire_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slo
     while started.elapsed() < EXPIRE_WORK
         && let Some(key) = own_keys.take_due(clock::now_ms())
     {
-        see_to_own(node, stats, registry, slot, key);
+        see_to_own(node, stats, registry, thread, key);
     }
     for key in own_keys.take_bloated() {
-        see_to_own(node, stats, registry, slot, key);
+        see_to_own(node, stats, registry, thread, key);
     }
     node.journal.flush();
 }
 
-fn see_to_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize, (index, key): OwnKey) {
-    let mut turn = Turn::begin(node, stats, registry, slot);
+fn see_to_own(node: &Node, stats: &WorkerStats, registry: &'static Registry, thread: usize, (index, key): OwnKey) {
+    let mut turn = Turn::begin(node, stats, registry, thread);
     let mode = AccessMode { lazy_free: turn.config.lazyfree_lazy_expire, ..AccessMode::default() };
     let held = node.keyspace.lock_one(node.keyspace.place(&key).stripe as usize);
     let mut db = Db::new(held, index, turn.now, mode);
@@ -128,7 +135,7 @@ fn expire_for_a_while(
     node: &Node,
     stats: &WorkerStats,
     registry: &'static Registry,
-    slot: usize,
+    thread: usize,
     first: usize,
 ) -> usize {
     let (started, mut stripe) = (Instant::now(), first);
@@ -137,7 +144,7 @@ fn expire_for_a_while(
         let now = clock::now_ms();
         let (Some(due), _) = node.keyspace.next_due_stripe(stripe, now) else { break };
         stripe = due;
-        let mut turn = Turn::begin(node, stats, registry, slot);
+        let mut turn = Turn::begin(node, stats, registry, thread);
         let mode = AccessMode { lazy_free: turn.config.lazyfree_lazy_expire, ..AccessMode::default() };
         let mut db = Db::new(node.keyspace.lock_one(stripe), 0, now, mode);
         let slice = expire_slice(&mut db, stripe, now, EXPIRE_KEYS_PER_SLICE);
@@ -155,18 +162,18 @@ fn expire_for_a_while(
     stripe
 }
 
-fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
+fn defrag_loop(node: &Node, stats: &WorkerStats, thread: usize) {
     let (mut samples, mut sampled_ms) = (0, 0);
     loop {
         let (config, now) = (node.config.load_full(), clock::now_ms());
         if now.abs_diff(sampled_ms) >= CRON_INTERVAL.as_millis() as u64 {
-            let _inside = node.keyspace.gate.enter(slot);
+            let _inside = node.keyspace.gate.enter(thread);
             node.keyspace.sample_ttls(now, samples);
             (samples, sampled_ms) = (samples + 1, now);
         }
         let rest = if node.defrag.is_wanted(&config) {
             // Inside for one visit at a time: who wants to own the world waits for no more.
-            let _inside = node.keyspace.gate.enter(slot);
+            let _inside = node.keyspace.gate.enter(thread);
             let mut db = Db::new(node.keyspace.lock_none(), 0, clock::now_ms(), AccessMode::default());
             node.defrag.visit(&mut db, &config, &node.observatory, stats)
         } else {
@@ -178,8 +185,8 @@ fn defrag_loop(node: &Node, stats: &WorkerStats, slot: usize) {
     }
 }
 
-fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pace: &Pace) {
-    let stats = node.observatory.worker(slots.rewriter);
+fn cron_loop(node: &'static Node, registry: &'static Registry, services: ServiceThreads, pace: &Pace) {
+    let stats = node.observatory.worker(services.rewriter);
     let (mut last_ping_ms, mut is_over) = (clock::now_ms(), false);
     loop {
         node.keyspace.rest_and_sweep(CRON_INTERVAL);
@@ -193,12 +200,12 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
         // At two looks in a row: what a command takes while it builds its reply is soon known as its client's.
         if was_over && !node.life.is_loading() {
             // A slice for each turn, so that a command may come in between.
-            while room::relieve(&mut Turn::begin(node, &stats, registry, slots.main)) {}
+            while room::relieve(&mut Turn::begin(node, &stats, registry, services.main)) {}
         }
         pace.interval_ms.store(u64::from(config.aof_batch_interval_ms), Relaxed);
         pace.hold_fsync.store(config.no_appendfsync_on_rewrite && node.walks.is_running(Job::Rewrite), Relaxed);
         if node.keyspace.tracked.is_over() {
-            trim_tracked(node, &stats, registry, slots.main);
+            trim_tracked(node, &stats, registry, services.main);
         }
         if wants_rewrite(node, &config, now) {
             node.walks.ask(Job::Rewrite, true, false);
@@ -210,9 +217,9 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, slots: Slots, pac
 }
 
 /// `tracking-table-max-keys` was lowered, or keys were noted in stripes that hold no other.
-fn trim_tracked(node: &Node, stats: &WorkerStats, registry: &'static Registry, slot: usize) {
+fn trim_tracked(node: &Node, stats: &WorkerStats, registry: &'static Registry, thread: usize) {
     for stripe in 0..node.keyspace.stripes() {
-        let mut turn = Turn::begin(node, stats, registry, slot);
+        let mut turn = Turn::begin(node, stats, registry, thread);
         let mut db = Db::new(node.keyspace.lock_one(stripe), 0, turn.now, AccessMode::default());
         db.trim_tracked(stripe);
         unit::end_alone(&mut turn, db);
@@ -344,41 +351,41 @@ fn fail_over(node: &Node, now: i64) {
 /// Runs the walks. Saves and rewrites let the workers go first, on a thread for each: what has stepped back may not step
 /// forward again. A replica that waits for its data, or a log that is to begin, is no work in the background: with other
 /// processes on the cores, one that steps back gets next to nothing.
-fn walk_loop(node: &'static Node, slot: usize) -> ! {
+fn walk_loop(node: &'static Node, thread: usize) -> ! {
     process::take_small_slices(0);
     node.walks.serve(&node.keyspace.gate, |job| {
         let is_awaited = job == Job::Sync || job == Job::Rewrite && node.is_first_log_in_the_making();
         let in_background = || {
             process::step_back();
-            walk(node, slot, job);
+            walk(node, thread, job);
         };
         let has_run = !is_awaited
             && std::thread::scope(|scope| {
                 std::thread::Builder::new().name("walker".into()).spawn_scoped(scope, in_background).is_ok()
             });
         if !has_run {
-            walk(node, slot, job);
+            walk(node, thread, job);
         }
     })
 }
 
-fn walk(node: &Node, slot: usize, job: Job) {
+fn walk(node: &Node, thread: usize, job: Job) {
     let Node { keyspace, rdb, aof, journal, walks, .. } = node;
     let (config, libraries) = (&node.config.load_full(), &node.scripts.libraries);
     match job {
         Job::Save => {
             let changes = || (node.observatory.counts().changes, journal.stream.history());
-            save::Save { keyspace, rdb, walks, libraries, config, slot, changes: &changes }.run();
+            save::Save { keyspace, rdb, walks, libraries, config, thread, changes: &changes }.run();
         }
         Job::Sync => {
             let (replication, storage) = (&node.replication, &rdb.storage);
             let started_ms = &rdb.started_ms;
-            sync::FullSync { keyspace, replication, journal, storage, walks, libraries, config, started_ms, slot }
+            sync::FullSync { keyspace, replication, journal, storage, walks, libraries, config, started_ms, thread }
                 .run();
         }
         Job::Rewrite => {
             // The outcome is in the log and in INFO.
-            let _ = rewrite::Rewrite { keyspace, journal, aof, walks, libraries, config, slot }.run();
+            let _ = rewrite::Rewrite { keyspace, journal, aof, walks, libraries, config, thread }.run();
         }
     }
 }

@@ -35,12 +35,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 /// Starts the thread. It sleeps while this server follows no primary.
-pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
+pub fn start(node: &'static Node, registry: &'static Registry, thread: usize) -> std::io::Result<()> {
     remove_leftovers();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new()
         .name("link".into())
-        .spawn(move || runtime.block_on(follow(Service { node, registry, slot })))?;
+        .spawn(move || runtime.block_on(follow(Service { node, registry, thread })))?;
     Ok(())
 }
 
@@ -62,8 +62,8 @@ fn remove_leftovers() {
 struct Service {
     node: &'static Node,
     registry: &'static Registry,
-    /// The thread's own slot in the gate.
-    slot: usize,
+    /// The thread's number: its lock in the gate, its place in the statistics.
+    thread: usize,
 }
 
 /// Follows the configured primary, for as long as the process lives.
@@ -104,7 +104,7 @@ async fn attempt(service: Service, primary: &Primary, term: u64) -> Result<(), S
     let (stream, addresses) = connect(primary, &config).await?;
     node.replication.report(term, LinkState::Handshake, clock::now_ms());
     notice!("MASTER <-> REPLICA sync started");
-    let (patience, stats) = (patience(&config), node.observatory.worker(service.slot));
+    let (patience, stats) = (patience(&config), node.observatory.worker(service.thread));
     let mut wire = Wire { stream, held: Vec::new(), consumed: 0, patience, node, stats };
     introduce(&mut wire, &config).await?;
     match psync(&mut wire, term).await? {
@@ -456,7 +456,7 @@ async fn install(service: Service, wire: &mut Wire, temp: TempFile, history: His
 }
 
 fn replace_data(service: Service, path: &Path, history: &History, term: u64) -> Result<(), String> {
-    let Service { node, registry, slot } = service;
+    let Service { node, registry, thread } = service;
     let (started, config) = (Instant::now(), node.config.load_full());
     // What cannot be loaded is found before anything is given up for it.
     loading::check_snapshot(path, &config)
@@ -473,7 +473,7 @@ fn replace_data(service: Service, path: &Path, history: &History, term: u64) -> 
         return Err(ROLE_CHANGED.to_owned());
     }
     notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-    let loaded = loading::load_sync(node, registry, slot, Path::new(&config.dbfilename))
+    let loaded = loading::load_sync(node, registry, thread, Path::new(&config.dbfilename))
         .map_err(|e| format!("Failed trying to load the MASTER synchronization DB: {e}"))?;
     let db = node.rdb.loading.take_history().map_or(0, |told| told.db).min(node.keyspace.databases() - 1);
     let exclusive = node.keyspace.gate.exclusive();
@@ -497,12 +497,12 @@ const ROLE_CHANGED: &str = "The role has changed meanwhile";
 
 /// Removes everything, as if a primary's FLUSHDBs had come. False if the role has changed.
 fn empty(service: Service, term: u64) -> bool {
-    let Service { node, registry, slot } = service;
+    let Service { node, registry, thread } = service;
     notice!("MASTER <-> REPLICA sync: Flushing old data");
-    let stats = node.observatory.worker(slot);
+    let stats = node.observatory.worker(thread);
     let client = Client::new(0, String::new(), String::new(), false, clock::now_ms());
     let mut session = Session::for_primary(client, 0);
-    let (mut turn, mut out) = (Turn::begin(node, &stats, registry, slot), Vec::new());
+    let (mut turn, mut out) = (Turn::begin(node, &stats, registry, thread), Vec::new());
     if node.replication.term() != term {
         return false;
     }
@@ -659,9 +659,9 @@ impl Applier {
 
     /// Runs up to [`TURN_COMMANDS_MAX`] commands in one turn. False when there is no whole one left.
     fn run_some(&mut self) -> Result<bool, String> {
-        let Service { node, registry, slot } = self.service;
+        let Service { node, registry, thread } = self.service;
         let stats = self.wire.stats.clone();
-        let mut turn = Turn::begin(node, &stats, registry, slot);
+        let mut turn = Turn::begin(node, &stats, registry, thread);
         if node.replication.term() != self.term {
             return Err("The link ends: the role of this server has changed.".to_owned());
         }

@@ -9,7 +9,7 @@ use crate::command::call::call;
 use crate::command::session::Session;
 use crate::command::turn::{LookedUp, Prepared, Turn};
 use crate::config::Config;
-use crate::cron::Slots;
+use crate::cron::ServiceThreads;
 use crate::keyspace::{Hint, Place};
 use crate::log::{notice, warning};
 use crate::node::Node;
@@ -24,8 +24,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Loads the append-only log if there shall be one, and begins to record; else the snapshot file.
-pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
-    load_files(node, registry, config, slots)?;
+pub fn load_data(
+    node: &'static Node,
+    registry: &'static Registry,
+    config: &Config,
+    services: ServiceThreads,
+) -> io::Result<()> {
+    load_files(node, registry, config, services)?;
     if config.cluster_enabled && (1..node.keyspace.databases()).any(|db| node.keyspace.counts(db).0 > 0) {
         let text = "You can't have keys in a DB different than DB 0 when in Cluster mode. Exiting.";
         return Err(io::Error::other(text));
@@ -33,13 +38,18 @@ pub fn load_data(node: &'static Node, registry: &'static Registry, config: &Conf
     Ok(())
 }
 
-fn load_files(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+fn load_files(
+    node: &'static Node,
+    registry: &'static Registry,
+    config: &Config,
+    services: ServiceThreads,
+) -> io::Result<()> {
     if !config.appendonly {
-        return load_snapshot(node, registry, config, slots);
+        return load_snapshot(node, registry, config, services);
     }
     let started = std::time::Instant::now();
     let mut files = AofDir::open(config, &node.aof.storage)?;
-    let mut replay = Replay::new(node, registry, slots.main);
+    let mut replay = Replay::new(node, registry, services.main);
     let loaded = load::load(&files, config, &node.rdb.loading, &mut replay);
     drop(replay);
     loaded?;
@@ -62,12 +72,17 @@ fn load_files(node: &'static Node, registry: &'static Registry, config: &Config,
 }
 
 /// Loads the snapshot file, if there is one.
-fn load_snapshot(node: &'static Node, registry: &'static Registry, config: &Config, slots: Slots) -> io::Result<()> {
+fn load_snapshot(
+    node: &'static Node,
+    registry: &'static Registry,
+    config: &Config,
+    services: ServiceThreads,
+) -> io::Result<()> {
     let (started, path) = (std::time::Instant::now(), PathBuf::from(&config.dbfilename));
     if !path.exists() {
         return Ok(());
     }
-    let mut replay = Replay::new(node, registry, slots.main);
+    let mut replay = Replay::new(node, registry, services.main);
     let counts = load::load_snapshot(&path, (config, &node.rdb.loading), clock::now_ms(), &mut |loaded| match loaded {
         Delivered::Key(key) => replay.key(key),
         Delivered::Library(text) => replay.library(&text),
@@ -107,10 +122,10 @@ pub fn check_snapshot(path: &Path, config: &Config) -> io::Result<()> {
 pub fn load_sync(
     node: &'static Node,
     registry: &'static Registry,
-    slot: usize,
+    thread: usize,
     path: &Path,
 ) -> io::Result<SnapshotCounts> {
-    let (config, mut replay) = (node.config.load_full(), Replay::new(node, registry, slot));
+    let (config, mut replay) = (node.config.load_full(), Replay::new(node, registry, thread));
     let loaded = load::load_snapshot(path, (&config, &node.rdb.loading), i64::MIN, &mut |loaded| match loaded {
         Delivered::Key(key) => replay.key(key),
         Delivered::Library(text) => replay.library(&text),
@@ -138,9 +153,9 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
-        let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(slot)));
-        let turn = Turn::begin(node, stats, registry, slot);
+    fn new(node: &'static Node, registry: &'static Registry, thread: usize) -> Self {
+        let stats: &'static _ = Box::leak(Box::new(node.observatory.worker(thread)));
+        let turn = Turn::begin(node, stats, registry, thread);
         Self {
             turn,
             session: Session::for_log(clock::now_ms()),

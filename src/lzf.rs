@@ -13,15 +13,15 @@ use smallvec::{SmallVec, smallvec};
 pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
     let limit = input.len().checked_sub(SAVED_BYTES_MIN).filter(|n| *n > 0)?;
     u32::try_from(input.len()).ok()?;
-    // A slot for each position, within limits: clearing a large table costs more than a short string's compression.
+    // A place for each position, within limits: clearing a large table costs more than a short string's compression.
     let hash_bits = (input.len().ilog2() + 1).clamp(HASH_BITS_MIN, HASH_BITS_MAX);
     // Positions plus one, so that zero means "never seen". RDB strings are below 4 GiB.
     let mut seen: SmallVec<[u32; SLOTS_ON_STACK]> = smallvec![0; 1 << hash_bits];
     let mut out = Vec::with_capacity(limit);
     let (mut at, mut literals_from) = (0, 0);
     while at + COPY_BYTES_MIN < input.len() {
-        let slot = hash(&input[at..], hash_bits);
-        let candidate = std::mem::replace(&mut seen[slot], at as u32 + 1) as usize;
+        let place = hash(&input[at..], hash_bits);
+        let candidate = std::mem::replace(&mut seen[place], at as u32 + 1) as usize;
         let length = match candidate.checked_sub(1) {
             Some(from) if at - from <= DISTANCE_MAX => common_length(input, from, at),
             _ => 0,

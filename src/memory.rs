@@ -128,7 +128,7 @@ fn padded_size(size: usize, align: usize) -> usize {
 
 /// Bytes allocated by the whole process.
 pub fn used() -> u64 {
-    let taken = THREADS.load(Relaxed).min(SLOTS);
+    let taken = THREADS.load(Relaxed).min(COUNTERS_LEN);
     let sum: i64 = COUNTERS[..taken].iter().map(|counter| counter.load(Relaxed)).sum();
     u64::try_from(sum).unwrap_or(0)
 }
@@ -202,22 +202,22 @@ fn size_class(layout: Layout) -> usize {
 
 #[inline]
 fn count(bytes: i64) {
-    let slot = SLOT.get();
-    if slot < SHARED {
-        let counter = &COUNTERS[slot];
+    let mine = MINE.get();
+    if mine < SHARED {
+        let counter = &COUNTERS[mine];
         // Only this thread writes here.
         counter.store(counter.load(Relaxed) + bytes, Relaxed);
     } else {
-        count_elsewhere(slot, bytes);
+        count_elsewhere(mine, bytes);
     }
 }
 
 /// A thread's first allocation, and every one of a thread without a counter of its own.
 #[cold]
-fn count_elsewhere(slot: usize, bytes: i64) {
-    if slot == NO_SLOT {
+fn count_elsewhere(mine: usize, bytes: i64) {
+    if mine == NO_COUNTER {
         let mine = THREADS.fetch_add(1, Relaxed).min(SHARED);
-        SLOT.set(mine);
+        MINE.set(mine);
         if mine < SHARED {
             return count(bytes);
         }
@@ -226,23 +226,23 @@ fn count_elsewhere(slot: usize, bytes: i64) {
 }
 
 thread_local! {
-    static SLOT: Cell<usize> = const { Cell::new(NO_SLOT) };
+    static MINE: Cell<usize> = const { Cell::new(NO_COUNTER) };
     static FAILED: Cell<usize> = const { Cell::new(0) };
 }
 
-static COUNTERS: [CachePadded<AtomicI64>; SLOTS] = [const { CachePadded::new(AtomicI64::new(0)) }; SLOTS];
-/// Threads that ever allocated. Slots are not given back: threads of a server are few and live long.
+static COUNTERS: [CachePadded<AtomicI64>; COUNTERS_LEN] = [const { CachePadded::new(AtomicI64::new(0)) }; COUNTERS_LEN];
+/// Threads that ever allocated. Counters are not given back: threads of a server are few and live long.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
 static PEAK_MS: AtomicI64 = AtomicI64::new(0);
 static STARTUP: AtomicU64 = AtomicU64::new(0);
 
-const SLOTS: usize = 64;
-/// The last slot is for all threads that come too late for one of their own.
-const SHARED: usize = SLOTS - 1;
+const COUNTERS_LEN: usize = 64;
+/// The last counter is for all threads that come too late for one of their own.
+const SHARED: usize = COUNTERS_LEN - 1;
 /// The control that purges; 4096 stands for all arenas.
 const PURGE_ALL: &CStr = c"arena.4096.purge";
-const NO_SLOT: usize = usize::MAX;
+const NO_COUNTER: usize = usize::MAX;
 /// jemalloc's smallest step, as it is built here.
 const QUANTUM: usize = 8;
 /// Large allocations are whole pages.

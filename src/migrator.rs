@@ -30,10 +30,10 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 /// Starts the thread. It sleeps while nothing is to be migrated.
-pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<()> {
+pub fn start(node: &'static Node, registry: &'static Registry, thread: usize) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("migrator".into()).spawn(move || {
-        let service = Service { node, registry, slot, stats: node.observatory.worker(slot) };
+        let service = Service { node, registry, thread, stats: node.observatory.worker(thread) };
         LocalSet::new().block_on(&runtime, serve(Rc::new(service)));
     })?;
     Ok(())
@@ -43,14 +43,14 @@ pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> s
 struct Service {
     node: &'static Node,
     registry: &'static Registry,
-    /// The thread's own slot in the gate.
-    slot: usize,
+    /// The thread's number: its lock in the gate, its place in the statistics.
+    thread: usize,
     stats: Arc<WorkerStats>,
 }
 
 impl Service {
     fn turn(&self) -> Turn<'_> {
-        Turn::begin(self.node, &self.stats, self.registry, self.slot)
+        Turn::begin(self.node, &self.stats, self.registry, self.thread)
     }
 }
 

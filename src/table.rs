@@ -8,7 +8,7 @@
 //!
 //! * The table stores non-zero words of 48 bits and knows nothing of them; callers pass equality and hash as closures.
 //! * Bits of a hash: the low ones choose the bucket, bits 24–31 are the tag. A 32-bit prefix therefore finds a word.
-//!   The low sixteen stand above the word in its slot, so that a split reads nothing but buckets below 65,536 of them:
+//!   The low sixteen stand above the word in its place, so that a split reads nothing but buckets below 65,536 of them:
 //!   what the words point to would be a cache miss each.
 //! * [`Table::scan`] walks in the order of reversed hash bits. A bucket covers one interval of that order at any
 //!   size, so a word that stays in the table for a whole scan is seen, whatever grows or shrinks in between.
@@ -48,12 +48,12 @@ pub fn fix_seeds(seeds: [u64; 4]) {
 
 static FIXED_SEEDS: OnceLock<[u64; 4]> = OnceLock::new();
 
-/// What a slot is for: usually a pointer. Never zero, below 2^48.
+/// What a table holds: usually a pointer. Never zero, below 2^48.
 pub type Word = NonZeroU64;
 
 /// A found word's place. Valid until the table is next changed.
 #[derive(Clone, Copy)]
-pub struct Slot {
+pub struct Found {
     bucket: NonNull<Bucket>,
     index: usize,
     /// The first bucket of the chain: what removal compacts.
@@ -64,7 +64,7 @@ pub struct Slot {
 #[repr(C, align(64))]
 struct Bucket {
     meta: AtomicU64,
-    words: [AtomicU64; SLOTS],
+    words: [AtomicU64; WORDS],
 }
 
 /// Pointers to segments, behind their count. Replaced, never changed in size.
@@ -172,7 +172,7 @@ impl Table {
 
     /// The word with this hash for which `eq` holds.
     #[inline]
-    pub fn find(&self, hash: u64, mut eq: impl FnMut(Word) -> bool) -> Option<Slot> {
+    pub fn find(&self, hash: u64, mut eq: impl FnMut(Word) -> bool) -> Option<Found> {
         let buckets = self.buckets();
         if buckets == 0 {
             return None;
@@ -187,7 +187,7 @@ impl Table {
             while hits != 0 {
                 let index = hits.trailing_zeros() as usize;
                 if eq(word_of(b.words[index].load(Relaxed))) {
-                    return Some(Slot { bucket, index, home });
+                    return Some(Found { bucket, index, home });
                 }
                 hits &= hits - 1;
             }
@@ -229,16 +229,16 @@ impl Table {
     }
 
     #[inline]
-    pub fn word(&self, slot: Slot) -> Word {
-        // SAFETY: a slot is valid until the table changes, which its holder promises.
-        word_of(unsafe { slot.bucket.as_ref() }.words[slot.index].load(Relaxed))
+    pub fn word(&self, found: Found) -> Word {
+        // SAFETY: what was found is valid until the table changes, which its holder promises.
+        word_of(unsafe { found.bucket.as_ref() }.words[found.index].load(Relaxed))
     }
 
     /// Puts another word with the same hash in a found word's place.
     #[inline]
-    pub fn replace(&mut self, slot: Slot, word: Word) {
+    pub fn replace(&mut self, found: Found, word: Word) {
         // SAFETY: as in `word`.
-        let cell = &unsafe { slot.bucket.as_ref() }.words[slot.index];
+        let cell = &unsafe { found.bucket.as_ref() }.words[found.index];
         cell.store(held(low_of(cell.load(Relaxed)).into(), word), Relaxed);
     }
 
@@ -258,9 +258,9 @@ impl Table {
     }
 
     /// Takes a found word out.
-    pub fn remove(&mut self, slot: Slot) -> Word {
-        let word = self.word(slot);
-        self.compact(slot);
+    pub fn remove(&mut self, found: Found) -> Word {
+        let word = self.word(found);
+        self.compact(found);
         self.len -= 1;
         let buckets = self.buckets();
         if buckets > 1 && self.len < buckets * SHRINK_LOAD {
@@ -308,11 +308,11 @@ impl Table {
         })
     }
 
-    /// Moves what is worth it of the chain in which a word was found, unless it is in the bucket that begins it. The slot is
+    /// Moves what is worth it of the chain in which a word was found, unless it is in the bucket that begins it. What was found is
     /// no longer valid then.
-    pub fn relocate_around(&mut self, slot: Slot, mover: &mut Mover) {
-        if slot.bucket != self.bucket(slot.home) {
-            self.relocate_chain(slot.home, mover);
+    pub fn relocate_around(&mut self, found: Found, mover: &mut Mover) {
+        if found.bucket != self.bucket(found.home) {
+            self.relocate_chain(found.home, mover);
         }
     }
 
@@ -325,7 +325,7 @@ impl Table {
             unsafe {
                 if let Some(copy) = mover.moved(next.cast(), Layout::new::<Bucket>()) {
                     next = copy.cast();
-                    bucket.as_ref().words[SLOTS - 1].store(next.as_ptr() as u64, Relaxed);
+                    bucket.as_ref().words[WORDS - 1].store(next.as_ptr() as u64, Relaxed);
                 }
             }
             bucket = next;
@@ -421,7 +421,7 @@ impl Table {
         }
         let start = (((random >> 32) * self.buckets as u64) >> 32) as usize;
         // Not always from a bucket's first word on, or the last ones would seldom be seen.
-        let mut skip = random as usize % SLOTS.min(self.len);
+        let mut skip = random as usize % WORDS.min(self.len);
         let mut seen = 0;
         for index in (start..self.buckets).chain(0..self.buckets) {
             self.chain(index, &mut |word| {
@@ -505,7 +505,7 @@ impl Table {
             let b = unsafe { bucket.as_ref() };
             let meta = b.meta.load(Relaxed);
             if let Some(next) = b.next(meta) {
-                let free = !presence(meta) & (CHAINED_SLOTS_MASK);
+                let free = !presence(meta) & (CHAINED_WORDS_MASK);
                 if free == 0 {
                     bucket = next;
                     continue;
@@ -513,7 +513,7 @@ impl Table {
                 b.put(meta, free.trailing_zeros() as usize, tag, held);
                 return;
             }
-            let free = !presence(meta) & SLOTS_MASK;
+            let free = !presence(meta) & WORDS_MASK;
             if free != 0 {
                 b.put(meta, free.trailing_zeros() as usize, tag, held);
                 return;
@@ -527,35 +527,35 @@ impl Table {
     fn extend_chain(&mut self, b: &Bucket, meta: u64) -> NonNull<Bucket> {
         let child: NonNull<Bucket> = allocate(Layout::new::<Bucket>()).cast();
         self.chained += 1;
-        let moved = b.words[SLOTS - 1].load(Relaxed);
+        let moved = b.words[WORDS - 1].load(Relaxed);
         // SAFETY: freshly allocated, zeroed, ours alone.
         let c = unsafe { child.as_ref() };
         c.words[0].store(moved, Relaxed);
-        c.meta.store((meta >> (8 * (SLOTS - 1))) & 0xff | 1 << PRESENCE_SHIFT, Relaxed);
+        c.meta.store((meta >> (8 * (WORDS - 1))) & 0xff | 1 << PRESENCE_SHIFT, Relaxed);
         // The chain bit goes up before the pointer goes in, so that a racing reader never takes it for a word.
-        b.meta.store((meta & !(1 << (PRESENCE_SHIFT + SLOTS - 1))) | CHAINED, Release);
-        b.words[SLOTS - 1].store(child.as_ptr() as u64, Relaxed);
+        b.meta.store((meta & !(1 << (PRESENCE_SHIFT + WORDS - 1))) | CHAINED, Release);
+        b.words[WORDS - 1].store(child.as_ptr() as u64, Relaxed);
         child
     }
 
-    /// Fills the hole at `slot` with the chain's last word, and drops a bucket that becomes empty.
-    fn compact(&mut self, slot: Slot) {
+    /// Fills the hole at `found` with the chain's last word, and drops a bucket that becomes empty.
+    fn compact(&mut self, found: Found) {
         let mut parent: Option<NonNull<Bucket>> = None;
-        let mut last = self.bucket(slot.home);
+        let mut last = self.bucket(found.home);
         // SAFETY: live buckets under `&mut self`, here and below.
         while let Some(next) = unsafe { last.as_ref() }.next(unsafe { last.as_ref() }.meta.load(Relaxed)) {
             parent = Some(last);
             last = next;
         }
         // SAFETY: as above.
-        let (hole, tail) = unsafe { (slot.bucket.as_ref(), last.as_ref()) };
+        let (hole, tail) = unsafe { (found.bucket.as_ref(), last.as_ref()) };
         let tail_meta = tail.meta.load(Relaxed);
-        if last == slot.bucket {
-            hole.clear(slot.index);
+        if last == found.bucket {
+            hole.clear(found.index);
         } else {
             let from = (63 - presence(tail_meta).leading_zeros()) as usize;
             let tag = (tail_meta >> (8 * from)) as u8;
-            hole.put(hole.meta.load(Relaxed), slot.index, tag, tail.words[from].load(Relaxed));
+            hole.put(hole.meta.load(Relaxed), found.index, tag, tail.words[from].load(Relaxed));
             tail.clear(from);
         }
         if let Some(parent) = parent
@@ -569,14 +569,14 @@ impl Table {
     /// # Safety
     /// `last` is chained directly behind `parent`, ends the chain and holds nothing.
     unsafe fn cut_chain(&mut self, parent: &Bucket, last: NonNull<Bucket>) {
-        parent.words[SLOTS - 1].store(0, Relaxed);
+        parent.words[WORDS - 1].store(0, Relaxed);
         parent.meta.fetch_and(!CHAINED, Relaxed);
         // SAFETY: allocated as one bucket in `extend_chain`. Racing readers never follow chain pointers.
         unsafe { dealloc(last.as_ptr().cast(), Layout::new::<Bucket>()) };
         self.chained -= 1;
     }
 
-    /// Empties the chain of one bucket; what its slots held goes to `moving` with their tags.
+    /// Empties the chain of one bucket; what it held goes to `moving` with their tags.
     fn drain_chain(&mut self, index: usize, moving: &mut Moving) {
         let home = self.bucket(index);
         loop {
@@ -589,7 +589,7 @@ impl Table {
             // SAFETY: as above.
             let b = unsafe { bucket.as_ref() };
             let meta = b.meta.load(Relaxed);
-            for i in 0..SLOTS {
+            for i in 0..WORDS {
                 if presence(meta) >> i & 1 == 1 {
                     moving.push((b.words[i].load(Relaxed), (meta >> (8 * i)) as u8));
                     b.clear(i);
@@ -769,7 +769,7 @@ impl Drop for Table {
 impl Bucket {
     #[inline]
     fn next(&self, meta: u64) -> Option<NonNull<Bucket>> {
-        if meta & CHAINED == 0 { None } else { NonNull::new(self.words[SLOTS - 1].load(Relaxed) as *mut Bucket) }
+        if meta & CHAINED == 0 { None } else { NonNull::new(self.words[WORDS - 1].load(Relaxed) as *mut Bucket) }
     }
 
     /// Calls `hint` with each word whose tag fits; returns the meta word they were found by.
@@ -798,10 +798,10 @@ impl Bucket {
     }
 }
 
-/// What slots held that move to another bucket, with their tags.
-type Moving = SmallVec<[(u64, u8); 2 * SLOTS]>;
+/// What buckets held that moves to another bucket, with their tags.
+type Moving = SmallVec<[(u64, u8); 2 * WORDS]>;
 
-/// A slot's content: the word and the low bits of its hash.
+/// A place's content: the word and the low bits of its hash.
 #[inline]
 fn held(hash: u64, word: Word) -> u64 {
     assert!(word.get() <= WORD_MASK, "a word has 48 bits");
@@ -810,7 +810,7 @@ fn held(hash: u64, word: Word) -> u64 {
 
 #[inline]
 fn word_of(held: u64) -> Word {
-    NonZeroU64::new(held & WORD_MASK).expect("a present slot holds a word")
+    NonZeroU64::new(held & WORD_MASK).expect("a place that is present holds a word")
 }
 
 #[inline]
@@ -873,10 +873,10 @@ fn tag_of(hash: u64) -> u8 {
 
 #[inline]
 fn presence(meta: u64) -> u64 {
-    (meta >> PRESENCE_SHIFT) & SLOTS_MASK
+    (meta >> PRESENCE_SHIFT) & WORDS_MASK
 }
 
-/// Bit i is set if slot i is present and has this tag. Exact zero-byte detection, gathered by a multiplication.
+/// Bit i is set if place i is present and has this tag. Exact zero-byte detection, gathered by a multiplication.
 #[inline]
 fn tag_hits(meta: u64, tag: u8) -> u64 {
     const LOW: u64 = 0x0101_0101_0101_0101;
@@ -902,9 +902,9 @@ pub fn prefetch(address: *const u8) {
 const WORD_BITS: u32 = 48;
 const WORD_MASK: u64 = (1 << WORD_BITS) - 1;
 const LOW_BITS: u32 = u64::BITS - WORD_BITS;
-const SLOTS: usize = 7;
-const SLOTS_MASK: u64 = 0x7f;
-const CHAINED_SLOTS_MASK: u64 = 0x3f;
+const WORDS: usize = 7;
+const WORDS_MASK: u64 = 0x7f;
+const CHAINED_WORDS_MASK: u64 = 0x3f;
 const PRESENCE_SHIFT: usize = 56;
 const CHAINED: u64 = 1 << 63;
 /// Buckets in a full segment: 4 KiB.

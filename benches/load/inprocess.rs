@@ -40,7 +40,7 @@ struct Worker {
     node: &'static Node,
     registry: &'static Registry,
     stats: Arc<WorkerStats>,
-    slot: usize,
+    thread: usize,
     session: Session,
     parser: Parser,
     input: Vec<u8>,
@@ -50,14 +50,14 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(node: &'static Node, registry: &'static Registry, slot: usize) -> Self {
+    fn new(node: &'static Node, registry: &'static Registry, thread: usize) -> Self {
         let now = memkv::clock::now_ms();
-        let client = Client::new(slot as u64 + 1, "127.0.0.1:50000".into(), "127.0.0.1:6379".into(), false, now);
+        let client = Client::new(thread as u64 + 1, "127.0.0.1:50000".into(), "127.0.0.1:6379".into(), false, now);
         Self {
             node,
             registry,
-            stats: node.observatory.worker(slot),
-            slot,
+            stats: node.observatory.worker(thread),
+            thread,
             session: Session::new(client, true),
             parser: Parser::default(),
             input: Vec::new(),
@@ -71,7 +71,7 @@ impl Worker {
         self.input.clear();
         self.input.extend_from_slice(batch);
         self.parse();
-        let mut turn = Turn::begin(self.node, &self.stats, self.registry, self.slot);
+        let mut turn = Turn::begin(self.node, &self.stats, self.registry, self.thread);
         (0..2 * AHEAD).for_each(|i| self.ask_for_bucket(i));
         (0..AHEAD).for_each(|i| self.ask_for_entry(i));
         turn.ask_gates(&self.session);
@@ -86,9 +86,18 @@ impl Worker {
         drop(turn);
         if journal_end > 0 {
             self.node.journal.flush();
+            self.write_as_batcher();
         }
         assert!(self.output.first().is_some_and(|b| *b != b'-'), "a request was refused");
         self.output.clear();
+    }
+
+    /// No batcher runs here. What a worker leaves to it after a slow write would pile up to the end, and counts would
+    /// depend on the device's pace.
+    fn write_as_batcher(&self) {
+        if self.node.journal.pending_bytes() > 0 {
+            self.node.journal.batch();
+        }
     }
 
     fn place(&self, i: usize) -> Option<Place> {
@@ -206,11 +215,11 @@ fn together(
     cores: &[usize],
 ) -> io::Result<f64> {
     let barrier = Barrier::new(cores.len());
-    let work = |slot: usize, core: usize| {
+    let work = |thread: usize, core: usize| {
         cpu::pin(core)?;
-        let mut worker = Worker::new(node, registry, slot);
-        let pool = &pools[slot % pools.len()];
-        let (all, first) = (pool.len() / PIPELINE, slot * pool.len() / PIPELINE / 2);
+        let mut worker = Worker::new(node, registry, thread);
+        let pool = &pools[thread % pools.len()];
+        let (all, first) = (pool.len() / PIPELINE, thread * pool.len() / PIPELINE / 2);
         barrier.wait();
         let began = Instant::now();
         for i in 0..batches {
@@ -222,7 +231,7 @@ fn together(
     let times = std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> =
-            cores.iter().enumerate().map(|(slot, core)| scope.spawn(move || work(slot, *core))).collect();
+            cores.iter().enumerate().map(|(thread, core)| scope.spawn(move || work(thread, *core))).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().expect("a worker does not panic");
         threads.into_iter().map(join).collect::<io::Result<Vec<_>>>()
     })?;

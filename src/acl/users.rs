@@ -132,12 +132,12 @@ impl Users {
         may_enter.then_some(user)
     }
 
-    /// Changes a user's rules, or creates the user from `nobody`'s. Returns the user with its rules before, if it was
+    /// Changes a user's rules, or creates the user from `initial`. Returns the user with its rules before, if it was
     /// there. The error is `change`'s.
     pub fn change<E>(
         &self,
         name: &[u8],
-        nobody: &Rules,
+        initial: &Rules,
         change: impl FnOnce(&Rules) -> Result<Rules, E>,
     ) -> Result<Option<Changed>, E> {
         let _one_at_a_time = self.changing.lock();
@@ -146,7 +146,7 @@ impl Users {
             user.set(change(&before)?);
             return Ok(Some((user, before)));
         }
-        let user = User::new(name, change(nobody)?);
+        let user = User::new(name, change(initial)?);
         let mut table = Table::clone(&self.table.load());
         table.insert(name.into(), user);
         self.table.store(Arc::new(table));

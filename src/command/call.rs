@@ -13,7 +13,7 @@ use super::scripts::{self, Anew};
 use super::session::{Queue, Then};
 use super::slots;
 use super::turn::{Called, LookedUp, Prepared, Turn};
-use super::unit::{Ended, Parts, unit};
+use super::unit::{Ended, Passed, unit};
 use super::waiting;
 use super::{ADMIN, Error, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD};
 use crate::clock;
@@ -47,7 +47,7 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
         write_pushes(turn, session, out);
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
-    finish(turn, session, Parts { row, argv, canonical, again: None }, smallvec![hint], held, out)
+    finish(turn, session, Passed { row, argv, canonical, again: None }, smallvec![hint], held, out)
 }
 
 /// Any command, whatever the gates say.
@@ -64,20 +64,20 @@ fn dispatch_any(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_
         refuse(turn, session, row, &error, out);
         return Called::Done;
     };
-    let called = pass_and_run(turn, session, Parts { row, argv, canonical, again: None }, out);
+    let called = pass_and_run(turn, session, Passed { row, argv, canonical, again: None }, out);
     turn.look_at_role();
     turn.ask_gates(session);
     called
 }
 
-fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, out: &mut Vec<u8>) -> Called {
-    let Parts { row, argv, .. } = parts;
+fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, passed: Passed<'_>, out: &mut Vec<u8>) -> Called {
+    let Passed { row, argv, .. } = passed;
     let request = gates::Request { look: gates::Look::of(turn, session), row, argv, within: None };
-    let (passed, deferred) = (gates::pass(&request), gates::deferred(&request));
-    if turn.is_outside() && passed.is_ok() && !scripts::may_run_outside(session, row, argv) {
+    let (verdict, deferred) = (gates::pass(&request), gates::deferred(&request));
+    if turn.is_outside() && verdict.is_ok() && !scripts::may_run_outside(session, row, argv) {
         return hold_back(turn, session, row, out);
     }
-    if let Err(error) = passed.and_then(|()| room::ensure(turn, session, row)) {
+    if let Err(error) = verdict.and_then(|()| room::ensure(turn, session, row)) {
         refuse(turn, session, Some(row), &error, out);
         return Called::Done;
     }
@@ -110,13 +110,13 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
         || scripts::needs_world(turn.node, row, argv);
     let mut more = Vec::new();
     while !world {
-        let hints = find_keys(&turn.node.keyspace, session, &parts);
+        let hints = find_keys(&turn.node.keyspace, session, &passed);
         let stripes = hints.iter().map(|hint| hint.place.stripe).chain(more.iter().copied());
         let runs = &turn.node.scripts.runs;
         let Some(held) = turn.node.keyspace.lock_unless(stripes, |stripe| runs.hold(stripe)) else {
             return hold_back(turn, session, row, out);
         };
-        let mut ended = unit(turn, session, &parts, hints, held, out);
+        let mut ended = unit(turn, session, &passed, hints, held, out);
         if let Some(departure) = ended.leaves.take() {
             return scripts::depart(turn, session, departure, None);
         }
@@ -127,19 +127,19 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, parts: Parts<'_>, ou
             Some(_) => world = true,
         }
     }
-    own_the_world(turn, session, &parts, out)
+    own_the_world(turn, session, &passed, out)
 }
 
 /// Runs a unit that owns the world.
-fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, parts: &Parts<'_>, out: &mut Vec<u8>) -> Called {
-    let row = parts.row;
+fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, passed: &Passed<'_>, out: &mut Vec<u8>) -> Called {
+    let row = passed.row;
     turn.inside = None;
     let node = turn.node;
     let Some(exclusive) = node.keyspace.gate.exclusive_unless(|| turn.home.is_some() && node.scripts.runs.any()) else {
         turn.enter_again();
         return hold_back(turn, session, row, out);
     };
-    let mut ended = unit(turn, session, parts, Hints::new(), node.keyspace.own_world(&exclusive), out);
+    let mut ended = unit(turn, session, passed, Hints::new(), node.keyspace.own_world(&exclusive), out);
     if let Some(departure) = ended.leaves.take() {
         return scripts::depart(turn, session, departure, Some(exclusive));
     }
@@ -182,13 +182,13 @@ fn hold_back(turn: &mut Turn<'_>, session: &mut Session, row: Row, out: &mut Vec
 fn finish(
     turn: &mut Turn<'_>,
     session: &mut Session,
-    parts: Parts<'_>,
+    passed: Passed<'_>,
     hints: Hints,
     held: Held<'_>,
     out: &mut Vec<u8>,
 ) -> Called {
-    let row = parts.row;
-    let ended = unit(turn, session, &parts, hints, held, out);
+    let row = passed.row;
+    let ended = unit(turn, session, &passed, hints, held, out);
     after(turn, row, ended)
 }
 
@@ -196,7 +196,7 @@ fn finish(
 fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
     if let Some(side_effects) = ended.side_effects {
         if turn.is_outside() && !side_effects.ready.is_empty() {
-            turn.inside = Some(turn.node.keyspace.gate.enter(turn.slot));
+            turn.inside = Some(turn.node.keyspace.gate.enter(turn.thread));
         }
         waiting::serve(turn, side_effects.ready);
     }
@@ -208,7 +208,7 @@ fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
 
 /// Where the keys live that a unit will touch, in the order it will touch them. The memory is asked for all of them, step
 /// by step, so that the misses of a wide read overlap.
-fn find_keys(keyspace: &Keyspace, session: &Session, request: &Parts<'_>) -> Hints {
+fn find_keys(keyspace: &Keyspace, session: &Session, request: &Passed<'_>) -> Hints {
     let mut hints = Hints::new();
     let mut add = |argv: ArgvView<'_>, row: Row| {
         row.command.keys.for_each(argv, &mut |i, _| {

@@ -42,7 +42,7 @@ pub struct Registry {
     /// What requests call a row; empty if they cannot.
     names: Vec<Box<[u8]>>,
     /// Row number + 1 by hash of the name; 0 is empty. Top-level names only.
-    slots: Box<[u16]>,
+    buckets: Box<[u16]>,
 }
 
 impl Registry {
@@ -56,19 +56,19 @@ impl Registry {
         let called = |command: &&Command| if command.name.contains(' ') { "" } else { command.name };
         let names = rows.iter().map(|command| called(command).as_bytes().into()).collect();
         let found = rows.iter().enumerate().map(|(id, command)| Row::new(id, command)).collect();
-        let mut registry = Self { rows, found, names, slots: Box::default() };
+        let mut registry = Self { rows, found, names, buckets: Box::default() };
         registry.index();
         registry
     }
 
     fn index(&mut self) {
-        self.slots = vec![0u16; SLOTS].into_boxed_slice();
+        self.buckets = vec![0u16; BUCKETS].into_boxed_slice();
         for (id, name) in self.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let mut slot = hash(name);
-            while self.slots[slot] != 0 {
-                slot = (slot + 1) % SLOTS;
+            let mut bucket = hash(name);
+            while self.buckets[bucket] != 0 {
+                bucket = (bucket + 1) % BUCKETS;
             }
-            self.slots[slot] = id as u16 + 1;
+            self.buckets[bucket] = id as u16 + 1;
         }
     }
 
@@ -95,13 +95,13 @@ impl Registry {
     /// A top-level command.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Row> {
-        let mut slot = hash(name);
+        let mut bucket = hash(name);
         loop {
-            let id = (self.slots[slot] as usize).checked_sub(1)?;
+            let id = (self.buckets[bucket] as usize).checked_sub(1)?;
             if self.names[id].eq_ignore_ascii_case(name) {
                 return Some(self.found[id]);
             }
-            slot = (slot + 1) % SLOTS;
+            bucket = (bucket + 1) % BUCKETS;
         }
     }
 
@@ -211,11 +211,11 @@ fn hash(name: &[u8]) -> usize {
     for &b in name.iter().take(NAME_HASHED_MAX) {
         h = (h ^ u64::from(b | 0x20)).wrapping_mul(0x0100_0000_01b3);
     }
-    (h ^ h >> 15) as usize % SLOTS
+    (h ^ h >> 15) as usize % BUCKETS
 }
 
-/// Four times the number of commands: nearly every name in its own slot.
-const SLOTS: usize = 2048;
+/// Four times the number of commands: nearly every name in its own bucket.
+const BUCKETS: usize = 2048;
 const NAME_HASHED_MAX: usize = 24;
 /// Redis cuts what it repeats of a request in an error.
 const NAME_SHOWN_MAX: usize = 128;

@@ -29,10 +29,10 @@ fn ensure_within(turn: &mut Turn<'_>, session: &Session, row: Row) -> Result<(),
     }
     let limit = turn.config.maxmemory;
     let to_free = excess(turn.node, limit);
-    // The limit is kept without what is buried: with it, it should be soon.
+    // The limit is kept without what is buried: with it, it should be as well, now or soon.
     let buried = i64::try_from(turn.node.keyspace.buried_bytes()).unwrap_or(i64::MAX);
-    if buried > 0 && to_free.saturating_add(buried) > 0 {
-        turn.node.keyspace.ask_for_sweep();
+    if buried > 0 && to_free.saturating_add(buried) > 0 && turn.inside.is_some() {
+        turn.node.keyspace.sweep_soon(turn.thread);
     }
     if to_free <= 0 {
         return Ok(());
@@ -146,7 +146,7 @@ fn make_room(turn: &mut Turn<'_>, limit: u64, mut to_free: i64) -> bool {
 fn evict_one(turn: &mut Turn<'_>, policy: Policy) -> Option<i64> {
     let keyspace = &turn.node.keyspace;
     let samples = turn.config.maxmemory_samples as usize;
-    let victim = keyspace.pick_victim(turn.slot, policy, samples, turn.now)?;
+    let victim = keyspace.pick_victim(turn.thread, policy, samples, turn.now)?;
     let mode =
         AccessMode { keep_expired: true, lazy_free: turn.config.lazyfree_lazy_eviction, ..AccessMode::default() };
     let mut db = Db::new(victim.held, victim.db, turn.now, mode);

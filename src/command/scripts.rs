@@ -21,7 +21,7 @@ use super::{
 };
 use crate::clock::{self, Millis};
 use crate::keyspace::waiting::Waiter;
-use crate::keyspace::{AccessMode, Changes, Db, Exclusive, LONG_SLOTS, Loose};
+use crate::keyspace::{AccessMode, Changes, Db, Exclusive, LONG_THREADS, Loose};
 use crate::node::Node;
 use crate::observe::WorkerStats;
 use crate::resp::{self, Argv, ArgvView, Out};
@@ -215,7 +215,7 @@ pub(super) fn depart(
     let refused = in_a_thread(turn, begin, departure, move |turn, departure| departure.go_on(turn, owns_world));
     if let Some(departure) = refused {
         // No thread is to be had: it goes on here.
-        departure.go_on(Turn::outside(node, turn.stats, turn.registry, turn.slot), owns_world);
+        departure.go_on(Turn::outside(node, turn.stats, turn.registry, turn.thread), owns_world);
     }
     if owns_world {
         turn.enter_again();
@@ -274,18 +274,18 @@ fn in_a_thread<T: Send + 'static>(
     work: impl FnOnce(Turn<'_>, T) + Send + 'static,
 ) -> Option<T> {
     let (Some(node), registry) = (turn.home, turn.registry) else { return Some(load) };
-    let Some(number) = node.scripts.runs.take_thread(LONG_SLOTS) else { return Some(load) };
-    let slot = node.keyspace.gate.long_slot(number);
+    let Some(number) = node.scripts.runs.take_thread(LONG_THREADS) else { return Some(load) };
+    let thread = node.keyspace.gate.long_thread(number);
     let (hand_over, taken) = mpsc::sync_channel::<T>(1);
     let (enter, entered) = mpsc::sync_channel::<()>(1);
     let run = move || {
-        let turn = begin(node, node.observatory.lent(slot), registry, slot);
+        let turn = begin(node, node.observatory.lent(thread), registry, thread);
         let _ = enter.send(());
         if let Ok(load) = taken.recv() {
             work(turn, load);
             let postponed = node.scripts.runs.take_postponed();
             if !postponed.is_empty() {
-                waiting::serve(&mut Turn::begin(node, node.observatory.lent(slot), registry, slot), postponed);
+                waiting::serve(&mut Turn::begin(node, node.observatory.lent(thread), registry, thread), postponed);
             }
         }
         node.scripts.runs.give_thread(number);

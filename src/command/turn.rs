@@ -28,7 +28,7 @@ pub struct Turn<'n> {
     pub now: Millis,
     /// Monotonic ticks at the end of the last command.
     pub tick: u64,
-    pub(super) slot: usize,
+    pub(super) thread: usize,
     /// Where a script goes on that leaves its worker; none if it may not.
     pub(super) home: Option<&'static Node>,
     pub(super) inside: Option<Inside<'n>>,
@@ -100,29 +100,29 @@ pub enum Called {
 }
 
 impl<'n> Turn<'n> {
-    /// Enters the gate with the thread's own slot.
-    pub fn begin(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
-        let inside = Some(node.keyspace.gate.enter(slot));
-        Self::new(node, stats, registry, slot, inside)
+    /// Enters the gate with the thread's own lock.
+    pub fn begin(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, thread: usize) -> Self {
+        let inside = Some(node.keyspace.gate.enter(thread));
+        Self::new(node, stats, registry, thread, inside)
     }
 
     /// A worker's: while a long script owns the world, outside the gate; then only what may run beside it does. Scripts may
     /// leave it.
-    pub fn try_begin(node: &'static Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
-        let inside = node.keyspace.gate.enter_unless(slot, || node.scripts.runs.own_world());
-        Self { home: Some(node), ..Self::new(node, stats, registry, slot, inside) }
+    pub fn try_begin(node: &'static Node, stats: &'n WorkerStats, registry: &'static Registry, thread: usize) -> Self {
+        let inside = node.keyspace.gate.enter_unless(thread, || node.scripts.runs.own_world());
+        Self { home: Some(node), ..Self::new(node, stats, registry, thread, inside) }
     }
 
     /// One that owns the world, or works for one that is inside.
-    pub(super) fn outside(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, slot: usize) -> Self {
-        Self::new(node, stats, registry, slot, None)
+    pub(super) fn outside(node: &'n Node, stats: &'n WorkerStats, registry: &'static Registry, thread: usize) -> Self {
+        Self::new(node, stats, registry, thread, None)
     }
 
     fn new(
         node: &'n Node,
         stats: &'n WorkerStats,
         registry: &'static Registry,
-        slot: usize,
+        thread: usize,
         inside: Option<Inside<'n>>,
     ) -> Self {
         let effects = Effects::default();
@@ -133,7 +133,7 @@ impl<'n> Turn<'n> {
             config: node.config.load(),
             now: clock::now_ms(),
             tick: clock::ticks(),
-            slot,
+            thread,
             home: None,
             inside,
             effects,
@@ -164,7 +164,7 @@ impl<'n> Turn<'n> {
     /// Enters again behind a unit that owned the world; not while a long script does.
     pub(super) fn enter_again(&mut self) {
         let (node, home) = (self.node, self.home);
-        self.inside = node.keyspace.gate.enter_unless(self.slot, || home.is_some() && node.scripts.runs.own_world());
+        self.inside = node.keyspace.gate.enter_unless(self.thread, || home.is_some() && node.scripts.runs.own_world());
     }
 
     /// Leaves the gate for a while, in which others may own the world.
@@ -179,7 +179,7 @@ impl<'n> Turn<'n> {
         self.inside = None;
         self.now = clock::now_ms();
         self.look_at_role();
-        self.inside = Some(self.node.keyspace.gate.enter(self.slot));
+        self.inside = Some(self.node.keyspace.gate.enter(self.thread));
     }
 
     /// Appends what a unit did to the journal. Under the unit's locks.

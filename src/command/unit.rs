@@ -28,7 +28,7 @@ use crate::resp::{ArgvView, Out, encode_request};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A request that passed the gates.
-pub(super) struct Parts<'a> {
+pub(super) struct Passed<'a> {
     pub row: Row,
     pub argv: ArgvView<'a>,
     pub canonical: bool,
@@ -53,12 +53,12 @@ pub(super) struct Ended {
 pub(super) fn unit(
     turn: &mut Turn<'_>,
     session: &mut Session,
-    parts: &Parts<'_>,
+    passed: &Passed<'_>,
     hints: Hints,
     held: Held<'_>,
     out: &mut Vec<u8>,
 ) -> Ended {
-    let Parts { row, argv, canonical, again } = *parts;
+    let Passed { row, argv, canonical, again } = *passed;
     let mut db = open(turn, session, held);
     db.hint(hints);
     let around = Surroundings { node: turn.node, config: &turn.config, stats: turn.stats, registry: turn.registry };
@@ -78,7 +78,7 @@ pub(super) fn unit(
     let (wait, anew) = (ctx.waiting, ctx.anew);
     let waits = wait.is_some();
     match (wait, again) {
-        (Some(wait), None) => waiting::park(turn.node, &mut db, session, parts, wait),
+        (Some(wait), None) => waiting::park(turn.node, &mut db, session, passed, wait),
         (None, Some(waiter)) => {
             waiter.claims.served();
             db.unpark(waiter);

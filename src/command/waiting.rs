@@ -11,7 +11,7 @@ use super::error::Error;
 use super::registry::Row;
 use super::session::Session;
 use super::turn::Turn;
-use super::unit::{self, Parts, unit};
+use super::unit::{self, Passed, unit};
 use super::{Group, Outcome, gates, keys, permission};
 use crate::clients::{Client, Pause};
 use crate::clock::{self, Millis};
@@ -124,19 +124,19 @@ impl Ctx<'_, '_> {
 }
 
 /// Lists a command that found nothing under its keys. Under its locks.
-pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, parts: &Parts<'_>, wait: Wait) {
+pub(super) fn park(node: &Node, db: &mut Db<'_>, session: &mut Session, passed: &Passed<'_>, wait: Wait) {
     let mut awaited = Vec::new();
     // Of a command that moves, only the source is waited for.
     if wait.on == Awaits::Keys {
-        parts.row.command.keys.for_each(parts.argv, &mut |i, flags| {
+        passed.row.command.keys.for_each(passed.argv, &mut |i, flags| {
             if flags & keys::ACCESS != 0 {
-                awaited.push(Box::from(parts.argv.get(i)));
+                awaited.push(Box::from(passed.argv.get(i)));
             }
         });
     }
     let client = &session.client;
-    let argv = wait.argv.unwrap_or_else(|| parts.argv.to_owned());
-    let mut waiter = Waiter::new(client.clone(), parts.row.id, argv, db.index(), session.proto, awaited);
+    let argv = wait.argv.unwrap_or_else(|| passed.argv.to_owned());
+    let mut waiter = Waiter::new(client.clone(), passed.row.id, argv, db.index(), session.proto, awaited);
     (waiter.no_touch, waiter.hears_end, waiter.user) = (session.no_touch, wait.hears_end, session.user.clone());
     waiter.look_at = wait.look_at.unwrap_or(Millis::MAX).into();
     let waiter = Arc::new(waiter);
@@ -272,10 +272,10 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
         client.serve(reply, 0);
         return Attempt::Served(Vec::new());
     }
-    let parts = Parts { row, argv, canonical: false, again: Some(waiter) };
+    let passed = Passed { row, argv, canonical: false, again: Some(waiter) };
     let mut reply = Vec::new();
     let held = db.into_held();
-    let ended = resp::unlimited(|| unit(turn, &mut session, &parts, Hints::new(), held, &mut reply));
+    let ended = resp::unlimited(|| unit(turn, &mut session, &passed, Hints::new(), held, &mut reply));
     if ended.waits {
         client.facts.blocked.store(true, Relaxed);
         client.release();
@@ -293,8 +293,8 @@ pub fn go_on(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) {
     let held = turn.node.keyspace.lock(stripes.into_iter());
     waiter.client.hold();
     let mut session = Session::stand_in(waiter);
-    let (parts, mut reply) = (Parts { row, argv, canonical: false, again: Some(waiter) }, Vec::new());
-    let ended = unit(turn, &mut session, &parts, Hints::new(), held, &mut reply);
+    let (passed, mut reply) = (Passed { row, argv, canonical: false, again: Some(waiter) }, Vec::new());
+    let ended = unit(turn, &mut session, &passed, Hints::new(), held, &mut reply);
     waiter.client.serve(reply, turn.journal_end);
     if let Some(side_effects) = ended.side_effects {
         serve(turn, side_effects.ready);

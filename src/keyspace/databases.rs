@@ -1,4 +1,4 @@
-//! What a stripe keeps for each database. Most servers use the first alone, whose part lies in place; the part of another
+//! What a stripe keeps for each database. Most servers use the first alone, whose share lies in place; the share of another
 //! is made when that database is first used, so that a server may be given thousands and pay for those that hold keys.
 
 use super::expire::Due;
@@ -9,42 +9,42 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// A stripe's share of one database.
 #[repr(C)]
 #[derive(Default)]
-pub(super) struct Part {
+pub(super) struct Share {
     pub table: Table,
     pub due: Due,
     /// Keys with an expiry.
     pub volatile: usize,
 }
 
-/// What readers without the stripe's lock see of a [`Part`].
+/// What readers without the stripe's lock see of a [`Share`].
 #[derive(Default)]
-pub(super) struct PartShared {
+pub(super) struct Published {
     pub probe: Probe,
     pub len: AtomicUsize,
     pub volatile: AtomicUsize,
 }
 
-impl PartShared {
-    /// Tells all of a part anew.
-    pub fn tell(&self, part: &Part) {
-        self.probe.publish(&part.table);
-        self.len.store(part.table.len(), Relaxed);
-        self.volatile.store(part.volatile, Relaxed);
+impl Published {
+    /// Publishes all of a share anew.
+    pub fn tell(&self, share: &Share) {
+        self.probe.publish(&share.table);
+        self.len.store(share.table.len(), Relaxed);
+        self.volatile.store(share.volatile, Relaxed);
     }
 }
 
-/// The databases' parts of one stripe.
+/// The databases' shares of one stripe.
 #[repr(C)]
 #[derive(Default)]
-pub(super) struct Parts {
-    first: Part,
+pub(super) struct Shares {
+    first: Share,
     /// With their databases' numbers, ascending.
-    others: Vec<(usize, Part)>,
+    others: Vec<(usize, Share)>,
 }
 
-impl Parts {
+impl Shares {
     #[inline]
-    pub fn get(&self, db: usize) -> Option<&Part> {
+    pub fn get(&self, db: usize) -> Option<&Share> {
         if db == 0 {
             return Some(&self.first);
         }
@@ -52,16 +52,16 @@ impl Parts {
     }
 
     #[inline]
-    pub fn get_mut(&mut self, db: usize) -> Option<&mut Part> {
+    pub fn get_mut(&mut self, db: usize) -> Option<&mut Share> {
         if db == 0 {
             return Some(&mut self.first);
         }
         self.index(db).ok().map(|at| &mut self.others[at].1)
     }
 
-    /// The part of a database, made if it is not there yet.
+    /// The share of a database, made if it is not there yet.
     #[inline]
-    pub fn obtain(&mut self, db: usize) -> &mut Part {
+    pub fn obtain(&mut self, db: usize) -> &mut Share {
         if db == 0 {
             return &mut self.first;
         }
@@ -70,7 +70,7 @@ impl Parts {
             if self.others.is_empty() {
                 self.others.reserve_exact(1);
             }
-            self.others.insert(at, (db, Part::default()));
+            self.others.insert(at, (db, Share::default()));
             at
         });
         &mut self.others[at].1
@@ -80,16 +80,16 @@ impl Parts {
         self.others.binary_search_by_key(&db, |(number, _)| *number)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Part)> {
-        std::iter::once((0, &self.first)).chain(self.others.iter().map(|(db, part)| (*db, part)))
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Share)> {
+        std::iter::once((0, &self.first)).chain(self.others.iter().map(|(db, share)| (*db, share)))
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &Part> {
-        self.iter().map(|(_, part)| part)
+    pub fn values(&self) -> impl Iterator<Item = &Share> {
+        self.iter().map(|(_, share)| share)
     }
 
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Part> {
-        std::iter::once(&mut self.first).chain(self.others.iter_mut().map(|(_, part)| part))
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Share> {
+        std::iter::once(&mut self.first).chain(self.others.iter_mut().map(|(_, share)| share))
     }
 
     pub fn swap(&mut self, a: usize, b: usize) {
@@ -101,11 +101,11 @@ impl Parts {
     }
 }
 
-/// The shared parts of all databases but the first, whose are in the stripes.
+/// What is published of all databases but the first, whose stands in the stripes.
 pub(super) struct OtherShared {
     stripes: usize,
-    /// For each database one part a stripe.
-    databases: Box<[OnceLock<Box<[PartShared]>>]>,
+    /// For each database one a stripe.
+    databases: Box<[OnceLock<Box<[Published]>>]>,
 }
 
 impl OtherShared {
@@ -115,13 +115,13 @@ impl OtherShared {
 
     /// `None` of a database that was never used.
     #[inline]
-    pub fn get(&self, stripe: usize, db: usize) -> Option<&PartShared> {
+    pub fn get(&self, stripe: usize, db: usize) -> Option<&Published> {
         self.databases.get(db - 1)?.get()?.get(stripe)
     }
 
     #[inline]
-    pub fn obtain(&self, stripe: usize, db: usize) -> &PartShared {
-        let make = || (0..self.stripes).map(|_| PartShared::default()).collect();
+    pub fn obtain(&self, stripe: usize, db: usize) -> &Published {
+        let make = || (0..self.stripes).map(|_| Published::default()).collect();
         &self.databases[db - 1].get_or_init(make)[stripe]
     }
 }
@@ -132,24 +132,24 @@ mod tests {
 
     #[test]
     fn parts_are_those_of_a_map() {
-        let (mut parts, mut model) = (Parts::default(), std::collections::BTreeMap::from([(0, 0)]));
+        let (mut shares, mut model) = (Shares::default(), std::collections::BTreeMap::from([(0, 0)]));
         for round in 1..2000 {
             let (a, b) = (fastrand::usize(..12), fastrand::usize(..12));
             if round % 7 == 0 {
-                parts.swap(a, b);
+                shares.swap(a, b);
                 let (was_a, was_b) = (model.get(&a).copied(), model.get(&b).copied());
                 model.insert(a, was_b.unwrap_or(0));
                 model.insert(b, was_a.unwrap_or(0));
             } else {
-                parts.obtain(a).volatile = round;
+                shares.obtain(a).volatile = round;
                 model.insert(a, round);
             }
             for db in 0..12 {
                 let held = model.get(&db).copied();
-                assert_eq!(parts.get(db).map_or(0, |part| part.volatile), held.unwrap_or(0));
-                assert_eq!(parts.get_mut(db).map_or(0, |part| part.volatile), held.unwrap_or(0));
+                assert_eq!(shares.get(db).map_or(0, |share| share.volatile), held.unwrap_or(0));
+                assert_eq!(shares.get_mut(db).map_or(0, |share| share.volatile), held.unwrap_or(0));
             }
-            assert!(parts.iter().map(|(db, _)| db).is_sorted());
+            assert!(shares.iter().map(|(db, _)| db).is_sorted());
         }
     }
 }

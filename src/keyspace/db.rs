@@ -10,7 +10,7 @@
 
 #![allow(unsafe_code)]
 
-use super::databases::Part;
+use super::databases::Share;
 use super::entry::{Body, Entry, EntryRef, INLINE_BYTES_MAX, New};
 use super::generic::BROADCAST;
 use super::stripe::{Held, Keyspace, Place};
@@ -18,7 +18,7 @@ use super::tracking::Noted;
 use super::walk::Flushed;
 use crate::clock::Millis;
 use crate::resp::block::block_of;
-use crate::table::Slot;
+use crate::table::Found;
 use crate::types::{Kind, Value, as_int};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -228,39 +228,39 @@ impl<'k> Db<'k> {
     }
 
     #[inline]
-    pub(super) fn part(&mut self, place: Place) -> &mut Part {
-        self.held.part(place.stripe as usize, self.index)
+    pub(super) fn share(&mut self, place: Place) -> &mut Share {
+        self.held.share(place.stripe as usize, self.index)
     }
 
     /// The entry of a key, due or not. No side effects.
     #[inline]
-    pub(super) fn find(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
-        let table = &self.held.part_there(place.stripe as usize, self.index)?.table;
+    pub(super) fn find(&mut self, place: Place, key: &[u8]) -> Option<(Found, Entry)> {
+        let table = &self.held.share_there(place.stripe as usize, self.index)?.table;
         // SAFETY: words in a keyspace table are live entries, and their stripe is held.
-        let slot = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.key() == key)?;
+        let found = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.key() == key)?;
         // SAFETY: as above.
-        Some((slot, unsafe { Entry::from_word(table.word(slot)) }))
+        Some((found, unsafe { Entry::from_word(table.word(found)) }))
     }
 
     /// The living entry of a key; one found due is removed.
     #[inline]
-    pub(super) fn live(&mut self, place: Place, key: &[u8]) -> Option<(Slot, Entry)> {
-        let (slot, entry) = self.find(place, key)?;
+    pub(super) fn live(&mut self, place: Place, key: &[u8]) -> Option<(Found, Entry)> {
+        let (found, entry) = self.find(place, key)?;
         if entry.is_due(self.now) && !self.mode.keep_expired {
             if self.mode.hide_expired {
                 return None;
             }
-            self.expire_found(place, slot);
+            self.expire_found(place, found);
             return None;
         }
         if entry.has_expiring_fields()
             && self.mode.removes_due()
             && entry.shows_due(self.now)
-            && !self.expire_fields(place, slot, entry)
+            && !self.expire_fields(place, found, entry)
         {
             return None;
         }
-        Some((slot, entry))
+        Some((found, entry))
     }
 
     /// A living entry for a command that reads: counts the hit or miss and touches the access clock.
@@ -290,13 +290,13 @@ impl<'k> Db<'k> {
 
     /// A living entry for a command that writes: no statistics, as in Redis.
     #[inline]
-    pub(super) fn write_entry(&mut self, key: &[u8]) -> Option<(Place, Slot, Entry)> {
+    pub(super) fn write_entry(&mut self, key: &[u8]) -> Option<(Place, Found, Entry)> {
         let place = self.place(key);
-        let (slot, mut entry) = self.live(place, key)?;
+        let (found, mut entry) = self.live(place, key)?;
         if !self.mode.no_touch {
             entry.set_access(self.keyspace().settings.written(entry.access(), self.now));
         }
-        Some((place, slot, entry))
+        Some((place, found, entry))
     }
 
     /// Hands the entry to a running snapshot if its cut has not seen it. Before every change and removal.
@@ -315,8 +315,8 @@ impl<'k> Db<'k> {
         let keyspace = self.keyspace();
         let mut entry = Entry::new(key, body, expiry, keyspace.settings.created(self.now));
         entry.set_snapshot_parity(keyspace.parity.load(Relaxed));
-        let part = self.part(place);
-        part.table.insert(place.hash, entry.word(), rehash(keyspace));
+        let share = self.share(place);
+        share.table.insert(place.hash, entry.word(), rehash(keyspace));
         if let Some(at) = expiry {
             self.count_volatile(place, 1);
             self.expiry_moved(place, key, None, at);
@@ -330,8 +330,8 @@ impl<'k> Db<'k> {
     }
 
     /// Puts a rebuilt entry in the place of one that had this expiry, whose memory the caller frees.
-    pub(super) fn swap_entry(&mut self, place: Place, slot: Slot, had: Option<Millis>, new: Entry) {
-        self.part(place).table.replace(slot, new.word());
+    pub(super) fn swap_entry(&mut self, place: Place, found: Found, had: Option<Millis>, new: Entry) {
+        self.share(place).table.replace(found, new.word());
         match (had, new.expiry()) {
             (None, Some(at)) => {
                 self.count_volatile(place, 1);
@@ -344,12 +344,12 @@ impl<'k> Db<'k> {
     }
 
     /// Takes a found entry out of the table; the caller frees it.
-    pub(super) fn extract(&mut self, place: Place, slot: Slot) -> Entry {
-        let part = self.part(place);
-        // SAFETY: the slot was just found under the held stripe.
-        let entry = unsafe { Entry::from_word(part.table.word(slot)) };
+    pub(super) fn extract(&mut self, place: Place, found: Found) -> Entry {
+        let share = self.share(place);
+        // SAFETY: it was just found under the held stripe.
+        let entry = unsafe { Entry::from_word(share.table.word(found)) };
         self.before_change(entry);
-        self.part(place).table.remove(slot);
+        self.share(place).table.remove(found);
         if entry.expiry().is_some() {
             self.count_volatile(place, -1);
         }
@@ -359,11 +359,11 @@ impl<'k> Db<'k> {
 
     fn count_volatile(&mut self, place: Place, by: isize) {
         let epoch = self.keyspace().epoch;
-        let part = self.part(place);
-        part.volatile = part.volatile.wrapping_add_signed(by);
-        let volatile = part.volatile;
-        if part.due.is_bloated(volatile) {
-            part.rebuild_due(epoch);
+        let share = self.share(place);
+        share.volatile = share.volatile.wrapping_add_signed(by);
+        let volatile = share.volatile;
+        if share.due.is_bloated(volatile) {
+            share.rebuild_due(epoch);
         }
         if self.held.holds(place.stripe as usize) {
             self.keyspace().obtain_shared(place.stripe as usize, self.index).volatile.store(volatile, Relaxed);
@@ -378,7 +378,7 @@ impl<'k> Db<'k> {
         let index = self.index;
         let shared = self.keyspace().obtain_shared(place.stripe as usize, index);
         let keyspace = self.keyspace();
-        let table = &mut self.part(place).table;
+        let table = &mut self.share(place).table;
         shared.probe.publish(table);
         shared.len.store(table.len(), Relaxed);
         if table.has_retired() {
@@ -400,8 +400,8 @@ impl<'k> Db<'k> {
         }
     }
 
-    fn expire_found(&mut self, place: Place, slot: Slot) {
-        let entry = self.extract(place, slot);
+    fn expire_found(&mut self, place: Place, found: Found) {
+        let entry = self.extract(place, found);
         let key: Box<[u8]> = entry.key().into();
         self.changed(place, &key, b'x', "expired", false);
         // The DEL that stands for the expiry is not the command's own change.
@@ -414,8 +414,8 @@ impl<'k> Db<'k> {
     pub fn expire_now(&mut self, key: &[u8]) {
         let place = self.keyspace().place(key);
         match self.find(place, key) {
-            Some((slot, entry)) if entry.is_due(self.now) => self.expire_found(place, slot),
-            Some((slot, entry)) => _ = self.expire_fields(place, slot, entry),
+            Some((found, entry)) if entry.is_due(self.now) => self.expire_found(place, found),
+            Some((found, entry)) => _ = self.expire_fields(place, found, entry),
             None => {}
         }
     }
@@ -423,9 +423,9 @@ impl<'k> Db<'k> {
     /// Removes a key that is due as a whole; answers the expiry of one that is not.
     pub fn expire_whole(&mut self, key: &[u8]) -> Option<Millis> {
         let place = self.keyspace().place(key);
-        let (slot, entry) = self.find(place, key)?;
+        let (found, entry) = self.find(place, key)?;
         if entry.is_due(self.now) {
-            self.expire_found(place, slot);
+            self.expire_found(place, found);
             return None;
         }
         entry.expiry()
@@ -505,8 +505,8 @@ impl<'k> Db<'k> {
 
     pub fn remove_as(&mut self, key: &[u8], class: u8, event: &'static str) -> bool {
         let place = self.place(key);
-        let Some((slot, _)) = self.live(place, key) else { return false };
-        let entry = self.extract(place, slot);
+        let Some((found, _)) = self.live(place, key) else { return false };
+        let entry = self.extract(place, found);
         self.changed(place, entry.key(), class, event, false);
         self.dispose(entry);
         true
@@ -519,7 +519,7 @@ impl<'k> Db<'k> {
 
     /// Sets or clears the expiry of an existing key. A time that has passed is the caller's to turn into a removal.
     pub fn set_expiry(&mut self, key: &[u8], at: Option<Millis>, event: &'static str) -> bool {
-        let Some((place, slot, entry)) = self.write_entry(key) else { return false };
+        let Some((place, found, entry)) = self.write_entry(key) else { return false };
         self.before_change(entry);
         match (entry.expiry(), at) {
             (None, None) => return true,
@@ -527,14 +527,14 @@ impl<'k> Db<'k> {
                 entry.write_expiry(at);
                 self.expiry_moved(place, key, Some(was), at);
             }
-            _ => self.reshape(place, slot, entry, at),
+            _ => self.reshape(place, found, entry, at),
         }
         self.changed(place, key, b'g', event, true);
         true
     }
 
     /// Moves an entry to an allocation with or without room for an expiry.
-    fn reshape(&mut self, place: Place, slot: Slot, entry: Entry, expiry: Option<Millis>) {
+    fn reshape(&mut self, place: Place, found: Found, entry: Entry, expiry: Option<Millis>) {
         let raw = entry.encoding() == "raw";
         match entry.body() {
             Body::Value(_) => {
@@ -546,7 +546,7 @@ impl<'k> Db<'k> {
                 if fields_expire {
                     new.set_expiring_fields();
                 }
-                self.swap_entry(place, slot, had, new);
+                self.swap_entry(place, found, had, new);
             }
             body => {
                 let mut new = match body {
@@ -555,7 +555,7 @@ impl<'k> Db<'k> {
                     Body::Value(_) => unreachable!("handled above"),
                 };
                 new.set_raw(raw);
-                self.swap_entry(place, slot, entry.expiry(), new);
+                self.swap_entry(place, found, entry.expiry(), new);
                 entry.free();
             }
         }
@@ -565,11 +565,11 @@ impl<'k> Db<'k> {
     pub fn put_value(&mut self, key: &[u8], value: Value, expiry: Expiry, class: u8, event: &'static str) {
         let place = self.place(key);
         let mut at = if let Expiry::At(at) = expiry { Some(at) } else { None };
-        if let Some((slot, entry)) = self.live(place, key) {
+        if let Some((found, entry)) = self.live(place, key) {
             if expiry == Expiry::Keep {
                 at = entry.expiry();
             }
-            let old = self.extract(place, slot);
+            let old = self.extract(place, found);
             self.dispose(old);
             self.create(place, key, New::Value(value), at);
         } else {
@@ -585,8 +585,8 @@ impl<'k> Db<'k> {
         let from_db = self.index;
         self.select(to_db);
         let place = self.keyspace().place(to);
-        if let Some((slot, _)) = self.live(place, to) {
-            let old = self.extract(place, slot);
+        if let Some((found, _)) = self.live(place, to) {
+            let old = self.extract(place, found);
             self.dispose(old);
         }
         let body = match source.body() {
@@ -605,16 +605,16 @@ impl<'k> Db<'k> {
     /// Moves a key, expiry and all, to another name or database, replacing what is there. Both stripes are held.
     pub fn move_to(&mut self, from: &[u8], to_db: usize, to: &[u8], events: (&'static str, &'static str)) -> bool {
         let from_place = self.place(from);
-        let Some((slot, _)) = self.live(from_place, from) else { return false };
-        let old = self.extract(from_place, slot);
+        let Some((found, _)) = self.live(from_place, from) else { return false };
+        let old = self.extract(from_place, found);
         self.changed(from_place, from, b'g', events.0, false);
         // One change in all, which the new name's is.
         self.changes.dirty -= 1;
         let from_db = self.index;
         self.select(to_db);
         let place = self.keyspace().place(to);
-        if let Some((slot, _)) = self.live(place, to) {
-            let replaced = self.extract(place, slot);
+        if let Some((found, _)) = self.live(place, to) {
+            let replaced = self.extract(place, found);
             self.dispose(replaced);
         }
         let (expiry, access, raw) = (old.expiry(), old.access(), old.encoding() == "raw");
@@ -641,22 +641,22 @@ impl<'k> Db<'k> {
 
 /// The expiry index, for `expire.rs`.
 impl Db<'_> {
-    /// Databases of which a stripe has a part.
+    /// Databases of which a stripe has a share.
     pub(super) fn databases_in(&mut self, stripe: usize) -> SmallVec<[usize; 4]> {
-        self.held.data(stripe).parts.iter().map(|(db, _)| db).collect()
+        self.held.data(stripe).shares.iter().map(|(db, _)| db).collect()
     }
 
     pub(super) fn pop_due(&mut self, stripe: usize, now: Millis) -> Option<u32> {
         let epoch = self.keyspace().epoch;
-        self.held.part(stripe, self.index).due.pop(epoch, now)
+        self.held.share(stripe, self.index).due.pop(epoch, now)
     }
 
     pub(super) fn index_expiry(&mut self, stripe: usize, at: Millis, hash: u64) {
         let epoch = self.keyspace().epoch;
-        let part = self.held.part(stripe, self.index);
-        part.due.add(epoch, at, hash);
-        if part.due.is_bloated(part.volatile) {
-            part.rebuild_due(epoch);
+        let share = self.held.share(stripe, self.index);
+        share.due.add(epoch, at, hash);
+        if share.due.is_bloated(share.volatile) {
+            share.rebuild_due(epoch);
         }
         if at < self.keyspace().stripe(stripe).next_due.load(Relaxed) {
             self.keyspace().set_next_due(stripe, at);
@@ -686,21 +686,21 @@ impl Db<'_> {
     /// How many records the expiry index has.
     #[cfg(test)]
     pub(super) fn due_records(&mut self, stripe: usize) -> usize {
-        self.held.part(stripe, self.index).due.len()
+        self.held.share(stripe, self.index).due.len()
     }
 
     pub(super) fn refresh_next_due(&mut self, stripe: usize) -> Millis {
         let epoch = self.keyspace().epoch;
-        let parts = &self.held.data(stripe).parts;
-        let next = parts.values().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
+        let shares = &self.held.data(stripe).shares;
+        let next = shares.values().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
         self.keyspace().set_next_due(stripe, next);
         next
     }
 
     pub(super) fn for_each_like(&mut self, stripe: usize, bits: u32, mut visit: impl FnMut(Entry, u64)) {
         let keyspace = self.keyspace();
-        let part = self.held.part(stripe, self.index);
-        part.for_each_like(bits, |entry| visit(entry, keyspace.hash(entry.key())));
+        let share = self.held.share(stripe, self.index);
+        share.for_each_like(bits, |entry| visit(entry, keyspace.hash(entry.key())));
     }
 }
 

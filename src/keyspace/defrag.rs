@@ -46,7 +46,7 @@ impl Db<'_> {
         let retired = self.held.visit(stripe, |held| {
             let data = held.data(stripe);
             pass.visit(keyspace, data, mover);
-            data.parts.values_mut().flat_map(|part| part.table.take_retired()).collect::<Vec<_>>()
+            data.shares.values_mut().flat_map(|share| share.table.take_retired()).collect::<Vec<_>>()
         });
         if !retired.is_empty() {
             keyspace.bury(retired);
@@ -70,10 +70,10 @@ impl Pass {
     /// Goes on in the stripe until the mover is tired or the stripe is through.
     fn visit(&mut self, keyspace: &Keyspace, data: &mut StripeData, mover: &mut Mover) {
         while self.db < keyspace.databases_used() {
-            while let Some(part) = data.parts.get_mut(self.db) {
+            while let Some(share) = data.shares.get_mut(self.db) {
                 while let Some((key, place)) = self.begun.pop() {
-                    let found = part.table.find(keyspace.hash(&key), |word| entry(word).key() == &*key);
-                    let value = found.and_then(|slot| entry(part.table.word(slot)).value_mut());
+                    let found = share.table.find(keyspace.hash(&key), |word| entry(word).key() == &*key);
+                    let value = found.and_then(|found| entry(share.table.word(found)).value_mut());
                     let place = value.map_or(0, |value| value.relocate(place, mover));
                     if place > 0 {
                         self.begun.push((key, place));
@@ -86,11 +86,11 @@ impl Pass {
                     break;
                 }
                 if self.cursor == 0 {
-                    part.table.relocate(mover);
+                    share.table.relocate(mover);
                 }
                 let (cursor, relocate) =
                     (self.cursor, |word, mover: &mut Mover| self.relocate_key(entry(word), mover).word());
-                let next = part.table.relocate_step(cursor, mover, relocate);
+                let next = share.table.relocate_step(cursor, mover, relocate);
                 self.cursor = if next == 0 { THROUGH } else { next };
                 if mover.is_tired() {
                     return;

@@ -12,7 +12,7 @@ use super::db::{Db, Expired, FIELDS_PER_VISIT, Lapsed, WrongType};
 use super::entry::{Body, Entry, New};
 use super::stripe::Place;
 use crate::clock::Millis;
-use crate::table::Slot;
+use crate::table::Found;
 use crate::types::{Collection, Value};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -90,7 +90,7 @@ impl<'k> Db<'k> {
 
     /// Removes the first of a hash's fields that are due; the others are gone. Says whether the key is still there.
     #[cold]
-    pub(super) fn expire_fields(&mut self, place: Place, slot: Slot, entry: Entry) -> bool {
+    pub(super) fn expire_fields(&mut self, place: Place, found: Found, entry: Entry) -> bool {
         self.before_change(entry);
         let Some(value) = entry.value_mut() else { return true };
         let fields = value.remove_due_fields(self.now, FIELDS_PER_VISIT);
@@ -103,7 +103,7 @@ impl<'k> Db<'k> {
         let what = if emptied && gone > 0 { Lapsed::Hash(fields.len() + gone) } else { Lapsed::Fields(fields) };
         self.fields_expired(place, &key, what, !emptied);
         if emptied {
-            let entry = self.extract(place, slot);
+            let entry = self.extract(place, found);
             self.notify(b'g', "del", &key);
             self.dispose(entry);
         }
@@ -230,8 +230,8 @@ impl<T: Collection> Drop for Edit<'_, '_, T> {
             if gone > 0 {
                 self.db.fields_expired(self.place, self.key, Lapsed::Hash(gone), false);
             }
-            if let Some((slot, _)) = self.db.find(self.place, self.key) {
-                let entry = self.db.extract(self.place, slot);
+            if let Some((found, _)) = self.db.find(self.place, self.key) {
+                let entry = self.db.extract(self.place, found);
                 self.db.dispose(entry);
             }
             if self.changed {

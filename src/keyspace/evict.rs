@@ -13,7 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::access::idle_seconds;
-use super::databases::{Part, PartShared, Parts};
+use super::databases::{Published, Share, Shares};
 use super::db::Db;
 use super::entry::Entry;
 use super::expire::{Due, like_bits};
@@ -90,9 +90,9 @@ impl Pool {
 
 impl Keyspace {
     /// The best of some samples and of those that earlier calls of this thread left; `None` if no key qualifies. The
-    /// caller is inside the gate with this slot, and holds no stripe.
-    pub fn pick_victim(&self, slot: usize, policy: Policy, samples: usize, now: Millis) -> Option<Victim<'_>> {
-        let mut pool = self.pools[slot].lock();
+    /// caller is inside the gate as this thread, and holds no stripe.
+    pub fn pick_victim(&self, thread: usize, policy: Policy, samples: usize, now: Millis) -> Option<Victim<'_>> {
+        let mut pool = self.pools[thread].lock();
         pool.suit(policy);
         for _ in 0..TRIES {
             if pool.provided == 0 || pool.candidates.is_empty() {
@@ -142,7 +142,7 @@ impl Keyspace {
 
     /// Keys of a stripe that qualify.
     fn qualifying(&self, stripe: usize, policy: Policy) -> usize {
-        let count = |shared: &PartShared| if policy.volatile { &shared.volatile } else { &shared.len }.load(Relaxed);
+        let count = |shared: &Published| if policy.volatile { &shared.volatile } else { &shared.len }.load(Relaxed);
         (0..self.databases_used()).filter_map(|db| self.shared(stripe, db)).map(count).sum()
     }
 
@@ -153,8 +153,8 @@ impl Keyspace {
         }
         let Some(mut held) = self.lock_one_soon(stripe) else { return 0 };
         let mut met = 0;
-        for (db, part) in held.data(stripe).parts.iter() {
-            for entry in draw(part, policy, samples - met) {
+        for (db, share) in held.data(stripe).shares.iter() {
+            for entry in draw(share, policy, samples - met) {
                 let score = self.score(entry, policy.rank, now);
                 met += 1;
                 pool.offer(score, || Candidate {
@@ -177,7 +177,7 @@ impl Keyspace {
         let (stripe, db) = (candidate.stripe as usize, candidate.db as usize);
         let mut held = self.lock_one_soon(stripe)?;
         let mut found = None;
-        held.part(stripe, db).for_each_like(candidate.bits, |entry| {
+        held.share(stripe, db).for_each_like(candidate.bits, |entry| {
             if stamp(entry, policy.rank) == candidate.stamp && qualifies(entry, policy) {
                 found = Some(entry);
             }
@@ -211,7 +211,7 @@ fn qualifies(entry: Entry, policy: Policy) -> bool {
 
 /// Some entries that qualify. They are neighbours where chance need not be fair: one look finds them all, and their
 /// memory is asked for at once.
-fn draw(part: &Part, policy: Policy, samples: usize) -> impl Iterator<Item = Entry> {
+fn draw(share: &Share, policy: Policy, samples: usize) -> impl Iterator<Item = Entry> {
     // SAFETY: words in a keyspace table are live entries, and the caller holds the stripe.
     let entry = |word| unsafe { Entry::from_word(word) };
     let mut drawn: SmallVec<[Entry; SAMPLES_USUAL]> = SmallVec::new();
@@ -219,26 +219,26 @@ fn draw(part: &Part, policy: Policy, samples: usize) -> impl Iterator<Item = Ent
         prefetch(entry.word().get() as *const u8);
         drawn.push(entry);
     };
-    let (fair, most_expire) = (policy.rank == Rank::Random, part.volatile * 2 >= part.table.len());
+    let (fair, most_expire) = (policy.rank == Rank::Random, share.volatile * 2 >= share.table.len());
     if policy.volatile && (fair || !most_expire) {
-        draw_expiring(part, if fair { 1 } else { samples }, add);
+        draw_expiring(share, if fair { 1 } else { samples }, add);
     } else if fair {
-        part.table.sample(|| fastrand::u64(..)).map(entry).into_iter().for_each(add);
-    } else if samples >= part.table.len() {
-        part.table.for_each(|word| add(entry(word)));
+        share.table.sample(|| fastrand::u64(..)).map(entry).into_iter().for_each(add);
+    } else if samples >= share.table.len() {
+        share.table.for_each(|word| add(entry(word)));
     } else {
-        part.table.sample_run(fastrand::u64(..), samples, |word| add(entry(word)));
+        share.table.sample_run(fastrand::u64(..), samples, |word| add(entry(word)));
     }
     drawn.into_iter().filter(move |entry| qualifies(*entry, policy))
 }
 
 /// Entries that records of the expiry index mean, or may mean.
-fn draw_expiring(part: &Part, samples: usize, mut add: impl FnMut(Entry)) {
+fn draw_expiring(share: &Share, samples: usize, mut add: impl FnMut(Entry)) {
     let (ticket, mut found) = (fastrand::usize(..), 0);
-    part.due.sample(ticket, samples, |bits| part.table.prefetch_bucket(bits.into()));
-    part.due.sample(ticket, samples.saturating_add(STALE_EXTRA), |bits| {
+    share.due.sample(ticket, samples, |bits| share.table.prefetch_bucket(bits.into()));
+    share.due.sample(ticket, samples.saturating_add(STALE_EXTRA), |bits| {
         if found < samples {
-            part.for_each_like(bits, |entry| {
+            share.for_each_like(bits, |entry| {
                 found += 1;
                 add(entry);
             });
@@ -252,16 +252,16 @@ impl Db<'_> {
     pub fn release_emptied(&mut self, key: &[u8]) {
         let place = self.keyspace().place(key);
         let stripe = place.stripe as usize;
-        let part = self.part(place);
-        if !part.table.is_empty() {
+        let share = self.share(place);
+        if !share.table.is_empty() {
             return;
         }
-        part.table.release();
-        part.due = Due::default();
+        share.table.release();
+        share.due = Due::default();
         self.publish(place);
         let data = self.held.data(stripe);
-        if data.parts.values().all(|part| part.table.buckets() == 0) {
-            data.parts = Parts::default();
+        if data.shares.values().all(|share| share.table.buckets() == 0) {
+            data.shares = Shares::default();
         }
         self.refresh_next_due(stripe);
     }

@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use super::databases::Part;
+use super::databases::Share;
 use super::db::Db;
 use super::entry::Entry;
 use super::stripe::{DUE_GROUP, Keyspace};
@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// The records of one part, earliest first.
+/// The records of one share, earliest first.
 #[derive(Default)]
 pub(super) struct Due {
     records: BinaryHeap<Reverse<u64>>,
@@ -98,7 +98,7 @@ impl Due {
     }
 }
 
-/// The bits of a hash by which a table finds few words: [`Part::for_each_like`].
+/// The bits of a hash by which a table finds few words: [`Share::for_each_like`].
 pub(super) fn like_bits(hash: u64) -> u32 {
     (hash & 0xffff) as u32 | ((hash >> 24 & 0xff) as u32) << 16
 }
@@ -178,9 +178,9 @@ impl Keyspace {
         let mut found = vec![(0i64, 0i64); self.databases()];
         for stripe in (0..TTL_STRIPES).map(|i| (ticket * TTL_STRIPES + i) % self.stripes()) {
             let Some(mut held) = self.lock_one_soon(stripe) else { continue };
-            for (db, part) in held.data(stripe).parts.iter() {
+            for (db, share) in held.data(stripe).shares.iter() {
                 let (sum, count) = &mut found[db];
-                for at in part.due.some_times(TTL_RECORDS) {
+                for at in share.due.some_times(TTL_RECORDS) {
                     *sum += (self.epoch + at - now).max(0);
                     *count += 1;
                 }
@@ -296,11 +296,11 @@ impl Keyspace {
 
     fn stripe_has_timed_fields(&self, stripe: usize) -> bool {
         let mut held = self.lock_one(stripe);
-        held.data(stripe).parts.values().any(|part| part.has_timed_fields())
+        held.data(stripe).shares.values().any(|share| share.has_timed_fields())
     }
 }
 
-impl Part {
+impl Share {
     /// Every hash whose fields expire has a record.
     fn has_timed_fields(&self) -> bool {
         self.due.records.iter().any(|record| {

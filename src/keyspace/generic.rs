@@ -71,10 +71,10 @@ impl Db<'_> {
     pub fn set_text(&mut self, key: &[u8], bytes: &[u8], event: &'static str) {
         let place = self.place(key);
         match self.live(place, key) {
-            Some((slot, entry)) => {
+            Some((found, entry)) => {
                 self.before_change(entry);
                 let new = entry.rebuilt(raw_body(bytes), entry.expiry());
-                self.swap_entry(place, slot, entry.expiry(), new);
+                self.swap_entry(place, found, entry.expiry(), new);
                 self.dispose(entry);
             }
             None => {
@@ -89,12 +89,13 @@ impl Db<'_> {
     pub fn contains(&mut self, key: &[u8]) -> bool {
         let (place, index, now) = (self.keyspace().place(key), self.index, self.now);
         self.held.visit(place.stripe as usize, |held| {
-            let Some(part) = held.part_there(place.stripe as usize, index) else { return false };
+            let Some(share) = held.share_there(place.stripe as usize, index) else { return false };
             // SAFETY: words in a keyspace table are live entries, and their stripe is held.
             let entry = |word| unsafe { Entry::from_word(word) };
-            part.table
+            share
+                .table
                 .find(place.hash, |word| entry(word).key() == key)
-                .is_some_and(|slot| !entry(part.table.word(slot)).is_due(now))
+                .is_some_and(|found| !entry(share.table.word(found)).is_due(now))
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Memory that tables gave up while lock-free readers may still look at it: it is freed after a grace of the gate.
 //!
 //! One thread sweeps, outside the gate, by the clock or when it is asked to. `used_memory` counts what is buried,
-//! `maxmemory` does not: a command that meets the limit asks for it to be freed, so that the two do not stay apart.
+//! `maxmemory` does not: a command that meets the limit frees it if no other thread is inside the gate, and asks for it to
+//! be freed otherwise, so that the two do not stay apart.
 
 use super::Keyspace;
 use crate::table::Retired;
@@ -33,21 +34,39 @@ impl Keyspace {
 
     /// Frees retired memory that no reader can see any more. For a service thread outside the gate.
     pub fn sweep_graveyard(&self) {
-        let dead = std::mem::take(&mut *self.graveyard.buried.lock());
+        let dead = self.take_buried();
         if !dead.is_empty() {
             self.gate.grace();
-            self.graveyard.bytes.fetch_sub(dead.iter().map(Retired::bytes).sum(), Relaxed);
-            drop(dead);
+            self.free(dead);
         }
     }
 
-    /// Asks the thread that sweeps to do so soon.
-    pub fn ask_for_sweep(&self) {
+    /// Frees retired memory now if no other thread is inside the gate, or asks the thread that sweeps to do so soon. For a
+    /// `thread` inside the gate that looks at no table.
+    pub fn sweep_soon(&self, thread: usize) {
+        if self.graveyard.is_asked.load(Relaxed) {
+            return;
+        }
+        // Taken before the gate is looked at: what is buried meanwhile may still be seen.
+        let dead = self.take_buried();
+        if self.gate.is_free_but_for(thread) {
+            return self.free(dead);
+        }
+        self.graveyard.buried.lock().extend(dead);
         if !self.graveyard.is_asked.swap(true, Relaxed)
             && let Some(sweeper) = self.graveyard.sweeper.get()
         {
             sweeper.unpark();
         }
+    }
+
+    fn take_buried(&self) -> Vec<Retired> {
+        std::mem::take(&mut *self.graveyard.buried.lock())
+    }
+
+    fn free(&self, dead: Vec<Retired>) {
+        self.graveyard.bytes.fetch_sub(dead.iter().map(Retired::bytes).sum(), Relaxed);
+        drop(dead);
     }
 
     /// Rests for a time, and sweeps whenever it is asked to meanwhile. For the one thread that sweeps.
@@ -69,5 +88,5 @@ impl Keyspace {
     }
 }
 
-/// Between two sweeps: each makes every worker's slot of the gate change hands once.
+/// Between two sweeps: each makes every thread's lock in the gate change hands once.
 const SWEEP_REST: Duration = Duration::from_micros(200);

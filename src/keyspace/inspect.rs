@@ -8,7 +8,7 @@ impl Db<'_> {
         let index = self.index;
         let stripes = 0..self.keyspace().stripes();
         let mut buckets =
-            |s| self.held.visit(s, |held| held.part_there(s, index).map_or(0, |part| part.table.buckets()));
+            |s| self.held.visit(s, |held| held.share_there(s, index).map_or(0, |share| share.table.buckets()));
         stripes.map(|stripe| buckets(stripe) * SLOTS_PER_BUCKET).sum()
     }
 }

@@ -36,4 +36,4 @@ pub use generic::{BROADCAST, event_class};
 pub use strings::Stored;
 #[cfg(test)]
 pub use stripe::ModelLock;
-pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, LONG_SLOTS, Loose, Place, waited_ticks};
+pub use stripe::{Exclusive, Gate, Held, Inside, Keyspace, LONG_THREADS, Loose, Place, waited_ticks};

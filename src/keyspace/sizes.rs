@@ -4,7 +4,7 @@
 //! all of them; of more it is a sample of that number, from all stripes in proportion and from a place by chance in
 //! each, and the counts are what the sample says of all. One stripe is locked at a time, and one that is held for long is left out.
 
-use super::databases::Part;
+use super::databases::Share;
 use super::entry::{Body, Entry};
 use super::stripe::Keyspace;
 use super::walk::fetched;
@@ -110,7 +110,7 @@ impl Keyspace {
     /// Visits about `wanted` entries of a stripe, a bucket at a time; how many.
     fn see_some(&self, stripe: usize, db: usize, wanted: usize, visit: &mut dyn FnMut(Entry)) -> usize {
         let Some(mut held) = self.lock_one_soon(stripe) else { return 0 };
-        let Some(Part { table, .. }) = held.part_there(stripe, db) else { return 0 };
+        let Some(Share { table, .. }) = held.share_there(stripe, db) else { return 0 };
         let (buckets, mut seen) = (table.buckets(), 0);
         let first = if buckets == 0 || wanted == usize::MAX { 0 } else { fastrand::usize(..buckets) };
         for bucket in (first..buckets).chain(0..first) {

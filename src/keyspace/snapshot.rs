@@ -119,7 +119,7 @@ impl Captures {
         if !self.is_running() {
             return flushed;
         }
-        self.flushed.lock().extend(flushed.into_iter().map(|part| (db, part)));
+        self.flushed.lock().extend(flushed.into_iter().map(|share| (db, share)));
         Vec::new()
     }
 }
@@ -162,7 +162,7 @@ impl Numbers {
 /// A walk over one cut. One at a time; finishes its flipping when dropped early.
 pub struct Walk<'k> {
     keyspace: &'k Keyspace,
-    slot: usize,
+    thread: usize,
     parity: bool,
     stripe: usize,
     /// As it was numbered at the cut.
@@ -178,9 +178,9 @@ pub struct Walk<'k> {
 }
 
 impl Keyspace {
-    /// Cuts: everything written before is in the walk, nothing written after. The gate's owner calls it; `slot` is the
+    /// Cuts: everything written before is in the walk, nothing written after. The gate's owner calls it; `thread` is the
     /// walker thread's own place in the gate. `None` while another walk runs.
-    pub fn cut(&self, _gate: &Exclusive<'_>, slot: usize) -> Option<Walk<'_>> {
+    pub fn cut(&self, _gate: &Exclusive<'_>, thread: usize) -> Option<Walk<'_>> {
         if self.captures.running.swap(true, Relaxed) {
             return None;
         }
@@ -190,7 +190,7 @@ impl Keyspace {
         self.parity.store(parity, Relaxed);
         let databases = self.databases_used();
         let (flushed, spent) = (Vec::new(), Vec::new());
-        Some(Walk { keyspace: self, slot, parity, stripe: 0, db: 0, databases, cursor: 0, flushed, bucket: 0, spent })
+        Some(Walk { keyspace: self, thread, parity, stripe: 0, db: 0, databases, cursor: 0, flushed, bucket: 0, spent })
     }
 }
 
@@ -198,7 +198,7 @@ impl Walk<'_> {
     /// Visits about `keys_max` entries under one stripe's lock; big ones count as many. False when all were visited.
     /// After each step the captures are to be taken.
     pub fn step(&mut self, keys_max: usize, mut visit: impl FnMut(usize, &[u8], Marks, Body<'_>)) -> bool {
-        let _inside = self.keyspace.gate.enter(self.slot);
+        let _inside = self.keyspace.gate.enter(self.thread);
         self.flushed.append(&mut self.keyspace.captures.flushed.lock());
         let seen = self.walk_flushed(keys_max, &mut visit);
         seen >= keys_max || self.walk(keys_max - seen, &mut visit)
@@ -206,7 +206,7 @@ impl Walk<'_> {
 
     /// Frees what was flushed and is visited; calls `between` every some tens of microseconds.
     pub fn free_spent(&mut self, mut between: impl FnMut()) {
-        self.spent.drain(..).for_each(|mut part| part.free(&mut between));
+        self.spent.drain(..).for_each(|mut share| share.free(&mut between));
     }
 
     /// How many keys each database has, and how many of them an expiry; near enough behind the cut, where no thread waits for
@@ -230,17 +230,17 @@ impl Walk<'_> {
     /// Visits flushed databases; returns about how many keys that was.
     fn walk_flushed(&mut self, keys_max: usize, visit: &mut impl FnMut(usize, &[u8], Marks, Body<'_>)) -> usize {
         let mut seen = 0;
-        while let Some((db, part)) = self.flushed.last() {
-            while self.bucket < part.buckets() && seen < keys_max {
-                part.for_each_in(self.bucket, |entry| seen += see(self.keyspace, self.parity, *db, entry, visit));
+        while let Some((db, share)) = self.flushed.last() {
+            while self.bucket < share.buckets() && seen < keys_max {
+                share.for_each_in(self.bucket, |entry| seen += see(self.keyspace, self.parity, *db, entry, visit));
                 // An empty bucket is a look too.
                 (self.bucket, seen) = (self.bucket + 1, seen + 1);
             }
-            if self.bucket < part.buckets() {
+            if self.bucket < share.buckets() {
                 break;
             }
             self.bucket = 0;
-            self.spent.extend(self.flushed.pop().map(|(_, part)| part));
+            self.spent.extend(self.flushed.pop().map(|(_, share)| share));
         }
         seen
     }
@@ -251,8 +251,8 @@ impl Walk<'_> {
             let mut held = self.keyspace.lock_one(self.stripe);
             let data = held.data(self.stripe);
             while self.db < self.databases {
-                while let Some(part) = data.parts.get(self.keyspace.numbers.now(self.db)) {
-                    let (table, from, mut next) = (&part.table, self.cursor, 0);
+                while let Some(share) = data.shares.get(self.keyspace.numbers.now(self.db)) {
+                    let (table, from, mut next) = (&share.table, self.cursor, 0);
                     let mut see = |entry| seen += see(self.keyspace, self.parity, self.db, entry, visit);
                     fetched(|word| next = table.scan(from, word), &mut see);
                     self.cursor = next;
@@ -308,7 +308,7 @@ impl Drop for Walk<'_> {
         }
         let captures = &self.keyspace.captures;
         // Inside the gate, so that no flush is half handed over.
-        let inside = self.keyspace.gate.enter(self.slot);
+        let inside = self.keyspace.gate.enter(self.thread);
         captures.running.store(false, Relaxed);
         let flushed = std::mem::take(&mut *captures.flushed.lock());
         drop(inside);

@@ -5,7 +5,7 @@ use super::entry::{Body, Entry, INLINE_BYTES_MAX, New};
 use super::stripe::Place;
 use crate::clock::Millis;
 use crate::resp::Block;
-use crate::table::Slot;
+use crate::table::Found;
 use crate::types::{Text, Value};
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ impl Db<'_> {
     pub fn set_string_as(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry, event: &'static str) {
         let place = self.place(key);
         match self.live(place, key) {
-            Some((slot, entry)) => self.overwrite(place, slot, entry, bytes, expiry),
+            Some((found, entry)) => self.overwrite(place, found, entry, bytes, expiry),
             None => {
                 let at = if let Expiry::At(at) = expiry { Some(at) } else { None };
                 self.create(place, key, string_body(bytes), at);
@@ -102,7 +102,7 @@ impl Db<'_> {
     }
 
     #[inline]
-    fn overwrite(&mut self, place: Place, slot: Slot, mut entry: Entry, bytes: &[u8], expiry: Expiry) {
+    fn overwrite(&mut self, place: Place, found: Found, mut entry: Entry, bytes: &[u8], expiry: Expiry) {
         self.before_change(entry);
         let had = entry.expiry();
         let at = match expiry {
@@ -122,7 +122,7 @@ impl Db<'_> {
         if !in_place {
             let mut new = entry.rebuilt(body, at);
             new.set_access(self.keyspace().settings.written(entry.access(), self.now));
-            self.swap_entry(place, slot, entry.expiry(), new);
+            self.swap_entry(place, found, entry.expiry(), new);
             return self.dispose(entry);
         }
         match body {
@@ -148,10 +148,10 @@ impl Db<'_> {
                 self.before_change(entry);
                 entry.write_int(n);
             }
-            Some((slot, entry)) => {
+            Some((found, entry)) => {
                 self.before_change(entry);
                 let new = entry.rebuilt(New::Int(n), entry.expiry());
-                self.swap_entry(place, slot, entry.expiry(), new);
+                self.swap_entry(place, found, entry.expiry(), new);
                 self.dispose(entry);
             }
             None => {
@@ -193,7 +193,7 @@ impl Db<'_> {
     pub fn put_raw(&mut self, key: &[u8], bytes: Vec<u8>, expiry: Expiry, event: &'static str, changes: u64) {
         let place = self.place(key);
         let mut entry = match self.live(place, key) {
-            Some((slot, entry)) => {
+            Some((found, entry)) => {
                 self.before_change(entry);
                 let at = match expiry {
                     Expiry::Clear => None,
@@ -201,7 +201,7 @@ impl Db<'_> {
                     Expiry::At(at) => Some(at),
                 };
                 let new = owned_body(bytes, |body| entry.rebuilt(body, at));
-                self.swap_entry(place, slot, entry.expiry(), new);
+                self.swap_entry(place, found, entry.expiry(), new);
                 self.dispose(entry);
                 new
             }
@@ -225,10 +225,10 @@ impl Db<'_> {
     /// The bytes of a raw string at least `min_len` long, made so if need be, about to be changed.
     fn raw_bytes<'a>(&mut self, place: Place, key: &[u8], min_len: usize) -> Result<&'a mut [u8], WrongType> {
         let entry = match self.live(place, key) {
-            Some((slot, entry)) => {
+            Some((found, entry)) => {
                 text(entry)?;
                 self.before_change(entry);
-                self.ensure_len(place, slot, entry, min_len)
+                self.ensure_len(place, found, entry, min_len)
             }
             None => {
                 let mut entry = owned_body(vec![0; min_len], |body| self.create(place, key, body, None));
@@ -240,7 +240,7 @@ impl Db<'_> {
     }
 
     /// Makes a string raw and at least `min_len` long, padded with zeros; returns its entry, which may have moved.
-    fn ensure_len(&mut self, place: Place, slot: Slot, mut entry: Entry, min_len: usize) -> Entry {
+    fn ensure_len(&mut self, place: Place, found: Found, mut entry: Entry, min_len: usize) -> Entry {
         match entry.body() {
             Body::Bytes(b) if min_len <= entry.room() => {
                 let len = b.len().max(min_len);
@@ -263,7 +263,7 @@ impl Db<'_> {
             bytes.resize(min_len, 0);
         }
         let new = self.grown(entry, &bytes, entry.expiry());
-        self.swap_entry(place, slot, entry.expiry(), new);
+        self.swap_entry(place, found, entry.expiry(), new);
         entry.free();
         new
     }

@@ -5,9 +5,9 @@
 //! * The **gate** is a lock per thread that runs units; a worker holds its own for a whole batch. Who must own the world
 //!   takes all of them ([`Gate::exclusive`]) and needs no stripe. Cost of entering: one uncontended lock a batch; cost
 //!   of exclusivity: the number of threads, not of stripes.
-//! * **Long scripts** leave their worker and go on in a thread of their own, with their locks ([`Loose`]) and a slot of the
+//! * **Long scripts** leave their worker and go on in a thread of their own, with their locks ([`Loose`]) and a lock of the
 //!   gate kept for that. A worker does not wait for them: it asks, while it waits for a lock, whether one of them has it. Who
-//!   wants the world waits for them before it takes any other slot.
+//!   wants the world waits for them before it takes any other thread's lock.
 //! * **Grace**: what lock-free readers may still see (retired table memory) is freed after every thread has left the
 //!   gate once ([`Gate::grace`]).
 //!
@@ -17,7 +17,7 @@
 
 #![allow(unsafe_code)]
 
-use super::databases::{OtherShared, Part, PartShared, Parts};
+use super::databases::{OtherShared, Published, Share, Shares};
 use super::entry::Entry;
 use super::evict::Pool;
 use super::expire::Alarm;
@@ -50,7 +50,7 @@ pub struct Keyspace {
     hasher: ahash::RandomState,
     databases: usize,
     pub gate: Gate,
-    /// For each slot of the gate, whom its thread would evict next.
+    /// For each thread of the gate, what it would evict next.
     pub(super) pools: Box<[CachePadded<Mutex<Pool>>]>,
     /// For every [`DUE_GROUP`] stripes a time at or before the earliest at which something there is due.
     pub(super) due_groups: Box<[AtomicI64]>,
@@ -103,7 +103,7 @@ pub(super) struct Stripe {
     /// Earliest time at which something here is due, in ms; `i64::MAX` for never. Read without the lock.
     pub next_due: AtomicI64,
     /// The first database's, for readers without the lock; see [`Keyspace::shared`].
-    shared: PartShared,
+    shared: Published,
     data: UnsafeCell<StripeData>,
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Stripe {
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct StripeData {
-    pub parts: Parts,
+    pub shares: Shares,
     pub watchers: Watchers,
     pub waiters: Waiters,
     pub tracked: TrackedKeys,
@@ -156,13 +156,13 @@ impl Stripe {
 }
 
 impl Keyspace {
-    /// `stripes` is rounded up to a power of two. `gate_slots`: how many threads run units.
-    pub fn new(databases: usize, stripes: usize, gate_slots: usize, now: i64) -> Self {
+    /// `stripes` is rounded up to a power of two. `threads`: how many threads run units.
+    pub fn new(databases: usize, stripes: usize, threads: usize, now: i64) -> Self {
         let stripe = |_| {
             CachePadded::new(Stripe {
                 lock: StripeLock::INIT,
                 next_due: AtomicI64::new(i64::MAX),
-                shared: PartShared::default(),
+                shared: Published::default(),
                 data: UnsafeCell::default(),
             })
         };
@@ -172,8 +172,8 @@ impl Keyspace {
             other_shared: OtherShared::new(databases, stripes),
             hasher: keyed_hasher(),
             databases,
-            gate: Gate::new(gate_slots),
-            pools: (0..gate_slots.max(1) + LONG_SLOTS).map(|_| CachePadded::default()).collect(),
+            gate: Gate::new(threads),
+            pools: (0..threads.max(1) + LONG_THREADS).map(|_| CachePadded::default()).collect(),
             due_groups: (0..stripes.div_ceil(DUE_GROUP)).map(|_| AtomicI64::new(i64::MAX)).collect(),
             alarm: Alarm::default(),
             databases_used: AtomicUsize::new(1),
@@ -228,19 +228,19 @@ impl Keyspace {
         &self.stripes[index]
     }
 
-    /// What may be known of a stripe's part of a database without its lock; `None` of a database that was never used.
+    /// What may be known of a stripe's share of a database without its lock; `None` of a database that was never used.
     #[inline]
-    pub(super) fn shared(&self, stripe: usize, db: usize) -> Option<&PartShared> {
+    pub(super) fn shared(&self, stripe: usize, db: usize) -> Option<&Published> {
         if db == 0 { Some(&self.stripes[stripe].shared) } else { self.other_shared.get(stripe, db) }
     }
 
     /// The same, made if it is not there yet.
     #[inline]
-    pub(super) fn obtain_shared(&self, stripe: usize, db: usize) -> &PartShared {
+    pub(super) fn obtain_shared(&self, stripe: usize, db: usize) -> &Published {
         if db == 0 { &self.stripes[stripe].shared } else { self.other_shared.obtain(stripe, db) }
     }
 
-    /// Keys in a stripe's part of a database.
+    /// Keys in a stripe's share of a database.
     pub(super) fn keys_in(&self, stripe: usize, db: usize) -> usize {
         self.shared(stripe, db).map_or(0, |shared| shared.len.load(Relaxed))
     }
@@ -275,8 +275,8 @@ impl Keyspace {
             return;
         }
         let mut held = Held::of(self, Mode::One(place.stripe));
-        if let Some(part) = held.data(place.stripe as usize).parts.get(db) {
-            part.table.prefetch_words(place.hash, |word| {
+        if let Some(share) = held.data(place.stripe as usize).shares.get(db) {
+            share.table.prefetch_words(place.hash, |word| {
                 // SAFETY: words in a keyspace table are live entries, and their stripe is held.
                 let entry = std::num::NonZeroU64::new(word).map(|word| unsafe { Entry::from_word(word) });
                 entry.into_iter().for_each(Entry::prefetch_value);
@@ -289,8 +289,8 @@ impl Keyspace {
         if db >= self.databases_used.load(Relaxed) {
             return (0, 0);
         }
-        (0..self.stripes()).filter_map(|stripe| self.shared(stripe, db)).fold((0, 0), |(keys, volatile), part| {
-            (keys + part.len.load(Relaxed), volatile + part.volatile.load(Relaxed))
+        (0..self.stripes()).filter_map(|stripe| self.shared(stripe, db)).fold((0, 0), |(keys, volatile), share| {
+            (keys + share.len.load(Relaxed), volatile + share.volatile.load(Relaxed))
         })
     }
 
@@ -299,7 +299,7 @@ impl Keyspace {
         (0..self.stripes())
             .map(|i| {
                 let Some(mut held) = self.lock_one_soon(i) else { return 0 };
-                held.data(i).parts.values().map(|p| p.table.heap_bytes()).sum::<usize>()
+                held.data(i).shares.values().map(|p| p.table.heap_bytes()).sum::<usize>()
             })
             .sum()
     }
@@ -505,17 +505,17 @@ impl<'k> Held<'k> {
     }
 
     #[inline]
-    pub(super) fn part(&mut self, stripe: usize, db: usize) -> &mut Part {
+    pub(super) fn share(&mut self, stripe: usize, db: usize) -> &mut Share {
         if db > 0 && db >= self.keyspace.databases_used.load(Relaxed) {
             self.keyspace.databases_used.fetch_max(db + 1, Relaxed);
         }
-        self.data(stripe).parts.obtain(db)
+        self.data(stripe).shares.obtain(db)
     }
 
-    /// The part of a database, if there is one: reading makes none.
+    /// The share of a database, if there is one: reading makes none.
     #[inline]
-    pub(super) fn part_there(&mut self, stripe: usize, db: usize) -> Option<&Part> {
-        self.data(stripe).parts.get(db)
+    pub(super) fn share_there(&mut self, stripe: usize, db: usize) -> Option<&Share> {
+        self.data(stripe).shares.get(db)
     }
 
     #[cold]
@@ -554,54 +554,54 @@ impl Drop for Held<'_> {
 
 /// Who runs units, and who wants them all to stop. `L` is the kind of its locks, which model tests choose.
 pub struct Gate<L: Lock = StripeLock> {
-    /// The last [`LONG_SLOTS`] are for long scripts.
-    slots: Box<[CachePadded<LockOf<L, ()>>]>,
+    /// The last [`LONG_THREADS`] are for long scripts.
+    locks: Box<[CachePadded<LockOf<L, ()>>]>,
 }
 
-/// What a slot's lock can do.
+/// What a thread's lock can do.
 pub trait Lock: RawMutex + Timed<Duration = Duration> {}
 
 impl<L: RawMutex + Timed<Duration = Duration>> Lock for L {}
 
 /// A thread's share of the gate, held while it runs units.
 pub struct Inside<'g, L: Lock = StripeLock> {
-    _slot: MutexGuard<'g, L, ()>,
+    _lock: MutexGuard<'g, L, ()>,
 }
 
 /// The whole gate: no unit runs anywhere else.
 pub struct Exclusive<'g, L: Lock = StripeLock> {
-    slots: Vec<MutexGuard<'g, L, ()>>,
+    guards: Vec<MutexGuard<'g, L, ()>>,
 }
 
 impl<L: Lock> Exclusive<'_, L> {
     /// The gate stays closed until another thread takes it over ([`Gate::adopt`]).
     pub fn loosen(self) {
-        self.slots.into_iter().for_each(|slot| _ = MutexGuard::leak(slot));
+        self.guards.into_iter().for_each(|guard| _ = MutexGuard::leak(guard));
     }
 }
 
 impl<L: Lock> Gate<L> {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self { slots: (0..slots.max(1) + LONG_SLOTS).map(|_| CachePadded::new(LockOf::default())).collect() }
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { locks: (0..threads.max(1) + LONG_THREADS).map(|_| CachePadded::new(LockOf::default())).collect() }
     }
 
-    /// The slot of a long script's thread.
-    pub fn long_slot(&self, number: usize) -> usize {
-        self.slots.len() - LONG_SLOTS + number
+    /// The number of a long script's thread.
+    pub fn long_thread(&self, number: usize) -> usize {
+        self.locks.len() - LONG_THREADS + number
     }
 
-    /// Enters with the thread's own slot. Threads that share a slot exclude each other.
+    /// Enters with the thread's own lock. Threads that share a number exclude each other.
     #[inline]
-    pub fn enter(&self, slot: usize) -> Inside<'_, L> {
-        Inside { _slot: lock_slot(&self.slots[slot]) }
+    pub fn enter(&self, thread: usize) -> Inside<'_, L> {
+        Inside { _lock: lock_timed(&self.locks[thread]) }
     }
 
     /// The same, unless the wait is not worth it: `give_up` is asked now and then.
     #[inline]
-    pub fn enter_unless(&self, slot: usize, give_up: impl Fn() -> bool) -> Option<Inside<'_, L>> {
-        let slot = &self.slots[slot];
-        let guard = slot.try_lock().or_else(|| timed(|| wait_unless(slot, give_up)));
-        guard.map(|slot| Inside { _slot: slot })
+    pub fn enter_unless(&self, thread: usize, give_up: impl Fn() -> bool) -> Option<Inside<'_, L>> {
+        let lock = &self.locks[thread];
+        let guard = lock.try_lock().or_else(|| timed(|| wait_unless(lock, give_up)));
+        guard.map(|guard| Inside { _lock: guard })
     }
 
     /// Waits for every batch in progress and keeps new ones out. The caller must be outside.
@@ -614,19 +614,20 @@ impl<L: Lock> Gate<L> {
     }
 
     /// The same, unless the wait is not worth it: `give_up` is asked now and then. While a long script is inside no other
-    /// slot is taken, and one that wants to leave its worker finds its slot free.
+    /// lock is taken, and one that wants to leave its worker finds its lock free.
     pub fn exclusive_unless(&self, give_up: impl Fn() -> bool) -> Option<Exclusive<'_, L>> {
         timed(|| {
-            let long = self.slots.len() - LONG_SLOTS;
+            let long = self.locks.len() - LONG_THREADS;
             loop {
-                for slot in &self.slots[long..] {
-                    drop(wait_unless(slot, &give_up)?);
+                for lock in &self.locks[long..] {
+                    drop(wait_unless(lock, &give_up)?);
                 }
-                let slots: Vec<_> = self.slots.iter().map_while(|slot| slot.try_lock_for(EXCLUSIVE_PATIENCE)).collect();
-                if slots.len() == self.slots.len() {
-                    return Some(Exclusive { slots });
+                let guards: Vec<_> =
+                    self.locks.iter().map_while(|lock| lock.try_lock_for(EXCLUSIVE_PATIENCE)).collect();
+                if guards.len() == self.locks.len() {
+                    return Some(Exclusive { guards });
                 }
-                drop(slots);
+                drop(guards);
                 if give_up() {
                     return None;
                 }
@@ -639,21 +640,27 @@ impl<L: Lock> Gate<L> {
     /// # Safety
     /// Exactly one thread does, for each time it was let go of.
     pub unsafe fn adopt(&self) -> Exclusive<'_, L> {
-        // SAFETY: all slots are locked, and no guard of them is left.
-        Exclusive { slots: self.slots.iter().map(|slot| unsafe { slot.make_guard_unchecked() }).collect() }
+        // SAFETY: all threads' locks are held, and no guard of them is left.
+        Exclusive { guards: self.locks.iter().map(|lock| unsafe { lock.make_guard_unchecked() }).collect() }
+    }
+
+    /// Whether each other thread was seen outside, after this call began: what only those inside before it know is theirs no
+    /// longer.
+    pub fn is_free_but_for(&self, thread: usize) -> bool {
+        self.locks.iter().enumerate().all(|(number, lock)| number == thread || lock.try_lock().is_some())
     }
 
     /// Returns after every thread inside at the time of the call has left. The caller must be outside.
     pub fn grace(&self) {
-        for slot in &self.slots {
-            drop(slot.lock());
+        for lock in &self.locks {
+            drop(lock.lock());
         }
     }
 }
 
-fn wait_unless<L: Lock>(slot: &LockOf<L, ()>, give_up: impl Fn() -> bool) -> Option<MutexGuard<'_, L, ()>> {
+fn wait_unless<L: Lock>(lock: &LockOf<L, ()>, give_up: impl Fn() -> bool) -> Option<MutexGuard<'_, L, ()>> {
     loop {
-        if let Some(guard) = slot.try_lock_for(LOOK_INTERVAL) {
+        if let Some(guard) = lock.try_lock_for(LOOK_INTERVAL) {
             return Some(guard);
         }
         if give_up() {
@@ -663,8 +670,8 @@ fn wait_unless<L: Lock>(slot: &LockOf<L, ()>, give_up: impl Fn() -> bool) -> Opt
 }
 
 #[inline]
-fn lock_slot<L: Lock>(slot: &LockOf<L, ()>) -> MutexGuard<'_, L, ()> {
-    slot.try_lock().unwrap_or_else(|| timed(|| slot.lock()))
+fn lock_timed<L: Lock>(lock: &LockOf<L, ()>) -> MutexGuard<'_, L, ()> {
+    lock.try_lock().unwrap_or_else(|| timed(|| lock.lock()))
 }
 
 /// Ticks this thread has waited for stripes and the gate, ever. Only who waits reads the clock.
@@ -687,9 +694,9 @@ thread_local! {
 impl StripeData {
     /// Frees what the tables own, at their end.
     fn free_entries(&mut self) {
-        for part in self.parts.values() {
+        for share in self.shares.values() {
             // SAFETY: words in a keyspace table are entries, owned by it.
-            part.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
+            share.table.for_each(|word| unsafe { Entry::from_word(word) }.free());
         }
     }
 }
@@ -705,7 +712,7 @@ pub(super) const DUE_GROUP: usize = 32;
 /// Cursors and indexes leave 16 bits for the stripe.
 const STRIPES_MAX: usize = 1 << 16;
 /// Long scripts that have threads of their own at a time; further ones stay on their workers.
-pub const LONG_SLOTS: usize = 16;
+pub const LONG_THREADS: usize = 16;
 /// A thread that waits for a lock looks this often whether a long script has it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// Batches take less; a thread without its stripes by then lets go of those it has, and begins again.
@@ -776,11 +783,11 @@ mod tests {
                         owned.fetch_sub(1, Relaxed);
                     })
                 });
-                let inside = (0..2).map(|slot| {
+                let inside = (0..2).map(|thread| {
                     let (gate, owned) = (gate.clone(), owned.clone());
                     shuttle::thread::spawn(move || {
                         for _ in 0..2 {
-                            let _inside = gate.enter(slot);
+                            let _inside = gate.enter(thread);
                             shuttle::thread::yield_now();
                             assert_eq!(owned.load(Relaxed), 0, "inside while the world is owned");
                         }
@@ -800,10 +807,10 @@ mod tests {
                 let gate = Arc::new(Gate::<ModelLock>::new(2));
                 let (present, freed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
                 let readers: Vec<_> = (0..2)
-                    .map(|slot| {
+                    .map(|thread| {
                         let (gate, present, freed) = (gate.clone(), present.clone(), freed.clone());
                         shuttle::thread::spawn(move || {
-                            let _inside = gate.enter(slot);
+                            let _inside = gate.enter(thread);
                             let seen = present.load(Relaxed);
                             shuttle::thread::yield_now();
                             assert!(seen >= freed.load(Relaxed), "read after it was freed");

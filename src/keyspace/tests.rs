@@ -388,7 +388,7 @@ proptest! {
     }
 }
 
-/// Walks made the parts of a database in all stripes: an INFO took half a megabyte, from which a small `maxmemory` evicted.
+/// Walks made the shares of a database in all stripes: an INFO took half a megabyte, from which a small `maxmemory` evicted.
 #[test]
 fn who_only_reads_a_database_makes_no_part_of_it() {
     let mut pair = Pair::new();
@@ -404,13 +404,12 @@ fn who_only_reads_a_database_makes_no_part_of_it() {
         }
     });
     assert_eq!(pair.keyspace.sizes(1, 100).iter().filter(|sizes| sizes.bytes.classes().count() > 0).count(), 1);
-    let has_part = |stripe: &usize| pair.keyspace.lock_one(*stripe).part_there(*stripe, 1).is_some();
-    assert_eq!((0..STRIPES).filter(has_part).count(), 1);
+    let has_share = |stripe: &usize| pair.keyspace.lock_one(*stripe).share_there(*stripe, 1).is_some();
+    assert_eq!((0..STRIPES).filter(has_share).count(), 1);
 }
 
-#[test]
-fn retired_memory_is_freed_when_it_is_asked_for() {
-    let keyspace: &'static Keyspace = Box::leak(Box::new(Keyspace::new(DATABASES, STRIPES, 1, START)));
+/// Tables grow and shrink, which retires memory.
+fn retire(keyspace: &Keyspace) {
     {
         let exclusive = keyspace.gate.exclusive();
         let mut db = Db::new(keyspace.own_world(&exclusive), 0, START, AccessMode::default());
@@ -418,8 +417,25 @@ fn retired_memory_is_freed_when_it_is_asked_for() {
         names.iter().for_each(|name| db.set_string(name.as_bytes(), b"a value", Expiry::Clear));
         names.iter().for_each(|name| assert!(db.remove(name.as_bytes())));
     }
-    assert!(keyspace.buried_bytes() > 0, "tables grew and shrank");
-    keyspace.ask_for_sweep();
+    assert!(keyspace.buried_bytes() > 0);
+}
+
+#[test]
+fn retired_memory_is_freed_at_once_or_by_the_thread_that_sweeps() {
+    let keyspace: &'static Keyspace = Box::leak(Box::new(Keyspace::new(DATABASES, STRIPES, 2, START)));
+    retire(keyspace);
+    let inside = keyspace.gate.enter(0);
+    keyspace.sweep_soon(0);
+    assert_eq!(keyspace.buried_bytes(), 0, "no other thread is inside");
+    drop(inside);
+    retire(keyspace);
+    let other = keyspace.gate.enter(1);
+    {
+        let _inside = keyspace.gate.enter(0);
+        keyspace.sweep_soon(0);
+    }
+    assert!(keyspace.buried_bytes() > 0, "another thread is inside");
+    drop(other);
     // It would rest for longer than this test waits.
     std::thread::spawn(move || keyspace.rest_and_sweep(Duration::from_secs(600)));
     let started = Instant::now();
@@ -662,10 +678,10 @@ fn of_many_databases_those_that_are_used_take_memory() {
         let exclusive = keyspace.gate.exclusive();
         work(&mut Db::new(keyspace.own_world(&exclusive), 9_999, START, AccessMode::default()));
     };
-    let parts = || -> Vec<usize> {
+    let shares = || -> Vec<usize> {
         let mut seen: Vec<_> = (0..16)
             .flat_map(|stripe| {
-                keyspace.lock_one(stripe).data(stripe).parts.iter().map(|(db, _)| db).collect::<Vec<_>>()
+                keyspace.lock_one(stripe).data(stripe).shares.iter().map(|(db, _)| db).collect::<Vec<_>>()
             })
             .collect();
         seen.sort_unstable();
@@ -673,7 +689,7 @@ fn of_many_databases_those_that_are_used_take_memory() {
         seen
     };
     run(&mut |db| (0..100u32).for_each(|n| db.set_string(n.to_string().as_bytes(), b"v", Expiry::At(START + 5))));
-    assert_eq!((parts(), keyspace.counts(9_999), keyspace.counts(5_000)), (vec![0, 9_999], (100, 100), (0, 0)));
+    assert_eq!((shares(), keyspace.counts(9_999), keyspace.counts(5_000)), (vec![0, 9_999], (100, 100), (0, 0)));
     assert!(keyspace.shared(0, 5_000).is_none() && keyspace.shared(0, 9_999).is_some());
     run(&mut |db| db.swap(9_999, 5_000));
     assert_eq!((keyspace.counts(9_999), keyspace.counts(5_000)), ((0, 0), (100, 100)));
@@ -681,5 +697,5 @@ fn of_many_databases_those_that_are_used_take_memory() {
         db.select(5_000);
         assert_eq!(db.flush().len(), 16);
     });
-    assert_eq!((parts(), keyspace.counts(5_000)), (vec![0, 5_000, 9_999], (0, 0)));
+    assert_eq!((shares(), keyspace.counts(5_000)), (vec![0, 5_000, 9_999], (0, 0)));
 }

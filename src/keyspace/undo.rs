@@ -84,8 +84,8 @@ impl Db<'_> {
         let selected = self.index;
         self.select(db);
         let place = self.keyspace().place(&key);
-        if let Some((slot, _)) = self.find(place, &key) {
-            let now = self.extract(place, slot);
+        if let Some((found, _)) = self.find(place, &key) {
+            let now = self.extract(place, found);
             self.dispose(now);
         }
         if let Some(Held { value, expiry, access, raw }) = held {

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::databases::Part;
+use super::databases::Share;
 use super::db::{Db, Notice};
 use super::entry::{Entry, EntryRef};
 use super::stripe::Held;
@@ -42,7 +42,7 @@ impl Db<'_> {
                 continue;
             }
             self.held.visit(stripe, |held| {
-                let table = &held.part(stripe, index).table;
+                let table = &held.share(stripe, index).table;
                 loop {
                     position = table.scan(position, |word| {
                         // SAFETY: words in a keyspace table are live entries, and their stripe is held.
@@ -86,8 +86,8 @@ impl Db<'_> {
     pub fn for_each_key(&mut self, mut visit: impl FnMut(&[u8])) {
         let (index, now, keyspace) = (self.index, self.walk_time(), self.keyspace());
         let mut see = |held: &mut Held<'_>, stripe: usize| {
-            let Some(part) = held.part_there(stripe, index) else { return };
-            part.table.for_each(|word| {
+            let Some(share) = held.share_there(stripe, index) else { return };
+            share.table.for_each(|word| {
                 // SAFETY: words in a keyspace table are live entries, and their stripe is held.
                 let entry = unsafe { Entry::from_word(word) };
                 if !entry.is_due(now) {
@@ -118,7 +118,7 @@ impl Db<'_> {
         let index = self.index;
         for stripe in 0..self.keyspace().stripes() {
             self.held.visit(stripe, |held| {
-                let Some(Part { table, .. }) = held.part_there(stripe, index) else { return };
+                let Some(Share { table, .. }) = held.share_there(stripe, index) else { return };
                 for bucket in 0..table.buckets() {
                     fetched(|see| table.for_each_in(bucket, see), &mut |entry| visit(entry.lent(table)));
                 }
@@ -151,7 +151,7 @@ impl Db<'_> {
             let removes = self.mode.removes_due();
             let changes = &mut self.changes;
             let found = self.held.visit(stripe, |held| {
-                let word = held.part_there(stripe, index)?.table.sample(|| fastrand::u64(..))?;
+                let word = held.share_there(stripe, index)?.table.sample(|| fastrand::u64(..))?;
                 // SAFETY: as above.
                 let entry = unsafe { Entry::from_word(word) };
                 if removes && entry.is_due(now) {
@@ -166,7 +166,7 @@ impl Db<'_> {
         None
     }
 
-    /// Empties this database. The unit owns the world. Returns the emptied parts, to be freed elsewhere; a snapshot in
+    /// Empties this database. The unit owns the world. Returns the emptied shares, to be freed elsewhere; a snapshot in
     /// progress gets them instead.
     pub fn flush(&mut self) -> Vec<Flushed> {
         let index = self.index;
@@ -175,13 +175,13 @@ impl Db<'_> {
         for stripe in 0..keyspace.stripes() {
             let data = self.held.data(stripe);
             let mut watchers = std::mem::take(&mut data.watchers);
-            if let Some(part) = data.parts.get_mut(index) {
+            if let Some(share) = data.shares.get_mut(index) {
                 let now = self.now;
-                watchers.touch_all(index, |key| (presence(part, keyspace, key, now), Presence::Absent));
-                let part = std::mem::take(part);
-                self.changes.dirty += part.table.len() as u64;
-                if part.table.buckets() > 0 {
-                    flushed.push(Flushed(part));
+                watchers.touch_all(index, |key| (presence(share, keyspace, key, now), Presence::Absent));
+                let share = std::mem::take(share);
+                self.changes.dirty += share.table.len() as u64;
+                if share.table.buckets() > 0 {
+                    flushed.push(Flushed(share));
                 }
             }
             let data = self.held.data(stripe);
@@ -193,7 +193,7 @@ impl Db<'_> {
             }
             self.refresh_next_due(stripe);
             if let Some(shared) = self.keyspace().shared(stripe, index) {
-                shared.tell(&Part::default());
+                shared.tell(&Share::default());
             }
         }
         self.changes.side_effects().notices.push(Notice::AllStale);
@@ -205,17 +205,17 @@ impl Db<'_> {
         self.keyspace().numbers.swap(a, b);
         let now = self.now;
         for stripe in 0..self.keyspace().stripes() {
-            [a, b].into_iter().for_each(|db| _ = self.held.part(stripe, db));
+            [a, b].into_iter().for_each(|db| _ = self.held.share(stripe, db));
             let keyspace = self.keyspace();
             let data = self.held.data(stripe);
-            let (watchers, parts) = (&mut data.watchers, &data.parts);
+            let (watchers, shares) = (&mut data.watchers, &data.shares);
             for (db, other) in [(a, b), (b, a)] {
                 let state = |db: usize, key: &[u8]| {
-                    parts.get(db).map_or(Presence::Absent, |part| presence(part, keyspace, key, now))
+                    shares.get(db).map_or(Presence::Absent, |share| presence(share, keyspace, key, now))
                 };
                 watchers.touch_all(db, |key| (state(db, key), state(other, key)));
             }
-            data.parts.swap(a, b);
+            data.shares.swap(a, b);
             data.tracked.clear(&keyspace.tracked);
             for db in [a, b] {
                 let mut awaited = data.waiters.keys(db).map(|key| (db, key.into())).peekable();
@@ -224,7 +224,7 @@ impl Db<'_> {
                 }
             }
             for db in [a, b] {
-                keyspace.obtain_shared(stripe, db).tell(data.parts.obtain(db));
+                keyspace.obtain_shared(stripe, db).tell(data.shares.obtain(db));
             }
         }
         self.changes.dirty += 1;
@@ -243,19 +243,19 @@ pub(super) fn fetched(mut each: impl FnMut(&mut dyn FnMut(Word)), visit: &mut dy
     each(&mut |word| visit(entry(word)));
 }
 
-fn presence(part: &Part, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> Presence {
+fn presence(share: &Share, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> Presence {
     // SAFETY: words in a keyspace table are live entries.
     let entry = |word| unsafe { Entry::from_word(word) };
-    let found = part.table.find(keyspace.hash(key), |word| entry(word).key() == key);
+    let found = share.table.find(keyspace.hash(key), |word| entry(word).key() == key);
     match found {
         None => Presence::Absent,
-        Some(slot) if entry(part.table.word(slot)).is_due(now) => Presence::Due,
+        Some(found) if entry(share.table.word(found)).is_due(now) => Presence::Due,
         Some(_) => Presence::Live,
     }
 }
 
 /// A database's former share of one stripe; dropping it frees the keys.
-pub struct Flushed(Part);
+pub struct Flushed(Share);
 
 // SAFETY: owned entries and table, no thread affinity; racing readers only prefetch addresses.
 unsafe impl Send for Flushed {}
@@ -273,7 +273,7 @@ impl Flushed {
     pub(super) fn free(&mut self, mut between: impl FnMut()) {
         let table = std::mem::take(&mut self.0.table);
         for bucket in 0..table.buckets() {
-            // SAFETY: this part owns its entries and is out of every table's reach.
+            // SAFETY: this share owns its entries and is out of every table's reach.
             table.for_each_in(bucket, |word| unsafe { Entry::from_word(word) }.free());
             if bucket % FREED_BUCKETS == 0 {
                 between();
@@ -299,7 +299,7 @@ impl Garbage {
     pub fn free(self, mut between: impl FnMut()) {
         match self {
             Self::Value(value) => drop(value),
-            Self::Flushed(mut parts) => parts.iter_mut().for_each(|part| part.free(&mut between)),
+            Self::Flushed(mut shares) => shares.iter_mut().for_each(|share| share.free(&mut between)),
         }
     }
 
@@ -307,7 +307,7 @@ impl Garbage {
     pub fn objects(&self) -> usize {
         match self {
             Self::Value(_) => 1,
-            Self::Flushed(parts) => parts.iter().map(|Flushed(part)| part.table.len()).sum(),
+            Self::Flushed(shares) => shares.iter().map(|Flushed(share)| share.table.len()).sum(),
         }
     }
 }

@@ -95,7 +95,7 @@ enum Ran {
 
 impl Connection {
     pub fn new(worker: Rc<Worker>, stream: Stream, client: Arc<Client>) -> Self {
-        client.facts.worker.store(worker.slot as u32, Relaxed);
+        client.facts.worker.store(worker.thread as u32, Relaxed);
         client.facts.memory.base.store(size_of::<Self>() + size_of::<Client>() + stream.heap_bytes(), Relaxed);
         worker.node.clients.hold(&client);
         Self {
@@ -201,7 +201,7 @@ impl Connection {
             return;
         }
         let worker = self.worker.clone();
-        let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+        let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.thread);
         let (keyspace, runs) = (&worker.node.keyspace, &worker.node.scripts.runs);
         if turn.is_outside() || waiter.keys.iter().any(|key| runs.hold(keyspace.place(key).stripe as usize)) {
             // A script has what is needed to end the wait: again in a while.
@@ -406,7 +406,7 @@ impl Connection {
         memory.show_input(input.capacity() + self.incoming.long_bytes(), input.len(), input.capacity() - input.len());
         memory.show_output(self.outgoing.held(), self.outgoing.unsent());
         let outside = waited_ticks();
-        let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+        let mut turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.thread);
         let inside = waited_ticks();
         self.timeline.until(turn.tick - inside.wrapping_sub(outside), self.before_batch);
         self.timeline.until(turn.tick, Cause::Lock);
@@ -679,7 +679,7 @@ impl Drop for Connection {
         self.session.stop_tracking(self.worker.node);
         if self.session.watch.is_some() || self.session.waiting.is_some() {
             let worker = self.worker.clone();
-            let turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.slot);
+            let turn = Turn::try_begin(worker.node, &worker.stats, worker.registry, worker.thread);
             if turn.is_outside() || worker.node.scripts.runs.any() {
                 drop(turn);
                 return self.leave_later();
@@ -693,13 +693,13 @@ impl Connection {
     /// A script owns the world; what the connection left in it is taken away when that is over.
     #[cold]
     fn leave_later(&mut self) {
-        let (node, registry, slot) = (self.worker.node, self.worker.registry, self.worker.slot);
+        let (node, registry, thread) = (self.worker.node, self.worker.registry, self.worker.thread);
         let mut session = self.session.for_departure();
         (session.watch, session.waiting) = (self.session.watch.take(), self.session.waiting.take());
         // Without a thread the watches stay: they cost memory, and no one hears of them.
         let _ = std::thread::Builder::new().name("leaver".into()).spawn(move || {
-            let stats = node.observatory.worker(slot);
-            leave(&Turn::begin(node, &stats, registry, slot), &mut session);
+            let stats = node.observatory.worker(thread);
+            leave(&Turn::begin(node, &stats, registry, thread), &mut session);
         });
     }
 }

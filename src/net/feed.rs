@@ -1,6 +1,6 @@
 //! Serving a replica: what a connection does from PSYNC on.
 //!
-//! First the snapshot, if it asked for one: its parts come from the walk (`replication::sync`), a bounded few at a time. Then
+//! First the snapshot, if it asked for one: it comes from the walk (`replication::sync`), a bounded few at a time. Then
 //! the stream, read at the replica's own cursor, so that a slow one costs the memory of what it has not read and nothing
 //! else. It sends nothing but acknowledgements.
 //!
@@ -20,7 +20,7 @@ use crate::log::{notice, warning};
 use crate::num;
 use crate::persist::stream::{Cursor, random_id};
 use crate::persist::walks::Job;
-use crate::replication::{Joined, Part, Replica, Stage};
+use crate::replication::{Joined, Replica, Stage, Transfer};
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
 use std::fs::File;
 use std::io::Read;
@@ -38,7 +38,7 @@ pub struct Feed<'a> {
     stream: &'a mut Stream,
     client: Arc<Client>,
     replica: Arc<Replica>,
-    parts: Receiver<Part>,
+    transfers: Receiver<Transfer>,
     phase: Phase,
     cursor: Option<Arc<Cursor>>,
     input: Vec<u8>,
@@ -73,7 +73,7 @@ struct Over;
 
 impl<'a> Feed<'a> {
     /// `input`: what came behind PSYNC.
-    pub fn new(worker: &'a Worker, stream: &'a mut Stream, (replica, parts): Joined, input: Vec<u8>) -> Self {
+    pub fn new(worker: &'a Worker, stream: &'a mut Stream, (replica, transfers): Joined, input: Vec<u8>) -> Self {
         let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (client, cursor) = (replica.client.clone(), replica.cursor());
@@ -84,7 +84,7 @@ impl<'a> Feed<'a> {
             stream,
             client,
             replica,
-            parts,
+            transfers,
             phase,
             cursor,
             input,
@@ -154,8 +154,8 @@ impl<'a> Feed<'a> {
     /// Puts what is to be sent next into the empty output. False if there is nothing; something wakes us then.
     fn produce(&mut self, cx: &mut Context<'_>) -> Result<bool, Over> {
         match &mut self.phase {
-            Phase::Waits | Phase::Snapshot { .. } => match self.parts.poll_recv(cx) {
-                Poll::Ready(Some(part)) => self.take_part(part),
+            Phase::Waits | Phase::Snapshot { .. } => match self.transfers.poll_recv(cx) {
+                Poll::Ready(Some(transfer)) => self.take_transfer(transfer),
                 Poll::Ready(None) => return Err(Over),
                 Poll::Pending => return Ok(false),
             },
@@ -186,9 +186,9 @@ impl<'a> Feed<'a> {
         Ok(true)
     }
 
-    fn take_part(&mut self, part: Part) {
-        match part {
-            Part::Begin(cursor) => {
+    fn take_transfer(&mut self, transfer: Transfer) {
+        match transfer {
+            Transfer::Begin(cursor) => {
                 if !self.replica.is_silent {
                     let id = self.worker.node.journal.stream.id();
                     self.output.extend_from_slice(format!("+FULLRESYNC {id} {}\r\n", cursor.at()).as_bytes());
@@ -196,7 +196,7 @@ impl<'a> Feed<'a> {
                 self.cursor = Some(cursor);
                 self.go_to(Phase::Snapshot { mark: None });
             }
-            Part::Bytes(bytes) => {
+            Transfer::Bytes(bytes) => {
                 if let Phase::Snapshot { mark: mark @ None } = &mut self.phase {
                     let new = random_id();
                     self.output.extend_from_slice(format!("$EOF:{new}\r\n").as_bytes());
@@ -204,16 +204,16 @@ impl<'a> Feed<'a> {
                 }
                 self.output.extend_from_slice(&bytes);
             }
-            Part::Refusal(line) => {
+            Transfer::Refusal(line) => {
                 self.output.extend_from_slice(line.as_bytes());
                 self.go_to(Phase::Ends);
             }
-            Part::File(file, len) => {
+            Transfer::File(file, len) => {
                 self.output.extend_from_slice(format!("${len}\r\n").as_bytes());
                 self.replica.go_to(Stage::Bulk);
                 self.go_to(Phase::File(file));
             }
-            Part::End => {
+            Transfer::End => {
                 let mark = match &mut self.phase {
                     Phase::Snapshot { mark } => mark.take(),
                     _ => None,

@@ -12,17 +12,17 @@ pub fn turns(node: &Node) -> Vec<(usize, f64)> {
     let now = clock::ticks();
     let age = |since: u64| clock::ticks_to_ns(now.saturating_sub(since)) as f64 / 1e9;
     let workers = crate::process::worker_threads(&node.config.load());
-    let turn = |slot: usize| node.observatory.lent(slot).turn_since();
-    (0..workers).map(|slot| (slot, turn(slot).map_or(0.0, age))).collect()
+    let turn = |thread: usize| node.observatory.lent(thread).turn_since();
+    (0..workers).map(|thread| (thread, turn(thread).map_or(0.0, age))).collect()
 }
 
 /// Which worker is stuck, in a line for the monitor.
 pub fn stuck(node: &Node) -> Option<String> {
-    let (slot, seconds) = turns(node).into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    let client = node.observatory.lent(slot).serving();
+    let (thread, seconds) = turns(node).into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let client = node.observatory.lent(thread).serving();
     let client = client.map_or_else(|| "no client".to_owned(), |id| format!("client id={id}"));
     (seconds > STUCK.as_secs_f64())
-        .then(|| format!("worker {slot} has served {client} for {seconds:.1} s and nobody else meanwhile\n"))
+        .then(|| format!("worker {thread} has served {client} for {seconds:.1} s and no other client meanwhile\n"))
 }
 
 /// No command of a sane use takes so long, and a monitor asks every few seconds.

@@ -131,7 +131,7 @@ impl Readings {
                 bytes: stats.bytes.load(Relaxed),
             },
             fsyncs: stats.fsync_times(),
-            turns: (0..workers).map(|slot| node.observatory.lent(slot).turns()).collect(),
+            turns: (0..workers).map(|thread| node.observatory.lent(thread).turns()).collect(),
         }
     }
 }

@@ -188,8 +188,8 @@ fn latency_events(page: &mut Page, node: &Node) {
 /// The loops of the workers.
 fn workers(page: &mut Page, node: &Node) {
     page.family("memkv_worker_turn_seconds", "gauge", "How long a worker has been in the present turn of its loop.");
-    for (slot, seconds) in super::health::turns(node) {
-        page.sample("memkv_worker_turn_seconds", &[("worker", &slot.to_string())], seconds);
+    for (thread, seconds) in super::health::turns(node) {
+        page.sample("memkv_worker_turn_seconds", &[("worker", &thread.to_string())], seconds);
     }
 }
 

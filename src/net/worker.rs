@@ -40,8 +40,8 @@ pub struct Worker {
     pub node: &'static Node,
     pub registry: &'static Registry,
     pub stats: Arc<WorkerStats>,
-    /// The thread's own slot in the gate.
-    pub slot: usize,
+    /// The thread's number: its lock in the gate, its place in the statistics.
+    pub thread: usize,
     pub turns: Loop,
     buffers: RefCell<Vec<Vec<u8>>>,
     waiting: RefCell<Vec<Waker>>,
@@ -93,17 +93,17 @@ impl Worker {
 }
 
 /// Starts a worker thread. It runs until the process ends.
-pub fn start(node: &'static Node, registry: &'static Registry, slot: usize) -> std::io::Result<Handle> {
+pub fn start(node: &'static Node, registry: &'static Registry, thread: usize) -> std::io::Result<Handle> {
     let (arrivals, mut inbox) = mpsc::unbounded_channel::<Arrival>();
     let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
-    std::thread::Builder::new().name(format!("worker-{slot}")).spawn(move || {
+    std::thread::Builder::new().name(format!("worker-{thread}")).spawn(move || {
         let worker = Rc::new(Worker {
             node,
             registry,
-            stats: node.observatory.worker(slot),
-            slot,
+            stats: node.observatory.worker(thread),
+            thread,
             turns: Loop::default(),
             buffers: RefCell::default(),
             waiting: RefCell::default(),

@@ -37,7 +37,7 @@ use parking_lot::Mutex;
 use rates::Sampler;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use window::{ByCommand, Slot, Windows};
+use window::{ByCommand, Interval, Windows};
 
 /// All statistics of the server.
 pub struct Observatory {
@@ -105,7 +105,7 @@ impl Observatory {
 
     /// The workers that run a batch now, and for which client.
     pub fn served(&self) -> Vec<(usize, u64)> {
-        self.workers.iter().enumerate().filter_map(|(slot, worker)| Some((slot, worker.serving()?))).collect()
+        self.workers.iter().enumerate().filter_map(|(thread, worker)| Some((thread, worker.serving()?))).collect()
     }
 
     /// Those of all threads, for reading.
@@ -161,7 +161,7 @@ impl Observatory {
     pub fn latency(&self, now_ms: Millis) -> LatencyReport {
         let readings = self.readings.lock();
         let span_ms = now_ms.saturating_sub(readings.baseline.at_ms);
-        let mut total = Slot { span_ms: u64::try_from(span_ms).unwrap_or(0), commands: self.read_services() };
+        let mut total = Interval { span_ms: u64::try_from(span_ms).unwrap_or(0), commands: self.read_services() };
         for (command, before) in &readings.baseline.services {
             if let Some(totals) = total.commands.get_mut(command) {
                 *totals = totals.since(before);
@@ -169,7 +169,7 @@ impl Observatory {
         }
         total.commands.retain(|_, totals| totals.count() > 0);
         let windows = readings.windows.read().into_iter().chain([("total", total)]);
-        let windows = windows.map(|(name, slot)| self.window_report(name, slot)).collect();
+        let windows = windows.map(|(name, interval)| self.window_report(name, interval)).collect();
         let loops = self.workers.iter().map(|worker| worker.turns()).filter(|turns| turns.count() > 0).collect();
         LatencyReport { windows, loops }
     }
@@ -205,11 +205,11 @@ impl Observatory {
         self.errors.reset();
     }
 
-    fn window_report(&self, name: &'static str, slot: Slot) -> WindowReport {
+    fn window_report(&self, name: &'static str, interval: Interval) -> WindowReport {
         let mut all = ServiceTotals::default();
-        slot.commands.values().for_each(|totals| all.merge(totals));
-        let commands = slot.commands.into_iter().map(|(command, totals)| (self.names[command].clone(), totals));
-        WindowReport { name, span_ms: slot.span_ms, all, commands: commands.collect() }
+        interval.commands.values().for_each(|totals| all.merge(totals));
+        let commands = interval.commands.into_iter().map(|(command, totals)| (self.names[command].clone(), totals));
+        WindowReport { name, span_ms: interval.span_ms, all, commands: commands.collect() }
     }
 
     fn read_counts(&self) -> Counts {

@@ -1,11 +1,11 @@
 //! Windows of service time: the last second, 10 seconds, minute and 5 minutes, for each command and for all.
 //!
 //! Once a second the sampler reads the workers' ever-growing totals and keeps the difference to the previous reading
-//! as a slot. Ten second-slots are also summed into a ten-second slot, six of those into a minute-slot, so memory is
-//! 21 sparse slots however long the server runs, and the workers pay nothing for any of it.
-//! Invariants: every service counted by a tick is in exactly one second-slot; a window ends at the last tick and
-//! covers its nominal length or, built of coarser slots, up to a sixth more (`span_ms` says exactly how much), less
-//! only while the server is younger. A late tick makes a longer slot, never a lost one.
+//! as a interval. Ten seconds are also summed into a ten-second interval, six of those into a minute, so memory is
+//! 21 sparse intervals however long the server runs, and the workers pay nothing for any of it.
+//! Invariants: every service counted by a tick is in exactly one second; a window ends at the last tick and
+//! covers its nominal length or, built of coarser intervals, up to a sixth more (`span_ms` says exactly how much), less
+//! only while the server is younger. A late tick makes a longer interval, never a lost one.
 //! Cost: a tick reads two cache lines per command and worker, plus the histograms of those that changed.
 
 use super::worker::{ServiceTotals, WorkerStats};
@@ -21,23 +21,23 @@ pub(super) struct Windows {
     /// The last reading, and when it was taken.
     previous: ByCommand,
     previous_ms: Millis,
-    seconds: VecDeque<Slot>,
-    tens: VecDeque<Slot>,
-    minutes: VecDeque<Slot>,
-    /// Second-slots since the last ten-second slot was closed, and of those since the last minute-slot.
+    seconds: VecDeque<Interval>,
+    tens: VecDeque<Interval>,
+    minutes: VecDeque<Interval>,
+    /// Seconds since the last ten-second interval was closed, and of those since the last minute.
     seconds_open: usize,
     tens_open: usize,
 }
 
 /// What happened in a span of time.
 #[derive(Clone, Default)]
-pub(super) struct Slot {
+pub(super) struct Interval {
     pub span_ms: u64,
     pub commands: ByCommand,
 }
 
-impl Slot {
-    fn merge(&mut self, other: &Slot) {
+impl Interval {
+    fn merge(&mut self, other: &Interval) {
         self.span_ms += other.span_ms;
         for (command, totals) in &other.commands {
             self.commands.entry(*command).or_default().merge(totals);
@@ -58,7 +58,7 @@ impl Windows {
         }
     }
 
-    /// Closes a second-slot if a second has passed; call it several times a second.
+    /// Closes a second if a second has passed; call it several times a second.
     pub fn tick(&mut self, now_ms: Millis, workers: &[Arc<WorkerStats>], commands: usize) {
         let span_ms = u64::try_from(now_ms.saturating_sub(self.previous_ms)).unwrap_or(0);
         if span_ms < 1000 {
@@ -68,19 +68,19 @@ impl Windows {
         }
         self.previous_ms = now_ms;
         let commands = advance(&mut self.previous, workers, commands);
-        self.rotate(Slot { span_ms, commands });
+        self.rotate(Interval { span_ms, commands });
     }
 
-    /// Forgets all slots; what the workers counted up to this reading will not show.
+    /// Forgets all intervals; what the workers counted up to this reading will not show.
     pub fn restart(&mut self, now_ms: Millis, reading: ByCommand) {
         *self = Windows { previous: reading, ..Windows::new(now_ms) };
     }
 
     /// The windows, shortest first, with their names.
-    pub fn read(&self) -> [(&'static str, Slot); 4] {
-        let newest = |slots: &VecDeque<Slot>, count: usize| -> Slot {
-            let mut sum = Slot::default();
-            slots.iter().rev().take(count).for_each(|slot| sum.merge(slot));
+    pub fn read(&self) -> [(&'static str, Interval); 4] {
+        let newest = |intervals: &VecDeque<Interval>, count: usize| -> Interval {
+            let mut sum = Interval::default();
+            intervals.iter().rev().take(count).for_each(|interval| sum.merge(interval));
             sum
         };
         let mut minute = newest(&self.seconds, self.seconds_open);
@@ -91,8 +91,8 @@ impl Windows {
         [("1s", newest(&self.seconds, 1)), ("10s", newest(&self.seconds, SECONDS)), ("1m", minute), ("5m", five)]
     }
 
-    fn rotate(&mut self, slot: Slot) {
-        push(&mut self.seconds, slot, SECONDS);
+    fn rotate(&mut self, interval: Interval) {
+        push(&mut self.seconds, interval, SECONDS);
         self.seconds_open += 1;
         if self.seconds_open < SECONDS {
             return;
@@ -130,16 +130,16 @@ pub(super) fn read(workers: &[Arc<WorkerStats>], command: usize) -> ServiceTotal
     totals
 }
 
-fn push(slots: &mut VecDeque<Slot>, slot: Slot, max: usize) {
-    if slots.len() == max {
-        slots.pop_front();
+fn push(intervals: &mut VecDeque<Interval>, interval: Interval, max: usize) {
+    if intervals.len() == max {
+        intervals.pop_front();
     }
-    slots.push_back(slot);
+    intervals.push_back(interval);
 }
 
-fn sum(slots: &VecDeque<Slot>) -> Slot {
-    let mut sum = Slot::default();
-    slots.iter().for_each(|slot| sum.merge(slot));
+fn sum(intervals: &VecDeque<Interval>) -> Interval {
+    let mut sum = Interval::default();
+    intervals.iter().for_each(|interval| sum.merge(interval));
     sum
 }
 
@@ -166,8 +166,9 @@ mod tests {
             service(&workers[second as usize % 2], 1, second, second);
             windows.tick(second as Millis * 1000 - 300, &workers, 2);
             windows.tick(second as Millis * 1000, &workers, 2);
-            let counts =
-                windows.read().map(|(_, slot)| (slot.span_ms, slot.commands.get(&1).map_or(0, ServiceTotals::count)));
+            let counts = windows
+                .read()
+                .map(|(_, interval)| (interval.span_ms, interval.commands.get(&1).map_or(0, ServiceTotals::count)));
             let expect = |seconds: u64| {
                 let seconds = seconds.min(second);
                 (seconds * 1000, (second - seconds + 1..=second).sum::<u64>())
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_tick_makes_a_longer_slot_and_a_clock_set_back_does_no_harm() {
+    fn a_late_tick_makes_a_longer_interval_and_a_clock_set_back_does_no_harm() {
         let workers = [Arc::new(WorkerStats::new(1))];
         let mut windows = Windows::new(10_000);
         service(&workers[0], 0, 5, 10);
@@ -207,7 +208,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn slots_add_up_to_everything(steps in prop::collection::vec((0usize..3, 0u64..50, 0u64..200_000, 0i64..2500), 1..200)) {
+        fn intervals_add_up_to_everything(steps in prop::collection::vec((0usize..3, 0u64..50, 0u64..200_000, 0i64..2500), 1..200)) {
             let workers = [Arc::new(WorkerStats::new(3)), Arc::new(WorkerStats::new(3))];
             let mut windows = Windows::new(0);
             let mut now = 0;

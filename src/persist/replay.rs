@@ -114,7 +114,7 @@ fn stream_part(out: &mut Vec<u8>, key: &[u8], part: stream::Part<'_>) {
             request(out, &[b"XGROUP", b"CREATE", key, name, &id, b"ENTRIESREAD", read]);
         }
         // Also one that has something pending: of entries that are gone no claim makes it.
-        stream::Part::Consumer(owns) if !owns.is_nobody() => {
+        stream::Part::Consumer(owns) if !owns.is_unowned() => {
             request(out, &[b"XGROUP", b"CREATECONSUMER", key, owns.group, owns.name]);
         }
         stream::Part::Owned(owns, id, delivery) => owned(out, key, owns, id, delivery),

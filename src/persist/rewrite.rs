@@ -30,8 +30,8 @@ pub struct Rewrite<'a> {
     pub walks: &'a Walks,
     pub libraries: &'a Libraries,
     pub config: &'a Config,
-    /// The thread's own slot in the gate.
-    pub slot: usize,
+    /// The thread's number: its lock in the gate, its place in the statistics.
+    pub thread: usize,
 }
 
 impl Rewrite<'_> {
@@ -134,7 +134,7 @@ impl Rewrite<'_> {
         self.go_on()?;
         let walk = self
             .keyspace
-            .cut(&exclusive, self.slot)
+            .cut(&exclusive, self.thread)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         file.map_or(Ok(()), |file| self.journal.switch(file, name))?;
         Ok(walk)

@@ -80,8 +80,8 @@ pub struct Save<'a> {
     pub walks: &'a Walks,
     pub libraries: &'a Libraries,
     pub config: &'a Config,
-    /// The thread's own slot in the gate.
-    pub slot: usize,
+    /// The thread's number: its lock in the gate, its place in the statistics.
+    pub thread: usize,
     /// Reads the keyspace's count of changes, and the replication history that it stands in.
     pub changes: &'a dyn Fn() -> (u64, Option<History>),
 }
@@ -119,7 +119,7 @@ impl Save<'_> {
         let libraries = self.libraries.current();
         let walk = self
             .keyspace
-            .cut(&exclusive, self.slot)
+            .cut(&exclusive, self.thread)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         drop(exclusive);
         let (storage, temp) = (&self.rdb.storage, background_path());

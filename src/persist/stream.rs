@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_stopped_is_nobody_s_history() {
+    fn a_stream_that_stopped_is_unowned_s_history() {
         let stream = on(1000);
         append(&stream, b"abc");
         let (id, cursor) = (stream.id(), stream.resume(stream.id().as_bytes(), 1).unwrap());

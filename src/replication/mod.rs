@@ -13,7 +13,7 @@ pub mod replica;
 pub mod sync;
 
 pub use own::OwnKeys;
-pub use replica::{Joined, Offered, Part, Replica, Stage};
+pub use replica::{Joined, Offered, Replica, Stage, Transfer};
 
 use crate::clock::Millis;
 use crate::keyspace::waiting::Waiter;

@@ -61,8 +61,8 @@ impl Stage {
     }
 }
 
-/// A piece of a full sync, from the walk to the replica's connection.
-pub enum Part {
+/// What a full sync hands over in order, from the walk to the replica's connection.
+pub enum Transfer {
     /// The snapshot's place in the stream.
     Begin(Arc<Cursor>),
     /// The snapshot in a file.
@@ -74,8 +74,8 @@ pub enum Part {
     End,
 }
 
-/// A replica, and the parts of its full sync as its connection gets them.
-pub type Joined = (Arc<Replica>, mpsc::Receiver<Part>);
+/// A replica, and the receiving end of what its full sync hands over.
+pub type Joined = (Arc<Replica>, mpsc::Receiver<Transfer>);
 
 pub struct Replica {
     pub client: Arc<Client>,
@@ -86,7 +86,7 @@ pub struct Replica {
     pub asked_ms: Millis,
     stage: AtomicU8,
     cursor: Mutex<Option<Arc<Cursor>>>,
-    parts: mpsc::Sender<Part>,
+    transfers: mpsc::Sender<Transfer>,
     acked: AtomicU64,
     acked_on_disk: AtomicU64,
     acked_ms: AtomicI64,
@@ -96,7 +96,7 @@ pub struct Replica {
 
 impl Replica {
     pub fn new(client: Arc<Client>, offered: Offered, is_silent: bool, now: Millis) -> Joined {
-        let (parts, receive) = mpsc::channel(PARTS_MAX);
+        let (transfers, receive) = mpsc::channel(TRANSFERS_MAX);
         let replica = Self {
             client,
             offered,
@@ -104,7 +104,7 @@ impl Replica {
             asked_ms: now,
             stage: AtomicU8::new(Stage::Waits as u8),
             cursor: Mutex::new(None),
-            parts,
+            transfers,
             acked: AtomicU64::new(0),
             acked_on_disk: AtomicU64::new(0),
             acked_ms: AtomicI64::new(now),
@@ -138,11 +138,11 @@ impl Replica {
         *self.cursor.lock() = Some(cursor);
     }
 
-    /// Hands a part to its connection. The part comes back if the connection has no room for it, and is lost if it has
+    /// Hands a transfer to its connection. The transfer comes back if the connection has no room for it, and is lost if it has
     /// ended: `Err(None)`.
-    pub fn send(&self, part: Part) -> Result<(), Option<Part>> {
-        self.parts.try_send(part).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(part) => Some(part),
+    pub fn send(&self, transfer: Transfer) -> Result<(), Option<Transfer>> {
+        self.transfers.try_send(transfer).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(transfer) => Some(transfer),
             mpsc::error::TrySendError::Closed(_) => None,
         })
     }
@@ -192,5 +192,5 @@ impl Replica {
     }
 }
 
-/// Parts of a snapshot that wait for one connection, 64 KiB each: a slow one holds up the walk, not the memory.
-const PARTS_MAX: usize = 16;
+/// Transfers that wait for one connection, 64 KiB each: a slow one holds up the walk, not the memory.
+const TRANSFERS_MAX: usize = 16;

@@ -12,7 +12,7 @@
 //! at once, because it would give up its data for a snapshot that it may not be able to load. What comes behind the
 //! snapshot is in the words of 7.0; where 6.2 would lose data over them, it is told in words of its own first.
 
-use super::{Part, Replica, Replication, Stage};
+use super::{Replica, Replication, Stage, Transfer};
 use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
@@ -39,8 +39,8 @@ pub struct FullSync<'a> {
     pub config: &'a Config,
     /// When the snapshot in progress began, for INFO.
     pub started_ms: &'a AtomicI64,
-    /// The thread's own slot in the gate.
-    pub slot: usize,
+    /// The thread's number: its lock in the gate, its place in the statistics.
+    pub thread: usize,
 }
 
 /// Whether a full sync is to begin now: a replica waits, and has waited long enough for others to come.
@@ -91,7 +91,7 @@ impl FullSync<'_> {
         on_trust.for_each(|replica| replica.trust(true));
         let walk = self
             .keyspace
-            .cut(&exclusive, self.slot)
+            .cut(&exclusive, self.thread)
             .ok_or_else(|| io::Error::other("another snapshot is in progress"))?;
         let (history, cursors) = self.journal.stream.begin_sync(replicas.len());
         let offset = history.offset;
@@ -99,7 +99,7 @@ impl FullSync<'_> {
         for (replica, cursor) in replicas.iter().zip(cursors) {
             replica.set_cursor(cursor.clone());
             replica.go_to(Stage::Snapshot);
-            let _ = replica.send(Part::Begin(cursor));
+            let _ = replica.send(Transfer::Begin(cursor));
         }
         let order = Order {
             form: Form::Rdb { version, log_base: false, history: Some(history) },
@@ -141,7 +141,7 @@ impl FullSync<'_> {
             crate::log::warning!("Replica {} is refused: {}", replica.client.address, refusal.why);
         }
         replica.go_to(Stage::Snapshot);
-        let _ = replica.send(Part::Refusal(refusal.line));
+        let _ = replica.send(Transfer::Refusal(refusal.line));
     }
 
     /// A snapshot of nothing but the libraries of functions.
@@ -151,8 +151,8 @@ impl FullSync<'_> {
         let mut writer = Writer::begin(&mut bytes, purpose);
         libraries.libraries().for_each(|library| writer.library(&mut bytes, &library.text));
         writer.end(&mut bytes, self.config.rdbchecksum);
-        let _ = replica.send(Part::Bytes(bytes.into()));
-        let _ = replica.send(Part::End);
+        let _ = replica.send(Transfer::Bytes(bytes.into()));
+        let _ = replica.send(Transfer::End);
     }
 }
 
@@ -200,10 +200,10 @@ impl<'j> Connections<'j> {
         Self { replicas: whole.cloned().collect(), walks: job.walks, patience }
     }
 
-    fn send(&mut self, part: impl Fn() -> io::Result<Part>) -> io::Result<()> {
+    fn send(&mut self, transfer: impl Fn() -> io::Result<Transfer>) -> io::Result<()> {
         let mut failed = Ok(());
-        self.replicas.retain(|replica| match part() {
-            Ok(part) => deliver(replica, part, self.walks, self.patience),
+        self.replicas.retain(|replica| match transfer() {
+            Ok(transfer) => deliver(replica, transfer, self.walks, self.patience),
             Err(e) => {
                 failed = Err(e);
                 true
@@ -220,19 +220,19 @@ impl<'j> Connections<'j> {
         self.send(|| {
             let file = std::fs::File::open(path)?;
             let len = file.metadata()?.len();
-            Ok(Part::File(file, len))
+            Ok(Transfer::File(file, len))
         })
     }
 
     fn end(&mut self) -> io::Result<()> {
-        self.send(|| Ok(Part::End))
+        self.send(|| Ok(Transfer::End))
     }
 }
 
 impl Sink for Connections<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let bytes = Bytes::copy_from_slice(bytes);
-        self.send(|| Ok(Part::Bytes(bytes.clone())))
+        self.send(|| Ok(Transfer::Bytes(bytes.clone())))
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -241,13 +241,13 @@ impl Sink for Connections<'_> {
 }
 
 /// Waits for room. False if the connection has ended, or takes nothing.
-fn deliver(replica: &Replica, mut part: Part, walks: &Walks, patience: Duration) -> bool {
+fn deliver(replica: &Replica, mut transfer: Transfer, walks: &Walks, patience: Duration) -> bool {
     let since = Instant::now();
     loop {
-        match replica.send(part) {
+        match replica.send(transfer) {
             Ok(()) => return true,
             Err(None) => return false,
-            Err(Some(back)) => part = back,
+            Err(Some(back)) => transfer = back,
         }
         if since.elapsed() > patience || replica.client.facts.gone.load(Relaxed) || walks.is_cancelled() {
             crate::log::warning!("Full sync: replica {} takes nothing", replica.client.address);

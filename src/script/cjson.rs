@@ -534,9 +534,9 @@ impl Json<'_> {
         Ok(())
     }
 
-    fn descend(&mut self, slots: c_int) -> Result<(), Fault> {
+    fn descend(&mut self, places: c_int) -> Result<(), Fault> {
         self.depth += 1;
-        if self.depth <= self.lua.settings().decode_max_depth && self.lua.has_room(slots) {
+        if self.depth <= self.lua.settings().decode_max_depth && self.lua.has_room(places) {
             return Ok(());
         }
         let (depth, at) = (self.depth, self.at);

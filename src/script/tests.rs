@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// A server without data: GET answers `v`, ECHO its argument.
 #[derive(Default)]
-struct Nobody {
+struct BareHost {
     ticks: Cell<usize>,
     /// The script is killed at this tick.
     kill_at: Option<usize>,
@@ -17,7 +17,7 @@ struct Nobody {
     suspends: bool,
 }
 
-impl Host for Nobody {
+impl Host for BareHost {
     fn call(&mut self, request: ArgvView<'_>, resp3: bool, reply: &mut Vec<u8>) -> Called {
         let mut out = crate::resp::Out::new(reply, if resp3 { Proto::Resp3 } else { Proto::Resp2 });
         match &request.get(0).to_ascii_uppercase()[..] {
@@ -67,11 +67,11 @@ fn engine() -> Box<Engine> {
 }
 
 /// What a client would read, without what comes in front of an error's text.
-fn eval(engine: &mut Engine, code: &str, host: &mut Nobody) -> Result<String, String> {
+fn eval(engine: &mut Engine, code: &str, host: &mut BareHost) -> Result<String, String> {
     eval_with(engine, code, &[b"a"], host)
 }
 
-fn eval_with(engine: &mut Engine, code: &str, keys: &[&[u8]], host: &mut Nobody) -> Result<String, String> {
+fn eval_with(engine: &mut Engine, code: &str, keys: &[&[u8]], host: &mut BareHost) -> Result<String, String> {
     let function = engine.compile(code.as_bytes(), host).map_err(|text| text.escape_ascii().to_string())?;
     let start = Start { function, name: b"sha", keys, arguments: &[b"x", b"y"], proto: Proto::Resp2 };
     let mut ran = engine.start(&start, host);
@@ -154,7 +154,7 @@ fn check_golden(snippets_text: &str, answers_text: &str) {
     let mut engine = Engine::open(&Options { memory_max: 2 << 30, ..options(Environment::Eval) }).expect("a state");
     for (name, body) in snippets(snippets_text) {
         let (kind, expected) = answers[name];
-        let mut host = Nobody::default();
+        let mut host = BareHost::default();
         let (got_kind, got) = match engine.compile(body.as_bytes(), &mut host) {
             Err(text) => ("err", text.escape_ascii().to_string()),
             Ok(function) => {
@@ -221,12 +221,12 @@ const ENDLESS: &[&str] = &[
 #[test]
 fn every_endless_script_can_be_killed() {
     for code in ENDLESS {
-        let mut host = Nobody { kill_at: Some(5), ..Nobody::default() };
+        let mut host = BareHost { kill_at: Some(5), ..BareHost::default() };
         let mut engine = engine();
         let ended = eval(&mut engine, code, &mut host).expect_err(code);
         assert!(ended.starts_with("ERR Script killed by user with SCRIPT KILL..."), "{code}: {ended}");
         assert_eq!(
-            eval(&mut engine, "return 'well'", &mut Nobody::default()),
+            eval(&mut engine, "return 'well'", &mut BareHost::default()),
             Ok("$4\\r\\nwell\\r\\n".into()),
             "after {code}"
         );
@@ -255,14 +255,14 @@ const LONG: &[(&str, i64)] = &[
 fn a_suspended_script_goes_on_in_another_thread() {
     for (code, result) in LONG {
         let mut engine = engine();
-        let mut host = Nobody { suspends: true, ..Nobody::default() };
+        let mut host = BareHost { suspends: true, ..BareHost::default() };
         let function = engine.compile(code.as_bytes(), &mut host).expect("it compiles");
         let start = Start { function, name: b"sha", keys: &[], arguments: &[], proto: Proto::Resp2 };
         let (mut ran, mut hops) = (engine.start(&start, &mut host), 0);
         while ran == Ran::Suspended {
             hops += 1;
             let go_on = move || {
-                let ran = engine.resume(&mut Nobody { suspends: true, ticks: Cell::new(1), ..Nobody::default() });
+                let ran = engine.resume(&mut BareHost { suspends: true, ticks: Cell::new(1), ..BareHost::default() });
                 (engine, ran)
             };
             (engine, ran) = std::thread::spawn(go_on).join().expect("it returns");
@@ -285,31 +285,31 @@ fn memory_is_bounded_and_its_end_is_an_error() {
         "local t={} for i=1,1e9 do t[i]=redis.call('GET',i)..i end",
         "local t={} for i=1,1e6 do t[i]={i} end return t",
     ] {
-        let ended = eval(&mut engine, code, &mut Nobody::default()).expect_err(code);
+        let ended = eval(&mut engine, code, &mut BareHost::default()).expect_err(code);
         assert!(ended.contains("not enough memory"), "{code}: {ended}");
     }
-    let caught = eval(&mut engine, "return {pcall(string.rep, 'x', 2^30)}", &mut Nobody::default());
+    let caught = eval(&mut engine, "return {pcall(string.rep, 'x', 2^30)}", &mut BareHost::default());
     assert_eq!(
         caught,
         Ok("*2\\r\\n$-1\\r\\n$17\\r\\nnot enough memory\\r\\n".into()),
         "an error that a script may catch"
     );
-    assert_eq!(eval(&mut engine, "return #('x'):rep(1000)", &mut Nobody::default()), Ok(":1000\\r\\n".into()));
+    assert_eq!(eval(&mut engine, "return #('x'):rep(1000)", &mut BareHost::default()), Ok(":1000\\r\\n".into()));
 }
 
 #[test]
 fn an_abandoned_script_ends_without_a_reply() {
     let mut engine = engine();
     let code = "pcall(redis.call, 'ABANDON') return 1";
-    assert_eq!(eval(&mut engine, code, &mut Nobody::default()), Err("abandoned".into()));
-    assert_eq!(eval(&mut engine, "return 1", &mut Nobody::default()), Ok(":1\\r\\n".into()));
+    assert_eq!(eval(&mut engine, code, &mut BareHost::default()), Err("abandoned".into()));
+    assert_eq!(eval(&mut engine, "return 1", &mut BareHost::default()), Ok(":1\\r\\n".into()));
 }
 
 #[test]
 fn replies_and_values_turn_into_each_other() {
     let mut engine = engine();
     let mut check = |code: &str, reply: &str| {
-        let got = eval(&mut engine, code, &mut Nobody::default()).unwrap_or_else(|error| format!("-{error}"));
+        let got = eval(&mut engine, code, &mut BareHost::default()).unwrap_or_else(|error| format!("-{error}"));
         assert_eq!(got.replace("\\r\\n", " "), reply, "{code}");
     };
     check("return {1,2.9,'x',true,false,nil,3}", "*5 :1 :2 $1 x :1 $-1 ");
@@ -350,20 +350,23 @@ fn nobody_changes_what_others_see() {
         "cjson.encode = nil",
         "KEYS = {}",
     ] {
-        let ended = eval(&mut engine, code, &mut Nobody::default()).expect_err(code);
+        let ended = eval(&mut engine, code, &mut BareHost::default()).expect_err(code);
         assert!(ended.contains("Attempt to modify a readonly table"), "{code}: {ended}");
     }
     for name in ["io", "package", "require", "debug", "print", "dofile", "loadfile", "getfenv", "setfenv", "newproxy"] {
-        let ended = eval(&mut engine, &format!("return {name}"), &mut Nobody::default()).expect_err(name);
+        let ended = eval(&mut engine, &format!("return {name}"), &mut BareHost::default()).expect_err(name);
         assert!(ended.contains("Script attempted to access nonexistent global variable"), "{name}: {ended}");
     }
-    assert_eq!(eval(&mut engine, "return os.execute == nil and 1 or 0", &mut Nobody::default()), Ok(":1\\r\\n".into()));
+    assert_eq!(
+        eval(&mut engine, "return os.execute == nil and 1 or 0", &mut BareHost::default()),
+        Ok(":1\\r\\n".into())
+    );
 }
 
 #[test]
 fn libraries_register_their_functions() {
     let mut engine = Engine::open(&options(Environment::Functions)).expect("a state");
-    let mut host = Nobody::default();
+    let mut host = BareHost::default();
     let code = b"\nlocal function f(keys, args) return {keys[1], args[1], string.rep('x', 2)} end\n\
         redis.register_function('one', f)\n\
         redis.register_function{function_name='two', callback=f, flags={'no-writes'}, description='d'}";
@@ -395,7 +398,7 @@ fn libraries_register_their_functions() {
 fn a_table_within_itself_is_written_to_the_limit_of_the_lua_stack() {
     let mut engine = engine();
     let code = "local a = {} local b = {a} a[1] = b return a";
-    let reply = eval(&mut engine, code, &mut Nobody::default()).expect("a reply");
+    let reply = eval(&mut engine, code, &mut BareHost::default()).expect("a reply");
     assert!(reply.ends_with("*1\\r\\n-ERR reached lua stack limit\\r\\n"), "{}", &reply[reply.len() - 60..]);
     assert!(reply.matches("*1").count() > 7_000);
 }

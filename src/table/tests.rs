@@ -14,7 +14,7 @@ fn word(n: u64) -> Word {
     NonZeroU64::new(n).unwrap()
 }
 
-fn find(t: &Table, n: u64) -> Option<Slot> {
+fn find(t: &Table, n: u64) -> Option<Found> {
     t.find(hash(word(n)), |w| w.get() == n)
 }
 
@@ -23,8 +23,8 @@ fn insert(t: &mut Table, n: u64) {
 }
 
 fn remove(t: &mut Table, n: u64) {
-    let slot = find(t, n).unwrap();
-    assert_eq!(t.remove(slot).get(), n);
+    let found = find(t, n).unwrap();
+    assert_eq!(t.remove(found).get(), n);
 }
 
 fn all(t: &Table) -> BTreeSet<u64> {

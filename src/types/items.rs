@@ -76,7 +76,7 @@ impl<T: Item> Items<T> {
     }
 
     #[inline]
-    fn find(&self, name: &[u8]) -> Option<crate::table::Slot> {
+    fn find(&self, name: &[u8]) -> Option<crate::table::Found> {
         self.table.find(hash(name), |word| lent::<T>(word).name() == name)
     }
 
@@ -100,7 +100,7 @@ impl<T: Item> Items<T> {
 
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<Lent<'_, T>> {
-        self.find(name).map(|slot| lent(self.table.word(slot)))
+        self.find(name).map(|found| lent(self.table.word(found)))
     }
 
     /// A member by its own word.
@@ -149,8 +149,8 @@ impl<T: Item> Items<T> {
 
     /// Changes a member in place; its name stays.
     pub fn update<R>(&mut self, name: &[u8], change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let slot = self.find(name)?;
-        let before = self.table.word(slot);
+        let found = self.find(name)?;
+        let before = self.table.word(found);
         let cut = self.open_cut();
         let mut open = cut.as_ref().map(|cut| cut.open());
         if let Some(open) = &mut open {
@@ -162,7 +162,7 @@ impl<T: Item> Items<T> {
         let result = change(&mut item);
         self.bytes += item.heap_bytes();
         let after = ManuallyDrop::into_inner(item).into_word();
-        self.table.replace(slot, after);
+        self.table.replace(found, after);
         if let Some(mut open) = open {
             open.changed(&self.table, hash(name), before, after);
         }
@@ -171,15 +171,15 @@ impl<T: Item> Items<T> {
 
     /// Takes a member out.
     pub fn remove(&mut self, name: &[u8]) -> Option<T> {
-        let slot = self.find(name)?;
-        let word = self.table.word(slot);
+        let found = self.find(name)?;
+        let word = self.table.word(found);
         let cut = self.open_cut();
         let mut open = cut.as_ref().map(|cut| cut.open());
         if let Some(open) = &mut open {
             open.before(word);
         }
         // SAFETY: the word leaves the table, so that this is its only owner.
-        let item = unsafe { T::from_word(self.table.remove(slot)) };
+        let item = unsafe { T::from_word(self.table.remove(found)) };
         self.bytes -= item.heap_bytes();
         self.free_retired();
         if let Some(mut open) = open {
@@ -222,10 +222,10 @@ impl<T: Item> Items<T> {
         if self.is_read() {
             return member;
         }
-        let Some(slot) = self.table.find(rehash::<T>(member), |word| word == member) else { return member };
+        let Some(found) = self.table.find(rehash::<T>(member), |word| word == member) else { return member };
         let after = relocated::<T>(member, mover, |_, _| ());
-        self.table.replace(slot, after);
-        self.table.relocate_around(slot, mover);
+        self.table.replace(found, after);
+        self.table.relocate_around(found, mover);
         after
     }
 

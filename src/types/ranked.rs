@@ -26,18 +26,18 @@ type Member = Piece<f64, false>;
 #[derive(Default)]
 pub struct Ranked {
     items: Items<Member>,
-    order: Tree<Slot>,
+    order: Tree<Scored>,
 }
 
 /// A member as the tree sees it.
 #[derive(Clone, Copy)]
-struct Slot {
+struct Scored {
     score: f64,
     /// The address of a piece that the table owns.
     member: Word,
 }
 
-impl Slot {
+impl Scored {
     fn of(member: &Member) -> Self {
         let address = Word::new(member.address() as u64).expect("a pointer is not null");
         Self { score: member.header(), member: address }
@@ -62,7 +62,7 @@ impl Slot {
         } else if self.score > score {
             Ordering::Greater
         } else {
-            // SAFETY: slots are looked at in the tree only, whose members the table keeps.
+            // SAFETY: what is looked at is in the tree only, whose members the table keeps.
             unsafe { self.name() }.cmp(name)
         }
     }
@@ -91,8 +91,8 @@ impl Large for Ranked {
         self.items.relocate_index(rank, mover);
         let (items, mut rank) = (&mut self.items, rank as usize);
         while rank < self.order.len() {
-            rank = self.order.relocate_leaf(rank, mover, |slot, mover| {
-                slot.member = items.relocate_member(slot.member, mover);
+            rank = self.order.relocate_leaf(rank, mover, |scored, mover| {
+                scored.member = items.relocate_member(scored.member, mover);
             });
             if mover.is_tired() {
                 break;
@@ -125,7 +125,7 @@ impl Ranked {
     /// A member's rank and score.
     pub fn rank(&self, name: &[u8]) -> Option<(usize, f64)> {
         let score = self.score(name)?;
-        Some((self.order.rank(|slot| slot.seen_from(score, name).is_lt()), score))
+        Some((self.order.rank(|scored| scored.seen_from(score, name).is_lt()), score))
     }
 
     /// Gives a member the score that `decide` makes of the one it has; absent or none: as it is.
@@ -139,13 +139,13 @@ impl Ranked {
         };
         let old = member.header();
         let Some(score) = decide(Some(old)) else { return };
-        self.order.remove(|slot| slot.seen_from(old, name));
-        let slot = self.items.update(name, |member| {
+        self.order.remove(|scored| scored.seen_from(old, name));
+        let scored = self.items.update(name, |member| {
             member.set_header(score);
-            Slot::of(member)
+            Scored::of(member)
         });
-        if let Some(slot) = slot {
-            self.order.insert(slot, |other| other.seen_from(score, name));
+        if let Some(scored) = scored {
+            self.order.insert(scored, |other| other.seen_from(score, name));
         }
     }
 
@@ -153,15 +153,15 @@ impl Ranked {
     #[inline]
     pub fn insert(&mut self, name: &[u8], score: f64) {
         let member = Member::new(score, name, b"");
-        let slot = Slot::of(&member);
+        let scored = Scored::of(&member);
         self.items.insert(member);
-        self.order.insert(slot, |other| other.seen_from(score, name));
+        self.order.insert(scored, |other| other.seen_from(score, name));
     }
 
     /// Takes a member out; its score.
     pub fn remove(&mut self, name: &[u8]) -> Option<f64> {
         let score = self.score(name)?;
-        self.order.remove(|slot| slot.seen_from(score, name));
+        self.order.remove(|scored| scored.seen_from(score, name));
         self.items.remove(name);
         Some(score)
     }
@@ -169,9 +169,9 @@ impl Ranked {
     /// Takes out the members of these ranks.
     pub fn remove_ranks(&mut self, ranks: Range<usize>) {
         for _ in ranks.clone() {
-            let Some(slot) = self.order.take(ranks.start) else { return };
+            let Some(scored) = self.order.take(ranks.start) else { return };
             // SAFETY: the table still keeps the member that has just left the tree.
-            let name: &[u8] = unsafe { slot.name() };
+            let name: &[u8] = unsafe { scored.name() };
             drop(self.items.remove(name));
         }
     }
@@ -179,18 +179,18 @@ impl Ranked {
     /// How many members are `before` a place; they precede all others.
     pub fn count_before(&self, before: impl Fn(f64, &[u8]) -> bool) -> usize {
         // SAFETY: a member of the tree is in the table.
-        self.order.rank(|slot| before(slot.score, unsafe { slot.name() }))
+        self.order.rank(|scored| before(scored.score, unsafe { scored.name() }))
     }
 
     /// The same for a place that scores alone tell: looks at no member.
     #[inline]
     pub fn count_scores(&self, before: impl Fn(f64) -> bool) -> usize {
-        self.order.rank(|slot| before(slot.score))
+        self.order.rank(|scored| before(scored.score))
     }
 
     /// Members of these ranks with their scores, in order or in reverse.
     pub fn walk(&self, ranks: Range<usize>, reverse: bool) -> Walk<'_> {
-        Walk { slots: self.order.range(ranks), reverse }
+        Walk { members: self.order.range(ranks), reverse }
     }
 
     /// One step of a scan by name: the members of a bucket; the next cursor, 0 at the end.
@@ -210,7 +210,7 @@ impl Clone for Ranked {
 /// Members in order.
 #[derive(Clone)]
 pub struct Walk<'a> {
-    slots: rank::Items<'a, Slot>,
+    members: rank::Items<'a, Scored>,
     reverse: bool,
 }
 
@@ -219,23 +219,23 @@ impl<'a> Iterator for Walk<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let slot = if self.reverse { self.slots.next_back() } else { self.slots.next() }?;
+        let scored = if self.reverse { self.members.next_back() } else { self.members.next() }?;
         // Each member is a cache miss of its own: begin with those that come soon.
         let soon = if self.reverse {
-            let left = self.slots.behind();
+            let left = self.members.behind();
             left.len().checked_sub(MEMBERS_AHEAD).map(|at| left[at])
         } else {
-            self.slots.ahead().get(MEMBERS_AHEAD - 1).copied()
+            self.members.ahead().get(MEMBERS_AHEAD - 1).copied()
         };
         if let Some(soon) = soon {
             crate::table::prefetch(soon.member.get() as *const u8);
         }
         // SAFETY: the walk borrows table and tree for 'a, so that the member stays.
-        Some((unsafe { slot.name() }, slot.score))
+        Some((unsafe { scored.name() }, scored.score))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.slots.size_hint()
+        self.members.size_hint()
     }
 }
 

@@ -18,7 +18,7 @@ use memkv::command::session::Session;
 use memkv::command::turn::Turn;
 use memkv::config::Config;
 use memkv::config::choices::AppendFsync;
-use memkv::cron::Slots;
+use memkv::cron::ServiceThreads;
 use memkv::node::Node;
 use memkv::persist::walks::Job;
 use memkv::persist::{Storage, rewrite, save};
@@ -168,7 +168,7 @@ impl World {
     }
 
     fn load(&self) {
-        loading::load_data(self.node, self.registry, &self.config, Slots::after(1)).unwrap();
+        loading::load_data(self.node, self.registry, &self.config, ServiceThreads::after(1)).unwrap();
     }
 
     fn rewrite(&self) {
@@ -181,7 +181,7 @@ impl World {
             walks,
             libraries,
             config: &self.config,
-            slot: Slots::after(1).rewriter,
+            thread: ServiceThreads::after(1).rewriter,
         };
         walks.run_here(Job::Rewrite, || job.run()).unwrap();
         self.writer.lock().unwrap().tell();
@@ -190,9 +190,9 @@ impl World {
     fn save(&self) {
         let (Node { keyspace, rdb, walks, scripts, .. }, units) =
             (self.node, self.writer.lock().unwrap().data.len() - 1);
-        let (config, slot, changes) = (&self.config, Slots::after(1).rewriter, || (0, None));
+        let (config, thread, changes) = (&self.config, ServiceThreads::after(1).rewriter, || (0, None));
         let libraries = &scripts.libraries;
-        let job = save::Save { keyspace, rdb, walks, libraries, config, slot, changes: &changes };
+        let job = save::Save { keyspace, rdb, walks, libraries, config, thread, changes: &changes };
         walks.run_here(Job::Save, || job.run());
         assert!(rdb.last_ok.0.load(Relaxed));
         self.disk.note(Event::Saved(units));
@@ -204,7 +204,7 @@ impl World {
         let mut writer = self.writer.lock().unwrap();
         writer.run(&["FLUSHALL"]);
         let config = Config { appendonly, ..self.config.clone() };
-        let loaded = loading::load_data(self.node, self.registry, &config, Slots::after(1));
+        let loaded = loading::load_data(self.node, self.registry, &config, ServiceThreads::after(1));
         loaded.unwrap_or_else(|e| panic!("does not start: {e}: {story}: {:?}", listing()));
         writer.contents()
     }
@@ -262,13 +262,13 @@ impl Writer {
     /// One unit, and what it makes of the promises.
     fn unit(&mut self) {
         let n = self.data.len();
-        let (value, slot) = (format!("{n}:{}", "x".repeat(self.source.usize(0..1200))), format!("k{}", n % 6));
+        let (value, name) = (format!("{n}:{}", "x".repeat(self.source.usize(0..1200))), format!("k{}", n % 6));
         match self.source.u8(0..9) {
-            0 => drop(self.run(&["SET", &slot, &value])),
+            0 => drop(self.run(&["SET", &name, &value])),
             1 => drop(self.run(&["SET", "life", &value, "PX", "100000000"])),
             2 => drop(self.run(&["RPUSH", "list", &value])),
-            3 => drop(self.run(&["HSET", "hash", &slot, &value])),
-            4 => drop(self.run(&["ZADD", "zset", &n.to_string(), &slot])),
+            3 => drop(self.run(&["HSET", "hash", &name, &value])),
+            4 => drop(self.run(&["ZADD", "zset", &n.to_string(), &name])),
             5 => {
                 self.run(&["SADD", "set", &value, "a", "b"]);
             }

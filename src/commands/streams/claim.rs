@@ -61,7 +61,7 @@ impl Hands<'_, '_, '_> {
         self.stream.group(self.group).and_then(|group| group.delivery(id))
     }
 
-    /// An entry that is gone from the stream is nobody's to do.
+    /// Ends the delivery of an entry that is gone from the stream.
     fn drop_pending(&mut self, id: Id) -> bool {
         let Some(delivery) = self.group().release(id) else { return false };
         self.note(id, delivery);

@@ -45,7 +45,7 @@ pub const XDELEX: Command = Command {
     group: Group::Stream,
     flags: WRITE | FAST,
     keys: Keys::one(1, keys::RW | keys::DELETE),
-    doc: "Deletes entries, and with DELREF from what groups have pending; with ACKED only those that nobody has to read or acknowledge. For each id -1 if it is not there, 1 if it was deleted, 2 if it stays. O(log N) for each.",
+    doc: "Deletes entries, and with DELREF from what groups have pending; with ACKED only those that no group has to read or acknowledge. For each id -1 if it is not there, 1 if it was deleted, 2 if it stays. O(log N) for each.",
     examples: "> XADD s 1-1 f v\n\"1-1\"\n> XADD s 2-1 f v\n\"2-1\"\n> XGROUP CREATE s g 1-1\nOK\n> XDELEX s ACKED IDS 3 1-1 2-1 0-1\n1) (integer) 1\n2) (integer) 2\n3) (integer) -1",
     run: |ctx| delete(ctx, None),
 };

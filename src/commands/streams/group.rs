@@ -175,7 +175,7 @@ pub const XGROUP_DELCONSUMER: Command = Command {
     arity: 5,
     flags: WRITE,
     keys: Keys::one(2, keys::RW | keys::DELETE),
-    doc: "Removes a consumer; how many entries it had pending, which are nobody's to acknowledge then. O(N) in those.",
+    doc: "Removes a consumer; how many entries it had pending, which no consumer can acknowledge then. O(N) in those.",
     examples: "> XGROUP CREATE s g $ MKSTREAM\nOK\n> XGROUP CREATECONSUMER s g c\n(integer) 1\n> XGROUP DELCONSUMER s g c\n(integer) 0",
     run: |ctx| {
         let Ctx { args, db, out, .. } = ctx;

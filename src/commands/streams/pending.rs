@@ -153,7 +153,7 @@ pub const XNACK: Command = Command {
     group: Group::Stream,
     flags: WRITE | FAST,
     keys: Keys::write(1),
-    doc: "Puts pending entries back: they are nobody's, and first in line for whoever claims. SILENT takes one delivery back, FATAL counts the greatest number of them. How many were put back. O(log N) for each.",
+    doc: "Puts pending entries back: they have no owner, and are the first to be claimed. SILENT takes one delivery back, FATAL counts the greatest number of them. How many were put back. O(log N) for each.",
     examples: "> XADD s 1-1 f v\n\"1-1\"\n> XGROUP CREATE s g 0\nOK\n> XREADGROUP GROUP g c STREAMS s >\n*\n> XNACK s g FAIL IDS 1 1-1\n(integer) 1\n> XPENDING s g - + 1\n1) 1) \"1-1\"\n   2) \"\"\n   3) (integer) -1\n   4) (integer) 1",
     run: nack,
 };

@@ -199,7 +199,7 @@ fn new(
     served > 0
 }
 
-/// Takes over and answers what is nobody's or was delivered before `until`, with its idle time and deliveries.
+/// Takes over and answers what has no owner or was delivered before `until`, with its idle time and deliveries.
 fn claimed(
     stream: &mut Edit<'_, '_, Stream>,
     group: &[u8],

@@ -23,7 +23,7 @@ pub struct Group {
     pending: Index<Pending>,
     consumers: Vec<Option<Consumer>>,
     names: BTreeMap<Box<[u8]>, Owner>,
-    /// Entries that are nobody's.
+    /// Entries without an owner.
     ownerless: usize,
     /// The turn of the next entry put back.
     next_turn: i64,
@@ -49,7 +49,7 @@ pub struct Consumer {
 #[derive(Clone, Copy)]
 #[repr(C, packed(4))]
 struct Pending {
-    /// When it was delivered; of one that is nobody's its turn.
+    /// When it was delivered; of one without an owner its turn.
     at: Millis,
     deliveries: u64,
     owner: Owner,
@@ -69,7 +69,7 @@ pub struct Delivery {
 impl From<Pending> for Delivery {
     fn from(pending: Pending) -> Self {
         match pending.owner {
-            NOBODY => Self { at: 0, count: pending.deliveries, owner: None },
+            UNOWNED => Self { at: 0, count: pending.deliveries, owner: None },
             owner => Self { at: pending.at, count: pending.deliveries, owner: Some(owner) },
         }
     }
@@ -101,7 +101,7 @@ impl Group {
         self.pending.len()
     }
 
-    /// Those of them that were put back and are nobody's.
+    /// Those of them that were put back and have no owner.
     pub fn ownerless(&self) -> usize {
         self.ownerless
     }
@@ -162,7 +162,7 @@ impl Group {
             self.consumers.push(None);
             self.consumers.len() - 1
         });
-        let owner = Owner::try_from(at).ok().filter(|&owner| owner != NOBODY)?;
+        let owner = Owner::try_from(at).ok().filter(|&owner| owner != UNOWNED)?;
         self.consumers[at] = Some(Consumer::new(name, now));
         self.names.insert(name.into(), owner);
         Some(owner)
@@ -185,8 +185,8 @@ impl Group {
     pub fn assign(&mut self, id: Id, owner: Owner, at: Millis, deliveries: u64) {
         self.oldest = self.oldest.min(at);
         let before = self.pending.insert(id, Pending { at, deliveries, owner });
-        let had = before.map_or(NOBODY, |before| before.owner);
-        if before.is_some() && had == NOBODY {
+        let had = before.map_or(UNOWNED, |before| before.owner);
+        if before.is_some() && had == UNOWNED {
             self.ownerless -= 1;
         }
         if had != owner {
@@ -198,20 +198,20 @@ impl Group {
     /// Takes an entry out of what is pending: acknowledged, or gone.
     pub fn release(&mut self, id: Id) -> Option<Delivery> {
         let pending = self.pending.remove(id)?;
-        if pending.owner == NOBODY {
+        if pending.owner == UNOWNED {
             self.ownerless -= 1;
         }
         self.forget(pending.owner, id);
         Some(pending.into())
     }
 
-    /// Takes an entry away from its consumer: pending, but nobody's, behind those put back before.
+    /// Takes an entry away from its consumer: pending, but without an owner, behind those put back before.
     pub fn put_back(&mut self, id: Id, deliveries: u64) {
         let at = Millis::MIN + self.next_turn;
         self.next_turn += 1;
-        let before = self.pending.insert(id, Pending { at, deliveries, owner: NOBODY });
+        let before = self.pending.insert(id, Pending { at, deliveries, owner: UNOWNED });
         match before {
-            Some(Pending { owner: NOBODY, .. }) => {}
+            Some(Pending { owner: UNOWNED, .. }) => {}
             Some(Pending { owner, .. }) => {
                 self.ownerless += 1;
                 self.forget(owner, id);
@@ -221,12 +221,12 @@ impl Group {
     }
 
     fn forget(&mut self, owner: Owner, id: Id) {
-        if owner != NOBODY {
+        if owner != UNOWNED {
             self.consumer_mut(owner).ids.remove(id);
         }
     }
 
-    /// Up to `max` entries that are nobody's, and then those delivered at `until` or before, the longest idle first.
+    /// Up to `max` entries without an owner, and then those delivered at `until` or before, the longest idle first.
     /// Walks what is pending only if there may be one.
     pub fn claimable(&mut self, until: Millis, max: usize) -> Vec<Id> {
         if self.ownerless == 0 && self.oldest > until {
@@ -234,10 +234,10 @@ impl Group {
         }
         let (mut found, mut oldest) = (Vec::new(), Millis::MAX);
         for (id, pending) in self.pending.iter() {
-            if pending.owner == NOBODY || pending.at <= until {
+            if pending.owner == UNOWNED || pending.at <= until {
                 found.push((pending.at, id));
             }
-            if pending.owner != NOBODY {
+            if pending.owner != UNOWNED {
                 oldest = oldest.min(pending.at);
             }
         }
@@ -299,7 +299,7 @@ impl Group {
     /// Takes a pending entry from a file, whose owner comes later. False if it is there already.
     pub(super) fn load(&mut self, id: Id, at: Millis, deliveries: u64) -> bool {
         self.ownerless += 1;
-        self.pending.insert(id, Pending { at, deliveries, owner: NOBODY }).is_none()
+        self.pending.insert(id, Pending { at, deliveries, owner: UNOWNED }).is_none()
     }
 
     /// Gives a loaded entry its owner.
@@ -311,18 +311,18 @@ impl Group {
         self.consumer_mut(owner).ids.insert(id, ());
     }
 
-    /// Puts entries that are nobody's, as loaded, in line by id.
+    /// Puts entries without an owner, as loaded, in line by id.
     pub(super) fn line_up(&mut self) {
         if self.ownerless > 0 {
             let ids =
-                self.pending.iter().filter(|(_, pending)| pending.owner == NOBODY).map(|(id, p)| (id, p.deliveries));
+                self.pending.iter().filter(|(_, pending)| pending.owner == UNOWNED).map(|(id, p)| (id, p.deliveries));
             ids.collect::<Vec<_>>().into_iter().for_each(|(id, deliveries)| self.put_back(id, deliveries));
         }
     }
 }
 
 /// Stands for no consumer.
-const NOBODY: Owner = Owner::MAX;
+const UNOWNED: Owner = Owner::MAX;
 /// A consumer with more than this share of what is pending is removed by one walk over all of it.
 const WALK_SHARE: usize = 16;
 /// A name's place in an ordered map.

@@ -82,7 +82,7 @@ impl Loader {
 /// A group in the making.
 pub struct GroupLoader {
     group: Group,
-    /// Entries that are nobody's, as they should be.
+    /// Entries without an owner, as they should be.
     of_nobody: usize,
 }
 
@@ -96,7 +96,7 @@ impl GroupLoader {
 
     /// The next consumer; `None` for the one that stands for none.
     pub fn consumer(&mut self, name: &[u8], seen: Millis, active: Option<Millis>) -> Result<Option<Owner>, Malformed> {
-        if (name, seen) == (walk::NOBODY_NAME, walk::NOBODY_SEEN) {
+        if (name, seen) == (walk::UNOWNED_NAME, walk::UNOWNED_SEEN) {
             return Ok(None);
         }
         let owner = self.group.create(name, seen).ok_or(Malformed("Duplicate stream consumer detected"))?;

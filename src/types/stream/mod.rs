@@ -394,7 +394,7 @@ impl Stream {
     }
 
     /// States that a group was delivered entries behind its last, in order: to a consumer, who has them pending from now
-    /// on, or to nobody in particular.
+    /// on, or to no consumer in particular.
     pub fn deliver(&mut self, group: &[u8], ids: &[Id], owner: Option<Owner>, now: Millis) {
         let numbers = self.numbers();
         let Some(group) = self.groups.get_mut(group) else { return };

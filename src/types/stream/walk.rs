@@ -1,6 +1,6 @@
 //! A stream part by part, in the order of files, so that a walk can rest between two parts.
 //!
-//! What is nobody's goes to a consumer without a name that never asked ([`NOBODY_NAME`], [`NOBODY_SEEN`]): older servers
+//! Entries without an owner go to a consumer without a name that never asked ([`UNOWNED_NAME`], [`UNOWNED_SEEN`]): older servers
 //! know owners only.
 
 use super::Stream;
@@ -41,9 +41,9 @@ pub struct Owns<'a> {
 }
 
 impl Owns<'_> {
-    /// It stands for none.
-    pub fn is_nobody(&self) -> bool {
-        (self.name, self.seen) == (NOBODY_NAME, NOBODY_SEEN)
+    /// It stands for entries without an owner.
+    pub fn is_unowned(&self) -> bool {
+        (self.name, self.seen) == (UNOWNED_NAME, UNOWNED_SEEN)
     }
 }
 
@@ -103,8 +103,8 @@ impl Walk {
                     None => {
                         visit(Part::Consumers(group.consumers().len() + usize::from(has_nobody(group))));
                         if has_nobody(group) {
-                            visit(Part::Consumer(owns(name, group, NOBODY_NAME)));
-                            Self::Owned(std::mem::take(name), NOBODY_NAME.into(), Id::ZERO)
+                            visit(Part::Consumer(owns(name, group, UNOWNED_NAME)));
+                            Self::Owned(std::mem::take(name), UNOWNED_NAME.into(), Id::ZERO)
                         } else {
                             Self::Consumers(std::mem::take(name), None)
                         }
@@ -151,27 +151,27 @@ fn after(name: Option<&[u8]>) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (name.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
-/// Entries are nobody's, and no consumer is without a name that could take them along.
+/// Entries have no owner, and no consumer is without a name that could take them along.
 fn has_nobody(group: &Group) -> bool {
-    group.ownerless() > 0 && group.find(NOBODY_NAME).is_none()
+    group.ownerless() > 0 && group.find(UNOWNED_NAME).is_none()
 }
 
 fn owns<'a>(group_name: &'a [u8], group: &'a Group, name: &'a [u8]) -> Owns<'a> {
     let consumer: Option<&Consumer> = group.find(name).map(|owner| group.consumer(owner));
-    let extra = if name == NOBODY_NAME { group.ownerless() } else { 0 };
+    let extra = if name == UNOWNED_NAME { group.ownerless() } else { 0 };
     Owns {
         group: group_name,
         name,
-        seen: consumer.map_or(NOBODY_SEEN, |consumer| consumer.seen),
+        seen: consumer.map_or(UNOWNED_SEEN, |consumer| consumer.seen),
         active: consumer.and_then(|consumer| consumer.active),
         pending: consumer.map_or(0, Consumer::pending) + extra,
     }
 }
 
-/// What a consumer has pending, from an id on; the nameless one has what is nobody's as well.
+/// What a consumer has pending, from an id on; the nameless one has those without an owner as well.
 fn owned<'a>(group: &'a Group, name: &[u8], from: Id) -> Box<dyn Iterator<Item = (Id, Delivery)> + 'a> {
     let owner = group.find(name);
-    if name == NOBODY_NAME && group.ownerless() > 0 {
+    if name == UNOWNED_NAME && group.ownerless() > 0 {
         return Box::new(
             group.pending_from(from).filter(move |(_, delivery)| delivery.owner.is_none() || delivery.owner == owner),
         );
@@ -203,8 +203,8 @@ impl Cut {
 }
 
 /// The consumer that stands for none in files: it has no name, and never asked.
-pub(super) const NOBODY_NAME: &[u8] = b"";
-pub(super) const NOBODY_SEEN: Millis = 0;
+pub(super) const UNOWNED_NAME: &[u8] = b"";
+pub(super) const UNOWNED_SEEN: Millis = 0;
 /// Parts visited between two looks at other things; a listpack counts as several.
 const PIECE: usize = 256;
 const NODE_PARTS: usize = 16;
