@@ -198,11 +198,11 @@ impl Apply for Replay {
     fn foresee<'a>(&mut self, commands: impl Iterator<Item = ArgvView<'a>>) -> Result<(), String> {
         self.put_keys()?;
         let (keyspace, db) = (&self.turn.node.keyspace, self.session.db);
-        let mut before = None;
+        let mut head = None;
         self.foreseen.extend(commands.map(|argv| {
-            let looked_up = LookedUp::of(self.registry, keyspace, argv, before);
+            let looked_up = LookedUp::of(self.registry, keyspace, argv, head);
             looked_up.place.inspect(|&place| keyspace.prefetch_stripe(place));
-            before = Some((argv, looked_up));
+            head = looked_up.head(argv);
             looked_up
         }));
         let places = || self.foreseen.iter().filter_map(|looked_up| looked_up.place);

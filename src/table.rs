@@ -837,10 +837,11 @@ fn mask(bits: u32) -> u64 {
 
 #[inline]
 fn address(hash: u64, buckets: usize) -> usize {
-    let (level, _) = shape(buckets);
-    let long = hash & mask(level + 1);
+    // `buckets` > 0: one bit more than its level.
+    let mask = u64::MAX.wrapping_shr(buckets.leading_zeros());
+    let long = hash & mask;
     // With one bit more the bucket may not exist yet; then it still lives where one bit less says.
-    (if long < buckets as u64 { long } else { hash & mask(level) }) as usize
+    (if long < buckets as u64 { long } else { long & mask >> 1 }) as usize
 }
 
 /// Which segment holds a bucket, and where in it: 1, 1, 2, 4, 8, 16, 32 buckets, then 64 each.

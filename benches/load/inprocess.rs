@@ -131,9 +131,9 @@ impl Worker {
                     let view = |bytes: &Range<usize>, spans: &Range<usize>| {
                         ArgvView::new(&self.input[bytes.clone()], &self.spans[spans.clone()])
                     };
-                    let before = self.found.last().map(|last| (view(&last.bytes, &last.spans), last.looked_up));
+                    let head = self.found.last().and_then(|last| last.looked_up.head(view(&last.bytes, &last.spans)));
                     let keyspace = &self.node.keyspace;
-                    let looked_up = LookedUp::of(self.registry, keyspace, view(&bytes, &spans), before);
+                    let looked_up = LookedUp::of(self.registry, keyspace, view(&bytes, &spans), head);
                     looked_up.place.into_iter().for_each(|place| keyspace.prefetch_stripe(place));
                     self.found.push(Found { bytes, spans, canonical, looked_up });
                     at += len;

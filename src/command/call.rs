@@ -13,11 +13,11 @@ use super::scripts::{self, Anew};
 use super::session::{Queue, Then};
 use super::slots;
 use super::turn::{Called, LookedUp, Prepared, Turn};
-use super::unit::{Ended, Passed, unit};
+use super::unit::{NotEnded, Passed, unit};
 use super::waiting;
 use super::{ADMIN, Error, PATTERNS, PLAIN_WITHOUT, RUNS_QUEUE, RUNS_SCRIPT, Session, WALK, WORLD};
 use crate::clock;
-use crate::keyspace::{AccessMode, Db, Held, Hint, Hints, Keyspace};
+use crate::keyspace::{AccessMode, Db, Hint, Hints, Keyspace, SideEffects};
 use crate::resp::{Argv, ArgvView, Out};
 use smallvec::smallvec;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,7 +47,8 @@ fn dispatch(turn: &mut Turn<'_>, session: &mut Session, request: Prepared<'_>, o
         write_pushes(turn, session, out);
     }
     session.client.facts.last_command.store(row.id + 1, Relaxed);
-    finish(turn, session, Passed { row, argv, canonical, again: None }, smallvec![hint], held, out)
+    let ended = unit(turn, session, &Passed { row, argv, canonical, again: None }, smallvec![hint], held, out);
+    after(turn, row, ended.side_effects, ended.not_ended.is_some())
 }
 
 /// Any command, whatever the gates say.
@@ -117,14 +118,12 @@ fn pass_and_run(turn: &mut Turn<'_>, session: &mut Session, passed: Passed<'_>, 
             return hold_back(turn, session, row, out);
         };
         let mut ended = unit(turn, session, &passed, hints, held, out);
-        if let Some(departure) = ended.leaves.take() {
-            return scripts::depart(turn, session, departure, None);
-        }
-        match ended.anew {
-            None => return after(turn, row, ended),
+        match ended.not_ended.take().map(|not_ended| *not_ended) {
+            Some(NotEnded::Leaves(departure)) => return scripts::depart(turn, session, departure, None),
             // Once with the stripes it turned out to need; a script that then needs others owns the world.
-            Some(Anew::Stripes(stripes)) if more.is_empty() => more = stripes,
-            Some(_) => world = true,
+            Some(NotEnded::Anew(Anew::Stripes(stripes))) if more.is_empty() => more = stripes,
+            Some(NotEnded::Anew(_)) => world = true,
+            waits => return after(turn, row, ended.side_effects, waits.is_some()),
         }
     }
     own_the_world(turn, session, &passed, out)
@@ -140,9 +139,12 @@ fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, passed: &Passed<'_>
         return hold_back(turn, session, row, out);
     };
     let mut ended = unit(turn, session, passed, Hints::new(), node.keyspace.own_world(&exclusive), out);
-    if let Some(departure) = ended.leaves.take() {
-        return scripts::depart(turn, session, departure, Some(exclusive));
-    }
+    let not_ended = ended.not_ended.take().map(|not_ended| *not_ended);
+    let waits = match not_ended {
+        Some(NotEnded::Leaves(departure)) => return scripts::depart(turn, session, departure, Some(exclusive)),
+        Some(NotEnded::Waits) => true,
+        Some(NotEnded::Anew(_)) | None => false,
+    };
     if let Some(raw) = turn.raw.take() {
         node.journal.stream.append_raw(&raw, session.db);
     }
@@ -155,7 +157,7 @@ fn own_the_world(turn: &mut Turn<'_>, session: &mut Session, passed: &Passed<'_>
         turn.tick = clock::ticks();
     }
     turn.enter_again();
-    after(turn, row, ended)
+    after(turn, row, ended.side_effects, waits)
 }
 
 /// What making room for a command has told its own client stands before the command's reply.
@@ -177,33 +179,24 @@ fn hold_back(turn: &mut Turn<'_>, session: &mut Session, row: Row, out: &mut Vec
     }
 }
 
-/// Runs a unit under its locks, and what follows from it.
-#[inline]
-fn finish(
-    turn: &mut Turn<'_>,
-    session: &mut Session,
-    passed: Passed<'_>,
-    hints: Hints,
-    held: Held<'_>,
-    out: &mut Vec<u8>,
-) -> Called {
-    let row = passed.row;
-    let ended = unit(turn, session, &passed, hints, held, out);
-    after(turn, row, ended)
-}
-
-#[inline]
-fn after(turn: &mut Turn<'_>, row: Row, ended: Ended) -> Called {
-    if let Some(side_effects) = ended.side_effects {
-        if turn.is_outside() && !side_effects.ready.is_empty() {
-            turn.inside = Some(turn.node.keyspace.gate.enter(turn.thread));
-        }
-        waiting::serve(turn, side_effects.ready);
+/// What follows from a unit when its locks are free.
+#[inline(always)]
+fn after(turn: &mut Turn<'_>, row: Row, side_effects: Option<Box<SideEffects>>, waits: bool) -> Called {
+    if let Some(side_effects) = side_effects {
+        serve_ready(turn, *side_effects);
     }
     if row.command.has(ADMIN) {
         turn.config = turn.node.config.load();
     }
-    if ended.waits { Called::Waits } else { Called::Done }
+    if waits { Called::Waits } else { Called::Done }
+}
+
+#[cold]
+fn serve_ready(turn: &mut Turn<'_>, side_effects: SideEffects) {
+    if turn.is_outside() && !side_effects.ready.is_empty() {
+        turn.inside = Some(turn.node.keyspace.gate.enter(turn.thread));
+    }
+    waiting::serve(turn, side_effects.ready);
 }
 
 /// Where the keys live that a unit will touch, in the order it will touch them. The memory is asked for all of them, step

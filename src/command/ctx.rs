@@ -33,16 +33,22 @@ pub struct Ctx<'a, 'k> {
     pub(super) may_wait: bool,
     /// The command waited, and is tried again.
     pub again: bool,
-    /// The handler found nothing and waits.
-    pub(super) waiting: Option<Wait>,
     /// A command inside this one may have changed the configuration.
     pub(super) reconfigures: bool,
-    /// The unit was taken back and is to begin anew.
-    pub(super) anew: Option<Anew>,
     /// A script may leave its worker.
     pub(super) may_leave: bool,
-    /// It does.
-    pub(super) leaves: Option<Box<dyn Leaving>>,
+    /// The handler returned before the command's end. A pointer, because every command makes a context.
+    pub(super) unfinished: Option<Box<Unfinished>>,
+}
+
+/// How a command goes on that is not at its end.
+pub(super) enum Unfinished {
+    /// It found nothing and waits.
+    Waits(Wait),
+    /// The unit was taken back and is to begin anew.
+    Anew(Anew),
+    /// The script leaves its worker.
+    Leaves(Box<dyn Leaving>),
 }
 
 /// The server as a command sees it.
@@ -66,10 +72,8 @@ impl<'a, 'k> Ctx<'a, 'k> {
         effects: &'a mut Effects,
     ) -> Self {
         let Surroundings { node, config, stats, registry } = around;
-        let (secrets, spoke, canonical, may_wait, waiting, anew) = (0, false, false, false, None, None);
-        let args = Args::new(argv);
         Self {
-            args,
+            args: Args::new(argv),
             db,
             out,
             session,
@@ -78,17 +82,15 @@ impl<'a, 'k> Ctx<'a, 'k> {
             stats,
             registry,
             row,
-            secrets,
+            secrets: 0,
             effects,
-            spoke,
-            canonical,
-            may_wait,
+            spoke: false,
+            canonical: false,
+            may_wait: false,
             again: false,
             reconfigures: false,
-            waiting,
-            anew,
             may_leave: false,
-            leaves: None,
+            unfinished: None,
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn run_with(ctx: &mut Ctx<'_, '_>, started: u64, handler: impl FnOnce
     let result = handler(ctx);
     ctx.db.mode.hide_expired = hides;
     let result = stray::judged(ctx, result);
-    if ctx.waiting.is_some() || ctx.anew.is_some() || ctx.leaves.is_some() {
+    if ctx.unfinished.is_some() {
         resp::block::truncate(ctx.out.buf, start);
         // It counts when it is served.
         ctx.flush_expired();

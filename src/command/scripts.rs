@@ -9,7 +9,7 @@
 
 use super::Registry;
 use super::call::{abandon_transaction, call};
-use super::ctx::{Ctx, Reply, Surroundings};
+use super::ctx::{Ctx, Reply, Surroundings, Unfinished};
 use super::effects::{Audience, Effects};
 use super::registry::Row;
 use super::run::{count_error, run_handler, run_with};
@@ -40,7 +40,7 @@ pub enum Anew {
 impl Ctx<'_, '_> {
     /// The unit was taken back; it is to run again.
     pub fn begin_anew(&mut self, anew: Anew) {
-        self.anew = Some(anew);
+        self.unfinished = Some(Box::new(Unfinished::Anew(anew)));
     }
 
     /// Whether a script that goes on may leave the thread.
@@ -50,7 +50,7 @@ impl Ctx<'_, '_> {
 
     /// The script goes on elsewhere.
     pub fn leave(&mut self, script: Box<dyn Leaving>) {
-        self.leaves = Some(script);
+        self.unfinished = Some(Box::new(Unfinished::Leaves(script)));
     }
 
     /// Runs a command for a script: as another session, its reply into another buffer, its effects for `audience`.
@@ -182,7 +182,7 @@ impl Departure {
         let reply = Reply(Out::new(&mut out, session.proto));
         let mut ctx = Ctx::new(around, (row, argv.view()), &mut db, reply, &mut session, &mut turn.effects);
         turn.tick = run_with(&mut ctx, began, |ctx| script.go_on(ctx));
-        let anew = ctx.anew.is_some();
+        let anew = matches!(ctx.unfinished.as_deref(), Some(Unfinished::Anew(_)));
         let side_effects = unit::end(&mut turn, db, session.client.id);
         if let Some(exclusive) = exclusive {
             drop(exclusive);

@@ -4,7 +4,7 @@
 //! takes nothing for it ([`crate::keyspace::Held`]); here the command fails, the log names it, and INFO counts it under
 //! the error's own code (`errorstat_INTERNAL`). What the command did to keys that are its own stays done.
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unfinished};
 use super::{Error, Outcome};
 
 /// The command's result, or the error in its place.
@@ -15,7 +15,7 @@ pub(super) fn judged(ctx: &mut Ctx<'_, '_>, result: Outcome) -> Outcome {
 
 #[cold]
 fn strayed(ctx: &mut Ctx<'_, '_>) -> Error {
-    ctx.waiting = None;
+    ctx.unfinished.take_if(|unfinished| matches!(**unfinished, Unfinished::Waits(_)));
     let name = ctx.row.command.full_name();
     crate::log::warning!(
         "Internal error: '{name}' touched a key that its description does not declare. Please report it."

@@ -66,26 +66,39 @@ pub struct LookedUp {
     pub place: Option<Place>,
 }
 
+/// How a request begins whose one key is its first argument: the number of its arguments, and its name.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    pub bytes: &'a [u8],
+    pub row: Row,
+}
+
 impl LookedUp {
-    /// `before`: the request before it, which in most batches is of the same kind.
+    /// `head`: of a request before it, which in most batches is of the same kind.
     #[inline]
-    pub fn of(
-        registry: &Registry,
-        keyspace: &Keyspace,
-        argv: ArgvView<'_>,
-        before: Option<(ArgvView<'_>, LookedUp)>,
-    ) -> Self {
-        // Whose key is its first argument is no subcommand.
-        let is_as = |other: ArgvView<'_>, row: Option<Row>| {
-            let words = if row.is_some_and(|row| row.key_at(argv.len()) == 1) { 1 } else { 2 };
-            argv.len() == other.len() && (0..words).all(|i| argv.get(i) == other.get(i))
-        };
-        let row = match before {
-            Some((other, Self { row, place: Some(_) })) if is_as(other, row) => row,
-            _ => registry.lookup(argv),
-        };
+    pub fn of(registry: &Registry, keyspace: &Keyspace, argv: ArgvView<'_>, head: Option<Head<'_>>) -> Self {
+        match head {
+            Some(Head { bytes, row }) if argv.bytes().starts_with(bytes) => {
+                Self { row: Some(row), place: Some(keyspace.place(argv.get(1))) }
+            }
+            _ => Self::of_any(registry, keyspace, argv),
+        }
+    }
+
+    #[inline(never)]
+    fn of_any(registry: &Registry, keyspace: &Keyspace, argv: ArgvView<'_>) -> Self {
+        let row = registry.lookup(argv);
         let key_at = row.map_or(0, |row| row.key_at(argv.len()));
         Self { row, place: (key_at > 0).then(|| keyspace.place(argv.get(key_at))) }
+    }
+
+    /// What the next request may be compared with. Of a request in multi-bulk form, whose first bytes tell where its name
+    /// ends.
+    #[inline]
+    pub fn head<'a>(&self, argv: ArgvView<'a>) -> Option<Head<'a>> {
+        let row = self.row.filter(|row| row.key_at(argv.len()) == 1)?;
+        let bytes = argv.head().filter(|bytes| bytes.starts_with(b"*"))?;
+        Some(Head { bytes, row })
     }
 }
 
@@ -183,13 +196,10 @@ impl<'n> Turn<'n> {
     }
 
     /// Appends what a unit did to the journal. Under the unit's locks.
-    #[inline]
     pub(super) fn append_effects(&mut self) {
-        if !self.effects.is_empty() {
-            let (log, replicas) = self.effects.records();
-            self.journal_end = self.node.journal.append(log, replicas, self.now);
-            self.effects.clear();
-        }
+        let (log, replicas) = self.effects.records();
+        self.journal_end = self.node.journal.append(log, replicas, self.now);
+        self.effects.clear();
     }
 
     /// Runs `work` on one key outside any command: loading.
@@ -222,22 +232,45 @@ impl<'n> Turn<'n> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::Argv;
+    use crate::resp::{Limits, Parser, Span, Step, encode_request};
 
     #[test]
     fn a_request_like_the_one_before_it_is_the_same_command_only_if_its_subcommand_is() {
         let (registry, keyspace) = (Registry::new(crate::commands::FAMILIES), Keyspace::new(1, 16, 1, 0));
-        let mut before = None;
-        let lines =
-            ["XGROUP CREATE s g $", "XGROUP CREATECONSUMER s g c", "GET a", "GET b", "OBJECT FREQ k", "OBJECT HELP k"];
-        let argvs: Vec<Argv> = lines.iter().map(|line| Argv::of(line.split(' '))).collect();
-        let names = argvs.iter().map(|argv| {
-            let looked_up = LookedUp::of(&registry, &keyspace, argv.view(), before);
-            before = Some((argv.view(), looked_up));
-            looked_up.row.map(|row| row.command.name)
-        });
-        let consumer = Some("XGROUP CREATECONSUMER");
-        let expected = [Some("XGROUP CREATE"), consumer, Some("GET"), Some("GET"), Some("OBJECT FREQ"), None];
-        assert_eq!(names.collect::<Vec<_>>(), expected);
+        let lines = [
+            ("XGROUP CREATE s g $", Some("XGROUP CREATE")),
+            ("XGROUP CREATECONSUMER s g c", Some("XGROUP CREATECONSUMER")),
+            ("GET a", Some("GET")),
+            ("GET b", Some("GET")),
+            ("GETEX b", Some("GETEX")),
+            ("DEL b", Some("DEL")),
+            ("DEL b c", Some("DEL")),
+            ("GET b c", None),
+            ("OBJECT FREQ k", Some("OBJECT FREQ")),
+            ("OBJECT HELP k", None),
+        ];
+        let mut input = Vec::new();
+        for (line, _) in lines {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            encode_request(&mut input, words.into_iter());
+        }
+        input.extend_from_slice(b"get b\r\nget b\r\ngetex b\r\n");
+        let names = lines.iter().map(|(_, name)| *name).chain([Some("GET"), Some("GET"), Some("GETEX")]);
+        let limits = Limits { bulk_bytes_max: 100, authenticated: true };
+        let (mut parser, mut at, mut before) = (Parser::default(), 0, None::<(usize, Vec<Span>, LookedUp)>);
+        for name in names {
+            let mut spans = Vec::new();
+            let Step::Request { len, .. } = parser.next(&mut input[at..], &mut spans, &limits) else {
+                panic!("{name:?}")
+            };
+            let head = before.as_ref().and_then(|(at, spans, last)| last.head(ArgvView::new(&input[*at..], spans)));
+            let argv = ArgvView::new(&input[at..at + len], &spans);
+            let looked_up = LookedUp::of(&registry, &keyspace, argv, head);
+            assert_eq!(looked_up.row.map(|row| row.command.name), name);
+            let has_one_key = name.is_some_and(|name| name != "DEL" || argv.len() == 2);
+            assert_eq!(looked_up.place.is_some(), has_one_key, "{name:?}");
+            before = Some((at, spans, looked_up));
+            at += len;
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! Cost: a unit that told nothing and freed nothing asks one pointer.
 
 use super::RUNS_SCRIPT;
-use super::ctx::{Ctx, Reply, Surroundings};
+use super::ctx::{Ctx, Reply, Surroundings, Unfinished};
 use super::effects::Effects;
 use super::monitor_line;
 use super::registry::Row;
@@ -36,16 +36,22 @@ pub(super) struct Passed<'a> {
     pub again: Option<&'a Waiter>,
 }
 
-/// How a unit ended.
+/// How a unit ended. Two pointers, which a call returns in registers.
 pub(super) struct Ended {
-    /// The command found nothing and waits.
-    pub waits: bool,
     /// What is left to do: for the waiters of its keys, and for emptied databases, to be freed outside the gate.
     pub side_effects: Option<Box<SideEffects>>,
+    /// Its command did not end with it.
+    pub not_ended: Option<Box<NotEnded>>,
+}
+
+/// How a command goes on behind its unit.
+pub(super) enum NotEnded {
+    /// It found nothing and waits.
+    Waits,
     /// It was taken back and is to run again.
-    pub anew: Option<Anew>,
+    Anew(Anew),
     /// It goes on in another thread, which ends it.
-    pub leaves: Option<Box<Departure>>,
+    Leaves(Box<Departure>),
 }
 
 /// Runs a command as a unit, under its locks, which are released at its end.
@@ -68,26 +74,52 @@ pub(super) fn unit(
     ctx.may_leave = turn.home.is_some();
     let began = turn.tick;
     turn.tick = run_handler(&mut ctx, began);
-    if let Some(script) = ctx.leaves {
-        let departure = Departure::new(script, (row, argv), began, db, session, std::mem::take(&mut turn.effects));
-        return Ended { waits: false, side_effects: None, anew: None, leaves: Some(Box::new(departure)) };
-    }
+    let unfinished = ctx.unfinished.take();
     if again.is_none() && ctx.node.clients.monitors.any() && !row.command.has(RUNS_SCRIPT) {
         monitor_line::show(&ctx);
     }
-    let (wait, anew) = (ctx.waiting, ctx.anew);
-    let waits = wait.is_some();
-    match (wait, again) {
-        (Some(wait), None) => waiting::park(turn.node, &mut db, session, passed, wait),
-        (None, Some(waiter)) => {
-            waiter.claims.served();
-            db.unpark(waiter);
-        }
-        (Some(wait), Some(waiter)) => waiter.look_at.store(wait.look_at.unwrap_or(i64::MAX), Relaxed),
-        (None, None) => {}
+    if let Some(unfinished) = unfinished {
+        return put_off(turn, session, passed, (db, began), *unfinished);
     }
-    let side_effects = end(turn, db, session.client.id);
-    Ended { waits, side_effects, anew, leaves: None }
+    if let Some(waiter) = again {
+        waiter.claims.served();
+        db.unpark(waiter);
+    }
+    Ended { side_effects: end(turn, db, session.client.id), not_ended: None }
+}
+
+/// The end of a unit whose command goes on. `began`: its first tick.
+#[cold]
+fn put_off(
+    turn: &mut Turn<'_>,
+    session: &mut Session,
+    passed: &Passed<'_>,
+    (mut db, began): (Db<'_>, u64),
+    unfinished: Unfinished,
+) -> Ended {
+    let not_ended = match (unfinished, passed.again) {
+        (Unfinished::Leaves(script), _) => {
+            let (command, effects) = ((passed.row, passed.argv), std::mem::take(&mut turn.effects));
+            let departure = Departure::new(script, command, began, db, session, effects);
+            return Ended { side_effects: None, not_ended: Some(Box::new(NotEnded::Leaves(Box::new(departure)))) };
+        }
+        (Unfinished::Waits(wait), None) => {
+            waiting::park(turn.node, &mut db, session, passed, wait);
+            NotEnded::Waits
+        }
+        (Unfinished::Waits(wait), Some(waiter)) => {
+            waiter.look_at.store(wait.look_at.unwrap_or(i64::MAX), Relaxed);
+            NotEnded::Waits
+        }
+        (Unfinished::Anew(anew), again) => {
+            if let Some(waiter) = again {
+                waiter.claims.served();
+                db.unpark(waiter);
+            }
+            NotEnded::Anew(anew)
+        }
+    };
+    Ended { side_effects: end(turn, db, session.client.id), not_ended: Some(Box::new(not_ended)) }
 }
 
 /// The beginning of a unit: the session's database over the locks of the unit's keys.
@@ -106,19 +138,27 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
 /// The end of every unit. Appends its effects, sends what it tells others, counts, and releases its locks. `by`: the id of
 /// the client whose command it was; 0 for none. Returns what is left to do for the caller: the waiters of keys that became
 /// ready, and emptied databases.
-#[inline]
+#[inline(always)]
 pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<SideEffects>> {
     if db.changes.did_seldom() {
         note_expired(db.changes.take_expired(), &mut turn.effects, turn.stats, db.mode.lazy_free);
     }
-    turn.append_effects();
+    if !turn.effects.is_empty() {
+        turn.append_effects();
+    }
     let (changes, counters) = (&db.changes, &turn.stats.counters);
     counters.keyspace_hits.add(changes.hits);
     counters.keyspace_misses.add(changes.misses);
     if changes.dirty > 0 {
         counters.changes.add(changes.dirty);
     }
-    let mut side_effects = db.changes.take_side_effects()?;
+    let side_effects = db.changes.take_side_effects()?;
+    Some(end_rarely(turn, db, side_effects, by))
+}
+
+/// The end of a unit that did what few do.
+#[cold]
+fn end_rarely(turn: &mut Turn<'_>, db: Db<'_>, mut side_effects: Box<SideEffects>, by: u64) -> Box<SideEffects> {
     if !side_effects.notices.is_empty() {
         tell(turn, &std::mem::take(&mut side_effects.notices), by);
     }
@@ -128,7 +168,7 @@ pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<Si
     for (index, key, at) in side_effects.owned.drain(..) {
         turn.node.replication.own_keys.remember(index, &key, at);
     }
-    Some(side_effects)
+    side_effects
 }
 
 /// The end of a unit in which no client's command runs: commands that wait for its keys are served too. Inside the gate.

@@ -6,12 +6,12 @@
 //! waiters served. A served command may itself make keys ready (BLMOVE into an awaited list): the chain is followed to its
 //! end, which comes because every link takes a waiter away.
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unfinished};
 use super::error::Error;
 use super::registry::Row;
 use super::session::Session;
 use super::turn::Turn;
-use super::unit::{self, Passed, unit};
+use super::unit::{self, NotEnded, Passed, unit};
 use super::{Group, Outcome, gates, keys, permission};
 use crate::clients::{Client, Pause};
 use crate::clock::{self, Millis};
@@ -110,7 +110,7 @@ impl Ctx<'_, '_> {
 
     /// The same where the handler has asked [`Ctx::may_wait`].
     pub fn wait(&mut self, wait: Wait) -> Outcome {
-        self.waiting = Some(wait);
+        self.unfinished = Some(Box::new(Unfinished::Waits(wait)));
         Ok(())
     }
 
@@ -276,7 +276,7 @@ fn attempt(turn: &mut Turn<'_>, waiter: &Arc<Waiter>) -> Attempt {
     let mut reply = Vec::new();
     let held = db.into_held();
     let ended = resp::unlimited(|| unit(turn, &mut session, &passed, Hints::new(), held, &mut reply));
-    if ended.waits {
+    if matches!(ended.not_ended.as_deref(), Some(NotEnded::Waits)) {
         client.facts.blocked.store(true, Relaxed);
         client.release();
         return Attempt::Nothing;

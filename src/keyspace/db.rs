@@ -233,11 +233,11 @@ impl<'k> Db<'k> {
     }
 
     /// The entry of a key, due or not. No side effects.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, place: Place, key: &[u8]) -> Option<(Found, Entry)> {
         let table = &self.held.share_there(place.stripe as usize, self.index)?.table;
         // SAFETY: words in a keyspace table are live entries, and their stripe is held.
-        let found = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.key() == key)?;
+        let found = table.find(place.hash, |word| unsafe { Entry::from_word(word) }.is_of(key))?;
         // SAFETY: as above.
         Some((found, unsafe { Entry::from_word(table.word(found)) }))
     }

@@ -156,6 +156,19 @@ impl<'a> EntryRef<'a> {
         self.0.access()
     }
 
+    /// Whether it is a key's entry. Most keys are 8 to 32 bytes long, for which a call to compare them costs more than the
+    /// comparison.
+    #[inline]
+    pub fn is_of(self, key: &[u8]) -> bool {
+        let own: &[u8] = self.key();
+        match key.len() {
+            len if len != own.len() => false,
+            8..=16 => own.first_chunk::<8>() == key.first_chunk() && own.last_chunk::<8>() == key.last_chunk(),
+            17..=32 => own.first_chunk::<16>() == key.first_chunk() && own.last_chunk::<16>() == key.last_chunk(),
+            _ => own == key,
+        }
+    }
+
     pub fn marks(self) -> Marks {
         self.0.marks()
     }
@@ -297,6 +310,19 @@ impl Entry {
     pub fn key<'a>(self) -> &'a [u8] {
         // SAFETY: the key's bytes were written by `new` and stay while the entry is in place.
         unsafe { std::slice::from_raw_parts(self.at(key_offset(self.flags())), self.key_len()) }
+    }
+
+    /// Whether it is a key's entry. Most keys are 8 to 32 bytes long, for which a call to compare them costs more than the
+    /// comparison.
+    #[inline]
+    pub fn is_of(self, key: &[u8]) -> bool {
+        let own: &[u8] = self.key();
+        match key.len() {
+            len if len != own.len() => false,
+            8..=16 => own.first_chunk::<8>() == key.first_chunk() && own.last_chunk::<8>() == key.last_chunk(),
+            17..=32 => own.first_chunk::<16>() == key.first_chunk() && own.last_chunk::<16>() == key.last_chunk(),
+            _ => own == key,
+        }
     }
 
     pub fn marks(self) -> Marks {
@@ -607,6 +633,21 @@ mod tests {
             assert!(matches!(v.body(), Body::Value(Value::Str(s)) if s.len() == 9000));
             [e, n].into_iter().for_each(Entry::free);
             assert!(matches!(v.into_value(), Some(Value::Str(_))));
+        }
+    }
+
+    #[test]
+    fn an_entry_is_of_its_key_and_of_no_other() {
+        for len in 0..40 {
+            let key: Vec<u8> = (1..=len).collect();
+            let entry = Entry::new(&key, New::Int(1), None, 0);
+            assert!(entry.is_of(&key) && !entry.is_of(&[&key[..], b"x"].concat()));
+            for at in 0..key.len() {
+                let mut other = key.clone();
+                other[at] ^= 0x80;
+                assert!(!entry.is_of(&other) && !entry.is_of(&key[..at]), "{len} {at}");
+            }
+            entry.free();
         }
     }
 

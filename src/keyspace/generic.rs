@@ -94,7 +94,7 @@ impl Db<'_> {
             let entry = |word| unsafe { Entry::from_word(word) };
             share
                 .table
-                .find(place.hash, |word| entry(word).key() == key)
+                .find(place.hash, |word| entry(word).is_of(key))
                 .is_some_and(|found| !entry(share.table.word(found)).is_due(now))
         })
     }

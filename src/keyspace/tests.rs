@@ -673,6 +673,8 @@ fn something_due_earlier_wakes_who_expires() {
 
 #[test]
 fn of_many_databases_those_that_are_used_take_memory() {
+    // Enough that no stripe stays without one.
+    const KEYS: usize = 1000;
     let keyspace = Keyspace::new(10_000, 16, 1, START);
     let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
         let exclusive = keyspace.gate.exclusive();
@@ -688,11 +690,11 @@ fn of_many_databases_those_that_are_used_take_memory() {
         seen.dedup();
         seen
     };
-    run(&mut |db| (0..100u32).for_each(|n| db.set_string(n.to_string().as_bytes(), b"v", Expiry::At(START + 5))));
-    assert_eq!((shares(), keyspace.counts(9_999), keyspace.counts(5_000)), (vec![0, 9_999], (100, 100), (0, 0)));
+    run(&mut |db| (0..KEYS as u32).for_each(|n| db.set_string(n.to_string().as_bytes(), b"v", Expiry::At(START + 5))));
+    assert_eq!((shares(), keyspace.counts(9_999), keyspace.counts(5_000)), (vec![0, 9_999], (KEYS, KEYS), (0, 0)));
     assert!(keyspace.shared(0, 5_000).is_none() && keyspace.shared(0, 9_999).is_some());
     run(&mut |db| db.swap(9_999, 5_000));
-    assert_eq!((keyspace.counts(9_999), keyspace.counts(5_000)), ((0, 0), (100, 100)));
+    assert_eq!((keyspace.counts(9_999), keyspace.counts(5_000)), ((0, 0), (KEYS, KEYS)));
     run(&mut |db| {
         db.select(5_000);
         assert_eq!(db.flush().len(), 16);

@@ -246,7 +246,7 @@ pub(super) fn fetched(mut each: impl FnMut(&mut dyn FnMut(Word)), visit: &mut dy
 fn presence(share: &Share, keyspace: &super::Keyspace, key: &[u8], now: Millis) -> Presence {
     // SAFETY: words in a keyspace table are live entries.
     let entry = |word| unsafe { Entry::from_word(word) };
-    let found = share.table.find(keyspace.hash(key), |word| entry(word).key() == key);
+    let found = share.table.find(keyspace.hash(key), |word| entry(word).is_of(key));
     match found {
         None => Presence::Absent,
         Some(found) if entry(share.table.word(found)).is_due(now) => Presence::Due,

@@ -22,8 +22,9 @@ use super::worker::Worker;
 use crate::clients::{Client, Push, Unblock};
 use crate::clock;
 use crate::command::call::{abandon_transaction, call};
+use crate::command::registry::Row;
 use crate::command::session::{Session, Then};
-use crate::command::turn::{Called, LookedUp, Prepared, Turn};
+use crate::command::turn::{Called, Head, LookedUp, Prepared, Turn};
 use crate::command::waiting::{ROLE_CHANGED, UNBLOCKED, give_up, look_again, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
@@ -37,6 +38,7 @@ use crate::types::Value;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -449,6 +451,7 @@ impl Connection {
         limits: &Limits,
     ) -> Option<crate::resp::ProtocolError> {
         let (registry, keyspace) = (self.worker.registry, &self.worker.node.keyspace);
+        let mut head = None::<(Range<usize>, Row)>;
         while requests.len() < BATCH_COMMANDS_MAX {
             let first_span = spans.len();
             match self.incoming.next(input, spans, limits) {
@@ -456,8 +459,11 @@ impl Connection {
                     if argc > 0 {
                         let at = self.incoming.consumed;
                         let argv = ArgvView::new(&input[at..at + len], &spans[first_span..]);
-                        let like = requests.last().map(|r| (r.argv(input, spans), r.looked_up));
-                        let looked_up = LookedUp::of(registry, keyspace, argv, like);
+                        let last = head.as_ref().map(|(at, row)| Head { bytes: &input[at.clone()], row: *row });
+                        let looked_up = LookedUp::of(registry, keyspace, argv, last);
+                        if head.as_ref().map(|(_, row)| row.id) != looked_up.row.map(|row| row.id) {
+                            head = looked_up.head(argv).map(|head| (at..at + head.bytes.len(), head.row));
+                        }
                         if let Some(place) = looked_up.place {
                             keyspace.prefetch_stripe(place);
                         }

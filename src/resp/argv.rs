@@ -100,6 +100,13 @@ impl<'a> ArgvView<'a> {
         unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(word(0)), word(8)) }
     }
 
+    /// Its own bytes up to the end of the command's name, if that lies among them.
+    #[inline]
+    pub fn head(self) -> Option<&'a [u8]> {
+        let name = self.spans.first()?;
+        self.bytes.get(..name.at as usize + name.len as usize)
+    }
+
     /// The request's own bytes, as they arrived; without long arguments that lie elsewhere.
     pub fn bytes(self) -> &'a [u8] {
         self.bytes

@@ -192,7 +192,7 @@ impl Parser {
         self.bulks(buf, spans, first, At { at, args_left: count as u64, bulk_len: None, canonical }, limits)
     }
 
-    #[inline]
+    #[inline(always)]
     fn bulks(&mut self, buf: &[u8], spans: &mut Vec<Span>, first: usize, mut s: At, limits: &Limits) -> Step {
         while s.args_left > 0 {
             let len = match s.bulk_len {
