@@ -2,10 +2,9 @@
 # Instructions per command of the hot path, counted by callgrind: GET and SET, pipeline 16, in-process, journal off and on.
 #
 # Each kind of work runs twice, with N and with 2N batches; the difference, divided by the commands, is free of the start
-# and of the fill. Hashers have fixed keys, so that counts repeat within a few instructions; with a journal they vary by a
-# percent, as the batcher comes between. So a count that seems too high is taken again, three times in all, and the lowest
-# holds. Fails when that is more than 1 % above the one recorded in benches/instructions.txt, with a journal 2 %. UPDATE=1
-# records the median of three.
+# and of the fill. Hashers have fixed keys and no other thread comes between, so that counts repeat within a few
+# instructions. A count that seems too high is taken again, three times in all, and the lowest holds. Fails when that is
+# more than 1 % above the one recorded in benches/instructions.txt. UPDATE=1 records the median of three.
 # Usage: scripts/instructions.sh [PROFILE]   with the cargo profile that the program is built in: quick, or bench, which is
 # the release's and takes long to build. Counts of two profiles are two things, and recorded by profile.
 set -euo pipefail
@@ -16,6 +15,8 @@ recorded=$root/benches/instructions.txt
 batches=2000
 pipeline=16
 attempts=3
+# By how many percent a count may lie above the recorded one.
+tolerance=1
 
 command -v valgrind >/dev/null || { echo "instructions: valgrind is not installed (make oracles)" >&2; exit 1; }
 
@@ -42,14 +43,9 @@ recorded_of() {
     sed -n "s/^$profile $1 //p" "$recorded"
 }
 
-# By how many percent the count of a name may lie above the recorded one.
-tolerance_of() {
-    case $1 in *-journal) echo 2 ;; *) echo 1 ;; esac
-}
-
-# Count, recorded count, percent.
+# Count, recorded count.
 is_above() {
-    [ $(($1 * 100)) -gt $(($2 * (100 + $3))) ]
+    [ $(($1 * 100)) -gt $(($2 * (100 + tolerance))) ]
 }
 
 status=0
@@ -65,18 +61,17 @@ record() {
 }
 
 check() {
-    local name=$1 was count lowest tolerance
-    tolerance=$(tolerance_of "$name")
+    local name=$1 was count lowest
     shift
     was=$(recorded_of "$name")
     [ -n "$was" ] || { echo "$name: not recorded"; status=1; return; }
     lowest=$(per_command "$@")
     for _ in $(seq 2 $attempts); do
-        is_above "$lowest" "$was" "$tolerance" || break
+        is_above "$lowest" "$was" || break
         count=$(per_command "$@")
         [ "$count" -ge "$lowest" ] || lowest=$count
     done
-    if is_above "$lowest" "$was" "$tolerance"; then
+    if is_above "$lowest" "$was"; then
         echo "$name $lowest: more than $tolerance % above the recorded $was"
         status=1
     else
