@@ -208,6 +208,43 @@ def a_server_that_is_gone_or_another_is_noticed(server: str, *_) -> None:
             window.until("its own samples are shown", lambda: window.page.evaluate("state.samples.length && state.samples[0].number") == 1)
 
 
+def a_save_a_rewrite_and_a_load_show_how_far_they_are(server: str, *_) -> None:
+    admin = free_port()
+    # Half a millisecond a key: ten seconds each.
+    directives = {"admin-port": str(admin), "enable-debug-command": "yes", "rdb-key-save-delay": "500"}
+    with browser() as chromium, Window(chromium) as window, Server(server, directives) as running:
+        client = Connection(running.port)
+        client.call("DEBUG", "POPULATE", "20000", "key", "100")
+        for command, label in (("BGSAVE", "Saving a snapshot"), ("BGREWRITEAOF", "Rewriting the log")):
+            client.call(command)
+            window.open(admin)
+            moves_on(window, label)
+            client.call("CONFIG", "SET", "rdb-key-save-delay", "0")
+            window.until(f"it has ended: {label}", lambda: "Nothing is being saved or loaded." in window.page.locator("#save").inner_text())
+            client.call("CONFIG", "SET", "rdb-key-save-delay", "500")
+        client.call("CONFIG", "SET", "rdb-key-save-delay", "0")
+        client.call("SAVE")
+        running.terminate()
+        running.directives = {**directives, "key-load-delay": "500"}
+        running.start(ready=False)
+        window.open(admin)
+        moves_on(window, "Loading")
+        Connection(running.port).call("CONFIG", "SET", "key-load-delay", "0")
+        window.until("it has ended: Loading", lambda: "Nothing is being saved or loaded." in window.page.locator("#save").inner_text())
+        assert not window.complaints, window.complaints
+
+
+def moves_on(window: Window, label: str) -> None:
+    """The page shows how far something is and how long it will take, and that it goes on."""
+    bar = window.page.locator(f"#save progress[aria-label='{label}']")
+    window.until(f"a bar is shown: {label}", lambda: bar.count() == 1)
+    share = lambda: bar.evaluate("bar => bar.value / bar.max") if bar.count() else 1  # noqa: E731
+    first = share()
+    window.until(f"it goes on: {label}", lambda: first < share() < 1)
+    text = window.page.locator("#save").inner_text()
+    assert f"{label}: " in text and " left" in text and "%" in text, text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", required=True)
@@ -215,7 +252,7 @@ def main() -> int:
     parser.add_argument("--screenshots", type=Path, help="directory for the pictures")
     options = parser.parse_args()
     promises = (sections_have_content_on_every_screen, hostile_names_are_shown_as_text, the_token_is_asked_for_and_remembered,
-                a_server_that_is_gone_or_another_is_noticed)
+                a_server_that_is_gone_or_another_is_noticed, a_save_a_rewrite_and_a_load_show_how_far_they_are)
     arguments = (options.server, options.seconds, options.screenshots)
     return 0 if all([kept(name_of(promise), promise, *arguments) for promise in promises]) else 1
 
