@@ -66,6 +66,8 @@ step_toolchain() {
 step_source() {
     say "the source: $(git -C "$project" log -1 --format='%h %s')"
     mkdir -p "$fresh/memkv"
+    # What was built stays; a file that is no longer in the source must not.
+    find "$fresh/memkv" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
     git -C "$project" archive HEAD | tar -x -m -C "$fresh/memkv"
 }
 

@@ -86,8 +86,11 @@ fn paired_reading() -> (u64, u64) {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub use tsc::cpuid;
+
+#[cfg(target_arch = "x86_64")]
 mod tsc {
-    use std::arch::x86_64::{__cpuid, _rdtsc};
+    use std::arch::x86_64::{__cpuid_count, _rdtsc, CpuidResult};
 
     #[inline]
     pub fn read() -> u64 {
@@ -98,7 +101,15 @@ mod tsc {
     /// CPUID leaf 0x80000007, EDX bit 8: constant rate, never stops.
     pub fn is_invariant() -> bool {
         const LEAF: u32 = 0x8000_0007;
-        __cpuid(0x8000_0000).eax >= LEAF && __cpuid(LEAF).edx >> 8 & 1 == 1
+        cpuid(0x8000_0000, 0).eax >= LEAF && cpuid(LEAF, 0).edx >> 8 & 1 == 1
+    }
+
+    /// What the processor answers about itself.
+    #[inline]
+    #[allow(unused_unsafe)] // Compilers of the last years call it safe; the oldest that builds this does not.
+    pub fn cpuid(leaf: u32, part: u32) -> CpuidResult {
+        // SAFETY: every x86-64 processor has CPUID, and knows or answers zeros for each leaf.
+        unsafe { __cpuid_count(leaf, part) }
     }
 }
 

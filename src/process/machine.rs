@@ -10,7 +10,8 @@ use std::hint::black_box;
 /// such instruction ends it with SIGILL and no word. It runs before `main`, and before anything that is compiled so.
 #[cfg(target_arch = "x86_64")]
 mod processor {
-    use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+    use crate::clock::cpuid;
+    use std::arch::x86_64::CpuidResult;
 
     #[used]
     // SAFETY: the section holds functions that the C library calls before `main`, with arguments this one does not
@@ -19,9 +20,9 @@ mod processor {
     static CHECK: extern "C" fn() = check;
 
     extern "C" fn check() {
-        let highest = __cpuid(0).eax;
-        let leaf = |n: u32| if n <= highest { __cpuid_count(n, 0) } else { NOTHING };
-        let extended = if __cpuid(EXTENDED).eax > EXTENDED { __cpuid(EXTENDED + 1) } else { NOTHING };
+        let highest = cpuid(0, 0).eax;
+        let leaf = |n: u32| if n <= highest { cpuid(n, 0) } else { NOTHING };
+        let extended = if cpuid(EXTENDED, 0).eax > EXTENDED { cpuid(EXTENDED + 1, 0) } else { NOTHING };
         if let Some(text) = missing(leaf(1), leaf(7), extended) {
             // SAFETY: plain calls on text that is constant.
             unsafe {

@@ -164,14 +164,15 @@ struct Options {
 fn options(args: &mut Args<'_>, now: i64) -> Result<Options, Error> {
     let mut options = Options::default();
     while let Some(text) = args.shift() {
-        let mut number = |error: Error| args.shift().map(|text| num::parse_i64(text).ok_or(error)).transpose();
+        let is_last = args.is_done();
+        let mut number = |error: Error| num::parse_i64(args.required()?).ok_or(error);
         match &*args::Word::of(text) {
             b"FORCE" => options.force = true,
             b"JUSTID" => options.just_id = true,
-            b"IDLE" if let Some(idle) = number(BAD_IDLE)? => options.at = Some(now.saturating_sub(idle)),
-            b"TIME" if let Some(at) = number(BAD_TIME)? => options.at = Some(at),
-            b"RETRYCOUNT" if let Some(count) = number(BAD_RETRYCOUNT)? => options.count = u64::try_from(count).ok(),
-            b"LASTID" if !args.is_done() => options.last = ids::exact(args.required()?, 0)?,
+            b"IDLE" if !is_last => options.at = Some(now.saturating_sub(number(BAD_IDLE)?)),
+            b"TIME" if !is_last => options.at = Some(number(BAD_TIME)?),
+            b"RETRYCOUNT" if !is_last => options.count = u64::try_from(number(BAD_RETRYCOUNT)?).ok(),
+            b"LASTID" if !is_last => options.last = ids::exact(args.required()?, 0)?,
             _ => return Err(told(&[b"ERR Unrecognized XCLAIM option '", text, b"'"])),
         }
     }
