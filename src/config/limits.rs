@@ -1,4 +1,4 @@
-//! Limits of what clients may hold: `maxmemory-clients`, and `client-output-buffer-limit` by class.
+//! Limits of what clients may hold: `maxmemory-clients`, `client-output-buffer-limit` by class, `client-query-buffer-limit`.
 
 use super::{Config, MemoryShare};
 
@@ -15,6 +15,8 @@ impl Config {
     }
 }
 
+/// The least `client-query-buffer-limit`: what no limit forbids needs no look at the configuration.
+pub const QUERY_BUFFER_LIMIT_MIN: u64 = 1 << 20;
 /// As in Redis: a few connections at rest.
 const CLIENTS_BYTES_LEAST: u64 = 128 << 10;
 

@@ -28,6 +28,7 @@ use crate::command::turn::{Called, Head, LookedUp, Prepared, Turn};
 use crate::command::waiting::{ROLE_CHANGED, UNBLOCKED, give_up, look_again, timed_out};
 use crate::commands::connection::evict;
 use crate::config::Config;
+use crate::config::limits::QUERY_BUFFER_LIMIT_MIN;
 use crate::keyspace::waited_ticks;
 use crate::keyspace::walk::Garbage;
 use crate::observe::Cause;
@@ -549,7 +550,8 @@ impl Connection {
     fn check_input(&mut self) {
         let unparsed = self.incoming.not_understood();
         let queued = self.session.queue.as_ref().map_or(0, |queue| queue.bytes);
-        if (unparsed + queued) as u64 > self.worker.node.config.load().client_query_buffer_limit {
+        let held = (unparsed + queued) as u64;
+        if held > QUERY_BUFFER_LIMIT_MIN && held > self.worker.node.config.load().client_query_buffer_limit {
             self.close_over_limit(false);
         }
     }

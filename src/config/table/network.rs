@@ -2,6 +2,7 @@
 //!
 //! One row per directive, sorted by name; the page of the table above says what the columns mean.
 
+use crate::config::limits::QUERY_BUFFER_LIMIT_MIN;
 use crate::config::param::{
     DEBUG, EXTENSION, HIDDEN, IMMUTABLE, INT, LONG, MB, MODIFIABLE, MULTI_ARG, Param, ParamKind, UINT, UNSUPPORTED, at,
     int, memory, num, octal, optional, row,
@@ -18,7 +19,7 @@ pub(super) const ROWS: &[Param] = &[
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", MODIFIABLE | MULTI_ARG,
         "Per class of client (normal, replica, pubsub): hard limit, soft limit and the seconds the soft one may be \
          exceeded before the client is dropped."),
-    row("client-query-buffer-limit", memory(num!(client_query_buffer_limit), MB, LONG),
+    row("client-query-buffer-limit", memory(num!(client_query_buffer_limit), QUERY_BUFFER_LIMIT_MIN as i128, LONG),
         "1073741824", MODIFIABLE | DEBUG,
         "Largest amount of unread request bytes kept for one client."),
     row("max-new-connections-per-cycle", int(num!(max_new_connections_per_cycle), 1, 1_000),
