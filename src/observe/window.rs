@@ -2,7 +2,7 @@
 //!
 //! Once a second the sampler reads the workers' ever-growing totals and keeps the difference to the previous reading
 //! as a interval. Ten seconds are also summed into a ten-second interval, six of those into a minute, so memory is
-//! 21 sparse intervals however long the server runs, and the workers pay nothing for any of it.
+//! 21 packed intervals however long the server runs, and the workers pay nothing for any of it.
 //! Invariants: every service counted by a tick is in exactly one second; a window ends at the last tick and
 //! covers its nominal length or, built of coarser intervals, up to a sixth more (`span_ms` says exactly how much), less
 //! only while the server is younger. A late tick makes a longer interval, never a lost one.
@@ -21,9 +21,9 @@ pub(super) struct Windows {
     /// The last reading, and when it was taken.
     previous: ByCommand,
     previous_ms: Millis,
-    seconds: VecDeque<Interval>,
-    tens: VecDeque<Interval>,
-    minutes: VecDeque<Interval>,
+    seconds: VecDeque<Packed>,
+    tens: VecDeque<Packed>,
+    minutes: VecDeque<Packed>,
     /// Seconds since the last ten-second interval was closed, and of those since the last minute.
     seconds_open: usize,
     tens_open: usize,
@@ -42,6 +42,48 @@ impl Interval {
         for (command, totals) in &other.commands {
             self.commands.entry(*command).or_default().merge(totals);
         }
+    }
+}
+
+/// An interval as it is kept, each number in as many groups of seven bits as it needs: `used_memory` has them, and under
+/// `maxmemory` what they take is taken from the data.
+struct Packed(Box<[u8]>);
+
+impl Packed {
+    fn of(interval: &Interval) -> Packed {
+        let mut bytes = Vec::new();
+        let mut put = |mut number: u64| {
+            while number >= 0x80 {
+                bytes.push(number as u8 | 0x80);
+                number >>= 7;
+            }
+            bytes.push(number as u8);
+        };
+        put(interval.span_ms);
+        put(interval.commands.len() as u64);
+        for (command, totals) in &interval.commands {
+            put(*command as u64);
+            totals.pack(&mut put);
+        }
+        Packed(bytes.into())
+    }
+
+    fn interval(&self) -> Interval {
+        let mut bytes = self.0.iter();
+        let mut next = || {
+            let (mut number, mut shift) = (0, 0);
+            for byte in bytes.by_ref() {
+                number |= u64::from(byte & 0x7f) << shift;
+                shift += 7;
+                if *byte < 0x80 {
+                    break;
+                }
+            }
+            number
+        };
+        let span_ms = next();
+        let commands = (0..next()).map(|_| (next() as usize, ServiceTotals::unpack(&mut next))).collect();
+        Interval { span_ms, commands }
     }
 }
 
@@ -78,11 +120,7 @@ impl Windows {
 
     /// The windows, shortest first, with their names.
     pub fn read(&self) -> [(&'static str, Interval); 4] {
-        let newest = |intervals: &VecDeque<Interval>, count: usize| -> Interval {
-            let mut sum = Interval::default();
-            intervals.iter().rev().take(count).for_each(|interval| sum.merge(interval));
-            sum
-        };
+        let newest = |intervals: &VecDeque<Packed>, count: usize| sum(intervals.iter().rev().take(count));
         let mut minute = newest(&self.seconds, self.seconds_open);
         let mut five = minute.clone();
         minute.merge(&newest(&self.tens, TENS));
@@ -98,13 +136,13 @@ impl Windows {
             return;
         }
         self.seconds_open = 0;
-        push(&mut self.tens, sum(&self.seconds), TENS);
+        push(&mut self.tens, sum(self.seconds.iter()), TENS);
         self.tens_open += 1;
         if self.tens_open < TENS {
             return;
         }
         self.tens_open = 0;
-        push(&mut self.minutes, sum(&self.tens), MINUTES);
+        push(&mut self.minutes, sum(self.tens.iter()), MINUTES);
     }
 }
 
@@ -130,16 +168,16 @@ pub(super) fn read(workers: &[Arc<WorkerStats>], command: usize) -> ServiceTotal
     totals
 }
 
-fn push(intervals: &mut VecDeque<Interval>, interval: Interval, max: usize) {
+fn push(intervals: &mut VecDeque<Packed>, interval: Interval, max: usize) {
     if intervals.len() == max {
         intervals.pop_front();
     }
-    intervals.push_back(interval);
+    intervals.push_back(Packed::of(&interval));
 }
 
-fn sum(intervals: &VecDeque<Interval>) -> Interval {
+fn sum<'a>(intervals: impl Iterator<Item = &'a Packed>) -> Interval {
     let mut sum = Interval::default();
-    intervals.iter().for_each(|interval| sum.merge(interval));
+    intervals.for_each(|interval| sum.merge(&interval.interval()));
     sum
 }
 
@@ -204,6 +242,27 @@ mod tests {
         let [(_, second), (_, ten), ..] = windows.read();
         assert!(second.commands.is_empty());
         assert_eq!(ten.commands.keys().copied().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let workers = [Arc::new(WorkerStats::new(300))];
+        for ns in [0, 1, 127, 128, 1 << 20, u64::MAX >> 1] {
+            workers[0].service(299, 3, &ServiceTime { total_ns: ns, ..ServiceTime::default() });
+        }
+        let commands = ByCommand::from([(7, ServiceTotals::default()), (299, read(&workers, 299))]);
+        let interval = Interval { span_ms: u64::MAX, commands };
+        let back = Packed::of(&interval).interval();
+        assert_eq!((back.span_ms, &back.commands), (u64::MAX, &interval.commands));
+    }
+
+    #[test]
+    fn a_second_of_one_command_takes_little_memory() {
+        let worker = Arc::new(WorkerStats::new(3));
+        (20..120).for_each(|us| service(&worker, 1, 1, us));
+        let interval = Interval { span_ms: 1000, commands: advance(&mut ByCommand::new(), &[worker], 3) };
+        let bytes = Packed::of(&interval).0.len();
+        assert!(bytes < 300, "{bytes} bytes");
     }
 
     proptest! {
