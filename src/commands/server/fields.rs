@@ -88,7 +88,9 @@ const CLIENTS: &[Field] = &[
     field("cluster_connections", zero),
     field("maxclients", |r| r.config.maxclients.into()),
     field("client_recent_max_input_buffer", |r| largest(r, |f| f.memory.input.load(Relaxed)).into()),
-    field("client_recent_max_output_buffer", |r| largest(r, |f| f.memory.unsent.load(Relaxed)).into()),
+    field("client_recent_max_output_buffer", |r| {
+        largest(r, |f| f.memory.unsent.load(Relaxed) + f.memory.outbox.load(Relaxed)).into()
+    }),
     field("blocked_clients", |r| clients_with(r, |f| f.is_waiting()).into()),
     field("tracking_clients", |r| r.node.clients.trackers.len().into()),
     field("pubsub_clients", |r| r.node.pubsub.clients().into()),
