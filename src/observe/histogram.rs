@@ -182,7 +182,7 @@ impl Snapshot {
     }
 
     /// Hands out everything as numbers, small ones where that can be; [`Snapshot::unpack`] takes them.
-    pub fn pack(&self, put: &mut impl FnMut(u64)) {
+    pub fn pack(&self, put: &mut dyn FnMut(u64)) {
         put(self.cells.len() as u64);
         let mut before = 0;
         for &(cell, count) in &self.cells {
@@ -195,7 +195,7 @@ impl Snapshot {
     }
 
     /// What was packed.
-    pub fn unpack(next: &mut impl FnMut() -> u64) -> Snapshot {
+    pub fn unpack(next: &mut dyn FnMut() -> u64) -> Snapshot {
         let (mut cell, mut count) = (0, 0);
         let cells = (0..next()).map(|_| {
             cell += next() as u16;

@@ -19,7 +19,7 @@ pub(super) type ByCommand = BTreeMap<usize, ServiceTotals>;
 
 pub(super) struct Windows {
     /// The last reading, and when it was taken.
-    previous: ByCommand,
+    previous: BTreeMap<usize, Remembered>,
     previous_ms: Millis,
     seconds: VecDeque<Packed>,
     tens: VecDeque<Packed>,
@@ -45,32 +45,26 @@ impl Interval {
     }
 }
 
-/// An interval as it is kept, each number in as many groups of seven bits as it needs: `used_memory` has them, and under
+/// Numbers as they are kept, each in as many groups of seven bits as it needs: `used_memory` has them, and under
 /// `maxmemory` what they take is taken from the data.
 struct Packed(Box<[u8]>);
 
 impl Packed {
-    fn of(interval: &Interval) -> Packed {
+    fn of(write: impl FnOnce(&mut dyn FnMut(u64))) -> Packed {
         let mut bytes = Vec::new();
-        let mut put = |mut number: u64| {
+        write(&mut |mut number| {
             while number >= 0x80 {
                 bytes.push(number as u8 | 0x80);
                 number >>= 7;
             }
             bytes.push(number as u8);
-        };
-        put(interval.span_ms);
-        put(interval.commands.len() as u64);
-        for (command, totals) in &interval.commands {
-            put(*command as u64);
-            totals.pack(&mut put);
-        }
+        });
         Packed(bytes.into())
     }
 
-    fn interval(&self) -> Interval {
+    fn read<T>(&self, read: impl FnOnce(&mut dyn FnMut() -> u64) -> T) -> T {
         let mut bytes = self.0.iter();
-        let mut next = || {
+        read(&mut || {
             let (mut number, mut shift) = (0, 0);
             for byte in bytes.by_ref() {
                 number |= u64::from(byte & 0x7f) << shift;
@@ -80,17 +74,49 @@ impl Packed {
                 }
             }
             number
-        };
-        let span_ms = next();
-        let commands = (0..next()).map(|_| (next() as usize, ServiceTotals::unpack(&mut next))).collect();
-        Interval { span_ms, commands }
+        })
+    }
+
+    fn of_interval(interval: &Interval) -> Packed {
+        Packed::of(|put| {
+            put(interval.span_ms);
+            put(interval.commands.len() as u64);
+            for (command, totals) in &interval.commands {
+                put(*command as u64);
+                totals.pack(put);
+            }
+        })
+    }
+
+    fn interval(&self) -> Interval {
+        self.read(|next| {
+            let span_ms = next();
+            let commands = (0..next()).map(|_| (next() as usize, ServiceTotals::unpack(next))).collect();
+            Interval { span_ms, commands }
+        })
+    }
+}
+
+/// A command's totals at the last reading.
+pub(super) struct Remembered {
+    count: u64,
+    totals: Packed,
+}
+
+impl Remembered {
+    fn of(totals: &ServiceTotals) -> Remembered {
+        Remembered { count: totals.count(), totals: Packed::of(|put| totals.pack(put)) }
+    }
+
+    fn totals(&self) -> ServiceTotals {
+        self.totals.read(|next| ServiceTotals::unpack(next))
     }
 }
 
 impl Windows {
     pub fn new(now_ms: Millis) -> Windows {
         Windows {
-            previous: ByCommand::new(),
+            previous: BTreeMap::new(),
             previous_ms: now_ms,
             seconds: VecDeque::new(),
             tens: VecDeque::new(),
@@ -114,8 +140,9 @@ impl Windows {
     }
 
     /// Forgets all intervals; what the workers counted up to this reading will not show.
-    pub fn restart(&mut self, now_ms: Millis, reading: ByCommand) {
-        *self = Windows { previous: reading, ..Windows::new(now_ms) };
+    pub fn restart(&mut self, now_ms: Millis, reading: &ByCommand) {
+        let previous = reading.iter().map(|(command, totals)| (*command, Remembered::of(totals))).collect();
+        *self = Windows { previous, ..Windows::new(now_ms) };
     }
 
     /// The windows, shortest first, with their names.
@@ -147,16 +174,22 @@ impl Windows {
 }
 
 /// What was serviced since a former reading, which becomes the present one.
-pub(super) fn advance(previous: &mut ByCommand, workers: &[Arc<WorkerStats>], commands: usize) -> ByCommand {
+pub(super) fn advance(
+    previous: &mut BTreeMap<usize, Remembered>,
+    workers: &[Arc<WorkerStats>],
+    commands: usize,
+) -> ByCommand {
     let mut serviced = ByCommand::new();
     for command in 0..commands {
         let count: u64 = workers.iter().map(|worker| worker.serviced(command)).sum();
-        if count == previous.get(&command).map_or(0, ServiceTotals::count) {
+        let before = previous.get(&command);
+        if count == before.map_or(0, |before| before.count) {
             continue;
         }
+        let before = before.map(Remembered::totals).unwrap_or_default();
         let now = read(workers, command);
-        let before = previous.insert(command, now.clone()).unwrap_or_default();
         serviced.insert(command, now.since(&before));
+        previous.insert(command, Remembered::of(&now));
     }
     serviced
 }
@@ -172,7 +205,7 @@ fn push(intervals: &mut VecDeque<Packed>, interval: Interval, max: usize) {
     if intervals.len() == max {
         intervals.pop_front();
     }
-    intervals.push_back(Packed::of(&interval));
+    intervals.push_back(Packed::of_interval(&interval));
 }
 
 fn sum<'a>(intervals: impl Iterator<Item = &'a Packed>) -> Interval {
@@ -252,7 +285,7 @@ mod tests {
         }
         let commands = ByCommand::from([(7, ServiceTotals::default()), (299, read(&workers, 299))]);
         let interval = Interval { span_ms: u64::MAX, commands };
-        let back = Packed::of(&interval).interval();
+        let back = Packed::of_interval(&interval).interval();
         assert_eq!((back.span_ms, &back.commands), (u64::MAX, &interval.commands));
     }
 
@@ -260,8 +293,8 @@ mod tests {
     fn a_second_of_one_command_takes_little_memory() {
         let worker = Arc::new(WorkerStats::new(3));
         (20..120).for_each(|us| service(&worker, 1, 1, us));
-        let interval = Interval { span_ms: 1000, commands: advance(&mut ByCommand::new(), &[worker], 3) };
-        let bytes = Packed::of(&interval).0.len();
+        let interval = Interval { span_ms: 1000, commands: advance(&mut BTreeMap::new(), &[worker], 3) };
+        let bytes = Packed::of_interval(&interval).0.len();
         assert!(bytes < 300, "{bytes} bytes");
     }
 
