@@ -118,10 +118,7 @@ async fn attempt(service: Service, primary: &Primary, term: u64) -> Result<(), S
     }
     node.replication.report(term, LinkState::Connected, clock::now_ms());
     let db = node.journal.stream.history().map_or(0, |history| history.db);
-    let mut applier = Applier::new(service, term, wire, addresses, db);
-    let ended = applier.run().await;
-    applier.end();
-    ended
+    Applier::new(service, term, wire, addresses, db).run().await
 }
 
 /// How long the other may be silent: `repl-timeout`.
@@ -591,11 +588,6 @@ impl Applier {
         }
     }
 
-    fn end(&self) {
-        self.service.node.replication.read_ahead.store(0, Relaxed);
-        self.service.node.clients.remove(&self.client);
-    }
-
     async fn run(&mut self) -> Result<(), String> {
         let mut heard = Instant::now();
         loop {
@@ -761,6 +753,14 @@ impl Applier {
                 reply.trim_end()
             );
         }
+    }
+}
+
+/// Whatever ends it, REPLICAOF from outside as well.
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.service.node.replication.read_ahead.store(0, Relaxed);
+        self.service.node.clients.remove(&self.client);
     }
 }
 

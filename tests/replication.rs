@@ -290,6 +290,19 @@ fn a_pause_of_a_replica_holds_the_primarys_writes_back() {
     assert_eq!(offset("slave_repl_offset"), offset("slave_read_repl_offset"));
 }
 
+/// Each REPLICAOF left the link before it in the list of clients, with the memory that it had.
+#[test]
+fn a_link_that_is_given_up_is_no_client_any_more() {
+    let (primary, replica) = (server(), server());
+    let links = || replica.ask(&[b"CLIENT", b"LIST", b"TYPE", b"master"]).matches("id=").count();
+    for _ in 0..3 {
+        follow(&replica, &primary);
+        wait_until("there is one link", || links() == 1);
+        assert_eq!(replica.ask(&[b"REPLICAOF", b"NO", b"ONE"]), "+OK\r\n");
+        wait_until("there is none", || links() == 0);
+    }
+}
+
 #[test]
 fn a_link_gives_the_room_of_a_big_command_back() {
     let (primary, replica) = (server(), server());

@@ -81,9 +81,12 @@ fn write_memory(line: &mut String, client: &Client, my_args: Option<usize>) {
     let (output, unsent) = (memory.output.load(Relaxed), memory.unsent.load(Relaxed));
     let is_list = output > REPLY_BUFFER_BYTES;
     let (buffer, in_buffer, in_list) = if is_list { (0, 0, output) } else { (output, unsent, 0) };
+    // What other threads have for it is behind that.
+    let pushes = memory.outbox.load(Relaxed);
+    let in_list = in_list + pushes;
     let _ = write!(line, " qbuf={query} qbuf-free={free} argv-mem={args} multi-mem={queue} rbs={buffer} rbp={buffer}");
-    let _ = write!(line, " obl={in_buffer} oll={} omem={in_list} tot-mem={}", u8::from(is_list), memory.total());
-    let _ = write!(line, " events={}", if unsent > 0 { "rw" } else { "r" });
+    let _ = write!(line, " obl={in_buffer} oll={} omem={in_list} tot-mem={}", u8::from(in_list > 0), memory.total());
+    let _ = write!(line, " events={}", if unsent + pushes > 0 { "rw" } else { "r" });
 }
 
 fn redirect(client: &Client) -> i64 {
@@ -114,3 +117,26 @@ pub fn flags(client: &Client) -> String {
 
 /// The largest reply buffer that goes back to its thread for others.
 const REPLY_BUFFER_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_wait_for_a_client_are_in_its_list_of_replies() {
+        let registry: &'static Registry = Box::leak(Box::new(Registry::new(crate::commands::FAMILIES)));
+        let client = Client::new(1, String::new(), String::new(), false, 0);
+        let figures = |client: &Client| {
+            let line = Viewer::server(registry, 0).line(client);
+            let words =
+                line.split(' ').filter(|word| ["obl=", "oll=", "omem=", "events="].iter().any(|n| word.starts_with(n)));
+            words.map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(figures(&client), "obl=0 oll=0 omem=0 events=r");
+        client.facts.memory.show_output(1000, 10);
+        assert_eq!(figures(&client), "obl=10 oll=0 omem=0 events=rw");
+        client.facts.memory.show_output(1000, 0);
+        client.facts.memory.outbox.store(5000, Relaxed);
+        assert_eq!(figures(&client), "obl=0 oll=1 omem=5000 events=rw");
+    }
+}

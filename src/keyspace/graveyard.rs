@@ -7,6 +7,7 @@
 use super::Keyspace;
 use crate::table::Retired;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, Thread};
@@ -15,16 +16,24 @@ use std::time::{Duration, Instant};
 /// What is buried, and who frees it.
 #[derive(Default)]
 pub(super) struct Graveyard {
-    buried: Mutex<Vec<Retired>>,
+    buried: Mutex<Buried>,
     bytes: AtomicUsize,
     is_asked: AtomicBool,
     sweeper: OnceLock<Thread>,
 }
 
+/// The oldest first.
+#[derive(Default)]
+struct Buried {
+    waiting: VecDeque<Retired>,
+    /// How many have been freed.
+    freed: usize,
+}
+
 impl Keyspace {
     pub(super) fn bury(&self, retired: Vec<Retired>) {
         self.graveyard.bytes.fetch_add(retired.iter().map(Retired::bytes).sum(), Relaxed);
-        self.graveyard.buried.lock().extend(retired);
+        self.graveyard.buried.lock().waiting.extend(retired);
     }
 
     /// Retired memory that is still to be freed.
@@ -34,39 +43,42 @@ impl Keyspace {
 
     /// Frees retired memory that no reader can see any more. For a service thread outside the gate.
     pub fn sweep_graveyard(&self) {
-        let dead = self.take_buried();
-        if !dead.is_empty() {
-            self.gate.grace();
-            self.free(dead);
+        if self.buried_bytes() > 0 {
+            self.free_after(|| {
+                self.gate.grace();
+                true
+            });
         }
     }
 
     /// Frees retired memory now if no other thread is inside the gate, or asks the thread that sweeps to do so soon. For a
     /// `thread` inside the gate that looks at no table.
     pub fn sweep_soon(&self, thread: usize) {
-        if self.graveyard.is_asked.load(Relaxed) {
-            return;
-        }
-        // Taken before the gate is looked at: what is buried meanwhile may still be seen.
-        let dead = self.take_buried();
-        if self.gate.is_free_but_for(thread) {
-            return self.free(dead);
-        }
-        self.graveyard.buried.lock().extend(dead);
-        if !self.graveyard.is_asked.swap(true, Relaxed)
+        if !self.free_after(|| self.gate.is_free_but_for(thread))
+            && !self.graveyard.is_asked.swap(true, Relaxed)
             && let Some(sweeper) = self.graveyard.sweeper.get()
         {
             sweeper.unpark();
         }
     }
 
-    fn take_buried(&self) -> Vec<Retired> {
-        std::mem::take(&mut *self.graveyard.buried.lock())
-    }
-
-    fn free(&self, dead: Vec<Retired>) {
+    /// Frees what is buried by now if `is_past` says that no reader sees it any more. Until then others may free it: a
+    /// sweeper that waits for its turn keeps nothing from a command that finds the gate free.
+    fn free_after(&self, is_past: impl FnOnce() -> bool) -> bool {
+        let end = {
+            let buried = self.graveyard.buried.lock();
+            buried.freed + buried.waiting.len()
+        };
+        if !is_past() {
+            return false;
+        }
+        let mut buried = self.graveyard.buried.lock();
+        let count = end.saturating_sub(buried.freed);
+        let dead: Vec<Retired> = buried.waiting.drain(..count).collect();
+        buried.freed += count;
+        drop(buried);
         self.graveyard.bytes.fetch_sub(dead.iter().map(Retired::bytes).sum(), Relaxed);
-        drop(dead);
+        true
     }
 
     /// Rests for a time, and sweeps whenever it is asked to meanwhile. For the one thread that sweeps.

@@ -436,6 +436,18 @@ fn retired_memory_is_freed_at_once_or_by_the_thread_that_sweeps() {
     }
     assert!(keyspace.buried_bytes() > 0, "another thread is inside");
     drop(other);
+    {
+        let _inside = keyspace.gate.enter(0);
+        keyspace.sweep_soon(0);
+    }
+    assert_eq!(keyspace.buried_bytes(), 0, "the thread that was asked has not come yet");
+    retire(keyspace);
+    let other = keyspace.gate.enter(1);
+    {
+        let _inside = keyspace.gate.enter(0);
+        keyspace.sweep_soon(0);
+    }
+    drop(other);
     // It would rest for longer than this test waits.
     std::thread::spawn(move || keyspace.rest_and_sweep(Duration::from_secs(600)));
     let started = Instant::now();

@@ -105,7 +105,11 @@ impl<'a> Feed<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.go_on(cx) {
+        let gone_on = self.go_on(cx);
+        if let Some(cursor) = &self.cursor {
+            cursor.show_buffer(self.output.capacity());
+        }
+        match gone_on {
             Ok(()) => Poll::Pending,
             Err(Over) => Poll::Ready(()),
         }

@@ -180,6 +180,32 @@ impl Snapshot {
         let top = cells.last().map_or(0, |(cell, _)| if *cell == LAST_CELL { u64::MAX } else { cell_range(*cell).1 });
         Snapshot { cells, count, sum: self.sum.saturating_sub(earlier.sum), max: self.max.min(top) }
     }
+
+    /// Hands out everything as numbers, small ones where that can be; [`Snapshot::unpack`] takes them.
+    pub fn pack(&self, put: &mut dyn FnMut(u64)) {
+        put(self.cells.len() as u64);
+        let mut before = 0;
+        for &(cell, count) in &self.cells {
+            put(u64::from(cell - before));
+            put(count);
+            before = cell;
+        }
+        put(self.sum);
+        put(self.max);
+    }
+
+    /// What was packed.
+    pub fn unpack(next: &mut dyn FnMut() -> u64) -> Snapshot {
+        let (mut cell, mut count) = (0, 0);
+        let cells = (0..next()).map(|_| {
+            cell += next() as u16;
+            let values = next();
+            count += values;
+            (cell, values)
+        });
+        let cells = cells.collect();
+        Snapshot { cells, count, sum: next(), max: next() }
+    }
 }
 
 type Page = [Counter; PAGE_CELLS];

@@ -37,7 +37,7 @@ use parking_lot::Mutex;
 use rates::Sampler;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use window::{ByCommand, Interval, Windows};
+use window::{ByCommand, Interval, Remembered, Windows};
 
 /// All statistics of the server.
 pub struct Observatory {
@@ -54,7 +54,7 @@ pub struct Observatory {
 
 /// The service times that a history has read so far.
 #[derive(Default)]
-pub struct Seen(ByCommand);
+pub struct Seen(BTreeMap<usize, Remembered>);
 
 struct Readings {
     windows: Windows,
@@ -193,7 +193,7 @@ impl Observatory {
         let counts = self.read_counts();
         let commands = (0..self.names.len()).map(|command| (command, self.read_command(command)));
         let services = self.read_services();
-        readings.windows.restart(now_ms, services.clone());
+        readings.windows.restart(now_ms, &services);
         readings.sampler = Sampler::starting_at(now_ms, counts);
         readings.baseline = Baseline {
             at_ms: now_ms,

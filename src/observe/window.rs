@@ -2,7 +2,7 @@
 //!
 //! Once a second the sampler reads the workers' ever-growing totals and keeps the difference to the previous reading
 //! as a interval. Ten seconds are also summed into a ten-second interval, six of those into a minute, so memory is
-//! 21 sparse intervals however long the server runs, and the workers pay nothing for any of it.
+//! 21 packed intervals however long the server runs, and the workers pay nothing for any of it.
 //! Invariants: every service counted by a tick is in exactly one second; a window ends at the last tick and
 //! covers its nominal length or, built of coarser intervals, up to a sixth more (`span_ms` says exactly how much), less
 //! only while the server is younger. A late tick makes a longer interval, never a lost one.
@@ -19,11 +19,11 @@ pub(super) type ByCommand = BTreeMap<usize, ServiceTotals>;
 
 pub(super) struct Windows {
     /// The last reading, and when it was taken.
-    previous: ByCommand,
+    previous: BTreeMap<usize, Remembered>,
     previous_ms: Millis,
-    seconds: VecDeque<Interval>,
-    tens: VecDeque<Interval>,
-    minutes: VecDeque<Interval>,
+    seconds: VecDeque<Packed>,
+    tens: VecDeque<Packed>,
+    minutes: VecDeque<Packed>,
     /// Seconds since the last ten-second interval was closed, and of those since the last minute.
     seconds_open: usize,
     tens_open: usize,
@@ -45,10 +45,78 @@ impl Interval {
     }
 }
 
+/// Numbers as they are kept, each in as many groups of seven bits as it needs: `used_memory` has them, and under
+/// `maxmemory` what they take is taken from the data.
+struct Packed(Box<[u8]>);
+
+impl Packed {
+    fn of(write: impl FnOnce(&mut dyn FnMut(u64))) -> Packed {
+        let mut bytes = Vec::new();
+        write(&mut |mut number| {
+            while number >= 0x80 {
+                bytes.push(number as u8 | 0x80);
+                number >>= 7;
+            }
+            bytes.push(number as u8);
+        });
+        Packed(bytes.into())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&mut dyn FnMut() -> u64) -> T) -> T {
+        let mut bytes = self.0.iter();
+        read(&mut || {
+            let (mut number, mut shift) = (0, 0);
+            for byte in bytes.by_ref() {
+                number |= u64::from(byte & 0x7f) << shift;
+                shift += 7;
+                if *byte < 0x80 {
+                    break;
+                }
+            }
+            number
+        })
+    }
+
+    fn of_interval(interval: &Interval) -> Packed {
+        Packed::of(|put| {
+            put(interval.span_ms);
+            put(interval.commands.len() as u64);
+            for (command, totals) in &interval.commands {
+                put(*command as u64);
+                totals.pack(put);
+            }
+        })
+    }
+
+    fn interval(&self) -> Interval {
+        self.read(|next| {
+            let span_ms = next();
+            let commands = (0..next()).map(|_| (next() as usize, ServiceTotals::unpack(next))).collect();
+            Interval { span_ms, commands }
+        })
+    }
+}
+
+/// A command's totals at the last reading.
+pub(super) struct Remembered {
+    count: u64,
+    totals: Packed,
+}
+
+impl Remembered {
+    fn of(totals: &ServiceTotals) -> Remembered {
+        Remembered { count: totals.count(), totals: Packed::of(|put| totals.pack(put)) }
+    }
+
+    fn totals(&self) -> ServiceTotals {
+        self.totals.read(|next| ServiceTotals::unpack(next))
+    }
+}
+
 impl Windows {
     pub fn new(now_ms: Millis) -> Windows {
         Windows {
-            previous: ByCommand::new(),
+            previous: BTreeMap::new(),
             previous_ms: now_ms,
             seconds: VecDeque::new(),
             tens: VecDeque::new(),
@@ -72,17 +140,14 @@ impl Windows {
     }
 
     /// Forgets all intervals; what the workers counted up to this reading will not show.
-    pub fn restart(&mut self, now_ms: Millis, reading: ByCommand) {
-        *self = Windows { previous: reading, ..Windows::new(now_ms) };
+    pub fn restart(&mut self, now_ms: Millis, reading: &ByCommand) {
+        let previous = reading.iter().map(|(command, totals)| (*command, Remembered::of(totals))).collect();
+        *self = Windows { previous, ..Windows::new(now_ms) };
     }
 
     /// The windows, shortest first, with their names.
     pub fn read(&self) -> [(&'static str, Interval); 4] {
-        let newest = |intervals: &VecDeque<Interval>, count: usize| -> Interval {
-            let mut sum = Interval::default();
-            intervals.iter().rev().take(count).for_each(|interval| sum.merge(interval));
-            sum
-        };
+        let newest = |intervals: &VecDeque<Packed>, count: usize| sum(intervals.iter().rev().take(count));
         let mut minute = newest(&self.seconds, self.seconds_open);
         let mut five = minute.clone();
         minute.merge(&newest(&self.tens, TENS));
@@ -98,27 +163,33 @@ impl Windows {
             return;
         }
         self.seconds_open = 0;
-        push(&mut self.tens, sum(&self.seconds), TENS);
+        push(&mut self.tens, sum(self.seconds.iter()), TENS);
         self.tens_open += 1;
         if self.tens_open < TENS {
             return;
         }
         self.tens_open = 0;
-        push(&mut self.minutes, sum(&self.tens), MINUTES);
+        push(&mut self.minutes, sum(self.tens.iter()), MINUTES);
     }
 }
 
 /// What was serviced since a former reading, which becomes the present one.
-pub(super) fn advance(previous: &mut ByCommand, workers: &[Arc<WorkerStats>], commands: usize) -> ByCommand {
+pub(super) fn advance(
+    previous: &mut BTreeMap<usize, Remembered>,
+    workers: &[Arc<WorkerStats>],
+    commands: usize,
+) -> ByCommand {
     let mut serviced = ByCommand::new();
     for command in 0..commands {
         let count: u64 = workers.iter().map(|worker| worker.serviced(command)).sum();
-        if count == previous.get(&command).map_or(0, ServiceTotals::count) {
+        let before = previous.get(&command);
+        if count == before.map_or(0, |before| before.count) {
             continue;
         }
+        let before = before.map(Remembered::totals).unwrap_or_default();
         let now = read(workers, command);
-        let before = previous.insert(command, now.clone()).unwrap_or_default();
         serviced.insert(command, now.since(&before));
+        previous.insert(command, Remembered::of(&now));
     }
     serviced
 }
@@ -130,16 +201,16 @@ pub(super) fn read(workers: &[Arc<WorkerStats>], command: usize) -> ServiceTotal
     totals
 }
 
-fn push(intervals: &mut VecDeque<Interval>, interval: Interval, max: usize) {
+fn push(intervals: &mut VecDeque<Packed>, interval: Interval, max: usize) {
     if intervals.len() == max {
         intervals.pop_front();
     }
-    intervals.push_back(interval);
+    intervals.push_back(Packed::of_interval(&interval));
 }
 
-fn sum(intervals: &VecDeque<Interval>) -> Interval {
+fn sum<'a>(intervals: impl Iterator<Item = &'a Packed>) -> Interval {
     let mut sum = Interval::default();
-    intervals.iter().for_each(|interval| sum.merge(interval));
+    intervals.for_each(|interval| sum.merge(&interval.interval()));
     sum
 }
 
@@ -204,6 +275,27 @@ mod tests {
         let [(_, second), (_, ten), ..] = windows.read();
         assert!(second.commands.is_empty());
         assert_eq!(ten.commands.keys().copied().collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let workers = [Arc::new(WorkerStats::new(300))];
+        for ns in [0, 1, 127, 128, 1 << 20, u64::MAX >> 1] {
+            workers[0].service(299, 3, &ServiceTime { total_ns: ns, ..ServiceTime::default() });
+        }
+        let commands = ByCommand::from([(7, ServiceTotals::default()), (299, read(&workers, 299))]);
+        let interval = Interval { span_ms: u64::MAX, commands };
+        let back = Packed::of_interval(&interval).interval();
+        assert_eq!((back.span_ms, &back.commands), (u64::MAX, &interval.commands));
+    }
+
+    #[test]
+    fn a_second_of_one_command_takes_little_memory() {
+        let worker = Arc::new(WorkerStats::new(3));
+        (20..120).for_each(|us| service(&worker, 1, 1, us));
+        let interval = Interval { span_ms: 1000, commands: advance(&mut BTreeMap::new(), &[worker], 3) };
+        let bytes = Packed::of_interval(&interval).0.len();
+        assert!(bytes < 300, "{bytes} bytes");
     }
 
     proptest! {

@@ -254,6 +254,19 @@ impl ServiceTotals {
         left.causes_ns.iter_mut().zip(earlier.causes_ns).for_each(|(now, before)| *now -= before);
         left
     }
+
+    /// Hands out everything as numbers; [`ServiceTotals::unpack`] takes them.
+    pub(super) fn pack(&self, put: &mut dyn FnMut(u64)) {
+        self.histogram.pack(put);
+        self.bands.iter().chain(&self.causes_ns).for_each(|number| put(*number));
+    }
+
+    /// What was packed.
+    pub(super) fn unpack(next: &mut dyn FnMut() -> u64) -> ServiceTotals {
+        let histogram = Snapshot::unpack(next);
+        let bands = std::array::from_fn(|_| next());
+        ServiceTotals { histogram, bands, causes_ns: std::array::from_fn(|_| next()) }
+    }
 }
 
 #[derive(Default)]

@@ -52,6 +52,8 @@ pub struct Second {
 #[derive(Default)]
 pub struct Cursor {
     at: AtomicU64,
+    /// Memory of the buffer that its bytes are sent from.
+    buffer: AtomicU64,
     dropped: AtomicBool,
     /// Of a reader that has everything.
     waker: Mutex<Option<Waker>>,
@@ -66,6 +68,11 @@ impl Cursor {
     /// It fell too far behind, or the history it belongs to is over: its connection is to be closed.
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Relaxed)
+    }
+
+    /// The reader tells the size of the buffer that it sends from.
+    pub fn show_buffer(&self, bytes: usize) {
+        self.buffer.store(bytes as u64, Relaxed);
     }
 
     fn drop_it(&self) {
@@ -91,8 +98,8 @@ pub struct Figures {
     pub backlog_bytes: u64,
     /// Memory of everything that is kept.
     pub held_bytes: u64,
-    /// See [`Stream::beyond_backlog`].
-    pub beyond_backlog: u64,
+    /// Of that, what is kept for connected replicas, beside the backlog.
+    pub for_replicas: u64,
 }
 
 impl Default for Stream {
@@ -138,7 +145,7 @@ impl Inner {
     }
 
     fn beyond_backlog(&self) -> u64 {
-        self.held_bytes().saturating_sub(self.backlog + BLOCK_BYTES as u64)
+        self.held_bytes().saturating_sub(self.backlog)
     }
 
     /// Forgets what neither the backlog nor a cursor needs.
@@ -187,9 +194,13 @@ impl Stream {
         inner.trim();
     }
 
-    /// Memory that is kept for replicas which have not read it, beside the backlog. Under `maxmemory` each command asks.
+    /// What the stream takes beside the backlog, with what is on its way to replicas. Under `maxmemory` each command asks.
     pub fn beyond_backlog(&self) -> u64 {
-        if self.is_on() { self.inner.lock().beyond_backlog() } else { 0 }
+        if !self.is_on() {
+            return 0;
+        }
+        let inner = self.inner.lock();
+        inner.beyond_backlog() + inner.cursors.iter().map(|cursor| cursor.buffer.load(Relaxed)).sum::<u64>()
     }
 
     pub fn figures(&self) -> Figures {
@@ -202,7 +213,7 @@ impl Stream {
             start: inner.start,
             backlog_bytes: inner.backlog,
             held_bytes: inner.held_bytes(),
-            beyond_backlog: inner.beyond_backlog(),
+            for_replicas: if inner.cursors.is_empty() { 0 } else { inner.beyond_backlog() },
         }
     }
 
@@ -420,8 +431,8 @@ pub fn random_id() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Bytes of the stream kept in one allocation.
-const BLOCK_BYTES: usize = 64 << 10;
+/// Bytes of the stream kept in one allocation: as many as Redis keeps in one, so that a backlog holds as much as there.
+const BLOCK_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -443,6 +454,22 @@ mod tests {
         let mut out = Vec::new();
         while stream.read(cursor, &mut out, 1000, Waker::noop()) {}
         out
+    }
+
+    #[test]
+    fn what_is_kept_beside_the_backlog_is_no_reason_to_evict() {
+        let stream = Stream::default();
+        stream.set_limits(1000, 0);
+        let (_, cursors) = stream.begin_sync(1);
+        let kept = || (stream.beyond_backlog(), stream.figures().for_replicas);
+        assert_eq!(kept(), (0, 0));
+        append(&stream, b"x");
+        let beyond = BLOCK_BYTES as u64 - 1000;
+        assert_eq!(kept(), (beyond, beyond), "the first byte takes a block");
+        cursors[0].show_buffer(300);
+        assert_eq!(kept(), (beyond + 300, beyond));
+        stream.leave(&cursors[0]);
+        assert_eq!(kept(), (beyond, 0));
     }
 
     proptest! {

@@ -88,7 +88,9 @@ const CLIENTS: &[Field] = &[
     field("cluster_connections", zero),
     field("maxclients", |r| r.config.maxclients.into()),
     field("client_recent_max_input_buffer", |r| largest(r, |f| f.memory.input.load(Relaxed)).into()),
-    field("client_recent_max_output_buffer", |r| largest(r, |f| f.memory.unsent.load(Relaxed)).into()),
+    field("client_recent_max_output_buffer", |r| {
+        largest(r, |f| f.memory.unsent.load(Relaxed) + f.memory.outbox.load(Relaxed)).into()
+    }),
     field("blocked_clients", |r| clients_with(r, |f| f.is_waiting()).into()),
     field("tracking_clients", |r| r.node.clients.trackers.len().into()),
     field("pubsub_clients", |r| r.node.pubsub.clients().into()),
@@ -146,10 +148,10 @@ const MEMORY: &[Field] = &[
     field("rss_overhead_bytes", |r| difference(r.memory().rss, r.memory().resident)),
     field("mem_fragmentation_ratio", |r| two_digits(ratio(r.memory().rss, r.memory().used))),
     field("mem_fragmentation_bytes", |r| difference(r.memory().rss, r.memory().used)),
-    field("mem_not_counted_for_evict", |r| r.node.not_counted_for_eviction().into()),
+    field("mem_not_counted_for_evict", |r| r.memory().not_counted.into()),
     field("mem_replication_backlog", |r| backlog(r).into()),
     field("mem_total_replication_buffers", |r| r.node.journal.stream.figures().held_bytes.into()),
-    field("mem_clients_slaves", |r| r.node.journal.stream.beyond_backlog().into()),
+    field("mem_clients_slaves", |r| (r.node.journal.stream.figures().for_replicas + r.memory().replicas).into()),
     field("mem_clients_normal", |r| r.memory().clients.into()),
     field("mem_cluster_links", zero),
     field("mem_aof_buffer", |r| r.memory().journal.into()),
@@ -363,7 +365,7 @@ fn clients(r: &Reading<'_>) -> usize {
 
 fn backlog(r: &Reading<'_>) -> u64 {
     let figures = r.node.journal.stream.figures();
-    figures.held_bytes - figures.beyond_backlog
+    figures.held_bytes - figures.for_replicas
 }
 
 fn ok_or_err(ok: bool) -> &'static str {

@@ -3,21 +3,27 @@
 //! What is used is counted by the allocator's wrapper; what the allocator holds beyond it are the allocator's own
 //! statistics, refreshed for each reading.
 
+use crate::clients::{Client, ClientClass};
 use crate::command::*;
 use crate::memory;
 use crate::node::Node;
 use crate::types::template;
 use crate::usage;
+use std::sync::Arc;
 use tikv_jemalloc_ctl::{epoch, stats, stats_print};
 
 /// The process's memory at one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
     pub used: u64,
+    /// What of it `maxmemory` leaves out.
+    pub not_counted: u64,
     pub peak: u64,
     pub startup: u64,
     pub index: u64,
     pub clients: u64,
+    /// Of the connections of replicas.
+    pub replicas: u64,
     pub journal: u64,
     pub allocated: u64,
     pub active: u64,
@@ -28,17 +34,19 @@ pub struct Reading {
 impl Reading {
     /// Walks the stripes for their tables' sizes: for rows with the WALK flag.
     pub fn take(node: &Node) -> Self {
-        let used = memory::sample();
+        let (used, not_counted) = used_and_not_counted(node);
         let clients = node.clients.list();
         // A stale reading is the worst that can happen.
         let _ = epoch::advance();
         let read = |value: Result<usize, _>| value.map_or(0, |bytes: usize| bytes as u64);
         Self {
             used,
+            not_counted,
             peak: memory::peak(),
             startup: memory::startup(),
             index: node.keyspace.index_bytes() as u64,
-            clients: clients.iter().map(|client| client.facts.memory.total()).sum::<usize>() as u64,
+            clients: bytes_of(&clients, |class| class != ClientClass::Replica),
+            replicas: bytes_of(&clients, |class| class == ClientClass::Replica),
             journal: node.journal.pending_bytes(),
             allocated: read(stats::allocated::read().map_err(drop)),
             active: read(stats::active::read().map_err(drop)),
@@ -49,7 +57,7 @@ impl Reading {
 
     /// What is not data.
     pub fn overhead(&self) -> u64 {
-        self.startup + self.index + self.clients + self.journal
+        self.startup + self.index + self.clients + self.replicas + self.journal
     }
 
     pub fn dataset(&self) -> u64 {
@@ -63,6 +71,26 @@ impl Reading {
     pub fn peak_percentage(&self) -> f64 {
         ratio(self.used * 100, self.peak)
     }
+}
+
+/// Both of one moment, unless they change all the time: a replica that leaves takes the same bytes from each.
+fn used_and_not_counted(node: &Node) -> (u64, u64) {
+    let (mut used, mut not_counted) = (memory::sample(), node.not_counted_for_eviction());
+    for _ in 0..LOOKS_MAX {
+        let before = not_counted;
+        (used, not_counted) = (memory::sample(), node.not_counted_for_eviction());
+        if not_counted == before {
+            break;
+        }
+    }
+    (used, not_counted)
+}
+
+const LOOKS_MAX: usize = 4;
+
+fn bytes_of(clients: &[Arc<Client>], is_meant: impl Fn(ClientClass) -> bool) -> u64 {
+    let meant = clients.iter().filter(|client| is_meant(client.facts.class()));
+    meant.map(|client| client.facts.memory.total() as u64).sum()
 }
 
 /// A quotient, 0 if there is nothing to divide by.
@@ -215,8 +243,8 @@ fn memory_stats(ctx: &mut Ctx<'_, '_>) -> Outcome {
     map.bytes("peak.allocated", reading.peak);
     map.bytes("total.allocated", reading.used);
     map.bytes("startup.allocated", reading.startup);
-    map.bytes("replication.backlog", stream.held_bytes - stream.beyond_backlog);
-    map.bytes("clients.slaves", stream.beyond_backlog);
+    map.bytes("replication.backlog", stream.held_bytes - stream.for_replicas);
+    map.bytes("clients.slaves", stream.for_replicas + reading.replicas);
     map.bytes("clients.normal", reading.clients);
     map.bytes("cluster.links", 0);
     map.bytes("aof.buffer", reading.journal);

@@ -32,7 +32,10 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
     flush_all(ctx);
     let mut session = Session::for_log(ctx.db.now());
     let mut reload = Reload { ctx, session: &mut session, loaded: 0 };
+    // A slow script in the log lets others in.
+    node.life.set_loading(true);
     let loaded = load::load(files, reload.ctx.config, &node.rdb.loading, &mut reload);
+    node.life.set_loading(false);
     ctx.db.select(selected);
     ctx.db.changes.dirty = 0;
     ctx.propagate_nothing();
