@@ -103,6 +103,8 @@ pub struct SideEffects {
     pub flushed: Vec<Flushed>,
     /// Keys that got an expiry which is this server's own to see to; see [`AccessMode::owns`].
     pub owned: Vec<(usize, Box<[u8]>, Millis)>,
+    /// Streams whose counters are to be propagated behind all that the unit did, with those of their groups if `true`.
+    pub counted: Vec<(usize, Box<[u8]>, bool)>,
 }
 
 impl Changes {
