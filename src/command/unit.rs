@@ -155,6 +155,21 @@ pub fn end_alone(turn: &mut Turn<'_>, db: Db<'_>) {
     }
 }
 
+/// Runs `work` as a unit that owns the world, in which no client's command runs. What it does is in no journal.
+pub fn alone<R>(turn: &mut Turn<'_>, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+    let node = turn.node;
+    turn.inside = None;
+    let exclusive = node.keyspace.gate.exclusive();
+    let mode = AccessMode { keep_expired: true, ..AccessMode::default() };
+    let mut db = Db::new(node.keyspace.own_world(&exclusive), 0, turn.now, mode);
+    let done = work(&mut db);
+    let side_effects = end(turn, db, 0);
+    drop(exclusive);
+    turn.enter_again();
+    side_effects.into_iter().for_each(|side_effects| waiting::serve(turn, side_effects.ready));
+    done
+}
+
 /// Sends keyspace events and messages to their subscribers, in the order in which the unit told them.
 #[cold]
 fn tell(turn: &mut Turn<'_>, notices: &[Notice], by: u64) {

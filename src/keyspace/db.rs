@@ -307,7 +307,7 @@ impl<'k> Db<'k> {
         let keyspace = self.keyspace();
         let parity = keyspace.parity.load(Relaxed);
         if entry.snapshot_parity() != parity {
-            keyspace.captures.capture(keyspace.numbers.at_cut(self.index), entry);
+            keyspace.capture(keyspace.numbers.at_cut(self.index), entry);
             entry.set_snapshot_parity(parity);
         }
     }
@@ -643,9 +643,10 @@ impl<'k> Db<'k> {
 
 /// The expiry index, for `expire.rs`.
 impl Db<'_> {
-    /// Databases of which a stripe has a share.
+    /// Databases of which a stripe has a share, but those aside.
     pub(super) fn databases_in(&mut self, stripe: usize) -> SmallVec<[usize; 4]> {
-        self.held.data(stripe).shares.iter().map(|(db, _)| db).collect()
+        let databases = self.keyspace().databases();
+        self.held.data(stripe).shares.iter().map(|(db, _)| db).take_while(|db| *db < databases).collect()
     }
 
     pub(super) fn pop_due(&mut self, stripe: usize, now: Millis) -> Option<u32> {
@@ -692,9 +693,10 @@ impl Db<'_> {
     }
 
     pub(super) fn refresh_next_due(&mut self, stripe: usize) -> Millis {
-        let epoch = self.keyspace().epoch;
-        let shares = &self.held.data(stripe).shares;
-        let next = shares.values().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
+        let (epoch, databases) = (self.keyspace().epoch, self.keyspace().databases());
+        // What stands aside does not expire.
+        let shares = self.held.data(stripe).shares.iter().take_while(|(db, _)| *db < databases);
+        let next = shares.filter_map(|(_, share)| share.due.next(epoch)).min().unwrap_or(i64::MAX);
         self.keyspace().set_next_due(stripe, next);
         next
     }
