@@ -138,6 +138,9 @@ def without_a_file(t: Trial) -> None:
         case = f"{load} over {old} keys"
         wait_for(f"{case}: the transfer goes on", lambda: max(int(two.info().get("master_sync_read_bytes", 0)), int(two.info("persistence").get("loading_loaded_bytes", 0))) > 50_000, 10)
         t.same(loads(two), ("1" if direct else "0", "0", "1"), f"{case}: loading, async_loading, master_sync_in_progress")
+        info = two.info()
+        t.same(info["master_sync_total_bytes"], "0", f"{case}: bytes of a snapshot whose length nobody knows")
+        t.same(int(info["master_sync_left_bytes"]), -int(info["master_sync_read_bytes"]), f"{case}: master_sync_left_bytes")
         t.expect(two.call("GET", "old7") in LOADING_TEXTS if direct else two.call("GET", "old7") in (("$", b"7"), ("$", None)), f"{case}: GET says {two.call('GET', 'old7')}")
         files = [path.name for path in two.directory.glob("*.rdb")]
         t.expect(bool(files) != direct, f"{case}: files {files}")
@@ -149,6 +152,32 @@ def without_a_file(t: Trial) -> None:
         ends_well(t, one, two)
         one.kill()
         two.kill()
+
+
+@check()
+def log_of_a_broken_load(t: Trial) -> None:
+    """Who is promoted after a load that broke has its log: what is written from then on survives kill -9."""
+    t.needs(t.server, t.peer)
+    if not t.peer.modern:
+        raise Skip("6.2 cannot save slowly")
+    one = t.node(t.peer, repl_diskless_sync_delay=0, rdbcompression="no")
+    two = t.node(t.server, repl_diskless_load="on-empty-db", loading_process_events_interval_bytes=1024, appendonly="yes", appendfsync="always")
+    one.many([["SET", f"k{n}", "x" * 500] for n in range(ENTRIES)])
+    one.set("rdb-key-save-delay", SLOWLY_US)
+    two.follow(one)
+    wait_for("the load goes on", lambda: loads(two) == ("1", "0", "1"), 10)
+    breaks(one, two)
+    two.done("REPLICAOF", "NO", "ONE")
+    two.done("SET", "survivor", 1)
+
+    def is_begun() -> bool:
+        info = two.info("persistence")
+        return (info["aof_enabled"], info["aof_rewrite_in_progress"], info["aof_rewrite_scheduled"]) == ("1", "0", "0")
+    wait_for("the log is begun", is_begun, 10)
+    two.done("SET", "survivor", 2)
+    two.kill()
+    two.start()
+    t.same((two.call("GET", "survivor"), two.call("DBSIZE")), (("$", b"2"), (":", b"1")), "what the log has")
 
 
 @check()
@@ -444,6 +473,7 @@ def turns(t: Trial) -> None:
     time.sleep(1.2)
     t.same((two.info()["master_link_status"], two.call("GET", "where")[1]), ("down", b"other"), "with a primary that is not there")
     t.expect(int(two.info()["master_link_down_since_seconds"]) >= -1, "master_link_down_since_seconds")
+    t.same(two.call("CLIENT", "LIST", "TYPE", "MASTER")[1], b"", "primaries in CLIENT LIST, after four that were left")
     t.expect(two.call("ROLE")[1][3][1] in (b"connect", b"connecting"), f"ROLE: {two.call('ROLE')}")
 
 

@@ -737,7 +737,7 @@ fn what_stands_aside_is_nobodys_until_it_takes_the_place_of_the_data() {
     drop(exclusive);
     run(&mut |db| assert!(db.take_aside().is_empty(), "the walk has what was there"));
     assert_eq!((keys(0), keys(1), keyspace.keys()), ((200, new.clone()), (200, new), 400));
-    let (mut seen, mut note) = (0, |db: usize, key: &[u8]| {
+    let (mut seen, note) = (0, |db: usize, key: &[u8]| {
         assert_eq!((db, &key[..3]), (1, &b"old"[..]));
     });
     while walk.step(16, |db, key, _, _| {

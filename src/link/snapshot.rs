@@ -107,6 +107,16 @@ impl Framing {
             Self::Mark(_) => "streamed RDB".to_owned(),
         }
     }
+
+    /// For INFO.
+    fn show_progress(&self, node: &Node, total: u64) {
+        let mut link = node.replication.link();
+        link.sync_read = total;
+        link.sync_total = match self {
+            Self::Length(len) => i64::try_from(*len).unwrap_or(i64::MAX),
+            Self::Mark(_) => 0,
+        };
+    }
 }
 
 /// A file that goes with its owner, unless it was renamed.
@@ -179,13 +189,7 @@ async fn copy(wire: &mut Wire, framing: Framing, mut target: Target<'_>) -> Resu
         };
         target.put(wire, now).await?;
         total += now as u64;
-        let mut link = wire.node.replication.link();
-        link.sync_read = total;
-        link.sync_total = match framing {
-            Framing::Length(len) => i64::try_from(len).unwrap_or(i64::MAX),
-            Framing::Mark(_) => -1,
-        };
-        drop(link);
+        framing.show_progress(wire.node, total);
         if let Target::Loader(loader) = &target {
             if loader.is_closed() {
                 return Ok(());
@@ -308,26 +312,25 @@ impl Install {
         if !aside {
             // The log goes on with the new data as its base.
             node.switch_log(false)?;
-            self.empty()?;
         }
-        notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = loading::load_sync(node, registry, thread, sent, aside)
-            .map_err(|e| format!("Failed trying to load the MASTER synchronization DB: Internal error in RDB: {e}"))
+        let load = || {
+            notice!("MASTER <-> REPLICA sync: Loading DB in memory");
+            loading::load_sync(node, registry, thread, sent, aside)
+                .map_err(|e| format!("Failed trying to load the MASTER synchronization DB: Internal error in RDB: {e}"))
+        };
+        let loaded = if aside { load() } else { self.empty().and_then(|()| load()) };
+        let loaded = loaded
             .and_then(|(counts, texts)| Ok((counts, self.libraries(&texts)?)))
             .and_then(|(counts, libraries)| self.put_in_force(libraries, aside).map(|()| counts));
-        let counts = match loaded {
-            Ok(counts) => counts,
-            Err(text) if aside => {
-                self.alone(|db| node.reaper.send(Garbage::Flushed(db.discard_aside())));
-                return Err(text);
-            }
-            // Nothing of it stays, unless it is somebody else's by now.
-            Err(text) => return self.empty().and(Err(text)),
-        };
-        node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
+        if loaded.is_err() {
+            self.undo(aside);
+        }
+        // Whatever the data is by now.
         if node.config.load().appendonly {
             node.switch_log(true)?;
         }
+        let counts = loaded?;
+        node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
         let (keys, seconds) = (counts.loaded, started.elapsed().as_secs_f64());
         notice!("MASTER <-> REPLICA sync: Finished with success: {keys} keys loaded in {seconds:.3} seconds");
         let there = node.keyspace.keys();
@@ -335,6 +338,17 @@ impl Install {
             warning!("MASTER <-> REPLICA sync: the snapshot held {keys} keys, {there} are here");
         }
         Ok(())
+    }
+
+    /// Nothing stays of a load that failed.
+    fn undo(&self, aside: bool) {
+        let reaper = &self.service.node.reaper;
+        if aside {
+            self.alone(|world| reaper.send(Garbage::Flushed(world.discard_aside())));
+        } else {
+            // What is here is somebody else's once the role has changed.
+            let _ = self.empty();
+        }
     }
 
     fn libraries(&self, texts: &[Vec<u8>]) -> Result<Set, String> {
