@@ -114,10 +114,7 @@ async fn attempt(service: Service, primary: &Primary, term: u64) -> Result<(), S
     }
     node.replication.report(term, LinkState::Connected, clock::now_ms());
     let db = node.journal.stream.history().map_or(0, |history| history.db);
-    let mut applier = Applier::new(service, term, wire, addresses, db);
-    let ended = applier.run().await;
-    applier.end();
-    ended
+    Applier::new(service, term, wire, addresses, db).run().await
 }
 
 /// How long the other may be silent: `repl-timeout`.
@@ -389,6 +386,14 @@ impl OnDisk {
     }
 }
 
+/// However it ends: a change of role drops it where it waits.
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.service.node.replication.read_ahead.store(0, Relaxed);
+        self.service.node.clients.remove(&self.client);
+    }
+}
+
 impl Applier {
     fn new(service: Service, term: u64, mut wire: Wire, (address, local): (String, String), db: usize) -> Self {
         let node = service.node;
@@ -414,11 +419,6 @@ impl Applier {
             last_ack: Instant::now(),
             on_disk: OnDisk::default(),
         }
-    }
-
-    fn end(&self) {
-        self.service.node.replication.read_ahead.store(0, Relaxed);
-        self.service.node.clients.remove(&self.client);
     }
 
     async fn run(&mut self) -> Result<(), String> {
