@@ -121,7 +121,7 @@ pub fn check_snapshot(path: &Path, config: &Config) -> io::Result<()> {
 /// A snapshot that a primary sent.
 pub enum Sent<'a> {
     File(&'a Path),
-    /// It comes while it is loaded: so many bytes, or 0 if that is not known.
+    /// It comes while it is loaded. The number is its length in bytes, or 0 if that is not known.
     Coming(&'a mut dyn BufRead, u64),
 }
 

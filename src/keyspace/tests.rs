@@ -700,9 +700,9 @@ fn of_many_databases_those_that_are_used_take_memory() {
     assert_eq!((shares(), keyspace.counts(5_000)), (vec![0, 5_000, 9_999], (0, 0)));
 }
 
-/// What stands aside is seen by nobody until it takes the data's place, and a snapshot cut before that holds the data.
+/// What stands aside is seen by no client until it takes the data's place, and a snapshot cut before that holds the data.
 #[test]
-fn what_stands_aside_is_nobodys_until_it_takes_the_place_of_the_data() {
+fn what_stands_aside_is_unseen_until_it_takes_the_place_of_the_data() {
     let keyspace = Keyspace::new(2, STRIPES, 1, START);
     let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
         let exclusive = keyspace.gate.exclusive();

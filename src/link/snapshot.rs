@@ -346,7 +346,7 @@ impl Install {
         if aside {
             self.alone(|world| reaper.send(Garbage::Flushed(world.discard_aside())));
         } else {
-            // What is here is somebody else's once the role has changed.
+            // Once the role has changed, what is here is not of this load.
             let _ = self.empty();
         }
     }

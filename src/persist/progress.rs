@@ -69,7 +69,7 @@ impl Loading {
         if total == 0 { loaded } else { loaded.min(total) }
     }
 
-    /// Bytes there will be. Where nobody knows, about as many as memory was in use when the file was written.
+    /// Bytes there will be. If that is not known, about as many as memory was in use when the file was written.
     fn expected_bytes(&self) -> u64 {
         match self.total_bytes() {
             0 => self.used_mem.load(Relaxed),
