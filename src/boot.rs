@@ -28,7 +28,7 @@ use crate::log::{self, cause, notice, warning};
 use crate::migrations::Migrations;
 use crate::migrator;
 use crate::net::{admin, listen, worker};
-use crate::node::{Life, Node, Reaper};
+use crate::node::{Life, Loads, Node, Reaper};
 use crate::observe::Observatory;
 use crate::persist::batcher::{self, Pace};
 use crate::persist::progress::Loading;
@@ -361,7 +361,7 @@ fn serve(
         let soon = tokio::time::timeout(LOADING_GRACE, &mut loading).await;
         if let Ok(loaded) = soon {
             loaded.map_err(io::Error::other)??;
-            node.life.set_loading(false);
+            node.life.set_loads(Loads::Nothing);
         }
         let doorkeeper = tokio::spawn(listen::doorkeeper(tcp, arrivals, node, stats.clone(), workers.clone()));
         // Clients that come meanwhile hear that the data is being loaded.
@@ -369,7 +369,7 @@ fn serve(
             tokio::select! {
                 loaded = &mut loading => {
                     loaded.map_err(io::Error::other)??;
-                    node.life.set_loading(false);
+                    node.life.set_loads(Loads::Nothing);
                 }
                 code = &mut ending => return code.map_err(io::Error::other),
                 () = tokio::time::sleep(LOADING_TOLD_EACH) => tell_progress(&node.rdb.loading),
@@ -407,7 +407,7 @@ fn begin_loading(
     config: Config,
     services: ServiceThreads,
 ) -> tokio::task::JoinHandle<io::Result<()>> {
-    node.life.set_loading(true);
+    node.life.set_loads(Loads::Data);
     tokio::task::spawn_blocking(move || load_data(node, registry, &config, services))
 }
 

@@ -15,7 +15,7 @@ use crate::commands::connection::evict;
 use crate::config::Config;
 use crate::keyspace::expire::expire_slice;
 use crate::keyspace::{AccessMode, Db};
-use crate::node::Node;
+use crate::node::{Loads, Node};
 use crate::observe::WorkerStats;
 use crate::persist::batcher::Pace;
 use crate::persist::walks::Job;
@@ -96,7 +96,7 @@ fn may_expire(node: &Node, now: i64) -> bool {
 /// Not while loading, nor while CLIENT PAUSE keeps the data still.
 fn may_remove(node: &Node, now: i64) -> bool {
     !node.keyspace.settings.active_expire_off.load(Relaxed)
-        && !node.life.is_loading()
+        && node.life.loads() == Loads::Nothing
         && node.clients.paused(now) == Pause::None
         && !node.config.load().import_mode
 }
@@ -198,7 +198,7 @@ fn cron_loop(node: &'static Node, registry: &'static Registry, services: Service
         evict::relieve(node, registry, &stats, &config);
         let was_over = std::mem::replace(&mut is_over, room::is_over(node, config.maxmemory));
         // At two looks in a row: what a command takes while it builds its reply is soon known as its client's.
-        if was_over && !node.life.is_loading() {
+        if was_over && node.life.loads() == Loads::Nothing {
             // A slice for each turn, so that a command may come in between.
             while room::relieve(&mut Turn::begin(node, &stats, registry, services.main)) {}
         }
@@ -244,7 +244,8 @@ fn close_idle_clients(node: &Node, config: &Config, now: i64) {
 
 fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
     let aof = &node.aof;
-    if node.walks.is_running(Job::Rewrite) || node.walks.is_waiting(Job::Rewrite) || node.life.is_loading() {
+    if node.walks.is_running(Job::Rewrite) || node.walks.is_waiting(Job::Rewrite) || node.life.loads() != Loads::Nothing
+    {
         return false;
     }
     if !aof.wanted.load(Relaxed) || now < aof.retry_at_ms.load(Relaxed) {
@@ -268,7 +269,7 @@ fn wants_rewrite(node: &Node, config: &Config, now: i64) -> bool {
 /// Asks for the snapshot that a save point calls for, unless a walk is in progress.
 fn save_if_due(node: &Node, config: &Config, now: i64) {
     let changes = node.observatory.counts().changes;
-    if node.life.is_loading() || !node.walks.is_idle() {
+    if node.life.loads() != Loads::Nothing || !node.walks.is_idle() {
         return;
     }
     if let Some((changes, seconds)) = node.rdb.reached(config, changes, node.life.started_ms, now) {

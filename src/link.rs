@@ -1,11 +1,12 @@
 //! The link to the primary: connecting, introducing ourselves, copying everything or going on, and applying what comes.
 //!
-//! One thread with a runtime of its own. The handshake is Redis's, one command after the other. A snapshot is received into
-//! a file, read once to see that it is whole, and only then replaces the data: a transfer that fails costs nothing. From
-//! then on the primary's commands run like everybody's, with the origin *primary*: they pass the gates unseen, and their
-//! bytes, not our effects, go to the stream, unit by unit.
+//! One thread with a runtime of its own. The handshake is Redis's, one command after the other; what comes of a full sync
+//! is [`snapshot`]'s. From then on the primary's commands run like everybody's, with the origin *primary*: they pass the
+//! gates unseen, and their bytes, not our effects, go to the stream, unit by unit.
 //!
 //! A change of role stops the link: it looks at the term whenever it enters the gate.
+
+mod snapshot;
 
 use crate::clients::{Client, Pause};
 use crate::clock;
@@ -15,7 +16,6 @@ use crate::command::turn::{Called, Prepared, Turn};
 use crate::command::{MAY_REPLICATE, PATTERNS, RUNS_QUEUE, RUNS_SCRIPT, Registry, WORLD, WRITE};
 use crate::config::Config;
 use crate::dial::{self, Duplex};
-use crate::loading;
 use crate::log::{cause, notice, warning};
 use crate::node::Node;
 use crate::num;
@@ -23,11 +23,9 @@ use crate::observe::WorkerStats;
 use crate::persist::rdb::write::History;
 use crate::persist::stream::random_id;
 use crate::replication::{Failover, LinkState, Primary};
-use crate::resp::{Argv, ArgvView, Limits, Parser, Span, Step, encode_request};
-use std::fs::File;
-use std::io::Write;
+use crate::resp::{ArgvView, Limits, Parser, Span, Step, encode_request};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -111,9 +109,7 @@ async fn attempt(service: Service, primary: &Primary, term: u64) -> Result<(), S
         Answer::Continue => notice!("Successful partial resynchronization with master."),
         Answer::Full(history) => {
             node.replication.report(term, LinkState::Sync, clock::now_ms());
-            let temp = receive(&mut wire).await?;
-            let installed = install(service, &mut wire, temp, history, term).await;
-            installed.inspect_err(|_| node.life.set_loading(false))?;
+            snapshot::take(service, &mut wire, history, term).await?;
         }
     }
     node.replication.report(term, LinkState::Connected, clock::now_ms());
@@ -345,177 +341,6 @@ fn is_passing(reply: &str) -> bool {
     reply.starts_with("-NOMASTERLINK") || reply.starts_with("-LOADING")
 }
 
-// ---- a snapshot
-
-/// A file that goes with its owner, unless it was renamed.
-struct TempFile(PathBuf);
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Receives the snapshot into a file of its own.
-async fn receive(wire: &mut Wire) -> Result<TempFile, String> {
-    let head = wire.line().await?;
-    let framing = match head.strip_prefix('$') {
-        Some(rest) => match (rest.strip_prefix("EOF:"), num::parse_i64(rest.as_bytes())) {
-            (Some(mark), _) if mark.len() == ID_DIGITS => Framing::Mark(mark.as_bytes().to_vec()),
-            (None, Some(len @ 0..)) => Framing::Length(len as u64),
-            _ => return Err(format!("Bad protocol from MASTER, the first byte is right, the rest is not: '{head}'")),
-        },
-        None if head.starts_with('-') => return Err(format!("MASTER aborted replication with an error: {head}")),
-        None => {
-            return Err(format!(
-                "Bad protocol from MASTER, the first byte is not '$' (we received '{head}'), are you sure the host and port are right?"
-            ));
-        }
-    };
-    notice!("MASTER <-> REPLICA sync: receiving {} from master to disk", framing.describe());
-    let path = PathBuf::from(format!("temp-{}.{}.rdb", clock::now_ms() / 1000, std::process::id()));
-    let temp = TempFile(path.clone());
-    let said = |e: std::io::Error| format!("Failed writing the synchronization DB {}: {}", path.display(), cause(&e));
-    let mut file = File::create(&path).map_err(&said)?;
-    copy(wire, framing, &mut file, &said).await?;
-    file.sync_all().map_err(&said)?;
-    Ok(temp)
-}
-
-/// How the end of a snapshot is found.
-enum Framing {
-    Length(u64),
-    Mark(Vec<u8>),
-}
-
-impl Framing {
-    fn describe(&self) -> String {
-        match self {
-            Self::Length(bytes) => format!("{bytes} bytes"),
-            Self::Mark(_) => "streamed RDB".to_owned(),
-        }
-    }
-}
-
-async fn copy(
-    wire: &mut Wire,
-    framing: Framing,
-    file: &mut File,
-    said: &impl Fn(std::io::Error) -> String,
-) -> Result<(), String> {
-    let mut total = 0;
-    let set_progress = |wire: &Wire, total: u64| {
-        let mut link = wire.node.replication.link();
-        link.sync_read = total;
-        link.sync_total = match framing {
-            Framing::Length(len) => i64::try_from(len).unwrap_or(i64::MAX),
-            Framing::Mark(_) => -1,
-        };
-    };
-    loop {
-        let held = &wire.held[wire.consumed..];
-        let (now, is_last) = match &framing {
-            Framing::Length(len) => {
-                let now = held.len().min(usize::try_from(len - total).unwrap_or(usize::MAX));
-                (now, total + now as u64 == *len)
-            }
-            // The mark may be here in part: as much as it is long stays until more comes.
-            Framing::Mark(mark) => (held.len().saturating_sub(mark.len()), held.ends_with(mark)),
-        };
-        file.write_all(&held[..now]).map_err(said)?;
-        total += now as u64;
-        wire.consumed += now;
-        set_progress(wire, total);
-        if is_last {
-            if let Framing::Mark(mark) = &framing {
-                wire.consumed += mark.len();
-            }
-            return Ok(());
-        }
-        wire.fill().await.map_err(|text| format!("{text} (in the middle of a full sync)"))?;
-    }
-}
-
-/// Puts a snapshot in place of the data, while the primary hears that we are there.
-async fn install(service: Service, wire: &mut Wire, temp: TempFile, history: History, term: u64) -> Result<(), String> {
-    let mut work = tokio::task::spawn_blocking(move || replace_data(service, &temp.0, &history, term));
-    loop {
-        tokio::select! {
-            done = &mut work => {
-                return done.unwrap_or_else(|_| Err("Loading the synchronization DB failed".to_owned()));
-            }
-            () = sleep(ACK_INTERVAL) => {
-                // A primary that is gone by now is noticed later.
-                let _ = wire.send_bytes(b"\n").await;
-            }
-        }
-    }
-}
-
-fn replace_data(service: Service, path: &Path, history: &History, term: u64) -> Result<(), String> {
-    let Service { node, registry, thread } = service;
-    let (started, config) = (Instant::now(), node.config.load_full());
-    // What cannot be loaded is found before anything is given up for it.
-    loading::check_snapshot(path, &config)
-        .map_err(|e| format!("The MASTER's synchronization DB is not usable, the data here stays as it was: {e}"))?;
-    if node.replication.term() != term {
-        return Err(ROLE_CHANGED.to_owned());
-    }
-    std::fs::rename(path, &config.dbfilename)
-        .map_err(|e| format!("Failed trying to rename the temp DB into {}: {}", config.dbfilename, cause(&e)))?;
-    node.life.set_loading(true);
-    // The log goes on with the new data as its base.
-    node.switch_log(false)?;
-    if !empty(service, term) {
-        return Err(ROLE_CHANGED.to_owned());
-    }
-    notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-    let loaded = loading::load_sync(node, registry, thread, Path::new(&config.dbfilename))
-        .map_err(|e| format!("Failed trying to load the MASTER synchronization DB: {e}"))?;
-    let db = node.rdb.loading.take_history().map_or(0, |told| told.db).min(node.keyspace.databases() - 1);
-    let exclusive = node.keyspace.gate.exclusive();
-    node.journal.stream.follow(&History { db, ..history.clone() });
-    node.life.set_loading(false);
-    drop(exclusive);
-    node.rdb.changes_saved.store(node.observatory.counts().changes, Relaxed);
-    if config.appendonly {
-        node.switch_log(true)?;
-    }
-    let (keys, seconds) = (loaded.loaded, started.elapsed().as_secs_f64());
-    notice!("MASTER <-> REPLICA sync: Finished with success: {keys} keys loaded in {seconds:.3} seconds");
-    let there: usize = (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db).0).sum();
-    if there as u64 != keys {
-        warning!("MASTER <-> REPLICA sync: the snapshot held {keys} keys, {there} are here");
-    }
-    Ok(())
-}
-
-const ROLE_CHANGED: &str = "The role has changed meanwhile";
-
-/// Removes everything, as if a primary's FLUSHDBs had come. False if the role has changed.
-fn empty(service: Service, term: u64) -> bool {
-    let Service { node, registry, thread } = service;
-    notice!("MASTER <-> REPLICA sync: Flushing old data");
-    let stats = node.observatory.worker(thread);
-    let client = Client::new(0, String::new(), String::new(), false, clock::now_ms());
-    let mut session = Session::for_primary(client, 0);
-    let (mut turn, mut out) = (Turn::begin(node, &stats, registry, thread), Vec::new());
-    if node.replication.term() != term {
-        return false;
-    }
-    let mut run = |session: &mut Session, words: &[&[u8]]| {
-        let argv = Argv::of(words.iter().copied());
-        let prepared = turn.prepare(argv.view(), false);
-        call(&mut turn, session, prepared, &mut out);
-    };
-    for db in 0..node.keyspace.databases() {
-        session.select(db);
-        run(&mut session, &[b"FLUSHDB", b"ASYNC"]);
-    }
-    run(&mut session, &[b"FUNCTION", b"FLUSH"]);
-    true
-}
-
 // ---- the stream
 
 /// Runs what the primary sends.
@@ -558,6 +383,14 @@ impl OnDisk {
             _ => {}
         }
         self.offset
+    }
+}
+
+/// However it ends: a change of role drops it where it waits.
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.service.node.replication.read_ahead.store(0, Relaxed);
+        self.service.node.clients.remove(&self.client);
     }
 }
 

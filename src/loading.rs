@@ -19,7 +19,7 @@ use crate::persist::progress::Loading;
 use crate::persist::rdb::read::{Delivered, Loaded, bad};
 use crate::resp::ArgvView;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -118,19 +118,46 @@ pub fn check_snapshot(path: &Path, config: &Config) -> io::Result<()> {
     load::load_snapshot(path, (config, &Loading::default()), i64::MIN, &mut |_| Ok(())).map(drop)
 }
 
-/// Loads a snapshot that a primary sent, into an empty keyspace. Nothing expires: that is for the primary to say.
+/// A snapshot that a primary sent.
+pub enum Sent<'a> {
+    File(&'a Path),
+    /// It comes while it is loaded. The number is its length in bytes, or 0 if that is not known.
+    Coming(&'a mut dyn BufRead, u64),
+}
+
+/// Loads a snapshot that a primary sent into the empty databases, or into those aside. Nothing expires: that is for the
+/// primary to say. Returns the texts of its libraries too, which are still to be taken in.
 pub fn load_sync(
     node: &'static Node,
     registry: &'static Registry,
     thread: usize,
-    path: &Path,
-) -> io::Result<SnapshotCounts> {
-    let (config, mut replay) = (node.config.load_full(), Replay::new(node, registry, thread));
-    let loaded = load::load_snapshot(path, (&config, &node.rdb.loading), i64::MIN, &mut |loaded| match loaded {
+    sent: Sent<'_>,
+    aside: bool,
+) -> io::Result<(SnapshotCounts, Vec<Vec<u8>>)> {
+    let (config, mut replay, mut libraries) =
+        (node.config.load_full(), Replay::new(node, registry, thread), Vec::new());
+    replay.aside = aside;
+    let (around, now) = ((&*config, &node.rdb.loading), i64::MIN);
+    let mut put = |loaded| match loaded {
         Delivered::Key(key) => replay.key(key),
-        Delivered::Library(text) => replay.library(&text),
-    });
-    loaded.and_then(|counts| replay.put_keys().map_err(bad).map(|()| counts))
+        Delivered::Library(text) => {
+            libraries.push(text);
+            Ok(())
+        }
+    };
+    let counts = match sent {
+        Sent::File(path) => load::load_snapshot(path, around, now, &mut put),
+        Sent::Coming(input, len) => {
+            let counts = load::read_snapshot(&mut *input, len, around, now, &mut put)?;
+            // Nothing is behind its end, which has come.
+            if !input.fill_buf()?.is_empty() {
+                return Err(bad("The snapshot goes on behind its end"));
+            }
+            Ok(counts)
+        }
+    }?;
+    replay.put_keys().map_err(bad)?;
+    Ok((counts, libraries))
 }
 
 /// A library of a file: it took no longer than it may when it was first loaded.
@@ -146,6 +173,8 @@ struct Replay {
     out: Vec<u8>,
     registry: &'static Registry,
     loaded: u64,
+    /// Keys of a snapshot go into the databases aside.
+    aside: bool,
     /// Keys of a snapshot that were read and are still to be put: what they need is fetched meanwhile.
     keys: Vec<(Loaded, Place)>,
     /// Of the log's next commands.
@@ -162,6 +191,7 @@ impl Replay {
             out: Vec::new(),
             registry,
             loaded: 0,
+            aside: false,
             keys: Vec::new(),
             foreseen: VecDeque::new(),
         }
@@ -181,13 +211,14 @@ impl Replay {
 
     fn put_keys(&mut self) -> Result<(), String> {
         self.rest(self.keys.len() as u64);
-        let keyspace = &self.turn.node.keyspace;
-        self.keys.iter().for_each(|(key, place)| keyspace.prefetch_bucket(key.db, *place));
+        let (keyspace, aside) = (&self.turn.node.keyspace, self.aside);
+        let index = |key: &Loaded| if aside { keyspace.aside(key.db) } else { key.db };
+        self.keys.iter().for_each(|(key, place)| keyspace.prefetch_bucket(index(key), *place));
         let mut keys = std::mem::take(&mut self.keys);
         for (loaded, place) in keys.drain(..) {
             self.breathe();
             let hint = Hint { key: loaded.key.as_ptr(), place };
-            self.turn.with_db(loaded.db, hint, |db| loaded.put(db))?;
+            self.turn.with_db(index(&loaded), hint, |db| loaded.put(db))?;
         }
         self.keys = keys;
         Ok(())

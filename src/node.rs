@@ -28,7 +28,7 @@ use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, mpsc};
 
 pub struct Node {
@@ -61,7 +61,7 @@ pub struct Life {
     pub started_ms: Millis,
     /// The configuration file's full path, if there is one.
     pub config_file: OnceLock<PathBuf>,
-    loading: AtomicBool,
+    loads: AtomicU8,
     shutdown: Mutex<Shutdown>,
     /// A shutdown asked for is held back, as DEBUG PAUSE-CRON wishes.
     shutdown_held: AtomicBool,
@@ -71,13 +71,23 @@ pub struct Life {
     pub shutdown_asked: tokio::sync::Notify,
 }
 
+/// What is being loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loads {
+    Nothing,
+    /// The data: what needs it is refused meanwhile.
+    Data,
+    /// What will replace the data, which is served: `async_loading`.
+    Aside,
+}
+
 impl Life {
     pub fn new() -> Self {
         Self {
             run_id: random_id(),
             started_ms: clock::now_ms(),
             config_file: OnceLock::new(),
-            loading: AtomicBool::new(false),
+            loads: AtomicU8::new(Loads::Nothing as u8),
             shutdown: Mutex::default(),
             shutdown_held: AtomicBool::new(false),
             shutdown_deadline_ms: AtomicI64::new(0),
@@ -86,12 +96,22 @@ impl Life {
     }
 
     #[inline]
-    pub fn is_loading(&self) -> bool {
-        self.loading.load(Relaxed)
+    pub fn loads(&self) -> Loads {
+        match self.loads.load(Relaxed) {
+            loads if loads == Loads::Data as u8 => Loads::Data,
+            loads if loads == Loads::Aside as u8 => Loads::Aside,
+            _ => Loads::Nothing,
+        }
     }
 
-    pub fn set_loading(&self, yes: bool) {
-        self.loading.store(yes, Relaxed);
+    pub fn set_loads(&self, loads: Loads) {
+        self.loads.store(loads as u8, Relaxed);
+    }
+
+    /// Whether the data is not there yet.
+    #[inline]
+    pub fn is_loading(&self) -> bool {
+        self.loads() == Loads::Data
     }
 
     /// Asks the process to end. `waiter`: the command that asked, which is answered only if the attempt fails.

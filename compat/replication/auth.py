@@ -111,14 +111,17 @@ def primary_dies_in_sync(t: Trial) -> None:
     if not t.peer.modern:
         raise Skip("6.2 cannot save slowly")
     for diskless, load, keeps in (("yes", "swapdb", True), ("no", "disabled", True), ("yes", "disabled", True), ("yes", "on-empty-db", True)):
-        one, two = t.node(t.peer, rdb_key_save_delay=2000, repl_diskless_sync=diskless), t.node(t.server, repl_diskless_load=load)
+        one = t.node(t.peer, rdb_key_save_delay=2000, repl_diskless_sync=diskless, rdbcompression="no")
+        two = t.node(t.server, repl_diskless_load=load)
         one.many([["SET", f"k{n}", "x" * 500] for n in range(3000)])
         two.many([["SET", f"old{n}", n] for n in range(100)])
         two.done("FUNCTION", "LOAD", "#!lua name=own\nredis.register_function{function_name='own', callback=function() return 7 end, flags={'no-writes'}}") if t.server.modern else None
         two.follow(one)
         time.sleep(1.5)
         t.same(two.info()["master_link_status"], "down", "the link in the middle of the sync")
-        t.same(two.call("GET", "old7"), ("$", b"7"), f"old data in the middle of the sync, {diskless} {load}")
+        # What loads beside the data of another history does not let that be read.
+        said = two.call("GET", "old7")
+        t.expect(said[1].startswith(b"LOADING") if load == "swapdb" else said == ("$", b"7"), f"old data in the middle of the sync, {diskless} {load}: {said}")
         one.kill()
         time.sleep(1.5)
         have = int(two.call("DBSIZE")[1])

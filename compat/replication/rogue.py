@@ -167,7 +167,8 @@ def survives(t: Trial, name: str, script, directives: dict, keeps: bool, answers
         if known:
             break
     t.expect(known, f"{name}: the link is not tried again ({rogue.links} links)")
-    node.done("REPLICAOF", "NO", "ONE")
+    # Who loads has no other role meanwhile.
+    wait_for(f"{name}: NO ONE is taken", lambda: node.call("REPLICAOF", "NO", "ONE") == ("+", b"OK"), 10)
     wait_for(f"{name}: answers after NO ONE", lambda: node.call("PING") == ("+", b"PONG"), 5)
     t.expect(peak - before < MEMORY_MAX, f"{name}: memory grew by {(peak - before) >> 20} MiB")
     have = int(node.call("DBSIZE")[1])

@@ -87,6 +87,141 @@ def config(t: Trial) -> None:
             two.kill()
 
 
+LOADING = ("-", b"LOADING Redis is loading the dataset in memory")
+LOADING_TEXTS = (LOADING, ("-", b"LOADING Valkey is loading the dataset in memory"))
+ENTRIES, SLOWLY_US = 1500, 2000
+
+
+def slow_sync(t: Trial, load: str, old: int) -> tuple[Node, Node]:
+    """A primary that takes three seconds for its snapshot, and who is to follow it, with `old` keys of its own."""
+    one = t.node(t.peer, repl_diskless_sync_delay=0, repl_backlog_size=16384, rdbcompression="no")
+    # A real server answers in the middle of a load now and then only.
+    two = t.node(t.server, repl_diskless_load=load, loading_process_events_interval_bytes=1024, replica_read_only="no")
+    one.many([["SET", f"k{n}", "x" * 500] for n in range(ENTRIES)])
+    one.set("rdb-key-save-delay", SLOWLY_US)
+    two.many([["SET", f"old{n}", n] for n in range(old)])
+    return one, two
+
+
+def loads(node: Node) -> tuple[str, str, str]:
+    """What INFO tells of a load: `loading`, `async_loading`, `master_sync_in_progress`."""
+    lasts, role = node.info("persistence"), node.info()
+    return lasts["loading"], lasts["async_loading"], role.get("master_sync_in_progress", "0")
+
+
+def breaks(one: Node, two: Node) -> None:
+    """The primary drops the link in the middle, and does not begin again at once."""
+    one.set("repl-diskless-sync-delay", 3)
+    one.done("CLIENT", "KILL", "TYPE", "replica")
+    wait_for("the load is over", lambda: loads(two)[:2] == ("0", "0"), 10)
+
+
+def ends_well(t: Trial, one: Node, two: Node) -> None:
+    one.set("rdb-key-save-delay", 0)
+    t.in_step(one, two)
+    t.alike(one, two)
+    t.same(loads(two), ("0", "0", "0"), "loading, async_loading, master_sync_in_progress at the end")
+
+
+@check()
+def without_a_file(t: Trial) -> None:
+    """`on-empty-db` and `flush-before-load` load what comes without a file, into an empty keyspace, which a transfer that breaks leaves empty."""
+    t.needs(t.server, t.peer)
+    if not t.peer.modern:
+        raise Skip("6.2 cannot save slowly")
+    ways = [("on-empty-db", 0, True), ("on-empty-db", 100, False), ("flush-before-load", 100, True), ("disabled", 0, False)]
+    for load, old, direct in ways:
+        if load == "flush-before-load" and not (t.server.ours or t.server.family == "valkey"):
+            continue
+        one, two = slow_sync(t, load, old)
+        two.follow(one)
+        case = f"{load} over {old} keys"
+        wait_for(f"{case}: the transfer goes on", lambda: max(int(two.info().get("master_sync_read_bytes", 0)), int(two.info("persistence").get("loading_loaded_bytes", 0))) > 50_000, 10)
+        t.same(loads(two), ("1" if direct else "0", "0", "1"), f"{case}: loading, async_loading, master_sync_in_progress")
+        info = two.info()
+        t.same(info["master_sync_total_bytes"], "0", f"{case}: bytes of a snapshot whose length nobody knows")
+        t.same(int(info["master_sync_left_bytes"]), -int(info["master_sync_read_bytes"]), f"{case}: master_sync_left_bytes")
+        t.expect(two.call("GET", "old7") in LOADING_TEXTS if direct else two.call("GET", "old7") in (("$", b"7"), ("$", None)), f"{case}: GET says {two.call('GET', 'old7')}")
+        files = [path.name for path in two.directory.glob("*.rdb")]
+        t.expect(bool(files) != direct, f"{case}: files {files}")
+        if direct:
+            t.expect(two.call("REPLICAOF", "NO", "ONE") in LOADING_TEXTS, f"{case}: REPLICAOF meanwhile")
+            t.expect(int(two.info("persistence")["loading_loaded_bytes"]) > 0, f"{case}: loading_loaded_bytes")
+        breaks(one, two)
+        t.same(int(two.call("DBSIZE")[1]), 0 if direct else old, f"{case}: keys when the transfer broke")
+        ends_well(t, one, two)
+        one.kill()
+        two.kill()
+
+
+@check()
+def log_of_a_broken_load(t: Trial) -> None:
+    """Who is promoted after a load that broke has its log: what is written from then on survives kill -9."""
+    t.needs(t.server, t.peer)
+    if not t.peer.modern:
+        raise Skip("6.2 cannot save slowly")
+    one = t.node(t.peer, repl_diskless_sync_delay=0, rdbcompression="no")
+    two = t.node(t.server, repl_diskless_load="on-empty-db", loading_process_events_interval_bytes=1024, appendonly="yes", appendfsync="always")
+    one.many([["SET", f"k{n}", "x" * 500] for n in range(ENTRIES)])
+    one.set("rdb-key-save-delay", SLOWLY_US)
+    two.follow(one)
+    wait_for("the load goes on", lambda: loads(two) == ("1", "0", "1"), 10)
+    breaks(one, two)
+    two.done("REPLICAOF", "NO", "ONE")
+    two.done("SET", "survivor", 1)
+
+    def is_begun() -> bool:
+        info = two.info("persistence")
+        return (info["aof_enabled"], info["aof_rewrite_in_progress"], info["aof_rewrite_scheduled"]) == ("1", "0", "0")
+    wait_for("the log is begun", is_begun, 10)
+    two.done("SET", "survivor", 2)
+    two.kill()
+    two.start()
+    t.same((two.call("GET", "survivor"), two.call("DBSIZE")), (("$", b"2"), (":", b"1")), "what the log has")
+
+
+@check()
+def beside_the_data(t: Trial) -> None:
+    """`swapdb` loads beside the data: it is served meanwhile if it is of the same history, stays if the transfer breaks, and goes in one moment."""
+    t.needs(t.server, t.peer)
+    if not t.peer.modern:
+        raise Skip("6.2 cannot save slowly")
+    one, two = slow_sync(t, "swapdb", 100)
+    two.many([["SELECT", 3], ["SET", "elsewhere", 1]])
+    two.follow(one)
+    wait_for("the load goes on", lambda: loads(two) == ("1", "0", "1"), 10)
+    t.expect(two.call("GET", "old7") in LOADING_TEXTS, f"GET of another history says {two.call('GET', 'old7')}")
+    breaks(one, two)
+    t.same((two.call("DBSIZE"), two.call("GET", "old7"), two.many([["SELECT", 3], ["GET", "elsewhere"]])[1]), ((":", b"100"), ("$", b"7"), ("$", b"1")), "the old data when the transfer broke")
+    ends_well(t, one, two)
+    # Again in the same history: what the backlog no longer holds. The link is cut under a transaction, so that it comes back to that.
+    two.many([["SET", "mine", 1], ["SET", "counted", 0], ["SADD", "set", *range(200)], ["SELECT", 3], ["SET", "elsewhere", 1]])
+    one.set("rdb-key-save-delay", SLOWLY_US)
+    for n, ends in enumerate((False, True)):
+        one.many([["MULTI"], ["CLIENT", "KILL", "TYPE", "replica"], *[["SET", f"big{m}", f"{n}" * 16384] for m in range(40)], ["SET", "version", n], ["EXEC"]])
+        wait_for("the load goes on beside the data", lambda: loads(two) == ("0", "1", "1"), 10)
+        t.same((two.call("GET", "mine"), two.call("EXISTS", "version"), two.call("SCARD", "set")), (("$", b"1"), (":", b"0"), (":", b"200")), "the old data meanwhile")
+        t.same(two.many([["SELECT", 3], ["KEYS", "*"], ["SELECT", 0], ["INCR", "counted"]])[1:], [("*", [("$", b"elsewhere")]), ("+", b"OK"), (":", b"%d" % (n + 1))], "other databases, and writes")
+        for words in ("REPLICAOF NO ONE", "CONFIG SET appendonly yes", "BGSAVE", "SAVE", "BGREWRITEAOF"):
+            t.expect(two.call(*words.split()) in LOADING_TEXTS or two.call(*words.split())[1].endswith(LOADING[1][8:]), f"{words} meanwhile says {two.call(*words.split())}")
+        t.same(int(two.call("DBSIZE")[1]), ENTRIES + 3 , "DBSIZE meanwhile") if n == 0 else None
+        t.same(loads(two), ("0", "1", "1"), "still")
+        if not ends:
+            breaks(one, two)
+            t.same((two.call("GET", "mine"), two.call("EXISTS", "version"), two.call("GET", "counted")), (("$", b"1"), (":", b"0"), ("$", b"1")), "the old data when the transfer broke")
+            one.set("repl-diskless-sync-delay", 0)
+    watcher = two.open()
+    seen = set()
+    deadline = time.monotonic() + 30
+    while not two.linked() and time.monotonic() < deadline:
+        # Either data set, never a mixture or nothing.
+        said = [watcher.call("MULTI"), watcher.call("EXISTS", "mine"), watcher.call("EXISTS", "version"), watcher.call("EXISTS", "k7"), watcher.call("EXEC")][-1]
+        seen.add(tuple(item[1] for item in said[1]) if said[0] == "*" else said[1])
+    t.expect(seen <= {(b"1", b"0", b"1"), (b"0", b"1", b"1")}, f"seen in the middle: {seen}")
+    ends_well(t, one, two)
+    t.same(two.many([["SELECT", 3], ["DBSIZE"]])[1], (":", b"0"), "the other database at the end")
+
+
 @check(fast=True)
 def texts(t: Trial) -> None:
     """A replica refuses and answers in the words that a real replica uses."""
@@ -338,6 +473,7 @@ def turns(t: Trial) -> None:
     time.sleep(1.2)
     t.same((two.info()["master_link_status"], two.call("GET", "where")[1]), ("down", b"other"), "with a primary that is not there")
     t.expect(int(two.info()["master_link_down_since_seconds"]) >= -1, "master_link_down_since_seconds")
+    t.same(two.call("CLIENT", "LIST", "TYPE", "MASTER")[1], b"", "primaries in CLIENT LIST, after four that were left")
     t.expect(two.call("ROLE")[1][3][1] in (b"connect", b"connecting"), f"ROLE: {two.call('ROLE')}")
 
 

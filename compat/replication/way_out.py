@@ -367,6 +367,46 @@ def standing(node: Node, key: str, fields: tuple) -> list[list]:
     return [[table[field] for field in fields] for table in tables]
 
 
+NEWER_THAN_6_2 = ("SET a 1|XSETID s 9-9 ENTRIESADDED 100 MAXDELETEDID 5-5|INCR a|XADD s 10-1 a b|XGROUP CREATE s late 3-1 ENTRIESREAD 3|XREADGROUP GROUP late c COUNT 1 STREAMS s >",
+                  "SET b 1|FUNCTION LOAD #!lua\xa0name=l\nredis.register_function('f',function(k)redis.call('INCR',k[1])end)|FCALL f 1 b|SELECT 3|SET b 1|FUNCTION FLUSH", "XSETID s 20-1 ENTRIESADDED 200",
+                  "SET c 1|XADD t 1-1 a b|XADD t 1-2 a b|XADD t 1-3 a b|XGROUP CREATE t g 0|XREADGROUP GROUP g c COUNT 1 STREAMS t >|XADD t ACKED MAXLEN 2 1-4 a b|XACK t g 1-1|XADD t ACKED MAXLEN 2 1-5 a b|XADD t 1-6 a b",
+                  "XADD t ACKED MAXLEN 3 1-7 a b", "XTRIM t ACKED MAXLEN 1", "SELECT 2|XADD u 1-1 a b|XSETID u 5-1 ENTRIESADDED 7|DEL u|SET u 1", "XADD n 1-1 a b|XDEL n 1-1|XSETID n 8-8 ENTRIESADDED 9 MAXDELETEDID 1-1")
+
+
+@check(fast=True)
+def old_transactions(t: Trial) -> None:
+    """A transaction reaches a replica of 6.2 also where it sets a stream's counters or holds FUNCTION; one that knows these gets them too."""
+    if not t.server.ours:
+        raise Skip("a real server sends what it was sent")
+    one, two, three = t.node(t.server), t.node(kind(PEERS["redis-6.2"])), t.node(kind(PEERS["redis-7.0"]))
+    one.many([words.split() for words in ("XADD s 1-1 a b", "XADD s 2-1 a b", "XADD s 3-1 a b", "XADD s 6-6 a b", "XDEL s 3-1", "XGROUP CREATE s g 0", "XREADGROUP GROUP g c COUNT 1 STREAMS s >")])
+    for node in (two, three):
+        node.follow(one)
+        t.in_step(one, node)
+    for line in NEWER_THAN_6_2:
+        words = [[word.replace("\xa0", " ") for word in words.split(" ")] for words in line.split("|")]
+        said = one.many([["MULTI"], *words, ["EXEC"]] if len(words) > 1 else words)
+        t.expect(said[-1][0] != "-" and not any(one[0] == "-" for one in said[-1][1] if isinstance(one, tuple)), f"{line}: {said[-1]}")
+        for node in (two, three):
+            t.in_step(one, node)
+            t.alike(one, node)
+    for key in ("s", "t", "n"):
+        t.same(counters(two, key), counters(one, key)[:2], f"{key} at 6.2")
+        t.same(counters(three, key), counters(one, key), f"counters of {key} at 7.0")
+        t.same(standing(two, key, OF_A_GROUP[:4]), standing(one, key, OF_A_GROUP[:4]), f"groups of {key} at 6.2")
+        t.same(standing(three, key, OF_A_GROUP), standing(one, key, OF_A_GROUP), f"groups of {key} at 7.0")
+
+
+def counters(node: Node, key: str) -> list:
+    """What XINFO tells of a stream itself; of 6.2 the first two."""
+    said = node.done("XINFO", "STREAM", key)[1]
+    told = dict(zip([word for _, word in said[::2]], said[1::2]))
+    return [told[field] for field in COUNTERS if field in told]
+
+
+COUNTERS = (b"length", b"last-generated-id", b"max-deleted-entry-id", b"entries-added", b"recorded-first-entry-id")
+
+
 @check(fast=True)
 def restored_values(t: Trial) -> None:
     """What RESTORE makes of a payload that a replica does not read reaches it: of 8.2 and of SERVER, at replicas of 6.2 and 7.0."""
@@ -385,14 +425,18 @@ def restored_values(t: Trial) -> None:
             payload = node.done("DUMP", key)[1]
             one.done("RESTORE", f"{key}:{node.port}", (0, 10**7, 10**7)[at % 3], payload, *(("FREQ", 9) if at % 2 else ("IDLETIME", 3)))
             one.done("RESTORE", key, 0, payload, "REPLACE")
-    newest.done("XADD", "x", "1-1", "a", "b")
-    one.done("RESTORE", "x", 0, newest.done("DUMP", "x")[1])
+    newest.many([words.split() for words in ("XADD x 1-1 a b", "XADD x 1-2 a b", "XADD x 1-3 a b", "XDEL x 1-2", "XGROUP CREATE x g 0", "XREADGROUP GROUP g c COUNT 1 STREAMS x >", "XGROUP CREATE x h 1-3",
+                                             "XGROUP CREATE none g 0 MKSTREAM", "XSETID x 7-7 ENTRIESADDED 20")])
+    for key in ("x", "none"):
+        one.done("RESTORE", key, 0, newest.done("DUMP", key)[1])
+    one.many([["MULTI"], ["RESTORE", "y", 0, newest.done("DUMP", "x")[1]], ["XADD", "y", "8-1", "a", "b"], ["EXEC"]])
     for node in old:
         t.in_step(one, node)
-    t.alike(one, old[1])
-    one.done("DEL", "x")  # no stream keeps its counters in a payload of 6.2
-    t.in_step(one, old[0])
-    t.alike(one, old[0])
+    for node in old:
+        t.alike(one, node)
+        fields = OF_A_GROUP[:4] if node is old[0] else OF_A_GROUP
+        t.same([standing(node, key, fields) for key in ("x", "none")], [standing(one, key, fields) for key in ("x", "none")], f"groups at {node}")
+    t.same(counters(old[1], "x"), counters(one, "x"), "counters at 7.0")
 
 
 @check(fast=True)

@@ -118,6 +118,15 @@ impl<'k> Ctx<'_, 'k> {
         }
     }
 
+    /// Propagates a stream's counters, and those of its groups if asked for, as they are when the unit is over. Redis 6.2
+    /// cannot set them, and refuses a transaction in which that is said.
+    pub fn propagate_counters(&mut self, key: &[u8], of_groups: bool) {
+        if self.node.journal.records() {
+            let counted = (self.db.index(), key.into(), of_groups);
+            self.db.changes.side_effects().counted.push(counted);
+        }
+    }
+
     /// Propagates that a key is gone: as UNLINK where the configuration (`lazyfree-lazy-*`) says so, as Redis does.
     pub fn propagate_removal(&mut self, key: &[u8], lazy: bool) {
         self.propagate(&[super::unit::removal(lazy), key]);

@@ -12,14 +12,14 @@ use super::registry::Row;
 use super::slots;
 use super::turn::Turn;
 use super::{
-    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED, RUNS_QUEUE,
-    RUNS_SCRIPT, Registry, STALE, Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
+    ALLOW_BUSY, DENYOOM, Error, LOADING, MAY_REPLICATE, NO_ASYNC_LOADING, NO_AUTH, NO_MULTI, NO_QUEUE, PROTECTED,
+    RUNS_QUEUE, RUNS_SCRIPT, Registry, STALE, Session, TELLS_HEALTH, WALK, WHILE_SUBSCRIBED, WORLD, WRITE,
 };
 use crate::clients::{Client, Pause};
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::config::choices::ProtectedAction;
-use crate::node::Node;
+use crate::node::{Loads, Node};
 use crate::observe::WorkerStats;
 use crate::resp::ArgvView;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -98,7 +98,7 @@ pub const REFUSALS: &[Gate] = &[
     Gate { name: "read-only replica", check: read_only, quiet: |l| !l.node.replication.is_replica() },
     Gate { name: "subscribed", check: subscribed, quiet: |l| !l.session.only_listens() },
     Gate { name: "stale", check: stale, quiet: |l| !l.node.replication.is_stale() },
-    Gate { name: "loading", check: loading, quiet: |l| !l.node.life.is_loading() },
+    Gate { name: "loading", check: loading, quiet: |l| l.node.life.loads() == Loads::Nothing },
     Gate { name: "busy", check: busy, quiet: |l| !l.node.scripts.runs.any() },
 ];
 
@@ -172,7 +172,11 @@ fn outside_multi(r: &Request<'_>) -> Result<(), Error> {
 }
 
 fn loading(r: &Request<'_>) -> Result<(), Error> {
-    if r.node.life.is_loading() && !r.row.command.has(LOADING) { Err(LOADING_DATASET) } else { Ok(()) }
+    match r.node.life.loads() {
+        Loads::Data if !r.row.command.has(LOADING) => Err(LOADING_DATASET),
+        Loads::Aside if r.row.command.has(NO_ASYNC_LOADING) => Err(LOADING_DATASET),
+        _ => Ok(()),
+    }
 }
 
 /// A script has been running for long. What needs none of its keys goes on; a command without keys might need anything.
@@ -407,7 +411,7 @@ mod tests {
                 w.session.authenticated = false;
             }),
             ("acl", |w| w.session.user = User::new(b"bob", Rules::new(w.node.acl.catalog(), false))),
-            ("loading", |w| w.node.life.set_loading(true)),
+            ("loading", |w| w.node.life.set_loads(Loads::Data)),
             ("snapshots", |w| {
                 w.node.rdb.last_ok.0.store(false, Relaxed);
                 w.config.save = Config::default().save;
@@ -516,7 +520,7 @@ mod tests {
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("MASTERDOWN "));
         world.config.replica_serve_stale_data = true;
         assert!(world.try_out(&["SET", "k", "v"]).unwrap_err().starts_with("LOADING "));
-        world.node.life.set_loading(false);
+        world.node.life.set_loads(Loads::Nothing);
         assert_eq!(world.try_out(&["SET", "k", "v"]), Ok(Some(Deferred::Held)));
     }
 }

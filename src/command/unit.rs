@@ -19,12 +19,15 @@ use super::turn::Turn;
 use super::waiting;
 use crate::clients::Push;
 use crate::config::events::KeyspaceEvents;
+use crate::keyspace::entry::Body;
 use crate::keyspace::waiting::Waiter;
 use crate::keyspace::walk::Garbage;
 use crate::keyspace::{AccessMode, Db, Event, Expired, Held, Hints, Lapsed, Notice, SideEffects};
 use crate::node::Node;
 use crate::observe::WorkerStats;
+use crate::persist::replay;
 use crate::resp::{ArgvView, Out, encode_request};
+use crate::types::Value;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A request that passed the gates.
@@ -141,6 +144,7 @@ fn open<'k>(turn: &Turn<'k>, session: &Session, held: Held<'k>) -> Db<'k> {
 #[inline(always)]
 pub(super) fn end(turn: &mut Turn<'_>, mut db: Db<'_>, by: u64) -> Option<Box<SideEffects>> {
     if db.changes.did_seldom() {
+        tell_counters(&mut db, &mut turn.effects);
         note_expired(db.changes.take_expired(), &mut turn.effects, turn.stats, db.mode.lazy_free);
     }
     if !turn.effects.is_empty() {
@@ -171,11 +175,39 @@ fn end_rarely(turn: &mut Turn<'_>, db: Db<'_>, mut side_effects: Box<SideEffects
     side_effects
 }
 
+/// Adds the counters of streams, as the unit left them, to its effects.
+fn tell_counters(db: &mut Db<'_>, effects: &mut Effects) {
+    let mut counted = std::mem::take(&mut db.changes.side_effects().counted);
+    counted.sort_unstable();
+    counted.dedup();
+    for (index, key, of_groups) in counted {
+        db.select(index);
+        if let Some(Body::Value(Value::Stream(stream))) = db.inspect_even_due(&key).as_ref().map(|entry| entry.body()) {
+            replay::tell_counters(&key, stream, of_groups, &mut |args| effects.add_newer(index, args));
+        }
+    }
+}
+
 /// The end of a unit in which no client's command runs: commands that wait for its keys are served too. Inside the gate.
 pub fn end_alone(turn: &mut Turn<'_>, db: Db<'_>) {
     if let Some(side_effects) = end(turn, db, 0) {
         waiting::serve(turn, side_effects.ready);
     }
+}
+
+/// Runs `work` as a unit that owns the world, in which no client's command runs. What it does is in no journal.
+pub fn alone<R>(turn: &mut Turn<'_>, work: impl FnOnce(&mut Db<'_>) -> R) -> R {
+    let node = turn.node;
+    turn.inside = None;
+    let exclusive = node.keyspace.gate.exclusive();
+    let mode = AccessMode { keep_expired: true, ..AccessMode::default() };
+    let mut db = Db::new(node.keyspace.own_world(&exclusive), 0, turn.now, mode);
+    let done = work(&mut db);
+    let side_effects = end(turn, db, 0);
+    drop(exclusive);
+    turn.enter_again();
+    side_effects.into_iter().for_each(|side_effects| waiting::serve(turn, side_effects.ready));
+    done
 }
 
 /// Sends keyspace events and messages to their subscribers, in the order in which the unit told them.

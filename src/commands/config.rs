@@ -13,7 +13,7 @@ use crate::config::param::{Param, SENSITIVE};
 use crate::config::rewrite::{Rewrite, rewrite};
 use crate::config::{Config, lookup, quoted, split_args};
 use crate::log;
-use crate::node::Node;
+use crate::node::{Loads, Node};
 use crate::process;
 use parking_lot::Mutex;
 use std::fs::{self, File};
@@ -232,7 +232,8 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Err(error::SYNTAX);
     }
     let pairs: Vec<(&[u8], &[u8])> = ctx.args.pairs(2).collect();
-    let caller = Caller { loading: ctx.node.life.is_loading(), local: gates::is_local(&ctx.session.client) };
+    let caller =
+        Caller { loading: ctx.node.life.loads() != Loads::Nothing, local: gates::is_local(&ctx.session.client) };
     change(ctx.node, &pairs, caller).map_err(|error| Error::owned(error.text()))?;
     evict::relieve(ctx.node, ctx.registry, ctx.stats, &ctx.node.config.load());
     ctx.out.ok()

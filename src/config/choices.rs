@@ -83,7 +83,17 @@ choices! {
 
     RdbVersionCheck { Strict = "strict", Relaxed = "relaxed" }
 
-    ReplDisklessLoad { Disabled = "disabled", OnEmptyDb = "on-empty-db", Swapdb = "swapdb" }
+    /// How a full sync is loaded.
+    ReplDisklessLoad {
+        /// From a file, which is received first.
+        Disabled = "disabled",
+        /// From the connection if there is no data, else from a file.
+        OnEmptyDb = "on-empty-db",
+        /// From the connection, aside of the data, whose place it takes when it is whole.
+        Swapdb = "swapdb",
+        /// From the connection; the data goes first (Valkey).
+        FlushBeforeLoad = "flush-before-load",
+    }
 
     SanitizeDumpPayload { No = "no", Yes = "yes", Clients = "clients" }
 

@@ -103,6 +103,8 @@ pub struct SideEffects {
     pub flushed: Vec<Flushed>,
     /// Keys that got an expiry which is this server's own to see to; see [`AccessMode::owns`].
     pub owned: Vec<(usize, Box<[u8]>, Millis)>,
+    /// Streams whose counters are to be propagated behind all that the unit did, with those of their groups if `true`.
+    pub counted: Vec<(usize, Box<[u8]>, bool)>,
 }
 
 impl Changes {
@@ -305,7 +307,7 @@ impl<'k> Db<'k> {
         let keyspace = self.keyspace();
         let parity = keyspace.parity.load(Relaxed);
         if entry.snapshot_parity() != parity {
-            keyspace.captures.capture(keyspace.numbers.at_cut(self.index), entry);
+            keyspace.capture(keyspace.numbers.at_cut(self.index), entry);
             entry.set_snapshot_parity(parity);
         }
     }
@@ -641,9 +643,10 @@ impl<'k> Db<'k> {
 
 /// The expiry index, for `expire.rs`.
 impl Db<'_> {
-    /// Databases of which a stripe has a share.
+    /// Databases of which a stripe has a share, but those aside.
     pub(super) fn databases_in(&mut self, stripe: usize) -> SmallVec<[usize; 4]> {
-        self.held.data(stripe).shares.iter().map(|(db, _)| db).collect()
+        let databases = self.keyspace().databases();
+        self.held.data(stripe).shares.iter().map(|(db, _)| db).take_while(|db| *db < databases).collect()
     }
 
     pub(super) fn pop_due(&mut self, stripe: usize, now: Millis) -> Option<u32> {
@@ -690,9 +693,10 @@ impl Db<'_> {
     }
 
     pub(super) fn refresh_next_due(&mut self, stripe: usize) -> Millis {
-        let epoch = self.keyspace().epoch;
-        let shares = &self.held.data(stripe).shares;
-        let next = shares.values().filter_map(|p| p.due.next(epoch)).min().unwrap_or(i64::MAX);
+        let (epoch, databases) = (self.keyspace().epoch, self.keyspace().databases());
+        // What stands aside does not expire.
+        let shares = self.held.data(stripe).shares.iter().take_while(|(db, _)| *db < databases);
+        let next = shares.filter_map(|(_, share)| share.due.next(epoch)).min().unwrap_or(i64::MAX);
         self.keyspace().set_next_due(stripe, next);
         next
     }

@@ -143,7 +143,7 @@ impl Keyspace {
     /// Keys of a stripe that qualify.
     fn qualifying(&self, stripe: usize, policy: Policy) -> usize {
         let count = |shared: &Published| if policy.volatile { &shared.volatile } else { &shared.len }.load(Relaxed);
-        (0..self.databases_used()).filter_map(|db| self.shared(stripe, db)).map(count).sum()
+        (0..self.databases_used().min(self.databases())).filter_map(|db| self.shared(stripe, db)).map(count).sum()
     }
 
     /// Offers up to `samples` keys of a stripe; how many there were.
@@ -153,7 +153,7 @@ impl Keyspace {
         }
         let Some(mut held) = self.lock_one_soon(stripe) else { return 0 };
         let mut met = 0;
-        for (db, share) in held.data(stripe).shares.iter() {
+        for (db, share) in held.data(stripe).shares.iter().take_while(|(db, _)| *db < self.databases()) {
             for entry in draw(share, policy, samples - met) {
                 let score = self.score(entry, policy.rank, now);
                 met += 1;

@@ -178,7 +178,7 @@ impl Keyspace {
         let mut found = vec![(0i64, 0i64); self.databases()];
         for stripe in (0..TTL_STRIPES).map(|i| (ticket * TTL_STRIPES + i) % self.stripes()) {
             let Some(mut held) = self.lock_one_soon(stripe) else { continue };
-            for (db, share) in held.data(stripe).shares.iter() {
+            for (db, share) in held.data(stripe).shares.iter().take_while(|(db, _)| *db < self.databases()) {
                 let (sum, count) = &mut found[db];
                 for at in share.due.some_times(TTL_RECORDS) {
                     *sum += (self.epoch + at - now).max(0);

@@ -7,6 +7,7 @@
 //! Not here: replies, the journal, the network, any I/O.
 
 pub mod access;
+mod aside;
 mod databases;
 pub mod db;
 pub mod defrag;

@@ -274,8 +274,8 @@ impl Walk<'_> {
     }
 }
 
-/// Visits an entry that belongs to the cut and was not visited yet; `db` is its database's number at the cut. Returns
-/// how many keys it counts as.
+/// Visits an entry that belongs to the cut and was not visited yet, unless it stood aside; `db` is its database's number at
+/// the cut. Returns how many keys it counts as.
 fn see(
     keyspace: &Keyspace,
     parity: bool,
@@ -287,9 +287,12 @@ fn see(
         return 0;
     }
     entry.set_snapshot_parity(parity);
+    if db >= keyspace.databases() {
+        return 1;
+    }
     match entry.body() {
         Body::Value(value) if value.is_big() || value.heap_bytes() > VISITED_BYTES_MAX => {
-            keyspace.captures.capture(db, entry);
+            keyspace.capture(db, entry);
             BIG_VALUE_KEYS
         }
         body => {

@@ -169,7 +169,7 @@ impl Keyspace {
         let stripes = stripes.clamp(1, STRIPES_MAX).next_power_of_two();
         Self {
             stripes: (0..stripes).map(stripe).collect(),
-            other_shared: OtherShared::new(databases, stripes),
+            other_shared: OtherShared::new(2 * databases, stripes),
             hasher: keyed_hasher(),
             databases,
             gate: Gate::new(threads),
@@ -181,7 +181,7 @@ impl Keyspace {
             parity: AtomicBool::new(false),
             captures: Captures::default(),
             tracked: Tracked::default(),
-            numbers: Numbers::new(databases),
+            numbers: Numbers::new(2 * databases),
             settings: Settings::default(),
             timed_fields: AtomicBool::new(false),
             timed_marks: AtomicU64::new(0),
@@ -193,6 +193,7 @@ impl Keyspace {
         }
     }
 
+    /// How many clients may select; as many more stand [aside](Self::aside).
     pub fn databases(&self) -> usize {
         self.databases
     }
@@ -292,6 +293,11 @@ impl Keyspace {
         (0..self.stripes()).filter_map(|stripe| self.shared(stripe, db)).fold((0, 0), |(keys, volatile), share| {
             (keys + share.len.load(Relaxed), volatile + share.volatile.load(Relaxed))
         })
+    }
+
+    /// Keys in all databases, as [`Self::counts`] has them.
+    pub fn keys(&self) -> usize {
+        (0..self.databases).map(|db| self.counts(db).0).sum()
     }
 
     /// Bytes of index over all stripes and databases; locks each stripe briefly, and leaves out one that is held for long.

@@ -713,3 +713,55 @@ fn of_many_databases_those_that_are_used_take_memory() {
     });
     assert_eq!((shares(), keyspace.counts(5_000)), (vec![0, 5_000, 9_999], (0, 0)));
 }
+
+/// What stands aside is seen by no client until it takes the data's place, and a snapshot cut before that holds the data.
+#[test]
+fn what_stands_aside_is_unseen_until_it_takes_the_place_of_the_data() {
+    let keyspace = Keyspace::new(2, STRIPES, 1, START);
+    let run = |work: &mut dyn FnMut(&mut Db<'_>)| {
+        let exclusive = keyspace.gate.exclusive();
+        work(&mut Db::new(keyspace.own_world(&exclusive), 0, START, AccessMode::default()));
+    };
+    let put = |index: usize, name: &str, expiry: Expiry| {
+        run(&mut |db| {
+            db.select(index);
+            (0..200).for_each(|n| db.set_string(format!("{name}:{n}").as_bytes(), b"v", expiry));
+        });
+    };
+    put(1, "old", Expiry::Clear);
+    put(keyspace.aside(0), "new", Expiry::At(START + 50));
+    put(keyspace.aside(1), "new", Expiry::Clear);
+    let keys = |db: usize| {
+        let mut first = None;
+        run(&mut |unit| {
+            unit.select(db);
+            unit.for_each_key(|key| first = Some(key[..3].to_vec()));
+        });
+        (keyspace.counts(db).0, first)
+    };
+    let (old, new) = (Some(b"old".to_vec()), Some(b"new".to_vec()));
+    assert_eq!((keys(0), keys(1), keyspace.keys()), ((0, None), (200, old), 200));
+    // Nothing there is due, however late it is.
+    for stripe in 0..STRIPES {
+        run(&mut |db| assert_eq!(expire_slice(db, stripe, START + 60, 16).lag_ms, 0));
+    }
+    assert_eq!(keyspace.next_due_stripe(0, START + 60).0, None);
+    let exclusive = keyspace.gate.exclusive();
+    let mut walk = keyspace.cut(&exclusive, 0).expect("no other walk runs");
+    drop(exclusive);
+    run(&mut |db| assert!(db.take_aside().is_empty(), "the walk has what was there"));
+    assert_eq!((keys(0), keys(1), keyspace.keys()), ((200, new.clone()), (200, new), 400));
+    let (mut seen, note) = (0, |db: usize, key: &[u8]| {
+        assert_eq!((db, &key[..3]), (1, &b"old"[..]));
+    });
+    while walk.step(16, |db, key, _, _| {
+        seen += 1;
+        note(db, key);
+    }) {}
+    assert_eq!((seen, walk.captured().len()), (200, 0));
+    drop(walk);
+    assert!(keyspace.next_due_stripe(0, START + 60).0.is_some());
+    put(keyspace.aside(1), "gone", Expiry::Clear);
+    run(&mut |db| assert_eq!(db.discard_aside().len(), STRIPES));
+    assert_eq!((keyspace.counts(keyspace.aside(1)).0, keyspace.keys()), (0, 400));
+}

@@ -61,7 +61,7 @@ impl Board {
             "causes": CAUSES,
             "samples": self.history.lock().json(after),
             "info": info(&Figures::read(node, &config, now)),
-            "keys": (0..node.keyspace.databases()).map(|db| node.keyspace.counts(db).0).sum::<usize>(),
+            "keys": node.keyspace.keys(),
             "prefixes": self.prefixes(),
             "hotkeys": hot_keys(node, now),
             "turns_s": health::turns(node).into_iter().map(|(_, seconds)| seconds).collect::<Value>(),

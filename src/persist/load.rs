@@ -15,7 +15,7 @@ use crate::clock::Millis;
 use crate::config::Config;
 use crate::resp::{ArgvView, Limits, Parser, Span, Step};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -90,13 +90,25 @@ pub fn load_snapshot(
     now: Millis,
     put: &mut dyn FnMut(Delivered) -> Result<(), String>,
 ) -> io::Result<SnapshotCounts> {
-    let mut counts = SnapshotCounts::default();
     let file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(counts),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SnapshotCounts::default()),
         file => file.map_err(at(path))?,
     };
-    loading.begin(file.metadata().map_or(0, |m| m.len()));
+    let len = file.metadata().map_or(0, |m| m.len());
     let input = io::BufReader::with_capacity(READ_BYTES, file);
+    read_snapshot(input, len, (config, loading), now, put).map_err(at(path))
+}
+
+/// The same of what comes from elsewhere. `len`: how many bytes there will be; 0 if that is not known.
+pub fn read_snapshot(
+    input: impl BufRead,
+    len: u64,
+    (config, loading): (&Config, &Loading),
+    now: Millis,
+    put: &mut dyn FnMut(Delivered) -> Result<(), String>,
+) -> io::Result<SnapshotCounts> {
+    let mut counts = SnapshotCounts::default();
+    loading.begin(len);
     rdb::read::read(input, config, loading, |delivered| {
         if let Delivered::Key(key) = &delivered {
             let is_due = key.expiry.is_some_and(|at| at <= now);
@@ -107,8 +119,7 @@ pub fn load_snapshot(
             }
         }
         put(delivered).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))
-    })
-    .map_err(at(path))?;
+    })?;
     Ok(counts)
 }
 

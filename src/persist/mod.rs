@@ -11,7 +11,7 @@ pub mod load;
 pub mod manifest;
 pub mod progress;
 pub mod rdb;
-mod replay;
+pub mod replay;
 pub mod rewrite;
 pub mod save;
 pub mod snapshot_writer;

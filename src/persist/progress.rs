@@ -63,18 +63,33 @@ impl Loading {
         self.total_bytes.load(Relaxed)
     }
 
-    /// Never more than there are: a file may have grown since it was measured.
+    /// Never more than there are, where that is known: a file may have grown since it was measured.
     pub fn loaded_bytes(&self) -> u64 {
-        self.loaded_bytes.load(Relaxed).min(self.total_bytes())
+        let (loaded, total) = (self.loaded_bytes.load(Relaxed), self.total_bytes());
+        if total == 0 { loaded } else { loaded.min(total) }
+    }
+
+    /// Bytes there will be. If that is not known, about as many as memory was in use when the file was written.
+    fn expected_bytes(&self) -> u64 {
+        match self.total_bytes() {
+            0 => self.used_mem.load(Relaxed),
+            total => total,
+        }
+    }
+
+    /// How much is loaded, in percent.
+    pub fn percent(&self) -> f64 {
+        let percent = 100.0 * self.loaded_bytes() as f64 / self.expected_bytes().max(1) as f64;
+        percent.min(if self.total_bytes() == 0 { 99.99 } else { 100.0 })
     }
 
     /// Seconds to go at the speed so far; 1 while none is known.
     pub fn eta_seconds(&self, now: Millis) -> i64 {
-        let (total, loaded) = (self.total_bytes(), self.loaded_bytes());
+        let (total, loaded) = (self.expected_bytes(), self.loaded_bytes());
         let elapsed = now.saturating_sub(self.started_ms.load(Relaxed)).max(0) / 1000;
         match (elapsed, loaded) {
             (0, _) | (_, 0) => 1,
-            _ => (elapsed as f64 * (total - loaded) as f64 / loaded as f64) as i64,
+            _ => (elapsed as f64 * total.saturating_sub(loaded) as f64 / loaded as f64) as i64,
         }
     }
 
@@ -116,6 +131,18 @@ mod tests {
         let later = loading.started_ms.load(Relaxed) + 2_000;
         assert_eq!(loading.eta_seconds(later), 6);
         loading.reached(500);
-        assert_eq!((loading.loaded_bytes(), loading.eta_seconds(later)), (100, 0));
+        assert_eq!((loading.loaded_bytes(), loading.percent(), loading.eta_seconds(later)), (100, 100.0, 0));
+    }
+
+    #[test]
+    fn what_comes_without_a_length_is_measured_by_the_memory_it_took() {
+        let loading = Loading::default();
+        loading.begin(0);
+        loading.used_mem.store(400, Relaxed);
+        loading.reached(100);
+        let later = loading.started_ms.load(Relaxed) + 2_000;
+        assert_eq!((loading.loaded_bytes(), loading.percent(), loading.eta_seconds(later)), (100, 25.0, 6));
+        loading.reached(1_000);
+        assert_eq!((loading.loaded_bytes(), loading.percent(), loading.eta_seconds(later)), (1_000, 99.99, 0));
     }
 }

@@ -108,9 +108,8 @@ fn stream_part(out: &mut Vec<u8>, key: &[u8], part: stream::Part<'_>) {
         }),
         stream::Part::Counters(stream) => counters(out, key, stream),
         stream::Part::Group(name, group) => {
-            let read = group.read.and_then(|read| i64::try_from(read).ok()).unwrap_or(-1);
             let (id, mut digits) = (group.last.text(), itoa::Buffer::new());
-            let read = digits.format(read).as_bytes();
+            let read = digits.format(read(group)).as_bytes();
             request(out, &[b"XGROUP", b"CREATE", key, name, &id, b"ENTRIESREAD", read]);
         }
         // Also one that has something pending: of entries that are gone no claim makes it.
@@ -127,9 +126,7 @@ fn counters(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
     if stream.is_empty() {
         request(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
     }
-    let (last, max_deleted, mut digits) = (stream.last_id().text(), stream.max_deleted().text(), itoa::Buffer::new());
-    let added = digits.format(stream.added()).as_bytes();
-    request(out, &[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &max_deleted]);
+    tell_counters(key, stream, false, &mut |args| request(out, args));
     if let Some(known) = stream.idempotence() {
         let (mut duration, mut size) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (duration, size) = (duration.format(known.limits.duration), size.format(known.limits.size));
@@ -138,6 +135,22 @@ fn counters(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
             request(out, &[b"XIDMPRECORD", key, pid, iid, &id.text()]);
         }
     }
+}
+
+/// The command that sets a stream's counters, and with `of_groups` those that set how much of it each group has read.
+pub fn tell_counters(key: &[u8], stream: &Stream, of_groups: bool, tell: &mut impl FnMut(&[&[u8]])) {
+    let (last, max_deleted, mut digits) = (stream.last_id().text(), stream.max_deleted().text(), itoa::Buffer::new());
+    let added = digits.format(stream.added()).as_bytes();
+    tell(&[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &max_deleted]);
+    for (name, group) in stream.groups().filter(|_| of_groups) {
+        let (id, read) = (group.last.text(), read(group));
+        tell(&[b"XGROUP", b"SETID", key, name, &id, b"ENTRIESREAD", digits.format(read).as_bytes()]);
+    }
+}
+
+/// What ENTRIESREAD says of a group.
+fn read(group: &stream::Group) -> i64 {
+    group.read.and_then(|read| i64::try_from(read).ok()).unwrap_or(-1)
 }
 
 /// A pending entry and who has it.

@@ -76,7 +76,7 @@ pub struct Link {
     pub heard_ms: Millis,
     /// Since when the link is down; 0 while it is up, or was not up yet.
     pub down_since_ms: Millis,
-    /// Bytes of the snapshot in transfer: those there will be (-1 if unknown), and those that came.
+    /// Bytes of the snapshot in transfer: those there will be (-1 before it begins, 0 if that is not known), and those that came.
     pub sync_total: i64,
     pub sync_read: u64,
     /// The next PSYNC asks the other to hand over: FAILOVER.

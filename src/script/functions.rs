@@ -164,21 +164,31 @@ impl Scripts {
     }
 
     pub fn flush_libraries(&self) {
+        self.replace_libraries(Set::default());
+    }
+
+    /// A set of libraries given by their texts, not in force yet. Errors: the text for the client.
+    pub fn set_of(&self, texts: &[Vec<u8>], timeout_ms: Option<u64>) -> Result<Set, Vec<u8>> {
+        let mut set = Set::default();
+        for text in texts {
+            let (name, _) = text::library(text)?;
+            if set.has(&name) {
+                return Err([b"ERR Library '", &name[..], b"' already exists"].concat());
+            }
+            set.add(Arc::new(self.library(text, timeout_ms)?))?;
+        }
+        Ok(set)
+    }
+
+    /// Puts a set of libraries in place of all there are.
+    pub fn replace_libraries(&self, set: Set) {
         let generation = self.libraries.current().generation + 1;
-        self.libraries.set.store(Arc::new(Set { generation, ..Set::default() }));
+        self.libraries.set.store(Arc::new(Set { generation, ..set }));
     }
 
     /// Takes in libraries given by their texts, all or none. Errors: the text for the client.
     pub fn restore_libraries(&self, texts: &[Vec<u8>], policy: Policy, timeout_ms: Option<u64>) -> Result<(), Vec<u8>> {
-        let before = self.libraries.current();
-        let mut restored = Set::default();
-        for text in texts {
-            let (name, _) = text::library(text)?;
-            if restored.has(&name) {
-                return Err([b"ERR Library '", &name[..], b"' already exists"].concat());
-            }
-            restored.add(Arc::new(self.library(text, timeout_ms)?))?;
-        }
+        let (before, restored) = (self.libraries.current(), self.set_of(texts, timeout_ms)?);
         let mut set = match policy {
             Policy::Flush => Set { generation: before.generation + 1, ..Set::default() },
             Policy::Append | Policy::Replace => (**before).clone(),

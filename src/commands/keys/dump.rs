@@ -3,7 +3,9 @@
 use crate::command::error::SYNTAX;
 use crate::command::*;
 use crate::keyspace::Stored;
+use crate::keyspace::entry::{Body, EntryRef};
 use crate::persist::rdb::dump::{self, Refused};
+use crate::types::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -127,7 +129,7 @@ fn parse(args: &mut Args<'_>) -> Result<Options, Error> {
     Ok(options)
 }
 
-/// A time to live becomes a time, and the payload one that every replica reads.
+/// A time to live becomes a time, and the payload one that every replica reads, behind which come a stream's counters.
 fn propagate(ctx: &mut Ctx<'_, '_>, expiry: Option<i64>, absolute: bool) {
     if !ctx.node.journal.records() {
         return;
@@ -135,6 +137,8 @@ fn propagate(ctx: &mut Ctx<'_, '_>, expiry: Option<i64>, absolute: bool) {
     let (mut digits, view, compress) = (itoa::Buffer::new(), ctx.args.view(), ctx.config.rdbcompression);
     let mut args: Vec<&[u8]> = view.iter().collect();
     let entry = ctx.db.inspect(args[1]);
+    let is_stream = |entry: &EntryRef<'_>| matches!(entry.body(), Body::Value(Value::Stream(_)));
+    let counts = entry.as_ref().is_some_and(is_stream);
     let payload = entry.and_then(|entry| dump::lowered(args[3], &entry.body(), compress));
     let at = expiry.filter(|_| !absolute);
     if payload.is_none() && at.is_none() {
@@ -148,6 +152,9 @@ fn propagate(ctx: &mut Ctx<'_, '_>, expiry: Option<i64>, absolute: bool) {
         args.push(b"ABSTTL");
     }
     ctx.propagate(&args);
+    if payload.is_some() && counts {
+        ctx.propagate_counters(args[1], true);
+    }
 }
 
 const BUSY_KEY: Error = Error::new("BUSYKEY Target key name already exists.");

@@ -281,9 +281,14 @@ fn timeout(ctx: &Ctx<'_, '_>) -> Option<u64> {
     (!ctx.session.is_replayed()).then_some(LOAD_TIMEOUT_MS)
 }
 
-/// Counts as a change, so that the command goes to the log.
+/// Counts as a change, so that the command goes to the log. A transaction does without it where 6.2 follows, which knows
+/// no functions.
 fn changed(ctx: &mut Ctx<'_, '_>) {
     ctx.db.changes.dirty += 1;
+    if ctx.is_in_exec() {
+        let view = ctx.args.view();
+        ctx.propagate_newer(&view.iter().collect::<Vec<_>>());
+    }
 }
 
 const HELP: &[&str] = &[

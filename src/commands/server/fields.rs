@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::{self, cli};
 use crate::keyspace::access::lru_clock;
 use crate::keyspace::sizes::Histogram;
+use crate::node::Loads;
 use crate::num;
 use crate::observe::{self, Snapshot};
 use crate::persist::progress::Loading;
@@ -163,7 +164,7 @@ const MEMORY: &[Field] = &[
 
 const PERSISTENCE: &[Field] = &[
     field("loading", |r| r.node.life.is_loading().into()),
-    field("async_loading", zero),
+    field("async_loading", |r| (r.node.life.loads() == Loads::Aside).into()),
     field("current_cow_peak", |r| r.node.keyspace.captures.peak().into()),
     field("current_cow_size", |r| r.node.keyspace.captures.bytes().into()),
     field("current_cow_size_age", zero),
@@ -200,9 +201,7 @@ const PERSISTENCE: &[Field] = &[
     field("loading_total_bytes", |r| while_loading(r, |load| load.total_bytes().into())),
     field("loading_rdb_used_mem", |r| while_loading(r, |load| load.used_mem.load(Relaxed).into())),
     field("loading_loaded_bytes", |r| while_loading(r, |load| load.loaded_bytes().into())),
-    field("loading_loaded_perc", |r| {
-        while_loading(r, |load| two_digits(100.0 * ratio(load.loaded_bytes(), load.total_bytes())))
-    }),
+    field("loading_loaded_perc", |r| while_loading(r, |load| two_digits(load.percent()))),
     field("loading_eta_seconds", |r| while_loading(r, |load| load.eta_seconds(clock::now_ms()).into())),
     field("aof_current_size", |r| with_log(r, |r| r.node.journal.size())),
     field("aof_base_size", |r| with_log(r, |r| r.node.journal.stats.base_bytes.load(Relaxed))),
@@ -374,7 +373,7 @@ fn ok_or_err(ok: bool) -> &'static str {
 
 /// A field that stands only while the log is on.
 fn while_loading(r: &Reading<'_>, value: fn(&Loading) -> Value) -> Value {
-    if r.node.life.is_loading() { value(&r.node.rdb.loading) } else { Value(None) }
+    if r.node.life.loads() != Loads::Nothing { value(&r.node.rdb.loading) } else { Value(None) }
 }
 
 fn with_log(r: &Reading<'_>, value: fn(&Reading<'_>) -> u64) -> Value {

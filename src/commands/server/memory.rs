@@ -126,7 +126,7 @@ pub const DOCTOR: Command = Command {
 
 fn doctor(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let reading = Reading::take(ctx.node);
-    let keys: usize = (0..ctx.node.keyspace.databases()).map(|db| ctx.node.keyspace.counts(db).0).sum();
+    let keys: usize = ctx.node.keyspace.keys();
     let findings = diagnose(&reading, ctx.node.clients.len() as u64, keys as u64);
     let text = match findings.as_slice() {
         _ if reading.used < TOO_LITTLE_TO_JUDGE => {

@@ -20,7 +20,7 @@ pub const FIELDS: &[Field] = &[
     field("slave_repl_offset", |r| of_link(r, |_| r.node.journal.stream.end().into())),
     field("master_sync_total_bytes", |r| of_sync(r, |link| link.sync_total.into())),
     field("master_sync_read_bytes", |r| of_sync(r, |link| link.sync_read.into())),
-    field("master_sync_left_bytes", |r| of_sync(r, |link| (link.sync_total - link.sync_read as i64).max(-1).into())),
+    field("master_sync_left_bytes", |r| of_sync(r, |link| (link.sync_total - link.sync_read as i64).into())),
     field("master_sync_perc", |r| of_sync(r, |link| percent(link.sync_read, link.sync_total))),
     field("master_sync_last_io_seconds_ago", |r| of_sync(r, |link| ((r.now - link.heard_ms).max(0) / 1000).into())),
     field("master_link_down_since_seconds", |r| {

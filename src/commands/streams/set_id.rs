@@ -49,7 +49,14 @@ fn set_id(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     stream.set_counters(last, added, Some(max_deleted).filter(|id| !id.is_zero()));
     stream.changed_aside("xsetid", 1);
-    out.ok()
+    drop(stream);
+    out.ok()?;
+    if args.len() > 3 {
+        let (key, id) = (args.get(1), args.get(2));
+        ctx.propagate(&[b"XSETID", key, id]);
+        ctx.propagate_counters(key, true);
+    }
+    Ok(())
 }
 
 const NEGATIVE: Error = Error::new("ERR entries_added must be positive");

@@ -207,15 +207,11 @@ pub fn propagate_released(ctx: &mut Ctx<'_, '_>, key: &[u8], released: &[(Vec<u8
 pub struct Left {
     len: u64,
     first: Id,
-    last: Id,
-    added: u64,
-    max_deleted: Id,
 }
 
 impl Left {
     pub fn of(stream: &Stream) -> Self {
-        let (len, first, last) = (stream.len(), stream.first_id(), stream.last_id());
-        Self { len, first, last, added: stream.added(), max_deleted: stream.max_deleted() }
+        Self { len: stream.len(), first: stream.first_id() }
     }
 
     /// As the argument of an exact strategy.
@@ -238,9 +234,7 @@ pub fn propagate_trimmed(ctx: &mut Ctx<'_, '_>, key: &[u8], keep: Keep, trimmed:
     }
     // Deleting moves the greatest id deleted, which trimming leaves alone.
     propagate_ids(ctx, &[b"XDEL", key], &trimmed.singly);
-    let (last, max_deleted, mut digits) = (left.last.text(), left.max_deleted.text(), itoa::Buffer::new());
-    let added = digits.format(left.added).as_bytes();
-    ctx.propagate(&[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &max_deleted]);
+    ctx.propagate_counters(key, false);
 }
 
 fn xtrim(ctx: &mut Ctx<'_, '_>) -> Outcome {

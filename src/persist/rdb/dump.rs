@@ -9,7 +9,6 @@ use super::{VERSION_VALKEY, Version, is_accepted};
 use crate::checksum::crc64;
 use crate::config::Config;
 use crate::keyspace::entry::Body;
-use crate::types::Value;
 use std::io;
 
 /// The payload of a value. Version 10, or 12 if fields expire.
@@ -17,7 +16,7 @@ pub fn dump(body: &Body<'_>, compress: bool) -> Vec<u8> {
     dump_as(body, Version::of(is_timed(body)), compress)
 }
 
-/// The payload that most versions read: 9 if that carries the value. A stream needs 10, or its counters are lost.
+/// The payload that most versions read: 9 if that carries the value. Of a stream it does not carry the counters.
 pub fn lowest(body: &Body<'_>, compress: bool) -> Vec<u8> {
     dump_as(body, lowest_version(body), compress)
 }
@@ -30,11 +29,7 @@ pub fn lowered(payload: &[u8], body: &Body<'_>, compress: bool) -> Option<Vec<u8
 }
 
 fn lowest_version(body: &Body<'_>) -> Version {
-    match body {
-        _ if is_timed(body) => Version::V12,
-        Body::Value(Value::Stream(_)) => Version::V10,
-        _ => Version::V9,
-    }
+    if is_timed(body) { Version::V12 } else { Version::V9 }
 }
 
 fn is_timed(body: &Body<'_>) -> bool {
