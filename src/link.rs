@@ -589,14 +589,6 @@ impl Applier {
     }
 }
 
-/// Whatever ends it, REPLICAOF from outside as well.
-impl Drop for Applier {
-    fn drop(&mut self) {
-        self.service.node.replication.read_ahead.store(0, Relaxed);
-        self.service.node.clients.remove(&self.client);
-    }
-}
-
 /// Hexadecimal digits of a replication id, and of the mark behind a snapshot.
 const ID_DIGITS: usize = 40;
 const READ_BYTES: usize = 64 << 10;

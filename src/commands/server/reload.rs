@@ -3,7 +3,7 @@
 use crate::command::session::Session;
 use crate::command::*;
 use crate::keyspace::walk::Garbage;
-use crate::node::Node;
+use crate::node::{Loads, Node};
 use crate::persist::aof::AofDir;
 use crate::persist::load::{self, Apply};
 use crate::persist::rdb::read::{Delivered, Loaded};
@@ -33,9 +33,9 @@ pub fn load_log(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let mut session = Session::for_log(ctx.db.now());
     let mut reload = Reload { ctx, session: &mut session, loaded: 0 };
     // A slow script in the log lets others in.
-    node.life.set_loading(true);
+    node.life.set_loads(Loads::Data);
     let loaded = load::load(files, reload.ctx.config, &node.rdb.loading, &mut reload);
-    node.life.set_loading(false);
+    node.life.set_loads(Loads::Nothing);
     ctx.db.select(selected);
     ctx.db.changes.dirty = 0;
     ctx.propagate_nothing();
