@@ -258,6 +258,7 @@ impl<L: Lock> Journal<L> {
 
     /// Appends one unit's effects, which are mostly the same for both. Returns the offset behind them in the log, 0
     /// without one. Called under the unit's locks.
+    #[inline]
     pub fn append(&self, log: Record<'_>, replicas: Record<'_>, now: Millis) -> u64 {
         if !self.records() {
             return 0;
