@@ -93,7 +93,7 @@ ENTRIES, SLOWLY_US = 1500, 2000
 
 
 def slow_sync(t: Trial, load: str, old: int) -> tuple[Node, Node]:
-    """A primary that takes three seconds for its snapshot, and who is to follow it, with `old` keys of its own."""
+    """A primary that takes three seconds for its snapshot, and the server that is to follow it, which holds `old` keys of its own."""
     one = t.node(t.peer, repl_diskless_sync_delay=0, repl_backlog_size=16384, rdbcompression="no")
     # A real server answers in the middle of a load now and then only.
     two = t.node(t.server, repl_diskless_load=load, loading_process_events_interval_bytes=1024, replica_read_only="no")
@@ -139,7 +139,7 @@ def without_a_file(t: Trial) -> None:
         wait_for(f"{case}: the transfer goes on", lambda: max(int(two.info().get("master_sync_read_bytes", 0)), int(two.info("persistence").get("loading_loaded_bytes", 0))) > 50_000, 10)
         t.same(loads(two), ("1" if direct else "0", "0", "1"), f"{case}: loading, async_loading, master_sync_in_progress")
         info = two.info()
-        t.same(info["master_sync_total_bytes"], "0", f"{case}: bytes of a snapshot whose length nobody knows")
+        t.same(info["master_sync_total_bytes"], "0", f"{case}: bytes of a snapshot of unknown length")
         t.same(int(info["master_sync_left_bytes"]), -int(info["master_sync_read_bytes"]), f"{case}: master_sync_left_bytes")
         t.expect(two.call("GET", "old7") in LOADING_TEXTS if direct else two.call("GET", "old7") in (("$", b"7"), ("$", None)), f"{case}: GET says {two.call('GET', 'old7')}")
         files = [path.name for path in two.directory.glob("*.rdb")]
@@ -156,7 +156,7 @@ def without_a_file(t: Trial) -> None:
 
 @check()
 def log_of_a_broken_load(t: Trial) -> None:
-    """Who is promoted after a load that broke has its log: what is written from then on survives kill -9."""
+    """A replica that is promoted after a broken load has its log: what is written from then on survives kill -9."""
     t.needs(t.server, t.peer)
     if not t.peer.modern:
         raise Skip("6.2 cannot save slowly")

@@ -156,19 +156,6 @@ impl<'a> EntryRef<'a> {
         self.0.access()
     }
 
-    /// Whether it is a key's entry. Most keys are 8 to 32 bytes long, for which a call to compare them costs more than the
-    /// comparison.
-    #[inline]
-    pub fn is_of(self, key: &[u8]) -> bool {
-        let own: &[u8] = self.key();
-        match key.len() {
-            len if len != own.len() => false,
-            8..=16 => own.first_chunk::<8>() == key.first_chunk() && own.last_chunk::<8>() == key.last_chunk(),
-            17..=32 => own.first_chunk::<16>() == key.first_chunk() && own.last_chunk::<16>() == key.last_chunk(),
-            _ => own == key,
-        }
-    }
-
     pub fn marks(self) -> Marks {
         self.0.marks()
     }
